@@ -21,6 +21,11 @@ def make_divisible(channels: float, divisor: int = 8) -> int:
     return rounded if rounded >= 0.9 * channels else rounded + divisor
 
 
+def v1_channels(channels: float) -> int:
+    """Cut as in MobileNetV1's own code, to a multiple of 8."""
+    return max(8, int(channels) // 8 * 8)
+
+
 def conv_bn(inputs: int, outputs: int, kernel: int, stride: int = 1, groups: int = 1) -> list[nn.Module]:
     conv = nn.Conv2d(inputs, outputs, kernel, stride, (kernel - 1) // 2, groups=groups, bias=False)
     return [conv, nn.BatchNorm2d(outputs)]
@@ -44,10 +49,10 @@ class MobileNetV1(nn.Module):
 
     def __init__(self, width: float = 1.0, classes: int = 1000):
         super().__init__()
-        channels = make_divisible(32 * width)
+        channels = v1_channels(32 * width)
         blocks = [nn.Sequential(*conv_bn_relu6(3, channels, 3, stride=2))]
         for outputs, stride in V1_BLOCKS:
-            outputs = make_divisible(outputs * width)
+            outputs = v1_channels(outputs * width)
             depthwise = conv_bn_relu6(channels, channels, 3, stride, groups=channels)
             blocks.append(nn.Sequential(*depthwise, *conv_bn_relu6(channels, outputs, 1)))
             channels = outputs

@@ -1,0 +1,288 @@
+"""The command line: build, convert, info, plan, run and bench; each prints text for people or, with --json, JSON."""
+
+from __future__ import annotations
+
+import argparse
+import itertools
+import json
+import os
+import sys
+import time
+from typing import Any, Callable, Iterator, Sequence
+
+import numpy as np
+
+from . import draw, image, measure
+from .errors import Error, UnsupportedError
+
+SCHEDULES = ("naive", "layerwise", "fused")
+ARCHITECTURES = ("mobilenet_v1", "mobilenet_v2")
+PATIENCE = 2.0  # seconds without a word, after which a progress bar appears
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs the command line and returns its exit code: 0, 1 for an error, 2 for wrong usage, 130 when interrupted."""
+    for stream in (sys.stdout, sys.stderr):  # a label that the terminal cannot show is no reason to fail
+        stream.reconfigure(errors="backslashreplace")
+    try:
+        options = _parser().parse_args(arguments)
+        options.command(options)
+        sys.stdout.flush()
+        return 0
+    except Error as error:
+        return _fail(str(error))
+    except BrokenPipeError:  # the reader, such as `head`, has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 141
+    except OSError as error:
+        return _fail(f"{error.filename}: {error.strerror}" if error.filename else str(error))
+    except KeyboardInterrupt:
+        return 130
+
+
+def _fail(message: str) -> int:
+    print(f"mbinfer: error: {message}", file=sys.stderr)
+    return 1
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser("mbinfer", description="MobileNet-class networks in the least RAM.")
+    commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
+    planning = argparse.ArgumentParser(add_help=False)
+    planning.add_argument("--schedule", default="auto", metavar="S", help=f"{', '.join(SCHEDULES)} or auto")
+    planning.add_argument("--threads", type=int, default=1, metavar="N")
+    planning.add_argument("--memory-limit", metavar="BYTES", help="most bytes of arena: 300000, 256KiB or least")
+    planning.add_argument("--chunks", type=int, metavar="T", help="split every block's expanded channels into T chunks")
+
+    def command(function: Any, description: str, *parents: argparse.ArgumentParser) -> argparse.ArgumentParser:
+        name = function.__name__.strip("_")
+        sub = commands.add_parser(name, help=description, description=description, parents=parents)
+        sub.add_argument("--json", action="store_true", help="print one JSON object instead of text")
+        sub.set_defaults(command=function)
+        return sub
+
+    sub = command(_build, "write the model file of a known architecture")
+    sub.add_argument("arch", choices=ARCHITECTURES, metavar="ARCH", help=" or ".join(ARCHITECTURES))
+    sub.add_argument("--width", type=float, default=1.0, help="width multiplier (default 1.0)")
+    sub.add_argument("--resolution", type=int, default=224, help="pixels on a side, from 32 up (default 224)")
+    sub.add_argument("--classes", type=int, default=1000, help="default 1000")
+    sub.add_argument("--seed", type=int, default=0, help="of the random weights, where no --weights are given")
+    sub.add_argument("--weights", metavar="FILE", help="a state dict: .pth, .pt, .safetensors, .npz")
+    sub.add_argument("--dtype", default="float32", help="of the stored weights (default float32)")
+    sub.add_argument("--labels", metavar="FILE", help="class names, one a line")
+    sub.add_argument("-o", "--output", required=True, metavar="OUT", help="the model file to write")
+
+    sub = command(_convert, "convert an ONNX file to a model file")
+    sub.add_argument("source", metavar="SOURCE")
+    sub.add_argument("output", metavar="OUT", help="the model file to write")
+    sub.add_argument("--mean", type=_listed(float), metavar="M[,M,M]", help="of the uint8 picture, for each channel")
+    sub.add_argument("--scale", type=_listed(float), metavar="S[,S,S]", help="input = (pixel - mean) * scale")
+    sub.add_argument("--color", choices=("RGB", "BGR", "grey"))
+    sub.add_argument("--crop", type=float, metavar="SHARE", help="side of the central square, of the shorter side")
+    sub.add_argument("--labels", metavar="FILE", help="class names, one a line")
+    sub.add_argument("--input-shape", type=_listed(int), metavar="N,N,N,N", help="where the source leaves it open")
+    sub.add_argument("--dtype", default="float32", help="of the stored weights (default float32)")
+
+    sub = command(_info, "describe a model file")
+    sub.add_argument("model", metavar="MODEL")
+
+    sub = command(_plan, "show how a model will run, and which bytes it will use when", planning)
+    sub.add_argument("model", metavar="MODEL")
+    sub.add_argument("--svg", metavar="FILE", help="draw the memory timeline")
+    sub.add_argument("--sweep", action="store_true", help="the frontier of memory against work")
+
+    sub = command(_run, "classify pictures", planning)
+    sub.add_argument("model", metavar="MODEL")
+    sub.add_argument("pictures", nargs="+", metavar="PICTURE")
+    sub.add_argument("--top", type=int, default=5, metavar="N", help="classes to print for each picture (default 5)")
+
+    sub = command(_bench, "measure latency and memory, each configuration in a process of its own")
+    sub.add_argument("model", metavar="MODEL")
+    sub.add_argument("--schedule", type=_listed(str), default=SCHEDULES, metavar="S[,S]", help="default: all")
+    sub.add_argument("--isa", type=_listed(str), metavar="I[,I]", help="default: all that this CPU has")
+    sub.add_argument("--threads", type=_listed(int), default=(1,), metavar="N[,N]", help="default: 1")
+    sub.add_argument("--runs", type=int, metavar="N", help="timed runs (default: a second's worth)")
+    sub.add_argument("--profile", action="store_true", help="time, MACs and bytes of every stage too")
+    return parser
+
+
+def _listed(kind: type) -> Any:
+    def parse(text: str) -> tuple[Any, ...]:
+        return tuple(kind(part) for part in text.split(","))
+
+    parse.__name__ = f"comma-separated {kind.__name__}"  # argparse says "invalid ... value"
+    return parse
+
+
+def _build(options: argparse.Namespace) -> None:
+    from . import model, zoo
+
+    make = getattr(zoo, options.arch)
+    graph = make(options.width, options.resolution, options.classes, weights=options.weights, seed=options.seed)
+    if options.labels:
+        graph.labels = _labels(options.labels)
+        if len(graph.labels) != options.classes:
+            raise Error(f"{options.labels}: {len(graph.labels)} labels for {options.classes} classes")
+    model.save(graph, options.output, options.dtype)
+    _written(options)
+
+
+def _convert(options: argparse.Namespace) -> None:
+    from .convert import convert
+
+    names = ("mean", "scale", "color", "crop", "input_shape")
+    given = {name: getattr(options, name) for name in names if getattr(options, name) is not None}
+    if given.keys() & {"color", "crop"} and not given.keys() & {"mean", "scale"}:
+        raise Error("--color and --crop belong to a recipe for pictures; give its --mean or --scale too")
+    for name in given.keys() & {"mean", "scale"}:
+        if len(given[name]) == 1:  # holds for every channel
+            given[name] = given[name][0]
+    if options.labels:
+        given["labels"] = _labels(options.labels)
+    convert(options.source, options.output, dtype=options.dtype, **given)
+    _written(options)
+
+
+def _labels(path: str) -> list[str]:
+    try:
+        with open(path, encoding="utf-8") as file:
+            return [line.strip() for line in file.read().splitlines()]
+    except UnicodeDecodeError:
+        raise Error(f"{path}: labels must be UTF-8 text, one a line") from None
+
+
+def _written(options: argparse.Namespace) -> None:
+    count = os.path.getsize(options.output)
+    _print(options, f"{options.output}: {draw.size(count)}", {"path": options.output, "bytes": count})
+
+
+def _print(options: argparse.Namespace, text: str, record: Any) -> None:
+    print(json.dumps(record, indent=1) if options.json else text)
+
+
+def _session(options: argparse.Namespace) -> Any:
+    import mbinfer
+
+    limit = options.memory_limit
+    return mbinfer.Session(
+        options.model,
+        threads=options.threads,
+        memory_limit=int(limit) if limit and limit.isdecimal() else limit,
+        schedule=options.schedule,
+        chunks=options.chunks,
+    )
+
+
+def _info(options: argparse.Namespace) -> None:
+    import mbinfer
+
+    session = mbinfer.Session(options.model)
+    plan, recipe = session.plan, session.recipe
+    record = {
+        "path": options.model,
+        "bytes": os.path.getsize(options.model),
+        "inputs": [{"name": i.name, "shape": i.shape, "dtype": str(i.dtype)} for i in session.inputs],
+        "outputs": [{"name": o.name, "shape": o.shape, "dtype": str(o.dtype)} for o in session.outputs],
+        "recipe": vars(recipe) if recipe else None,
+        "labels": list(session.labels),
+        "metadata": dict(session.metadata),
+        "weight_bytes": plan.weight_bytes,
+        "macs": plan.macs,
+        "arena_bytes": {name: getattr(plan, f"{name}_bytes") for name in (*SCHEDULES, "lower_bound")},
+    }
+    rows = [("file", f"{draw.size(record['bytes'])}, of it weights {draw.size(plan.weight_bytes)}")]
+    for kind in ("inputs", "outputs"):
+        rows += [(kind[:-1], f"{i['name']} {list(i['shape'])} {i['dtype']}") for i in record[kind]]
+    if recipe:
+        mean, scale = (", ".join(f"{n:g}" for n in numbers) for numbers in (recipe.mean, recipe.scale))
+        rows.append(("pictures", f"{recipe.color}, crop {recipe.crop:g}, (pixel - [{mean}]) * [{scale}]"))
+    if session.labels:
+        some = ", ".join(session.labels[:5]) + ", ..." * (len(session.labels) > 5)
+        rows.append(("labels", f"{len(session.labels)}: {some}"))
+    rows.append(("work", f"{plan.macs:,} MACs"))
+    rows += [(f"arena {name}", f"{draw.size(count)}") for name, count in record["arena_bytes"].items()]
+    rows += list(record["metadata"].items())
+    width = max(len(name) for name, _ in rows)
+    _print(options, "\n".join(f"{name:<{width}}  {value}" for name, value in rows), record)
+
+
+def _plan(options: argparse.Namespace) -> None:
+    if options.sweep:
+        raise UnsupportedError("plan --sweep comes with the streamed schedule, which this version does not have yet")
+    session = _session(options)
+    title = os.path.basename(options.model)
+    if options.svg:
+        with open(options.svg, "w", encoding="utf-8") as file:
+            file.write(draw.timeline_svg(session, title))
+    names = ("schedule", "peak_bytes", "input_bytes", "weight_bytes", "naive_bytes", "layerwise_bytes", "fused_bytes",
+             "lower_bound_bytes", "macs", "extra_macs", "segments", "timeline")  # fmt: skip
+    record = {"path": options.model, "threads": session.threads, "isa": session.isa}
+    record.update((name, getattr(session.plan, name)) for name in names)
+    _print(options, "" if options.json else draw.plan_text(session, title), record)
+
+
+def _run(options: argparse.Namespace) -> None:
+    session = _session(options)
+    if len(session.inputs) != 1 or len(session.outputs) != 1:
+        raise Error(f"{options.model}: run classifies pictures, and this model has {len(session.inputs)} inputs and "
+                    f"{len(session.outputs)} outputs; use mbinfer.Session")  # fmt: skip
+    _, height, width, _ = session.inputs[0].shape
+    ends_in_softmax = session.plan.segments[-1]["stages"][-1]["kind"] == "softmax"
+    results, texts = [], []
+    for path in progress(options.pictures, str):
+        scores = np.asarray(session.run(image.load(path, session.recipe, height, width)), np.float64).ravel()
+        top = _top(scores if ends_in_softmax else _softmax(scores), session.labels, options.top)
+        results.append({"path": path, "top": top})
+        texts.append("\n".join([path, *(f"  {100 * t['probability']:6.2f} %  {t['label']}" for t in top)]))
+    arena, naive = session.plan.peak_bytes, session.plan.naive_bytes
+    ratio = naive / arena
+    texts.append(f"arena {draw.size(arena)} ({session.plan.schedule}); "
+                 f"naive execution would have needed {draw.size(naive)}, {ratio:.1f} times as much")  # fmt: skip
+    record = {"pictures": results, "schedule": session.plan.schedule, "isa": session.isa, "arena_bytes": arena,
+              "naive_bytes": naive, "ratio": ratio}  # fmt: skip
+    _print(options, "\n".join(texts), record)
+
+
+def _softmax(scores: np.ndarray) -> np.ndarray:
+    powers = np.exp(scores - scores.max())
+    return powers / powers.sum()
+
+
+def _top(probabilities: np.ndarray, labels: Sequence[str], count: int) -> list[dict[str, Any]]:
+    best = np.argsort(-probabilities, kind="stable")[: max(count, 0)].tolist()
+    return [
+        {"index": i, "label": labels[i] if i < len(labels) else f"class {i}", "probability": float(probabilities[i])}
+        for i in best
+    ]
+
+
+def _bench(options: argparse.Namespace) -> None:
+    import mbinfer
+
+    usable = mbinfer._core.isas()
+    for isa in options.isa or ():
+        if isa not in usable:
+            raise Error(f"--isa {isa}: this CPU and build have {', '.join(usable)}")
+    inputs = measure.describe_inputs(mbinfer.Session(options.model))
+    configurations = list(itertools.product(options.schedule, options.isa or usable, options.threads))
+    results = [
+        measure.measure(options.model, inputs, isa, options.runs, options.profile, schedule=schedule, threads=threads)
+        for schedule, isa, threads in progress(configurations, lambda c: f"{c[0]}, {c[1]}, threads {c[2]}")
+    ]
+    _print(options, draw.bench_text(results), {"path": options.model, "results": results})
+
+
+def progress(items: Sequence[Any], label: Callable[[Any], str]) -> Iterator[Any]:
+    """Yields the items, with a bar on stderr: only on a terminal, and only once they have taken two seconds."""
+    start, shown = time.monotonic(), False
+    try:
+        for done, item in enumerate(items):
+            if sys.stderr.isatty() and time.monotonic() - start > PATIENCE:
+                bar = "#" * (24 * done // len(items))
+                line = f"[{bar:.<24}] {done}/{len(items)}  {label(item)[:50]}"
+                print(f"\r\033[K{line}", end="", file=sys.stderr, flush=True)
+                shown = True
+            yield item
+    finally:
+        if shown:
+            print("\r\033[K", end="", file=sys.stderr, flush=True)

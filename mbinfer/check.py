@@ -1,0 +1,188 @@
+"""Says whether a `Graph` can run: names, order, shapes, weights; the rules are the reader's (csrc/model/reader.cpp)."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from .errors import FormatError, ShapeError, UnsupportedError
+from .graph import ACTIVATIONS, COLORS, OPS, Graph, Node, Recipe
+
+MAX_SIDE = 1 << 16  # of a value, and of its channels
+MAX_ELEMENTS = 1 << 28  # of a value: offsets and multiply-adds stay far inside 64 bits
+MAX_U16 = (1 << 16) - 1
+WINDOWED = ("conv", "depthwise", "max_pool", "avg_pool")
+
+
+def check_graph(graph: Graph) -> None:
+    """Check that `graph` can run and fits a model file.
+
+    Raises `FormatError` for a structure that makes no sense (names, order, who writes what, numbers out of range),
+    `ShapeError` for shapes that do not agree, `UnsupportedError` for an op, activation or colour that is not known.
+    """
+    _check_names("value", graph.values)
+    _check_names("node", [node.name for node in graph.nodes])
+    _check_names("output", [output.name for output in graph.outputs])
+    for text in (*graph.labels, *graph.metadata.keys(), *graph.metadata.values()):
+        _check_text("label or metadata", text)
+    for name, shape in graph.values.items():
+        if len(shape) != 3 or not all(_is_int(d, 1, MAX_SIDE) for d in shape) or math.prod(shape) > MAX_ELEMENTS:
+            raise ShapeError(f"value '{name}': shape {shape}; (height, width, channels) are from 1 to {MAX_SIDE}, "
+                             f"their product at most {MAX_ELEMENTS}")
+    if not graph.inputs or not graph.nodes or not graph.outputs:
+        raise FormatError("the graph has no input, no node or no output; a model needs at least one of each")
+
+    writer = {}  # value -> who writes it, of the inputs and the nodes so far
+    for name, recipe in graph.inputs.items():
+        _shape(graph, name, f"input '{name}'")
+        if recipe is not None:
+            _check_recipe(name, recipe, graph.values[name][2])
+        writer[name] = "the caller"
+    for node in graph.nodes:
+        _check_node(graph, node, writer)
+        writer[node.output] = f"node '{node.name}'"
+    for output in graph.outputs:
+        shape = _shape(graph, output.value, f"output '{output.name}'")
+        if output.value in graph.inputs:
+            raise FormatError(f"output '{output.name}' is the input '{output.value}' itself; no node makes it")
+        if (len(output.shape) > 8 or not all(_is_int(d, 1, MAX_ELEMENTS) for d in output.shape)
+                or math.prod(map(int, output.shape)) != math.prod(shape)):
+            raise ShapeError(f"output '{output.name}': shape {output.shape} does not hold the elements of value "
+                             f"'{output.value}' {shape} in at most 8 dimensions")
+    used = {name for node in graph.nodes for name in node.inputs} | {output.value for output in graph.outputs}
+    for name in graph.values:
+        if name not in writer:
+            raise FormatError(f"value '{name}' is no input and no node writes it")
+        if name not in used:
+            raise FormatError(f"value '{name}' is not used; remove it and what makes it, or make it an output")
+
+
+def _check_node(graph: Graph, node: Node, writer: dict[str, str]) -> None:
+    """Check a node against its values and those written so far."""
+    where = f"node '{node.name}' ({node.op})"
+    if node.op not in OPS:
+        raise UnsupportedError(f"{where}: unknown op; known are {', '.join(OPS)}", node.name, node.op)
+    if node.activation not in ACTIVATIONS:
+        raise UnsupportedError(f"{where}: unknown activation '{node.activation}'; known are {', '.join(ACTIVATIONS)}",
+                               node.name, node.op)
+    if len(node.inputs) != (2 if node.op == "add" else 1):
+        raise FormatError(f"{where}: {len(node.inputs)} inputs; add takes two, every other op one")
+    shapes = [_shape(graph, name, where) for name in node.inputs]
+    output = _shape(graph, node.output, where)
+    if node.output in writer:
+        raise FormatError(f"{where} writes '{node.output}', which {writer[node.output]} has written already")
+    for name in node.inputs:
+        if name not in writer:
+            raise FormatError(f"{where} reads '{name}' before anything wrote it: a cycle, or nodes out of order")
+    _check_fields(where, node)
+
+    if any(shape != shapes[0] for shape in shapes):
+        raise ShapeError(f"{where}: adds {shapes[0]} and {shapes[1]}; the shapes must be equal")
+    height, width, channels = expected = shapes[0]
+    if node.op in WINDOWED:
+        expected = (_output_size(where, node, 0, height), _output_size(where, node, 1, width),
+                    output[2] if node.op == "conv" else channels)
+    elif node.op == "global_avg_pool":
+        expected = (1, 1, channels)
+    if output != expected:
+        raise ShapeError(f"{where}: makes {expected} of {shapes[0]}, but its output '{node.output}' is {output}")
+    _check_weights(where, node, channels, output[2])
+
+
+def _check_fields(where: str, node: Node) -> None:
+    """Check the numbers of a node by themselves."""
+    for field, low, plain in (("kernel", 1, (1, 1)), ("stride", 1, (1, 1)), ("dilation", 1, (1, 1)),
+                              ("pads", 0, (0, 0, 0, 0))):
+        numbers = tuple(getattr(node, field))
+        if len(numbers) != len(plain) or not all(_is_int(n, low, MAX_U16) for n in numbers):
+            raise FormatError(f"{where}: {field} {numbers}, not {len(plain)} integers from {low} to {MAX_U16}")
+        if node.op not in WINDOWED and numbers != plain:
+            raise FormatError(f"{where}: {field} {numbers}, but this op has no window; keep {plain}")
+    if "pool" in node.op and tuple(node.dilation) != (1, 1):
+        raise UnsupportedError(f"{where}: a pool with dilation {node.dilation}, not 1", node.name, node.op)
+    if node.counts_padding and node.op != "avg_pool":
+        raise FormatError(f"{where}: counts_padding is for avg_pool only")
+    lo, hi = node.clamp
+    if not lo <= hi:
+        raise FormatError(f"{where}: clamp bounds {node.clamp}; the lower must be at most the upper")
+    if node.activation != "clamp" and (lo, hi) != (-math.inf, math.inf):
+        raise FormatError(f"{where}: clamp bounds {node.clamp} with activation '{node.activation}'; make it 'clamp'")
+    if node.op == "conv":
+        if not _is_int(node.groups, 1, MAX_SIDE):
+            raise FormatError(f"{where}: groups {node.groups}, not an integer from 1 to {MAX_SIDE}")
+    elif node.groups != 1:
+        raise FormatError(f"{where}: groups {node.groups}; only conv has groups (depthwise means one for each channel)")
+
+
+def _output_size(where: str, node: Node, axis: int, size: int) -> int:
+    """Output rows (`axis` 0) or columns (1) of a windowed node over `size` input rows or columns."""
+    kernel, stride, before = node.kernel[axis], node.stride[axis], node.pads[axis]
+    room = size + before + node.pads[axis + 2] - node.dilation[axis] * (kernel - 1) - 1
+    if room < 0:
+        raise ShapeError(f"{where}: kernel {node.kernel}, dilation {node.dilation} reach beyond the padded input, "
+                         f"{size} with pads {node.pads}")
+    if "pool" in node.op and (before >= kernel or room // stride * stride - before >= size):
+        raise ShapeError(f"{where}: pads {node.pads} leave a window without input, which has no maximum and no mean")
+    return room // stride + 1
+
+
+def _check_weights(where: str, node: Node, inputs: int, outputs: int) -> None:
+    """Check weight and bias of a node with `inputs` input and `outputs` output channels."""
+    if node.op not in ("conv", "depthwise"):
+        if node.weight is not None or node.bias is not None:
+            raise FormatError(f"{where}: this op takes no weight and no bias")
+        return
+    if inputs % node.groups or outputs % node.groups:
+        raise ShapeError(f"{where}: {node.groups} groups do not divide {inputs} input and {outputs} output channels")
+    if node.groups == inputs == outputs > 1:
+        raise FormatError(f"{where}: a group for every channel; make it op 'depthwise'")
+    shape = (outputs, *node.kernel, inputs // node.groups) if node.op == "conv" else (*node.kernel, inputs)
+    for field, array, expected in (("weight", node.weight, shape), ("bias", node.bias, (outputs,))):
+        if array is None and field == "bias":
+            continue
+        found = None if array is None else np.shape(array)
+        if found != expected:
+            raise ShapeError(f"{where}: {field} of shape {found}; it needs {expected}")
+        if not _finite_float32(array):
+            raise FormatError(f"{where}: the {field} holds NaN, infinity, or a number too large for float32")
+
+
+def _check_recipe(name: str, recipe: Recipe, channels: int) -> None:
+    if recipe.color not in COLORS:
+        raise UnsupportedError(f"input '{name}': colour '{recipe.color}'; known are {', '.join(COLORS)}")
+    if channels != (1 if recipe.color == "grey" else 3):
+        raise ShapeError(f"input '{name}': a {recipe.color} recipe for {channels} channels; RGB and BGR have 3, grey 1")
+    if len(recipe.mean) != channels or len(recipe.scale) != channels:
+        raise ShapeError(f"input '{name}': the recipe needs a mean and a scale for each of {channels} channels")
+    if not _finite_float32((*recipe.mean, *recipe.scale)) or not 0 < np.float32(recipe.crop) <= 1:
+        raise FormatError(f"input '{name}': the recipe needs finite mean and scale, and 0 < crop <= 1")
+
+
+def _check_names(kind: str, names) -> None:
+    seen = set()
+    for name in names:
+        _check_text(f"{kind} name", name)
+        if not name or name in seen:
+            raise FormatError(f"{kind} name '{name}' is empty or used twice; the names of {kind}s are unique")
+        seen.add(name)
+
+
+def _check_text(kind: str, text) -> None:
+    if not isinstance(text, str) or "\0" in text or any("\ud800" <= c <= "\udfff" for c in text):
+        raise FormatError(f"{kind} {text!r} is not a string that UTF-8 ended by a zero byte can hold")
+
+
+def _shape(graph: Graph, name: str, where: str) -> tuple[int, int, int]:
+    if name not in graph.values:
+        raise FormatError(f"{where} names the value '{name}', which the graph does not define")
+    return tuple(map(int, graph.values[name]))
+
+
+def _is_int(number, low: int, high: int) -> bool:
+    return isinstance(number, (int, np.integer)) and low <= number <= high
+
+
+def _finite_float32(array) -> bool:
+    with np.errstate(over="ignore"):
+        return bool(np.isfinite(np.asarray(array, np.float32)).all())

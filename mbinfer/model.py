@@ -1,0 +1,209 @@
+"""The model-file writer: packs a `Graph` and writes it as version 1 (csrc/model/format.h, docs/format.md)."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import zlib
+
+import numpy as np
+
+from .check import check_graph
+from .errors import UnsupportedError
+from .graph import ACTIVATIONS, COLORS, OPS, Graph, Node
+
+MAGIC = b"\x89MBI\r\n\x1a\n"
+VERSION = (1, 0)
+ALIGN = 64  # of the weights section, and of every tensor in it
+PANEL = 8  # output channels that are stored side by side
+NONE = 0xFFFFFFFF
+FLOAT32 = 1  # DTypeCode
+COUNTS_PADDING = 1  # flag of avg_pool
+
+# The records of format.h, field by field; a test reads that header and compares.
+HEADER = np.dtype([
+    ("magic", "u1", 8), ("major", "<u2"), ("minor", "<u2"), ("structure_crc", "<u4"), ("file_bytes", "<u8"),
+    ("weights_offset", "<u8"), ("weights_bytes", "<u8"), ("weights_crc", "<u4"), ("value_count", "<u4"),
+    ("node_count", "<u4"), ("input_count", "<u4"), ("output_count", "<u4"), ("quant_count", "<u4"),
+    ("metadata_count", "<u4"), ("label_count", "<u4"), ("string_bytes", "<u4"), ("reserved", "<u4", 13)])
+VALUE = np.dtype([
+    ("name", "<u4"), ("height", "<u4"), ("width", "<u4"), ("channels", "<u4"), ("dtype", "u1"), ("reserved0", "u1", 3),
+    ("quant", "<u4"), ("reserved", "<u4", 2)])
+NODE = np.dtype([
+    ("name", "<u4"), ("op", "u1"), ("activation", "u1"), ("weight_dtype", "u1"), ("flags", "u1"), ("inputs", "<u4", 2),
+    ("output", "<u4"), ("groups", "<u4"), ("kernel_h", "<u2"), ("kernel_w", "<u2"), ("stride_h", "<u2"),
+    ("stride_w", "<u2"), ("dilation_h", "<u2"), ("dilation_w", "<u2"), ("pad_top", "<u2"), ("pad_left", "<u2"),
+    ("pad_bottom", "<u2"), ("pad_right", "<u2"), ("clamp_lo", "<f4"), ("clamp_hi", "<f4"), ("weight_quant", "<u4"),
+    ("weight_offset", "<u8"), ("weight_bytes", "<u8"), ("bias_offset", "<u8"), ("bias_bytes", "<u8"),
+    ("reserved", "<u4", 10)])
+INPUT = np.dtype([
+    ("value", "<u4"), ("has_recipe", "u1"), ("color", "u1"), ("reserved0", "u1", 2), ("crop", "<f4"),
+    ("mean", "<f4", 4), ("scale", "<f4", 4), ("reserved", "<u4", 5)])
+OUTPUT = np.dtype([("value", "<u4"), ("name", "<u4"), ("rank", "<u4"), ("dims", "<u4", 8), ("reserved", "<u4", 5)])
+QUANT = np.dtype([
+    ("scale", "<f4"), ("zero_point", "<i4"), ("count", "<u4"), ("reserved", "<u4"), ("scales_offset", "<u8"),
+    ("reserved1", "<u8")])
+METADATA = np.dtype([("key", "<u4"), ("value", "<u4")])
+
+
+def save(graph: Graph, path, weight_dtype: str = "float32") -> None:
+    """Write `graph` to `path` as a model file, version 1.
+
+    The file is written aside in the same folder and then renamed, so that `path` holds the old model or the whole new
+    one, never a part; a session that has the old one mapped keeps it. Weights and biases are stored as float32.
+
+    Raises `FormatError`, `ShapeError` or `UnsupportedError` when the graph is not one that can run (see `check_graph`),
+    `UnsupportedError` when `weight_dtype` is not ``"float32"``, and `OSError` when the file cannot be written.
+    """
+    if weight_dtype != "float32":
+        raise UnsupportedError(f"weight_dtype {weight_dtype!r}: this version writes 'float32'; 'float16' and 'int8' "
+                               "come in a later release")
+    data = encode(graph)
+    path = os.path.realpath(os.fspath(path))  # a link stays a link
+    aside = f"{path}.{secrets.token_hex(4)}.tmp"
+    file = open(aside, "xb")
+    try:
+        with file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(aside, path)
+    except BaseException:
+        os.unlink(aside)
+        raise
+
+
+def encode(graph: Graph) -> bytes:
+    """The bytes of `graph` as a model file, version 1: the same graph gives the same bytes. Raises as `check_graph`."""
+    check_graph(graph)
+    index = {name: i for i, name in enumerate(graph.values)}
+    strings, weights = _Strings(), _Weights()
+
+    values = np.zeros(len(graph.values), VALUE)
+    for record, (name, shape) in zip(values, graph.values.items()):
+        record["name"], record["dtype"], record["quant"] = strings.add(name), FLOAT32, NONE
+        record["height"], record["width"], record["channels"] = shape
+    nodes = np.zeros(len(graph.nodes), NODE)
+    for record, node in zip(nodes, graph.nodes):
+        _fill_node(record, node, index, strings, weights)
+    inputs = np.zeros(len(graph.inputs), INPUT)
+    for record, (name, recipe) in zip(inputs, graph.inputs.items()):
+        record["value"] = index[name]
+        if recipe is not None:
+            record["has_recipe"], record["color"], record["crop"] = 1, COLORS.index(recipe.color), recipe.crop
+            record["mean"][:len(recipe.mean)] = _float32(recipe.mean)
+            record["scale"][:len(recipe.scale)] = _float32(recipe.scale)
+    outputs = np.zeros(len(graph.outputs), OUTPUT)
+    for record, output in zip(outputs, graph.outputs):
+        record["value"], record["name"] = index[output.value], strings.add(output.name)
+        record["rank"] = len(output.shape)
+        record["dims"][:len(output.shape)] = output.shape
+    metadata = np.zeros(len(graph.metadata), METADATA)
+    for record, (key, value) in zip(metadata, graph.metadata.items()):
+        record["key"], record["value"] = strings.add(key), strings.add(value)
+    labels = np.array([strings.add(label) for label in graph.labels], "<u4")
+
+    header = np.zeros((), HEADER)
+    body = b"".join(part.tobytes() for part in (values, nodes, inputs, outputs, metadata, labels)) + strings.data
+    body += bytes(-(HEADER.itemsize + len(body)) % ALIGN)
+    header["magic"] = np.frombuffer(MAGIC, "u1")
+    header["major"], header["minor"] = VERSION
+    header["weights_offset"], header["weights_bytes"] = HEADER.itemsize + len(body), len(weights.data)
+    header["file_bytes"] = header["weights_offset"] + header["weights_bytes"]
+    header["weights_crc"], header["string_bytes"] = zlib.crc32(weights.data), len(strings.data)
+    counts = {"value": values, "node": nodes, "input": inputs, "output": outputs, "metadata": metadata, "label": labels}
+    for name, records in counts.items():
+        header[name + "_count"] = len(records)
+    header["structure_crc"] = zlib.crc32(body, zlib.crc32(header.tobytes()))
+    return b"".join((header.tobytes(), body, weights.data))
+
+
+def panel_channels(inputs: int, outputs: int, groups: int) -> tuple[int, np.ndarray]:
+    """The input channels that each panel of 8 output channels of a grouped convolution reads: ``[lo, lo + kc)``.
+
+    `kc` is the same for every panel, `lo` is an int64 array with an entry for each; without groups, all channels and 0.
+    """
+    first = np.arange(0, outputs, PANEL)
+    last = np.minimum(first + PANEL - 1, outputs - 1)
+    per_group = inputs // groups
+    g0, g1 = first // (outputs // groups), last // (outputs // groups)
+    kc = int((g1 - g0 + 1).max()) * per_group
+    return kc, np.minimum(g0 * per_group, inputs - kc)
+
+
+def pack_conv(weight: np.ndarray, groups: int = 1) -> np.ndarray:
+    """Pack float32 ``[N, kh, kw, I / groups]`` as ``[ceil(N / 8), kh * kw * kc, 8]``, K in (ky, kx, channel) order.
+
+    Zero where the last panel has no output channel, and where an output channel's group does not read an input channel.
+    """
+    n, kh, kw, per_group = weight.shape
+    kc, lo = panel_channels(per_group * groups, n, groups)
+    channel = np.arange(n)
+    start = channel // (n // groups) * per_group - lo[channel // PANEL]  # of its group within its panel's channels
+    wide = np.zeros((len(lo) * PANEL, kh, kw, kc), np.float32)
+    wide[channel[:, None], :, :, start[:, None] + np.arange(per_group)] = weight.transpose(0, 3, 1, 2)
+    return np.ascontiguousarray(wide.reshape(len(lo), PANEL, -1).transpose(0, 2, 1))
+
+
+def pack_depthwise(weight: np.ndarray) -> np.ndarray:
+    """Pack float32 ``[kh, kw, C]`` as ``[ceil(C / 8), kh * kw, 8]``, the last panel padded with zeros."""
+    kh, kw, c = weight.shape
+    padded = np.pad(weight.reshape(kh * kw, c), ((0, 0), (0, -c % PANEL)))
+    return np.ascontiguousarray(padded.reshape(kh * kw, -1, PANEL).transpose(1, 0, 2))
+
+
+def _float32(array) -> np.ndarray:
+    """As float32, -0.0 made +0.0 so that equal weights are equal bytes, and too large numbers infinite."""
+    with np.errstate(over="ignore"):
+        return np.asarray(array, np.float32) + np.float32(0)
+
+
+def _fill_node(record, node: Node, index: dict[str, int], strings: _Strings, weights: _Weights) -> None:
+    record["name"], record["output"], record["groups"] = strings.add(node.name), index[node.output], 1
+    record["op"], record["activation"] = OPS.index(node.op) + 1, ACTIVATIONS.index(node.activation)
+    record["flags"] = COUNTS_PADDING if node.counts_padding else 0
+    record["inputs"] = ([index[name] for name in node.inputs] + [NONE])[:2]
+    for field in ("kernel", "stride", "dilation"):
+        record[field + "_h"], record[field + "_w"] = getattr(node, field)
+    record["pad_top"], record["pad_left"], record["pad_bottom"], record["pad_right"] = node.pads
+    record["clamp_lo"], record["clamp_hi"] = _float32(node.clamp)
+    record["weight_quant"] = NONE
+    if node.weight is None:
+        return
+    weight = _float32(node.weight)
+    if node.op == "conv":
+        record["groups"], packed, outputs = node.groups, pack_conv(weight, node.groups), len(weight)
+    else:
+        packed, outputs = pack_depthwise(weight), weight.shape[2]
+    bias = np.zeros(-(-outputs // PANEL) * PANEL, np.float32)
+    if node.bias is not None:
+        bias[:outputs] = _float32(node.bias)
+    record["weight_dtype"] = FLOAT32
+    record["weight_offset"], record["weight_bytes"] = weights.add(packed)
+    record["bias_offset"], record["bias_bytes"] = weights.add(bias)
+
+
+class _Strings:
+    """The strings section: every distinct string once."""
+
+    def __init__(self):
+        self.data = bytearray()
+        self.offsets: dict[str, int] = {}
+
+    def add(self, text: str) -> int:
+        if text not in self.offsets:
+            self.offsets[text] = len(self.data)
+            self.data += text.encode() + b"\0"
+        return self.offsets[text]
+
+
+class _Weights:
+    """The weights section: tensors one after another, each at a multiple of 64 bytes."""
+
+    def __init__(self):
+        self.data = bytearray()
+
+    def add(self, tensor: np.ndarray) -> tuple[int, int]:
+        offset, raw = len(self.data), tensor.astype("<f4", copy=False).tobytes()
+        self.data += raw + bytes(-len(raw) % ALIGN)
+        return offset, len(raw)

@@ -1,0 +1,180 @@
+"""MobileNetV1 and MobileNetV2 as graphs, with weights from a state dict or seeded random, and what they cost."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from .errors import ShapeError
+from .graph import Graph, Node, Output, Recipe
+from .zoo_weights import open_weights
+
+# ImageNet's mean and deviation, in units of uint8 pixels.
+IMAGENET = Recipe(mean=(123.675, 116.28, 103.53), scale=(1 / 58.395, 1 / 57.12, 1 / 57.375), color="RGB", crop=0.875)
+BATCH_NORM_EPS = 1e-5
+# channels, stride: MobileNets (arXiv 1704.04861), table 1
+V1_BLOCKS = ((64, 1), (128, 2), (128, 1), (256, 2), (256, 1), (512, 2), *((512, 1),) * 5, (1024, 2), (1024, 1))
+# expansion, channels, repeats, stride: MobileNetV2 (arXiv 1801.04381), table 2
+V2_BLOCKS = ((1, 16, 1, 1), (6, 24, 2, 2), (6, 32, 3, 2), (6, 64, 4, 2), (6, 96, 3, 1), (6, 160, 3, 2),
+             (6, 320, 1, 1))
+
+
+def mobilenet_v1(width: float = 1.0, resolution: int = 224, classes: int = 1000, weights=None, seed: int = 0) -> Graph:
+    """MobileNetV1 (arXiv 1704.04861) with input ``image``, (resolution, resolution, 3), and output ``logits``.
+
+    Channels are ``int(c * width)`` as in the paper's code, cut to a multiple of 8, at least 8; activations are
+    ReLU6. The output's shape is (1, classes).
+
+    `weights` is None for seeded random ones, a mapping of names to arrays or torch tensors, or a path of a `.npz`,
+    `.safetensors`, `.pt` or `.pth` file of such. Names, batch norm being ``{weight, bias, running_mean, running_var}``:
+    ``features.0.0.weight`` [c, 3, 3, 3] and ``features.0.1.*`` for the stem; for block i from 1 to 13
+    ``features.<i>.0.weight`` [c, 1, 3, 3] and ``features.<i>.1.*`` for the depthwise convolution,
+    ``features.<i>.3.weight`` [c', c, 1, 1] and ``features.<i>.4.*`` for the pointwise one;
+    ``classifier.weight`` [classes, c] and ``classifier.bias``. Batch norm has eps 1e-5.
+
+    Raises `ShapeError` for a resolution below 32, and naming the weights that are missing, surplus or of another shape.
+    """
+    def channels(c: int) -> int:
+        return max(8, int(c * width) // 8 * 8)
+
+    net = _Network("MobileNetV1", width, resolution, classes, weights, seed)
+    value = net.conv("stem", "image", "features.0.0", "features.0.1", channels(32), kernel=3, stride=2)
+    for i, (c, stride) in enumerate(V1_BLOCKS, 1):
+        block, prefix = f"block{i}", f"features.{i}"
+        value = net.depthwise(f"{block}.depthwise", value, f"{prefix}.0", f"{prefix}.1", stride)
+        value = net.conv(f"{block}.pointwise", value, f"{prefix}.3", f"{prefix}.4", channels(c))
+    return net.finish(value, "classifier")
+
+
+def mobilenet_v2(width: float = 1.0, resolution: int = 224, classes: int = 1000, weights=None, seed: int = 0) -> Graph:
+    """MobileNetV2 (arXiv 1801.04381) with input ``image``, (resolution, resolution, 3), and output ``logits``.
+
+    Channels are ``c * width`` rounded to a multiple of 8, never down by more than 10 %; the last convolution has
+    ``1280 * max(1, width)``, rounded so too. The output's shape is (1, classes).
+
+    `weights` is None for seeded random ones, a mapping of names to arrays or torch tensors, or a path of a `.npz`,
+    `.safetensors`, `.pt` or `.pth` file of such. The names are those of torchvision's `MobileNetV2`
+    (``features.0.0.weight``, ``features.1.conv.0.0.weight``, ..., ``classifier.1.bias``), and so is the eps of batch
+    norm, 1e-5.
+
+    Raises `ShapeError` for a resolution below 32, and naming the weights that are missing, surplus or of another shape.
+    """
+    net = _Network("MobileNetV2", width, resolution, classes, weights, seed)
+    value = net.conv("stem", "image", "features.0.0", "features.0.1", _divisible(32 * width), kernel=3, stride=2)
+    i = 0
+    for expansion, c, repeats, first_stride in V2_BLOCKS:
+        for stride in (first_stride,) + (1,) * (repeats - 1):
+            i += 1
+            value = _inverted_residual(net, i, value, expansion, _divisible(c * width), stride)
+    value = net.conv("head", value, f"features.{i + 1}.0", f"features.{i + 1}.1", _divisible(1280 * max(1.0, width)))
+    return net.finish(value, "classifier.1")
+
+
+def _inverted_residual(net: _Network, i: int, source: str, expansion: int, channels: int, stride: int) -> str:
+    value, layer, block, prefix = source, 0, f"block{i}", f"features.{i}.conv"
+    if expansion != 1:
+        hidden = net.channels(source) * expansion
+        value, layer = net.conv(f"{block}.expand", source, f"{prefix}.0.0", f"{prefix}.0.1", hidden), 1
+    value = net.depthwise(f"{block}.depthwise", value, f"{prefix}.{layer}.0", f"{prefix}.{layer}.1", stride)
+    value = net.conv(f"{block}.project", value, f"{prefix}.{layer + 1}", f"{prefix}.{layer + 2}", channels, relu6=False)
+    residual = stride == 1 and net.channels(source) == channels
+    return net.add(f"{block}.add", source, value) if residual else value
+
+
+def _divisible(channels: float) -> int:
+    """The nearest multiple of 8, at least 8, the next one where that would lose more than 10 %."""
+    nearest = max(8, int(channels + 4) // 8 * 8)
+    return nearest if nearest >= 0.9 * channels else nearest + 8
+
+
+class _Network:
+    """A graph that grows layer by layer; batch norm is folded into the convolution before it, in float64."""
+
+    def __init__(self, architecture: str, width: float, resolution: int, classes: int, weights, seed: int):
+        if resolution < 32 or classes < 1 or not width > 0:
+            raise ShapeError(f"{architecture} of width {width}, resolution {resolution}, {classes} classes: "
+                             "width is above 0, resolution at least 32, classes at least 1")
+        self.weights, source = open_weights(weights, seed)
+        self.classes = classes
+        self.graph = Graph(values={"image": (resolution, resolution, 3)}, inputs={"image": IMAGENET})
+        self.graph.metadata = {"architecture": architecture, "width": str(width), "resolution": str(resolution),
+                               "source": source}
+
+    def channels(self, value: str) -> int:
+        return self.graph.values[value][2]
+
+    def conv(self, name: str, source: str, conv: str, bn: str, channels: int, kernel: int = 1, stride: int = 1,
+             relu6: bool = True) -> str:
+        shape = (channels, self.channels(source), kernel, kernel)
+        weight, bias = self._folded(source, name, conv, bn, shape, relu6)
+        return self._windowed("conv", name, source, weight.transpose(0, 2, 3, 1), bias, stride, relu6)
+
+    def depthwise(self, name: str, source: str, conv: str, bn: str, stride: int) -> str:
+        weight, bias = self._folded(source, name, conv, bn, (self.channels(source), 1, 3, 3), True)
+        return self._windowed("depthwise", name, source, weight[:, 0].transpose(1, 2, 0), bias, stride, True)
+
+    def add(self, name: str, left: str, right: str) -> str:
+        self.weights.add(left, right, name)
+        return self._node(Node("add", name, [left, right], name), self.graph.values[left])
+
+    def finish(self, value: str, classifier: str) -> Graph:
+        """Pool, classify, and check that all weights given were used."""
+        channels = self.channels(value)
+        pooled = self._node(Node("global_avg_pool", "pool", [value], "pool"), (1, 1, channels))
+        weight, bias = self.weights.dense(classifier, (self.classes, channels), value)
+        node = Node("conv", "classifier", [pooled], "logits", weight=weight[:, None, None, :].astype(np.float32),
+                    bias=bias.astype(np.float32))
+        self._node(node, (1, 1, self.classes))
+        self.graph.outputs = [Output("logits", "logits", (1, self.classes))]
+        self.weights.check()
+        return self.graph
+
+    def _folded(self, source: str, name: str, conv: str, bn: str, shape, relu6: bool) -> tuple[np.ndarray, np.ndarray]:
+        weight, gamma, beta, mean, variance = self.weights.conv(conv, bn, shape, source, name, relu6)
+        factor = gamma / np.sqrt(variance + BATCH_NORM_EPS)
+        return weight * factor[:, None, None, None], beta - mean * factor
+
+    def _windowed(self, op: str, name: str, source: str, weight: np.ndarray, bias: np.ndarray, stride: int,
+                  relu6: bool) -> str:
+        """Kernels of 3 are padded by 1 on all sides, as in torchvision."""
+        height, width, _ = self.graph.values[source]
+        kernel = weight.shape[1:3] if op == "conv" else weight.shape[:2]
+        pad = kernel[0] // 2
+        node = Node(op, name, [source], name, kernel=kernel, stride=(stride, stride), pads=(pad,) * 4,
+                    weight=np.ascontiguousarray(weight, np.float32), bias=bias.astype(np.float32))
+        if relu6:
+            node.activation, node.clamp = "clamp", (0.0, 6.0)
+        return self._node(node, ((height - 1) // stride + 1, (width - 1) // stride + 1, len(bias)))
+
+    def _node(self, node: Node, shape: tuple[int, int, int]) -> str:
+        self.graph.nodes.append(node)
+        self.graph.values[node.output] = shape
+        return node.output
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What a network costs by itself, whatever runs it.
+
+    `macs`: multiply-adds of convolutions, depthwise convolutions and dense layers, every tap counted, padding included.
+    The papers count the same ("MAdds", "Mult-Adds"). `parameters`: weights and biases as the model file stores them
+    (batch norm folded, so that every convolution has a bias), without the padding of the packing. `paper_parameters`:
+    weights only, which is what the papers' 3.4 and 4.2 millions are.
+    """
+
+    macs: int
+    parameters: int
+    paper_parameters: int
+
+
+def count(graph: Graph) -> Cost:
+    """Count the multiply-adds and parameters of `graph` (see `Cost`)."""
+    macs = weights = biases = 0
+    for node in graph.nodes:
+        if node.weight is not None:
+            height, width, channels = graph.values[node.output]
+            macs += height * width * node.weight.size  # every weight is used once for each output pixel
+            weights += node.weight.size
+            biases += channels
+    return Cost(macs, weights + biases, weights)

@@ -1,0 +1,122 @@
+"""The parameters of the zoo's networks: taken from a state dict, or seeded random with statistics that fit."""
+
+from __future__ import annotations
+
+import os
+import zlib
+from collections.abc import Mapping
+
+import numpy as np
+
+from .errors import ShapeError, UnsupportedError
+
+BATCH_NORM = ("weight", "bias", "running_mean", "running_var")
+# Random batch norm draws gamma and beta uniformly from these ranges. A normal input then leaves it with the mean and
+# variance PLAIN, over the elements of all channels, and a ReLU6 behind it with RELU6 (by numerical integration).
+GAMMA, BETA = (1.0, 2.0), (-0.5, 0.5)
+PLAIN, RELU6 = (0.0, 2.4167), (0.6097, 0.8349)
+
+
+def open_weights(weights, seed: int) -> tuple[GivenWeights | RandomWeights, str]:
+    """The source of parameters for `weights` (None, a mapping, or a path; see `mobilenet_v2`), and its name."""
+    if weights is None:
+        return RandomWeights(seed), f"random, seed {seed}"
+    if isinstance(weights, (str, os.PathLike)):
+        return GivenWeights(_load(os.fspath(weights))), os.path.basename(weights)
+    return GivenWeights(weights), "state dict"
+
+
+class GivenWeights:
+    """Parameters from a mapping of names to arrays or torch tensors; `check` names all that did not fit, at once."""
+
+    def __init__(self, entries: Mapping):
+        if not isinstance(entries, Mapping):
+            raise UnsupportedError(f"weights of type {type(entries).__name__}; a mapping of names to arrays is needed, "
+                                   "such as module.state_dict()")
+        self.unused = {str(name): entry for name, entry in entries.items()
+                       if not str(name).endswith("num_batches_tracked")}
+        self.missing, self.misshaped = [], []
+
+    def conv(self, conv: str, bn: str, shape: tuple[int, ...], source: str, output: str,
+             relu6: bool) -> list[np.ndarray]:
+        """Weight of `shape` and gamma, beta, mean, variance of the batch norm behind it, float64."""
+        return [self._take(f"{conv}.weight", shape)] + [self._take(f"{bn}.{field}", shape[:1]) for field in BATCH_NORM]
+
+    def dense(self, name: str, shape: tuple[int, int], source: str) -> list[np.ndarray]:
+        """Weight of `shape` and bias, float64."""
+        return [self._take(f"{name}.weight", shape), self._take(f"{name}.bias", shape[:1])]
+
+    def add(self, left: str, right: str, output: str) -> None:
+        """A residual add has no parameters."""
+
+    def check(self) -> None:
+        """Raise `ShapeError` unless every entry was used, none was missing, and all had the expected shapes."""
+        problems = [("missing", self.missing), ("surplus", list(self.unused)), ("misshaped", self.misshaped)]
+        if any(names for _, names in problems):
+            raise ShapeError("the weights do not fit this width and number of classes: " + "; ".join(
+                f"{kind}: {', '.join(names)}" for kind, names in problems if names))
+
+    def _take(self, name: str, shape: tuple[int, ...]) -> np.ndarray:
+        entry = self.unused.pop(name, None)
+        if entry is None:
+            self.missing.append(name)
+        elif tuple(entry.shape) != shape:
+            self.misshaped.append(f"{name} {tuple(entry.shape)}, not {shape}")
+        else:
+            if hasattr(entry, "detach"):  # a torch tensor
+                entry = entry.detach().cpu().double().numpy()
+            return np.asarray(entry, np.float64)
+        return np.ones(shape)  # a stand-in until check() reports
+
+
+class RandomWeights:
+    """He-uniform weights (arXiv 1502.01852) and batch-norm statistics that follow the moments of every value.
+
+    Each tensor has a generator of its own, seeded by `seed` and its name, so that no order of layers matters.
+    """
+
+    def __init__(self, seed: int):
+        self.seed = seed
+        self.moments = {"image": (0.0, 1.0)}  # value -> mean and variance of its elements
+
+    def conv(self, conv: str, bn: str, shape: tuple[int, ...], source: str, output: str,
+             relu6: bool) -> list[np.ndarray]:
+        mean, variance = self.moments[source]
+        weight = self._uniform(f"{conv}.weight", shape, -1, 1) * np.sqrt(6 / np.prod(shape[1:]))
+        gamma, beta = self._uniform(f"{bn}.weight", shape[:1], *GAMMA), self._uniform(f"{bn}.bias", shape[:1], *BETA)
+        self.moments[output] = RELU6 if relu6 else PLAIN
+        return [weight, gamma, beta, mean * weight.sum((1, 2, 3)), variance * np.square(weight).sum((1, 2, 3))]
+
+    def dense(self, name: str, shape: tuple[int, int], source: str) -> list[np.ndarray]:
+        """Wider than He's: pooling leaves a small variance, and logits should differ from picture to picture."""
+        weight = self._uniform(f"{name}.weight", shape, -1, 1) * 3 * np.sqrt(6 / shape[1])
+        return [weight, self._uniform(f"{name}.bias", shape[:1], -1, 1) - self.moments[source][0] * weight.sum(1)]
+
+    def add(self, left: str, right: str, output: str) -> None:
+        self.moments[output] = tuple(a + b for a, b in zip(self.moments[left], self.moments[right]))
+
+    def check(self) -> None:
+        """Random weights always fit."""
+
+    def _uniform(self, name: str, shape: tuple[int, ...], low: float, high: float) -> np.ndarray:
+        generator = np.random.Generator(np.random.PCG64([self.seed, zlib.crc32(name.encode())]))
+        return generator.random(shape) * (high - low) + low
+
+
+def _load(path: str) -> Mapping:
+    """The entries of a `.npz`, `.safetensors`, `.pt` or `.pth` file."""
+    kind = os.path.splitext(path)[1]
+    try:
+        if kind == ".npz":
+            with np.load(path) as file:
+                return dict(file)
+        if kind == ".safetensors":
+            from safetensors.numpy import load_file
+            return load_file(path)
+        if kind in (".pt", ".pth"):
+            import torch
+            return torch.load(path, map_location="cpu", weights_only=True)
+    except ImportError as error:
+        raise UnsupportedError(f"'{path}': reading {kind} needs {error.name}; install it, or save as .npz") from error
+    raise UnsupportedError(f"'{path}': weights of kind '{kind}'; known are .npz, .safetensors, .pt and .pth")
+

@@ -1,0 +1,237 @@
+"""The command line: what each command prints for people and for programs; every mistake is one line of words."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import xml.etree.ElementTree as xml
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import mbinfer
+from mbinfer import cli, measure
+
+CLASSES = 10
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """A folder with a small model, its labels and two pictures."""
+    folder = tmp_path_factory.mktemp("cli")
+    (folder / "labels.txt").write_text("".join(f"kind {i}\n" for i in range(CLASSES)), encoding="utf-8")
+    arguments = ["--width", "0.35", "--resolution", "64", "--classes", str(CLASSES), "--seed", "3"]
+    files = ["--labels", str(folder / "labels.txt"), "-o", str(folder / "model.bin")]
+    assert cli.main(["build", "mobilenet_v2", *arguments, *files]) == 0
+    random = np.random.default_rng(0)
+    for name in ("one.png", "two.jpg"):
+        Image.fromarray(random.integers(0, 256, (80, 100, 3), dtype=np.uint8)).save(folder / name)
+    return folder
+
+
+@pytest.fixture
+def model(folder):
+    return str(folder / "model.bin")
+
+
+@pytest.fixture
+def call(capsys):
+    """Runs a command that has to succeed, and returns what it prints."""
+
+    def run(*arguments):
+        code = cli.main([str(a) for a in arguments])
+        output = capsys.readouterr()
+        assert (code, output.err) == (0, "")
+        return json.loads(output.out) if "--json" in arguments else output.out
+
+    return run
+
+
+@pytest.fixture
+def refused(capsys):
+    """Runs a command that has to fail, and returns its message."""
+
+    def run(*arguments):
+        code = cli.main([str(a) for a in arguments])
+        output = capsys.readouterr()
+        assert code == 1 and output.out == ""
+        assert output.err.startswith("mbinfer: error: ") and output.err.count("\n") == 1
+        return output.err
+
+    return run
+
+
+def test_build_is_the_same_for_the_same_seed(call, tmp_path):
+    arguments = ["build", "mobilenet_v1", "--width", 0.25, "--resolution", 32, "--classes", 3]
+    one = call(*arguments, "--seed", 1, "-o", tmp_path / "1.bin", "--json")
+    assert one == {"path": str(tmp_path / "1.bin"), "bytes": (tmp_path / "1.bin").stat().st_size}
+    call(*arguments, "--seed", 1, "-o", tmp_path / "2.bin")
+    call(*arguments, "--seed", 2, "-o", tmp_path / "3.bin")
+    first, second, third = ((tmp_path / f"{i}.bin").read_bytes() for i in (1, 2, 3))
+    assert first == second != third
+
+
+def test_info(call, model):
+    record = call("info", model, "--json")
+    assert record["inputs"] == [{"name": "image", "shape": [1, 64, 64, 3], "dtype": "float32"}]
+    assert record["outputs"][0]["shape"] == [1, CLASSES]
+    assert record["labels"] == [f"kind {i}" for i in range(CLASSES)]
+    assert record["arena_bytes"]["naive"] > record["arena_bytes"]["fused"] >= record["arena_bytes"]["lower_bound"] > 0
+    text = call("info", model)
+    assert "image [1, 64, 64, 3]" in text and "10: kind 0, kind 1" in text and "arena naive" in text
+
+
+@pytest.mark.parametrize("schedule", cli.SCHEDULES)
+def test_plan_is_consistent(call, model, schedule):
+    record = call("plan", model, "--schedule", schedule, "--json")
+    assert record["schedule"] == schedule and record[f"{schedule}_bytes"] == record["peak_bytes"]
+    assert max(s["top_bytes"] for s in record["timeline"]) == record["peak_bytes"]
+    assert len(record["timeline"]) == len(record["segments"])
+    for segment in record["timeline"]:
+        assert max(b["offset"] + b["bytes"] for b in segment["buffers"]) == segment["top_bytes"]
+    text = call("plan", model, "--schedule", schedule)
+    assert f"{record['peak_bytes']:,} bytes" in text and f"schedule {schedule}" in text
+    for segment in record["segments"]:
+        assert all(stage["name"] in text for stage in segment["stages"])
+
+
+def test_plan_takes_chunks_and_a_limit(call, refused, model):
+    split = call("plan", model, "--schedule", "fused", "--chunks", 3, "--json")
+    blocks = [s for segment in split["segments"] for s in segment["stages"] if s["kind"] == "bottleneck" and s["chunk"]]
+    assert blocks and all(stage["chunks"] == 3 for stage in blocks)
+    least = call("plan", model, "--memory-limit", "least", "--json")["peak_bytes"]
+    assert call("plan", model, "--memory-limit", least, "--json")["peak_bytes"] <= least
+    assert str(least) in refused("plan", model, "--memory-limit", least - 1).replace(",", "")
+
+
+def test_plan_draws(call, model, tmp_path):
+    record = call("plan", model, "--svg", tmp_path / "plan.svg", "--json")
+    root = xml.parse(tmp_path / "plan.svg").getroot()
+    words = "".join(text.text for text in root.iter("{http://www.w3.org/2000/svg}text"))
+    assert "model.bin" in words and f"peak {record['peak_bytes']:,} bytes" in words
+
+
+def test_run(call, model, folder):
+    pictures = [str(folder / "one.png"), str(folder / "two.jpg")]
+    record = call("run", model, *pictures, "--json")
+    assert [p["path"] for p in record["pictures"]] == pictures
+    for picture in record["pictures"]:
+        probabilities = [t["probability"] for t in picture["top"]]
+        assert len(probabilities) == 5 and probabilities == sorted(probabilities, reverse=True)
+    session = mbinfer.Session(model)
+    logits = session.run(mbinfer.image.load(pictures[0], session.recipe, 64, 64)).ravel().astype(np.float64)
+    best = record["pictures"][0]["top"][0]
+    assert best["index"] == logits.argmax() and best["label"] == f"kind {logits.argmax()}"
+    assert best["probability"] == pytest.approx(1 / np.exp(logits - logits.max()).sum())
+    assert record["arena_bytes"] == session.plan.peak_bytes and record["naive_bytes"] == session.plan.naive_bytes
+
+    lines = call("run", model, *pictures, "--top", 2).splitlines()
+    assert [lines[0], lines[3]] == pictures and len(lines) == 7
+    assert lines[1].endswith(best["label"]) and lines[1].strip().startswith(f"{100 * best['probability']:.2f} %")
+    assert lines[6].startswith("arena ") and f"{record['ratio']:.1f} times" in lines[6]
+
+
+def test_all_classes_sum_to_one_and_no_more_are_shown(call, model, folder):
+    top = call("run", model, folder / "one.png", "--top", 99, "--json")["pictures"][0]["top"]
+    assert len(top) == CLASSES and sum(t["probability"] for t in top) == pytest.approx(1)
+
+
+def test_bench_measures_every_configuration_in_its_own_process(call, model):
+    isas = mbinfer._core.isas()
+    record = call("bench", model, "--threads", "1,2", "--runs", 2, "--json", "--profile")
+    results = record["results"]
+    assert [(r["schedule"], r["isa"], r["threads"]) for r in results] == [
+        (schedule, isa, threads) for schedule in cli.SCHEDULES for isa in isas for threads in (1, 2)]  # fmt: skip
+    for result in results:
+        latency = result["latency"]
+        assert result["runs"] == 2
+        assert 0 < latency["min"] <= latency["median"] <= latency["p90"] <= latency["p99"]
+        session = mbinfer.Session(model, schedule=result["schedule"], threads=result["threads"])
+        assert (result["arena"], result["weights"]) == (session.plan.peak_bytes, session.plan.weight_bytes)
+        assert sum(stage["macs"] for stage in result["profile"]) > 0
+        assert result["observed"]["growth"] is None or result["observed"]["growth"] > 0
+
+
+def test_bench_as_text(call, model):
+    text = call("bench", model, "--schedule", "fused", "--isa", mbinfer._core.isas()[0], "--runs", 1, "--profile")
+    assert "median" in text and "fused" in text and "GMAC/s" in text
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="/proc is Linux")
+def test_memory_status_sees_an_allocation():
+    measure.reset_high_water()
+    before = measure.memory_status()
+    block = np.ones(32 << 20, np.uint8)
+    after = measure.memory_status()
+    del block
+    observed = measure.observed_memory(before, after, True)
+    assert (31 << 20) < observed["anonymous"] < (36 << 20)
+
+
+MISTAKES = {
+    "no such model": (["info", "none.bin"], "none.bin"),
+    "no model": (["info", "labels.txt"], "labels.txt"),
+    "a folder": (["plan", "."], "."),
+    "no picture": (["run", "model.bin", "labels.txt"], "labels.txt: not a picture"),
+    "no such picture": (["run", "model.bin", "none.png"], "none.png: no such file"),
+    "schedule": (["plan", "model.bin", "--schedule", "fast"], "fast"),
+    "threads": (["plan", "model.bin", "--threads", "0"], "threads"),
+    "limit": (["plan", "model.bin", "--memory-limit", "100"], "100"),
+    "limit in words": (["plan", "model.bin", "--memory-limit", "little"], "little"),
+    "chunks": (["plan", "model.bin", "--chunks", "-1"], "chunks"),
+    "sweep": (["plan", "model.bin", "--sweep"], "comes with the streamed schedule"),
+    "isa": (["bench", "model.bin", "--isa", "mmx"], "mmx"),
+    "bench schedule": (["bench", "model.bin", "--schedule", "fast", "--runs", "1"], "fast"),
+    "svg": (["plan", "model.bin", "--svg", "none/plan.svg"], "none/plan.svg"),
+    "resolution": (["build", "mobilenet_v2", "--resolution", "8", "-o", "x.bin"], "resolution"),
+    "dtype": (["build", "mobilenet_v2", "--width", "0.35", "--dtype", "int8", "-o", "x.bin"], "int8"),
+    "weights": (["build", "mobilenet_v2", "--weights", "labels.txt", "-o", "x.bin"], "labels.txt"),
+    "labels": (["build", "mobilenet_v1", "--labels", "labels.txt", "-o", "x.bin"], "10 labels for 1000 classes"),
+    "labels no text": (["build", "mobilenet_v1", "--labels", "one.png", "-o", "x.bin"], "one.png: labels must be"),
+    "output": (["build", "mobilenet_v2", "--width", "0.35", "-o", "none/x.bin"], "none/x.bin"),
+    "no such source": (["convert", "none.onnx", "x.bin"], "none.onnx"),
+    "no ONNX": (["convert", "labels.txt", "x.bin"], "labels.txt"),
+    "half a recipe": (["convert", "none.onnx", "x.bin", "--crop", "0.9"], "--mean"),
+}
+
+
+@pytest.mark.parametrize("mistake", MISTAKES)
+def test_a_mistake_is_one_line_that_names_it(folder, refused, monkeypatch, mistake):
+    monkeypatch.chdir(folder)
+    arguments, named = MISTAKES[mistake]
+    assert named in refused(*arguments)
+    assert not (folder / "x.bin").exists()
+
+
+@pytest.mark.parametrize("arguments", [[], ["fly"], ["run", "model.bin"], ["build", "resnet", "-o", "x.bin"],
+                                       ["plan", "model.bin", "--threads", "many"],
+                                       ["convert", "a", "b", "--mean", "1,x"]])  # fmt: skip
+def test_wrong_usage_exits_with_2(capsys, arguments):
+    with pytest.raises(SystemExit) as ended:
+        cli.main(arguments)
+    assert ended.value.code == 2 and "usage: mbinfer" in capsys.readouterr().err
+
+
+def test_as_a_module_and_into_a_pipe_that_closes(folder, tmp_path):
+    command = [sys.executable, "-m", "mbinfer"]
+    done = subprocess.run([*command, "info", "none.bin"], cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 1 and done.stderr.startswith("mbinfer: error: ")
+    reading, writing = os.pipe()
+    os.close(reading)
+    command += ["plan", str(folder / "model.bin")]
+    done = subprocess.run(command, cwd=tmp_path, stdout=writing, stderr=subprocess.PIPE)
+    os.close(writing)
+    assert (done.returncode, done.stderr) == (141, b"")
+
+
+def test_progress_speaks_only_to_a_terminal_and_only_after_a_while(monkeypatch, capsys):
+    assert list(cli.progress([1, 2, 3], str)) == [1, 2, 3]
+    assert capsys.readouterr().err == ""
+    monkeypatch.setattr(cli, "PATIENCE", -1.0)
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
+    assert list(cli.progress(["a", "b"], str)) == ["a", "b"]
+    shown = capsys.readouterr().err
+    assert "0/2  a" in shown and "1/2  b" in shown and shown.endswith("\r\033[K")

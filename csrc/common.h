@@ -1,0 +1,60 @@
+// What every layer above the kernels shares: errors, data types, shapes.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <stdexcept>
+#include <string>
+
+namespace mbinfer {
+
+// One class per kind of failure: the bindings map each to their own (Python exception, C status).
+enum class ErrorKind { kFormat, kUnsupported, kShape, kMemoryLimit, kArgument, kFile, kInternal };
+
+class Error : public std::runtime_error {
+ public:
+  Error(ErrorKind kind, const std::string& message) : std::runtime_error(message), kind(kind) {}
+  ErrorKind kind;
+  std::string node, op;            // kUnsupported: where in the model
+  uint64_t needed = 0, limit = 0;  // kMemoryLimit: bytes
+};
+
+enum class DType : uint8_t { kNone = 0, kFloat32 = 1, kFloat16 = 2, kInt8 = 3, kUint8 = 4, kInt32 = 5 };
+
+inline size_t size_of(DType type) {
+  switch (type) {
+    case DType::kFloat32:
+    case DType::kInt32: return 4;
+    case DType::kFloat16: return 2;
+    case DType::kInt8:
+    case DType::kUint8: return 1;
+    case DType::kNone: break;
+  }
+  return 0;
+}
+
+// Channels are laid out in panels of 8: a pixel of a value takes round_up(channels, 8) elements, the last ones unused.
+constexpr int kPanel = 8;
+
+template <class T>
+constexpr T round_up(T n, T multiple) {
+  return (n + multiple - 1) / multiple * multiple;
+}
+
+template <class T>
+constexpr T ceil_div(T n, T d) {
+  return (n + d - 1) / d;
+}
+
+struct Shape {  // NHWC, batch 1
+  int height = 0, width = 0, channels = 0;
+  int64_t pixels() const { return int64_t(height) * width; }
+  int64_t elements() const { return pixels() * channels; }
+  bool operator==(const Shape& o) const { return height == o.height && width == o.width && channels == o.channels; }
+};
+
+inline std::string to_string(const Shape& s) {
+  return std::to_string(s.height) + "x" + std::to_string(s.width) + "x" + std::to_string(s.channels);
+}
+
+}  // namespace mbinfer

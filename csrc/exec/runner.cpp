@@ -1,0 +1,361 @@
+#include "exec/runner.h"
+
+#include <algorithm>
+#include <chrono>
+#include <climits>
+#include <cmath>
+
+#include "plan/stages.h"
+
+namespace mbinfer {
+namespace {
+
+constexpr int kTaps = 32;  // of one call of the matrix kernel; larger kernels go on from the sums of the call before
+
+ActivationArgs activation(const Node& node) {
+  if (node.activation == Activation::kClamp) return {node.lo, node.hi, 0};
+  return {-INFINITY, INFINITY, node.activation == Activation::kHardSwish};
+}
+
+const ActivationArgs kIdentity = {-INFINITY, INFINITY, 0};
+
+double now() {
+  return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
+}
+
+}  // namespace
+
+Runner::Runner(Session& session, int thread)
+    : session_(session), graph_(session.graph()), plan_(session.plan()), kernels_(session.kernels()), thread_(thread), threads_(session.threads()) {}
+
+Runner::View Runner::view(int value) const {
+  const Value& v = graph_.values[value];
+  const Placement& placed = plan_.values[value];
+  if (placed.kind == Placement::kExternal) {
+    float* base = static_cast<float*>(const_cast<void*>(session_.pictures_[value].data));
+    return {base, v.shape.height, v.shape.width, ptrdiff_t(v.shape.width) * v.shape.channels, v.shape.channels};
+  }
+  float* base = reinterpret_cast<float*>(session_.arena_.get() + placed.offset);
+  return {base, placed.rows, v.shape.width, ptrdiff_t(v.shape.width) * v.stride(), v.stride()};
+}
+
+Runner::Part Runner::share(int total, int grain) const {
+  if (threads_ == 1) return {0, total};
+  const int grains = ceil_div(total, grain);
+  return {int(int64_t(grains) * thread_ / threads_) * grain, std::min(total, int(int64_t(grains) * (thread_ + 1) / threads_) * grain)};
+}
+
+void Runner::strip(int index, int r0, int r1, StageTime* times) {
+  const Stage& stage = plan_.stages[index];
+  const double start = times && thread_ == 0 ? now() : 0;
+  if (stage.load >= 0) {
+    load(stage, r0, r1);
+    session_.pool_.barrier();
+  } else {
+    for_each_step(graph_, stage, r0, r1, chunk_count(graph_, stage), [&](const Step& s) { step(stage, s, r0); });
+  }
+  if (times && thread_ == 0) times[index].seconds += now() - start;
+}
+
+// Expand the fresh rows of a chunk, run the spatial part over them, project into the output rows: each part where the
+// stage has it, reading the stage's input and writing its output where it has not.
+void Runner::step(const Stage& stage, const Step& s, int r0) {
+  const bool global = stage.spatial >= 0 && graph_.nodes[stage.spatial].op == Op::kGlobalAvgPool;
+  const int channel = s.chunk * stage.chunk;
+  const int channels = stage.chunk ? std::min(stage.chunk, expanded_channels(graph_, stage) - channel) : expanded_channels(graph_, stage);
+  uint8_t* arena = session_.arena_.get();
+  const View out = view(stage.output);
+
+  View in = stage.input >= 0 && !(stage.project >= 0 && stage.spatial < 0) ? view(stage.input) : View{};
+  int in_channel = channel;
+  if (stage.expand >= 0) {
+    const Node& expand = graph_.nodes[stage.expand];
+    const int64_t ring = stage.expanded_bytes / (stage.keep ? chunk_count(graph_, stage) : 1);
+    View expanded = {reinterpret_cast<float*>(arena + stage.expanded_offset + (stage.keep ? s.chunk * ring : 0)), stage.expanded_rows,
+                     in.width, ptrdiff_t(in.width) * stage.chunk, stage.chunk};
+    if (!s.fresh.empty()) {
+      const Epilogue epilogue = {activation(expand), nullptr, 0, kIdentity};
+      pointwise(expand, in, s.fresh.begin, expanded, s.fresh.begin, s.fresh.count(), 0, graph_.values[stage.input].shape.channels,
+                channel / kPanel, channels / kPanel, expand.bias + channel, &epilogue, nullptr);
+      session_.pool_.barrier();
+    }
+    in = expanded;
+    in_channel = 0;
+  }
+
+  View middle = out;
+  int middle_row = global ? r0 : s.t0;
+  if (stage.spatial >= 0) {
+    View made = out;
+    made.base += channel;
+    if (stage.project >= 0) {
+      const int width = graph_.values[graph_.nodes[stage.spatial].output].shape.width;
+      made = {reinterpret_cast<float*>(arena + stage.spatial_offset), INT_MAX, width, ptrdiff_t(width) * stage.chunk, stage.chunk};
+      made.base -= middle_row * made.row_stride;
+    }
+    in.base += in_channel;
+    spatial(stage, s, r0, in, made, channel, channels / kPanel);
+    session_.pool_.barrier();
+    if (global && s.t1 < graph_.values[stage.input].shape.height) return;
+    middle = made;
+  }
+
+  if (stage.project >= 0) {
+    const Node& project = graph_.nodes[stage.project];
+    Epilogue epilogue = {activation(project), nullptr, 0, kIdentity};
+    View residual = {};
+    if (stage.add >= 0) {
+      residual = view(stage.residual);
+      epilogue.after = activation(graph_.nodes[stage.add]);
+    }
+    const int t0 = global ? r0 : s.t0, t1 = global ? r0 + 1 : s.t1;
+    if (stage.spatial >= 0) {
+      const int k = std::min(channels, graph_.values[project.inputs[0]].shape.channels - channel);
+      pointwise(project, middle, middle_row, out, t0, t1 - t0, channel, k, 0, out.stride / kPanel, s.chunk ? nullptr : project.bias,
+                s.last_chunk ? &epilogue : nullptr, stage.add >= 0 ? &residual : nullptr);
+    } else {
+      if (stage.add >= 0) epilogue.residual = residual.base;
+      conv(stage, project, out, t0, t1, epilogue);
+    }
+    session_.pool_.barrier();
+  } else if (stage.add >= 0) {
+    add(stage, s.t0, s.t1);
+    session_.pool_.barrier();
+  }
+}
+
+void Runner::load(const Stage& stage, int r0, int r1) {
+  size_t input = 0;
+  while (graph_.inputs[input].value != stage.load) input++;
+  const Recipe& recipe = graph_.inputs[input].recipe;
+  const Shape& shape = graph_.values[stage.load].shape;
+  const Picture& picture = session_.pictures_[stage.load];
+  const Placement& placed = plan_.values[stage.load];
+  const int stride = graph_.values[stage.load].stride();
+  const Part part = share(r1 - r0, 1);
+  for (int r = r0 + part.begin; r < r0 + part.end; r++) {
+    float* to = reinterpret_cast<float*>(session_.arena_.get() + placed.offset) + ptrdiff_t(r % placed.rows) * shape.width * stride;
+    const int64_t first = int64_t(r) * shape.width * shape.channels;
+    for (int x = 0; x < shape.width; x++, to += stride) {
+      for (int c = 0; c < stride; c++) {
+        const int64_t i = first + int64_t(x) * shape.channels + c;
+        to[c] = c >= shape.channels ? 0.0f
+                : picture.dtype == DType::kUint8 ? (float(static_cast<const uint8_t*>(picture.data)[i]) - recipe.mean[c]) * recipe.scale[c]
+                                                 : static_cast<const float*>(picture.data)[i];
+      }
+    }
+  }
+}
+
+// A 1x1 convolution over `rows` rows, channels [k0, k0 + k) of its input, some of its panels. Rows that follow one another
+// in memory on all sides are one run of pixels.
+void Runner::pointwise(const Node& node, View in, int in_row, View out, int out_row, int rows, int k0, int k, int panel0, int panels,
+                       const float* bias, const Epilogue* epilogue, const View* residual) {
+  const int width = in.width, pixels = rows * width, inputs = graph_.values[node.inputs[0]].shape.channels;
+  const bool by_panels = pixels < 2 * kernels_.gemm_pixels * threads_;
+  const Part pixel_part = by_panels ? Part{0, pixels} : share(pixels, kernels_.gemm_pixels);
+  const Part panel_part = by_panels ? share(panels, kernels_.gemm_panels) : Part{0, panels};
+  if (panel_part.begin >= panel_part.end) return;
+  const ptrdiff_t panel_stride = ptrdiff_t(inputs) * kPanel;
+  auto follows = [](const View& v, int r) { return r % v.rows != 0; };  // row r comes right after row r - 1
+
+  for (int p = pixel_part.begin; p < pixel_part.end;) {
+    const int row = p / width, x = p % width;
+    int last = row + 1;
+    while (last < rows && follows(in, in_row + last) && follows(out, out_row + last) && (!residual || follows(*residual, out_row + last))) last++;
+    const int run = std::min(pixel_part.end, last * width) - p;
+    const GemmTap tap = {in.row(in_row + row) + x * in.stride, k, k0};
+    Epilogue finish;
+    if (epilogue) {
+      finish = *epilogue;
+      finish.residual = residual ? residual->row(out_row + row) + x * residual->stride + panel_part.begin * kPanel : nullptr;
+      finish.residual_stride = residual ? residual->stride : 0;
+    }
+    GemmArgs args;
+    args.taps = &tap;
+    args.tap_count = 1;
+    args.in_stride = in.stride;
+    args.out = out.row(out_row + row) + x * out.stride + panel_part.begin * kPanel;
+    args.out_stride = out.stride;
+    args.pixels = run;
+    args.weights = static_cast<const float*>(node.weights) + (panel0 + panel_part.begin) * panel_stride;
+    args.panel_stride = panel_stride;
+    args.panels = panel_part.end - panel_part.begin;
+    args.bias = bias ? bias + panel_part.begin * kPanel : nullptr;
+    args.epilogue = epilogue ? &finish : nullptr;
+    kernels_.gemm(&args);
+    p += run;
+  }
+}
+
+// Any convolution, from the arena or from the caller's array. A uint8 image is normalised a patch at a time.
+void Runner::conv(const Stage& stage, const Node& node, View out, int t0, int t1, Epilogue epilogue) {
+  const bool external = plan_.values[stage.input].kind == Placement::kExternal;
+  const bool bytes = external && session_.pictures_[stage.input].dtype == DType::kUint8;
+  const View in = view(stage.input);
+  const Shape& shape = graph_.values[stage.input].shape;
+  const View residual = stage.add >= 0 ? view(stage.residual) : View{};
+  if (!bytes && node.pointwise()) {
+    pointwise(node, in, t0, out, t0, t1 - t0, 0, shape.channels, 0, out.stride / kPanel, node.bias, &epilogue, stage.add >= 0 ? &residual : nullptr);
+    return;
+  }
+  const float* rows[kMaxKernel];
+  const Part part = share((t1 - t0) * out.width, kPatchPixels);
+  for (int p = part.begin; p < part.end;) {
+    const int t = t0 + p / out.width, x0 = p % out.width;
+    int x1 = std::min(out.width, x0 + part.end - p);
+    if (bytes) x1 = std::min(x1, x0 + kPatchPixels);
+    const auto columns = node.x.input_range(x0, x1, shape.width);
+    const int patch_row = int(stage.patch_bytes / stage.patches / node.y.kernel / int(sizeof(float)));
+    float* patch = reinterpret_cast<float*>(session_.arena_.get() + stage.patch_offset + stage.patch_bytes / stage.patches * thread_);
+    for (int ky = 0; ky < node.y.kernel; ky++) {
+      const int iy = t * node.y.stride - node.y.pad + ky * node.y.dilation;
+      rows[ky] = nullptr;
+      if (iy < 0 || iy >= shape.height) continue;
+      if (!bytes) {
+        rows[ky] = in.row(iy);
+        continue;
+      }
+      size_t input = 0;
+      while (graph_.inputs[input].value != stage.input) input++;
+      const int period = kPanel * shape.channels;
+      const float* pattern = session_.patterns_[input].data();
+      const uint8_t* image = static_cast<const uint8_t*>(session_.pictures_[stage.input].data);
+      const NormaliseArgs args = {image + (int64_t(iy) * shape.width + columns.first) * shape.channels, patch + ky * patch_row,
+                                  (columns.second - columns.first) * shape.channels, period, pattern, pattern + period};
+      kernels_.normalise(&args);
+      rows[ky] = patch + ky * patch_row - ptrdiff_t(columns.first) * shape.channels;
+    }
+    if (stage.add >= 0) {
+      epilogue.residual = residual.row(t) + x0 * residual.stride;
+      epilogue.residual_stride = residual.stride;
+    }
+    conv_row(node, rows, shape.width, in.stride, out.row(t) + x0 * out.stride, out.stride, x0, x1, epilogue);
+    p += x1 - x0;
+  }
+}
+
+// Output pixels [x0, x1) of one row. Pixels whose taps all lie inside go together; each of the others has its own cut.
+void Runner::conv_row(const Node& node, const float* const* rows, int in_width, ptrdiff_t in_stride, float* out, ptrdiff_t out_stride,
+                      int x0, int x1, Epilogue epilogue) {
+  const Shape& in = graph_.values[node.inputs[0]].shape;
+  const int panels = ceil_div(graph_.values[node.output].shape.channels, kPanel);
+  const PanelChannels read(in.channels, graph_.values[node.output].shape.channels, node.groups);
+  const Window& w = node.x;
+  const int k_rows = node.y.kernel * w.kernel * read.count;
+  // A kernel row's channels follow one another in memory.
+  const bool whole_rows = node.groups == 1 && w.dilation == 1 && in_stride == in.channels;
+  const float* residual = epilogue.residual;
+
+  auto pixels = [&](int x, int count) {
+    const int first = x * w.stride - w.pad;
+    const int kx0 = first < 0 ? ceil_div(-first, w.dilation) : 0;
+    const int kx1 = first >= in_width ? 0 : std::min(w.kernel, ceil_div(in_width - first, w.dilation));
+    for (int panel = 0; panel < panels;) {
+      int panel_end = panel + 1;
+      const int channel = read.first(panel);
+      while (panel_end < panels && read.first(panel_end) == channel) panel_end++;
+      GemmTap taps[kTaps];
+      GemmArgs args;
+      args.taps = taps;
+      args.tap_count = 0;
+      args.in_stride = w.stride * in_stride;
+      args.out = out + (x - x0) * out_stride + panel * kPanel;
+      args.out_stride = out_stride;
+      args.pixels = count;
+      args.panel_stride = ptrdiff_t(k_rows) * kPanel;
+      args.weights = static_cast<const float*>(node.weights) + panel * args.panel_stride;
+      args.panels = panel_end - panel;
+      args.bias = node.bias + panel * kPanel;
+      args.epilogue = nullptr;
+      auto flush = [&](bool last) {
+        Epilogue finish = epilogue;
+        if (residual) finish.residual = residual + (x - x0) * epilogue.residual_stride + panel * kPanel;
+        if (last) args.epilogue = &finish;
+        kernels_.gemm(&args);
+        args.tap_count = 0;
+        args.bias = nullptr;
+      };
+      auto tap = [&](int ky, int kx, int k) {
+        if (args.tap_count == kTaps) flush(false);
+        taps[args.tap_count++] = {rows[ky] + (first + kx * w.dilation) * in_stride + channel, k, (ky * w.kernel + kx) * read.count};
+      };
+      for (int ky = 0; ky < node.y.kernel; ky++) {
+        if (!rows[ky] || kx0 >= kx1) continue;
+        if (whole_rows) tap(ky, kx0, (kx1 - kx0) * in.channels);
+        else
+          for (int kx = kx0; kx < kx1; kx++) tap(ky, kx, read.count);
+      }
+      flush(true);
+      panel = panel_end;
+    }
+  };
+
+  const int room = in_width - w.extent() + w.pad;  // the last pixel inside starts here at most
+  int begin = std::min(x1, std::max(x0, ceil_div(w.pad, w.stride)));
+  int end = std::max(begin, std::min(x1, room < 0 ? 0 : room / w.stride + 1));
+  for (int x = x0; x < begin; x++) pixels(x, 1);
+  if (end > begin) pixels(begin, end - begin);
+  for (int x = end; x < x1; x++) pixels(x, 1);
+}
+
+void Runner::spatial(const Stage& stage, const Step& s, int r0, View in, View out, int channel, int panels) {
+  const Node& node = graph_.nodes[stage.spatial];
+  const Shape& shape = graph_.values[node.inputs[0]].shape;
+  if (node.op == Op::kSoftmax) {
+    const Part part = share((s.t1 - s.t0) * out.width, 1);
+    for (int p = part.begin; p < part.end; p++) {
+      const int t = s.t0 + p / out.width, x = p % out.width;
+      softmax(in.row(t) + x * in.stride, out.row(t) + x * out.stride, shape.channels);
+    }
+    return;
+  }
+  if (node.op == Op::kGlobalAvgPool) {
+    const Part part = share(panels, 1);
+    if (part.begin >= part.end) return;
+    for (int t = s.t0; t < s.t1; t++) {
+      const ReduceArgs args = {in.row(t) + part.begin * kPanel, in.stride, shape.width, part.end - part.begin, out.row(r0) + part.begin * kPanel,
+                               t == 0, t == shape.height - 1, 1.0f / float(shape.pixels()), activation(node)};
+      kernels_.reduce(&args);
+    }
+    return;
+  }
+  const float* rows[kMaxKernel];
+  const Part part = share((s.t1 - s.t0) * panels, 1);
+  for (int unit = part.begin; unit < part.end;) {
+    const int t = s.t0 + unit / panels, panel = unit % panels, last = std::min(panels, panel + part.end - unit);
+    for (int ky = 0; ky < node.y.kernel; ky++) {
+      const int iy = t * node.y.stride - node.y.pad + ky * node.y.dilation;
+      rows[ky] = iy < 0 || iy >= shape.height ? nullptr : in.row(iy) + panel * kPanel;
+    }
+    float* to = out.row(t) + panel * kPanel;
+    const int first = channel / kPanel + panel;
+    if (node.op == Op::kDepthwise) {
+      const DepthwiseArgs args = {rows, node.y.kernel, node.x.kernel, node.x.stride, node.x.dilation, node.x.pad, shape.width, in.stride,
+                                  to, out.stride, 0, out.width,
+                                  static_cast<const float*>(node.weights) + ptrdiff_t(first) * node.y.kernel * node.x.kernel * kPanel,
+                                  node.bias + first * kPanel, last - panel, activation(node)};
+      kernels_.depthwise(&args);
+    } else {
+      const bool average = node.op == Op::kAvgPool;
+      const PoolArgs args = {rows, node.y.kernel, node.x.kernel, node.x.stride, node.x.pad, shape.width, in.stride, to, out.stride, 0, out.width,
+                             last - panel, average, average && node.counts_padding ? node.y.kernel * node.x.kernel : 0, activation(node)};
+      kernels_.pool(&args);
+    }
+    unit += last - panel;
+  }
+}
+
+void Runner::add(const Stage& stage, int t0, int t1) {
+  const View a = view(stage.input), b = view(stage.residual), out = view(stage.output);
+  const Part part = share((t1 - t0) * out.width, 1);
+  for (int p = part.begin; p < part.end;) {
+    const int t = t0 + p / out.width, x = p % out.width, run = std::min(out.width - x, part.end - p);
+    const AddArgs args = {a.row(t) + x * a.stride, b.row(t) + x * b.stride, out.row(t) + x * out.stride, a.stride, b.stride, out.stride,
+                          run, int(out.stride / kPanel), activation(graph_.nodes[stage.add])};
+    kernels_.add(&args);
+    p += run;
+  }
+}
+
+}  // namespace mbinfer

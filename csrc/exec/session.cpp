@@ -1,0 +1,85 @@
+#include "exec/session.h"
+
+#include <cstdlib>
+#include <cstring>
+
+#include "exec/runner.h"
+#include "kernels/dispatch.h"
+#include "plan/replay.h"
+#include "plan/rows.h"
+
+namespace mbinfer {
+namespace {
+
+constexpr uint64_t kCanary = 0xC0FFEE5EEDBADC0D;
+constexpr size_t kCanaryBytes = kArenaAlign;
+
+}  // namespace
+
+void Session::Free::operator()(uint8_t* p) const { std::free(p - kCanaryBytes); }
+
+Session::Session(std::shared_ptr<const Model> model, const SessionOptions& options)
+    : model_(std::move(model)),
+      plan_(make_plan(model_->graph, options.plan)),
+      kernels_(select_kernels(options.isa)),
+      pool_(options.plan.threads) {
+#ifndef NDEBUG
+  std::string wrong = check_plan(graph(), plan_);
+  if (!wrong.empty()) throw Error(ErrorKind::kInternal, "unsound plan: " + wrong);
+#endif
+  // The arena stands between two canaries: a kernel that leaves it is found out.
+  void* block = nullptr;
+  if (posix_memalign(&block, kArenaAlign, size_t(plan_.peak_bytes) + 2 * kCanaryBytes)) throw std::bad_alloc();
+  arena_.reset(static_cast<uint8_t*>(block) + kCanaryBytes);
+  for (size_t i = 0; i < kCanaryBytes; i += sizeof kCanary) {
+    std::memcpy(arena_.get() - kCanaryBytes + i, &kCanary, sizeof kCanary);
+    std::memcpy(arena_.get() + plan_.peak_bytes + i, &kCanary, sizeof kCanary);
+  }
+  pictures_.resize(graph().values.size());
+  produced_.assign(size_t(pool_.threads()), std::vector<int>(plan_.stages.size(), 0));
+  for (const GraphInput& in : graph().inputs) {
+    std::vector<float> pattern;
+    const int channels = graph().values[in.value].shape.channels;
+    if (in.recipe.present)
+      for (const float* numbers : {in.recipe.mean, in.recipe.scale})
+        for (int i = 0; i < kPanel * channels; i++) pattern.push_back(numbers[i % channels]);
+    patterns_.push_back(std::move(pattern));
+  }
+}
+
+bool Session::canaries_intact() const {
+  for (size_t i = 0; i < kCanaryBytes; i += sizeof kCanary)
+    if (std::memcmp(arena_.get() - kCanaryBytes + i, &kCanary, sizeof kCanary) ||
+        std::memcmp(arena_.get() + plan_.peak_bytes + i, &kCanary, sizeof kCanary))
+      return false;
+  return true;
+}
+
+void Session::run(const Picture* inputs, float* const* outputs, StageTime* times) {
+  std::lock_guard<std::mutex> lock(running_);
+  for (size_t i = 0; i < graph().inputs.size(); i++) {
+    const GraphInput& in = graph().inputs[i];
+    if (inputs[i].dtype == DType::kUint8 && !in.recipe.present)
+      throw Error(ErrorKind::kShape, "input '" + graph().values[in.value].name +
+                                         "' is uint8, but the model has no recipe to normalise it; convert it with mean= and "
+                                         "scale=, or give a normalised float32 array");
+    pictures_[in.value] = inputs[i];
+  }
+  auto body = [&](int thread) {
+    Runner runner(*this, thread);
+    for (const Segment& segment : plan_.segments)
+      run_segment(graph(), plan_, segment, produced_[thread].data(),
+                  [&](int stage, int r0, int r1) { runner.strip(stage, r0, r1, times); });
+  };
+  pool_.run(body);
+  for (size_t i = 0; i < graph().outputs.size(); i++) {
+    const int v = graph().outputs[i].value;
+    const Value& value = graph().values[v];
+    const float* from = reinterpret_cast<const float*>(arena_.get() + plan_.values[v].offset);
+    float* to = outputs[i];
+    for (int64_t p = 0; p < value.shape.pixels(); p++, from += value.stride(), to += value.shape.channels)
+      std::memcpy(to, from, size_t(value.shape.channels) * sizeof(float));
+  }
+}
+
+}  // namespace mbinfer

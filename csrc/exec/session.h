@@ -1,0 +1,60 @@
+// A session: one model, one plan, one arena. After construction nothing is allocated.
+#pragma once
+
+#include <memory>
+
+#include "exec/thread_pool.h"
+#include "kernels/kernels.h"
+#include "model/reader.h"
+#include "plan/plan.h"
+
+namespace mbinfer {
+
+struct SessionOptions {
+  PlanOptions plan;
+  std::string isa;  // "": the fastest
+};
+
+struct Picture {  // one input: contiguous HWC, float32 (normalised already) or uint8 (normalised by the model's recipe)
+  const void* data;
+  DType dtype;
+};
+
+struct StageTime {
+  double seconds = 0;
+};
+
+class Session {
+ public:
+  Session(std::shared_ptr<const Model> model, const SessionOptions& options);
+
+  const Graph& graph() const { return model_->graph; }
+  const Plan& plan() const { return plan_; }
+  const KernelTable& kernels() const { return kernels_; }
+  int threads() const { return pool_.threads(); }
+
+  // inputs, outputs: in the graph's order. Outputs are float32, contiguous HWC. `times`: null, or one entry for each stage
+  // to add to. Error(kShape) where an input's dtype does not suit the model. Callers on several threads wait in turn.
+  void run(const Picture* inputs, float* const* outputs, StageTime* times = nullptr);
+
+  const uint8_t* arena() const { return arena_.get(); }
+  bool canaries_intact() const;
+
+ private:
+  friend class Runner;
+
+  std::shared_ptr<const Model> model_;
+  Plan plan_;
+  const KernelTable& kernels_;
+  ThreadPool pool_;
+  struct Free {
+    void operator()(uint8_t* p) const;
+  };
+  std::unique_ptr<uint8_t, Free> arena_;
+  std::mutex running_;
+  std::vector<Picture> pictures_;             // by value: what the caller gave, during run
+  std::vector<std::vector<int>> produced_;    // by thread: rows made, by stage
+  std::vector<std::vector<float>> patterns_;  // by graph input: mean, then scale, repeated over 8 pixels
+};
+
+}  // namespace mbinfer

@@ -1,0 +1,74 @@
+#include "exec/thread_pool.h"
+
+namespace mbinfer {
+namespace {
+
+inline void pause_cpu() {
+#if defined(__x86_64__) || defined(__i386__)
+  __builtin_ia32_pause();
+#elif defined(__aarch64__) || defined(__arm__)
+  asm volatile("yield");
+#endif
+}
+
+// Spins, and yields from time to time so that more threads than CPUs still make progress.
+template <class Done>
+void spin_until(Done&& done) {
+  for (unsigned i = 1; !done(); i++) {
+    if (i % 1024) pause_cpu();
+    else std::this_thread::yield();
+  }
+}
+
+}  // namespace
+
+ThreadPool::ThreadPool(int threads) : threads_(threads) {
+  for (int t = 1; t < threads; t++) workers_.emplace_back([this, t] { work(t); });
+}
+
+ThreadPool::~ThreadPool() {
+  {
+    std::lock_guard<std::mutex> lock(mutex_);
+    stop_ = true;
+  }
+  wake_.notify_all();
+  for (std::thread& worker : workers_) worker.join();
+}
+
+void ThreadPool::run_raw(Function function, void* context) {
+  if (threads_ == 1) return function(context, 0);
+  {
+    std::lock_guard<std::mutex> lock(mutex_);
+    function_ = function;
+    context_ = context;
+    epoch_.fetch_add(1, std::memory_order_release);
+  }
+  wake_.notify_all();
+  function(context, 0);
+  barrier();
+}
+
+void ThreadPool::work(int thread) {
+  for (unsigned seen = 0;; seen++) {
+    {
+      std::unique_lock<std::mutex> lock(mutex_);
+      wake_.wait(lock, [&] { return stop_ || epoch_ != seen; });
+      if (stop_) return;
+    }
+    function_(context_, thread);
+    barrier();
+  }
+}
+
+void ThreadPool::barrier() {
+  if (threads_ == 1) return;
+  const unsigned phase = phase_.load(std::memory_order_acquire);
+  if (arrived_.fetch_add(1, std::memory_order_acq_rel) + 1 == unsigned(threads_)) {
+    arrived_.store(0, std::memory_order_relaxed);
+    phase_.store(phase + 1, std::memory_order_release);
+  } else {
+    spin_until([&] { return phase_.load(std::memory_order_acquire) != phase; });
+  }
+}
+
+}  // namespace mbinfer

@@ -1,0 +1,35 @@
+#include "kernels/dispatch.h"
+
+#include "common.h"
+
+#if defined(__arm__)
+#include <asm/hwcap.h>
+#include <sys/auxv.h>
+#endif
+
+namespace mbinfer {
+
+std::vector<const KernelTable*> usable_kernels() {
+  std::vector<const KernelTable*> tables;
+#if defined(MBINFER_AVX2)
+  if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")) tables.push_back(&kAvx2Kernels);
+#elif defined(MBINFER_NEON) && defined(__aarch64__)
+  tables.push_back(&kNeonKernels);
+#elif defined(MBINFER_NEON) && defined(__arm__)
+  const unsigned long wanted = HWCAP_NEON | HWCAP_VFPv4;  // a fused multiply-add: Cortex-A5, A7, A15 and later
+  if ((getauxval(AT_HWCAP) & wanted) == wanted) tables.push_back(&kNeonKernels);
+#endif
+  tables.push_back(&kReferenceKernels);
+  return tables;
+}
+
+const KernelTable& select_kernels(const std::string& isa) {
+  std::string names;
+  for (const KernelTable* table : usable_kernels()) {
+    if (isa.empty() || isa == table->isa) return *table;
+    names += (names.empty() ? "" : ", ") + std::string(table->isa);
+  }
+  throw Error(ErrorKind::kArgument, "MBINFER_ISA: this CPU and build do not run '" + isa + "'; they run " + names);
+}
+
+}  // namespace mbinfer

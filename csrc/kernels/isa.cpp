@@ -1,0 +1,89 @@
+// Every kernel over one instruction set; compiled once for each, with that set's compiler flags. No C++ library here, and
+// one exported symbol: an inline function of a library compiled with AVX could be linked into code for every CPU.
+#include "kernels/kernels.h"
+
+#if defined(__clang__)
+#define MBI_UNROLL _Pragma("clang loop unroll(full)")
+#else
+#define MBI_UNROLL _Pragma("GCC unroll 32")
+#endif
+
+#if defined(__AVX2__)
+#include "kernels/vec_avx2.h"
+#elif defined(__ARM_NEON)
+#include "kernels/vec_neon.h"
+#else
+#error "isa.cpp is compiled for an instruction set with a vec_<isa>.h"
+#endif
+
+namespace mbinfer {
+namespace {
+
+inline f32x8 clamp(f32x8 x, float lo, float hi) { return less(splat(hi), greater(splat(lo), x)); }
+
+inline f32x8 activate(f32x8 x, const ActivationArgs& a) {
+  if (a.hard_swish) return mul(mul(x, clamp(add(x, splat(3.0f)), 0.0f, 6.0f)), splat(1.0f / 6.0f));
+  return clamp(x, a.lo, a.hi);
+}
+
+}  // namespace
+}  // namespace mbinfer
+
+#include "kernels/depthwise.h"
+#include "kernels/gemm.h"
+
+namespace mbinfer {
+namespace {
+
+void pool(const PoolArgs* a) {
+  for (int panel = 0; panel < a->panels; panel++) {
+    for (int x = a->x0; x < a->x1; x++) {
+      const int first = x * a->stride - a->pad_left;
+      const int begin = first < 0 ? 0 : first, end = first + a->kernel_w < a->in_width ? first + a->kernel_w : a->in_width;
+      int seen = 0;
+      f32x8 result = splat(0.0f);
+      for (int ky = 0; ky < a->kernel_h; ky++) {
+        if (!a->rows[ky]) continue;
+        for (int ix = begin; ix < end; ix++, seen++) {
+          f32x8 v = load(a->rows[ky] + ix * a->in_stride + panel * 8);
+          result = !seen ? v : a->average ? add(result, v) : greater(v, result);
+        }
+      }
+      if (a->average) result = mul(result, splat(1.0f / float(a->divisor ? a->divisor : seen)));
+      store(a->out + (x - a->x0) * a->out_stride + panel * 8, activate(result, a->activation));
+    }
+  }
+}
+
+void reduce(const ReduceArgs* a) {
+  for (int panel = 0; panel < a->panels; panel++) {
+    f32x8 sum = a->first ? splat(0.0f) : load(a->sums + panel * 8);
+    const float* in = a->in + panel * 8;
+    for (int p = 0; p < a->pixels; p++, in += a->in_stride) sum = add(sum, load(in));
+    store(a->sums + panel * 8, a->last ? activate(mul(sum, splat(a->factor)), a->activation) : sum);
+  }
+}
+
+void add(const AddArgs* a) {
+  for (int p = 0; p < a->pixels; p++)
+    for (int c = 0; c < a->panels * 8; c += 8)
+      store(a->out + p * a->out_stride + c,
+            activate(add(load(a->a + p * a->a_stride + c), load(a->b + p * a->b_stride + c)), a->activation));
+}
+
+void normalise(const NormaliseArgs* a) {
+  int i = 0, j = 0;
+  for (; i + 8 <= a->count; i += 8, j = j + 8 == a->period ? 0 : j + 8)
+    store(a->out + i, mul(sub(widen_u8(a->in + i), load(a->mean + j)), load(a->scale + j)));
+  for (; i < a->count; i++, j++) a->out[i] = (float(a->in[i]) - a->mean[j]) * a->scale[j];
+}
+
+}  // namespace
+
+#if defined(__AVX2__)
+const KernelTable kAvx2Kernels = {"avx2", kGemmPixels[kGemmPanels > 1 ? 2 : 1], kGemmPanels > 1 ? 2 : 1, gemm, depthwise, pool, reduce, add, normalise};
+#else
+const KernelTable kNeonKernels = {"neon", kGemmPixels[kGemmPanels > 1 ? 2 : 1], kGemmPanels > 1 ? 2 : 1, gemm, depthwise, pool, reduce, add, normalise};
+#endif
+
+}  // namespace mbinfer

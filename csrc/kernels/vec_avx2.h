@@ -1,0 +1,33 @@
+// Eight float32 lanes on AVX2 + FMA. Included by isa.cpp only.
+#pragma once
+
+#include <immintrin.h>
+#include <stdint.h>
+
+namespace mbinfer {
+namespace {
+
+struct f32x8 {
+  __m256 v;
+};
+
+// Register tiles: pixels by panels that the GEMM keeps as sums in 16 registers, and pixels of a depthwise row.
+constexpr int kGemmPixels[4] = {0, 12, 6, 4};  // by number of panels
+constexpr int kGemmPanels = 3;
+constexpr int kDepthwisePixels = 8;
+
+inline f32x8 load(const float* p) { return {_mm256_loadu_ps(p)}; }
+inline void store(float* p, f32x8 a) { _mm256_storeu_ps(p, a.v); }
+inline f32x8 splat(float x) { return {_mm256_set1_ps(x)}; }
+inline f32x8 add(f32x8 a, f32x8 b) { return {_mm256_add_ps(a.v, b.v)}; }
+inline f32x8 sub(f32x8 a, f32x8 b) { return {_mm256_sub_ps(a.v, b.v)}; }
+inline f32x8 mul(f32x8 a, f32x8 b) { return {_mm256_mul_ps(a.v, b.v)}; }
+inline f32x8 fma(f32x8 a, f32x8 b, f32x8 c) { return {_mm256_fmadd_ps(a.v, b.v, c.v)}; }
+inline f32x8 greater(f32x8 a, f32x8 b) { return {_mm256_max_ps(a.v, b.v)}; }  // a > b ? a : b
+inline f32x8 less(f32x8 a, f32x8 b) { return {_mm256_min_ps(a.v, b.v)}; }     // a < b ? a : b
+inline f32x8 widen_u8(const uint8_t* p) {
+  return {_mm256_cvtepi32_ps(_mm256_cvtepu8_epi32(_mm_loadl_epi64(reinterpret_cast<const __m128i*>(p))))};
+}
+
+}  // namespace
+}  // namespace mbinfer

@@ -1,0 +1,63 @@
+// Eight float32 lanes as two NEON registers, on aarch64 and on armv7 with VFPv4 (fused multiply-add). Included by isa.cpp only.
+#pragma once
+
+#include <arm_neon.h>
+#include <stdint.h>
+
+namespace mbinfer {
+namespace {
+
+struct f32x8 {
+  float32x4_t lo, hi;
+};
+
+// Register tiles: pixels by panels that the GEMM keeps as sums, in 32 (aarch64) or 16 (armv7) registers of 4 lanes.
+#ifdef __aarch64__
+constexpr int kGemmPixels[4] = {0, 8, 5, 0};
+constexpr int kGemmPanels = 2;
+constexpr int kDepthwisePixels = 8;
+#else
+constexpr int kGemmPixels[4] = {0, 4, 0, 0};
+constexpr int kGemmPanels = 1;
+constexpr int kDepthwisePixels = 3;
+#endif
+
+inline f32x8 load(const float* p) { return {vld1q_f32(p), vld1q_f32(p + 4)}; }
+inline void store(float* p, f32x8 a) {
+  vst1q_f32(p, a.lo);
+  vst1q_f32(p + 4, a.hi);
+}
+inline f32x8 splat(float x) { return {vdupq_n_f32(x), vdupq_n_f32(x)}; }
+inline f32x8 add(f32x8 a, f32x8 b) { return {vaddq_f32(a.lo, b.lo), vaddq_f32(a.hi, b.hi)}; }
+inline f32x8 sub(f32x8 a, f32x8 b) { return {vsubq_f32(a.lo, b.lo), vsubq_f32(a.hi, b.hi)}; }
+inline f32x8 mul(f32x8 a, f32x8 b) { return {vmulq_f32(a.lo, b.lo), vmulq_f32(a.hi, b.hi)}; }
+inline f32x8 fma(f32x8 a, f32x8 b, f32x8 c) { return {vfmaq_f32(c.lo, a.lo, b.lo), vfmaq_f32(c.hi, a.hi, b.hi)}; }
+// Selected by comparison, not vmaxq: the second operand must come back for NaN and for zeros of either sign.
+inline f32x8 greater(f32x8 a, f32x8 b) {
+  return {vbslq_f32(vcgtq_f32(a.lo, b.lo), a.lo, b.lo), vbslq_f32(vcgtq_f32(a.hi, b.hi), a.hi, b.hi)};
+}
+inline f32x8 less(f32x8 a, f32x8 b) {
+  return {vbslq_f32(vcltq_f32(a.lo, b.lo), a.lo, b.lo), vbslq_f32(vcltq_f32(a.hi, b.hi), a.hi, b.hi)};
+}
+inline f32x8 widen_u8(const uint8_t* p) {
+  uint16x8_t h = vmovl_u8(vld1_u8(p));
+  return {vcvtq_f32_u32(vmovl_u16(vget_low_u16(h))), vcvtq_f32_u32(vmovl_u16(vget_high_u16(h)))};
+}
+
+// Four consecutive scalars of which each meets a whole vector: one load, then multiply by lane.
+struct quad {
+  float32x4_t v;
+};
+inline quad load_quad(const float* p) { return {vld1q_f32(p)}; }
+template <int kLane>
+inline f32x8 fma_lane(f32x8 w, quad x, f32x8 sum) {
+#ifdef __aarch64__
+  return {vfmaq_laneq_f32(sum.lo, w.lo, x.v, kLane), vfmaq_laneq_f32(sum.hi, w.hi, x.v, kLane)};
+#else
+  float32x4_t s = vdupq_lane_f32(kLane < 2 ? vget_low_f32(x.v) : vget_high_f32(x.v), kLane % 2);
+  return {vfmaq_f32(sum.lo, w.lo, s), vfmaq_f32(sum.hi, w.hi, s)};
+#endif
+}
+
+}  // namespace
+}  // namespace mbinfer

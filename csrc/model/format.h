@@ -1,0 +1,114 @@
+// The bytes of a model file, version 1: fixed-size little-endian records, in this order:
+//
+//   Header | ValueRecord[] | NodeRecord[] | InputRecord[] | OutputRecord[] | QuantRecord[] | MetadataRecord[]
+//          | uint32 labels[] | strings | zeros up to a multiple of 64 | weights
+//
+// Counts are in the header; sections follow one another without gaps, so no section offset is stored and none has to be
+// trusted. A string is an offset into `strings`, UTF-8, ended by a zero byte. docs/format.md is the same in prose.
+#pragma once
+
+#include <stdint.h>
+
+namespace mbinfer::format {
+
+constexpr uint8_t kMagic[8] = {0x89, 'M', 'B', 'I', '\r', '\n', 0x1A, '\n'};
+constexpr uint16_t kMajor = 1, kMinor = 0;
+constexpr uint32_t kNone = 0xFFFFFFFF;  // "no value", "no quantisation record"
+constexpr uint64_t kWeightAlign = 64;   // of the weights section, and of every tensor in it
+
+struct Header {
+  uint8_t magic[8];
+  uint16_t major, minor;
+  uint32_t structure_crc;  // CRC-32 (zlib's) of every byte before the weights, this field taken as zero
+  uint64_t file_bytes;
+  uint64_t weights_offset;  // multiple of 64
+  uint64_t weights_bytes;   // weights_offset + weights_bytes == file_bytes
+  uint32_t weights_crc;     // CRC-32 of the weights; checked on request only
+  uint32_t value_count, node_count, input_count, output_count, quant_count, metadata_count, label_count;
+  uint32_t string_bytes;
+  uint32_t reserved[13];  // zero, as every reserved field
+};
+
+enum DTypeCode : uint8_t { kFloat32 = 1, kFloat16 = 2, kInt8 = 3, kUint8 = 4, kInt32 = 5 };
+
+struct ValueRecord {
+  uint32_t name;
+  uint32_t height, width, channels;  // batch is 1, order is NHWC
+  uint8_t dtype;                     // DTypeCode
+  uint8_t reserved0[3];
+  uint32_t quant;  // QuantRecord or kNone
+  uint32_t reserved[2];
+};
+
+enum OpCode : uint8_t {
+  kConv = 1,  // any kernel, stride, padding, dilation, groups; a dense layer is the convolution that covers its input
+  kDepthwise = 2,
+  kAdd = 3,
+  kMaxPool = 4,
+  kAvgPool = 5,
+  kGlobalAvgPool = 6,
+  kSoftmax = 7,  // over channels
+};
+
+enum ActivationCode : uint8_t { kNoActivation = 0, kClamp = 1, kHardSwish = 2 };  // kClamp: ReLU, ReLU6, Clip
+
+constexpr uint8_t kCountsPadding = 1;  // flag of kAvgPool: divide by kh*kw also at the border
+
+struct NodeRecord {
+  uint32_t name;
+  uint8_t op, activation;  // OpCode, ActivationCode
+  uint8_t weight_dtype;    // DTypeCode; 0 without weights
+  uint8_t flags;
+  uint32_t inputs[2];  // values; the second is kNone except for kAdd
+  uint32_t output;
+  uint32_t groups;
+  uint16_t kernel_h, kernel_w, stride_h, stride_w, dilation_h, dilation_w;
+  uint16_t pad_top, pad_left, pad_bottom, pad_right;
+  float clamp_lo, clamp_hi;
+  uint32_t weight_quant;                              // QuantRecord or kNone
+  uint64_t weight_offset, weight_bytes;               // from the start of the weights; packed as below
+  uint64_t bias_offset, bias_bytes;                   // float32 (int32 with int8 weights), padded with zeros to 8 channels
+  uint32_t reserved[10];
+};
+// Packing, with N output channels, panels of 8 (the last one padded with zeros), K in (ky, kx, channel) order:
+//   conv       float32, float16: [N/8][K][8]    int8: [N/8][K/4][8][4], K padded with zeros to a multiple of 4
+//   depthwise  [C/8][kh*kw][8] in every dtype
+// A grouped convolution stores, for each panel, the input channels that the panel's groups read (see panel_channels()).
+
+struct InputRecord {
+  uint32_t value;
+  uint8_t has_recipe;  // 0, 1
+  uint8_t color;       // 0 RGB, 1 BGR, 2 grey
+  uint8_t reserved0[2];
+  float crop;                // side of the central square taken of a picture, as a share of its shorter side
+  float mean[4], scale[4];   // x = (u8 - mean) * scale, per channel
+  uint32_t reserved[5];
+};
+
+struct OutputRecord {
+  uint32_t value, name;
+  uint32_t rank, dims[8];  // the shape in the source model; the product is height*width*channels
+  uint32_t reserved[5];
+};
+
+struct QuantRecord {
+  float scale;
+  int32_t zero_point;
+  uint32_t count;  // 1: scale and zero_point hold for the tensor; C: symmetric, one float32 scale for each channel
+  uint32_t reserved;
+  uint64_t scales_offset;  // from the start of the weights, for count > 1
+  uint64_t reserved1;
+};
+
+struct MetadataRecord {
+  uint32_t key, value;
+};
+
+static_assert(sizeof(Header) == 128, "");
+static_assert(sizeof(ValueRecord) == 32, "");
+static_assert(sizeof(NodeRecord) == 128, "");
+static_assert(sizeof(InputRecord) == 64, "");
+static_assert(sizeof(OutputRecord) == 64, "");
+static_assert(sizeof(QuantRecord) == 32, "");
+
+}  // namespace mbinfer::format

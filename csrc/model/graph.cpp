@@ -1,0 +1,51 @@
+// The arithmetic of the graph IR.
+#include "model/graph.h"
+
+#include <algorithm>
+
+namespace mbinfer {
+
+const char* op_name(Op op) {
+  switch (op) {
+    case Op::kConv: return "conv";
+    case Op::kDepthwise: return "depthwise";
+    case Op::kAdd: return "add";
+    case Op::kMaxPool: return "max_pool";
+    case Op::kAvgPool: return "avg_pool";
+    case Op::kGlobalAvgPool: return "global_avg_pool";
+    case Op::kSoftmax: return "softmax";
+  }
+  return "?";
+}
+
+std::pair<int, int> Window::input_range(int o0, int o1, int input) const {
+  if (o0 >= o1) return {0, 0};
+  int begin = std::max(0, o0 * stride - pad);
+  int end = std::min(input, (o1 - 1) * stride - pad + extent());
+  return begin < end ? std::make_pair(begin, end) : std::make_pair(0, 0);
+}
+
+PanelChannels::PanelChannels(int inputs, int outputs, int groups) : inputs(inputs), outputs(outputs), groups(groups) {
+  int per_group = outputs / groups, widest = 0;
+  for (int n = 0; n < outputs; n += kPanel) {
+    int last = std::min(n + kPanel, outputs) - 1;
+    widest = std::max(widest, last / per_group - n / per_group + 1);
+  }
+  count = widest * (inputs / groups);
+}
+
+int PanelChannels::first(int panel) const {
+  int group = panel * kPanel / (outputs / groups);
+  return std::min(group * (inputs / groups), inputs - count);
+}
+
+int64_t macs(const Graph& graph, const Node& node) {
+  const Shape& out = graph.values[node.output].shape;
+  const Shape& in = graph.values[node.inputs[0]].shape;
+  int64_t taps = int64_t(node.y.kernel) * node.x.kernel;
+  if (node.op == Op::kConv) return out.elements() * taps * (in.channels / node.groups);
+  if (node.op == Op::kDepthwise) return out.elements() * taps;
+  return 0;
+}
+
+}  // namespace mbinfer

@@ -1,0 +1,98 @@
+// The graph IR: values and the primitive nodes between them. Made by the reader, read by the planner and the executor.
+// Weights are pointers into the mapped file.
+#pragma once
+
+#include <string>
+#include <utility>
+#include <vector>
+
+#include "common.h"
+
+namespace mbinfer {
+
+enum class Op : uint8_t {
+  kConv = 1, kDepthwise = 2, kAdd = 3, kMaxPool = 4, kAvgPool = 5, kGlobalAvgPool = 6, kSoftmax = 7
+};
+const char* op_name(Op op);
+
+enum class Activation : uint8_t { kNone = 0, kClamp = 1, kHardSwish = 2 };
+
+struct Window {  // the taps of a convolution or pool over one axis
+  int kernel = 1, stride = 1, dilation = 1, pad = 0, pad_end = 0;
+  int extent() const { return dilation * (kernel - 1) + 1; }
+  int output_size(int input) const { return (input + pad + pad_end - extent()) / stride + 1; }
+  // Input positions that outputs [o0, o1) read, cut to [0, input); begin == end when they see padding only.
+  std::pair<int, int> input_range(int o0, int o1, int input) const;
+};
+
+struct Value {
+  std::string name;
+  Shape shape;
+  DType dtype = DType::kFloat32;
+  int producer = -1;           // node, -1 for a graph input
+  std::vector<int> consumers;  // nodes, each once
+  bool is_output = false;
+  int stride() const { return round_up(shape.channels, kPanel); }  // elements from one pixel to the next
+  int64_t row_bytes() const { return int64_t(shape.width) * stride() * int64_t(size_of(dtype)); }
+  int64_t bytes() const { return row_bytes() * shape.height; }
+};
+
+struct Node {
+  std::string name;
+  Op op = Op::kConv;
+  int inputs[2] = {-1, -1};
+  int output = -1;
+  Window y, x;
+  int groups = 1;
+  Activation activation = Activation::kNone;
+  float lo = 0, hi = 0;         // of kClamp
+  bool counts_padding = false;  // kAvgPool
+  DType weight_dtype = DType::kNone;
+  const void* weights = nullptr;
+  const float* bias = nullptr;
+  int64_t weight_bytes = 0, bias_bytes = 0;
+
+  int input_count() const { return inputs[1] >= 0 ? 2 : 1; }
+  bool pointwise() const {  // 1x1, stride 1, no padding: reads one pixel to make one
+    return op == Op::kConv && groups == 1 && y.kernel == 1 && x.kernel == 1 && y.stride == 1 && x.stride == 1 &&
+           !y.pad && !y.pad_end && !x.pad && !x.pad_end;
+  }
+};
+
+// Which input channels the panels of a grouped convolution read: panel p reads [first(p), first(p) + count).
+struct PanelChannels {
+  int inputs, outputs, groups, count;
+  PanelChannels(int inputs, int outputs, int groups);
+  int first(int panel) const;
+};
+
+struct Recipe {  // x = (u8 - mean) * scale
+  bool present = false;
+  int color = 0;
+  float crop = 1, mean[4] = {}, scale[4] = {};
+};
+
+struct GraphInput {
+  int value;
+  Recipe recipe;
+};
+
+struct GraphOutput {
+  int value;
+  std::string name;
+  std::vector<int64_t> shape;
+};
+
+struct Graph {
+  std::vector<Value> values;
+  std::vector<Node> nodes;  // in an order that can run
+  std::vector<GraphInput> inputs;
+  std::vector<GraphOutput> outputs;
+  std::vector<std::string> labels;
+  std::vector<std::pair<std::string, std::string>> metadata;
+  int64_t weight_bytes = 0;
+};
+
+int64_t macs(const Graph& graph, const Node& node);  // multiply-adds of the whole node
+
+}  // namespace mbinfer

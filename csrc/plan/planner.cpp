@@ -1,0 +1,227 @@
+// make_plan: stages, their order, strips and chunks, and the layout of the arena.
+#include <algorithm>
+
+#include "plan/arena.h"
+#include "plan/order.h"
+#include "plan/replay.h"
+#include "plan/rows.h"
+#include "plan/stages.h"
+
+namespace mbinfer {
+namespace {
+
+constexpr const char* kScheduleNames[] = {"naive", "layerwise", "fused", "streamed", "auto"};
+
+// Fills in everything that follows from the stages (ordered, with strip, chunk and step) and the segments.
+void lay_out(const Graph& graph, Plan* plan, bool share) {
+  plan->values.assign(graph.values.size(), {});
+  plan->buffers.clear();
+  plan->macs = plan->extra_macs = plan->input_bytes = 0;
+  const int last_segment = int(plan->segments.size()) - 1;
+  std::vector<int> last_use(graph.values.size(), -1), segment_of(plan->stages.size());
+  for (int g = 0; g <= last_segment; g++)
+    for (int s = plan->segments[g].first; s < plan->segments[g].last; s++) {
+      segment_of[s] = g;
+      for (int v : {plan->stages[s].input, plan->stages[s].residual})
+        if (v >= 0 && plan->stages[s].load < 0) last_use[v] = g;
+    }
+  for (const GraphOutput& out : graph.outputs) last_use[out.value] = last_segment;
+  for (const GraphInput& in : graph.inputs) {
+    plan->values[in.value].kind = Placement::kExternal;
+    plan->input_bytes += graph.values[in.value].shape.elements() * int64_t(in.recipe.present ? 1 : sizeof(float));
+  }
+
+  std::vector<Slide> slides;
+  std::vector<std::pair<int, int64_t>> slide_inputs;  // by segment: value it may slide over, distance
+  auto add = [&](Buffer::Kind kind, int index, int64_t bytes, int first, int last) {
+    if (bytes) plan->buffers.push_back({kind, index, 0, round_up(bytes, kArenaAlign), first, last});
+  };
+  for (int g = 0; g <= last_segment; g++) {
+    const Segment& segment = plan->segments[g];
+    SegmentNeeds needs = measure_segment(graph, *plan, segment);
+    int64_t transient = 0;
+    for (int s = segment.first; s < segment.last; s++) {
+      Stage& stage = plan->stages[s];
+      const Value& out = graph.values[stage.output];
+      Placement& placed = plan->values[stage.output];
+      placed.kind = Placement::kArena;
+      const bool ring = s + 1 < segment.last && last_use[stage.output] == g;
+      placed.rows = ring ? std::min(out.shape.height, needs.ring_rows[s - segment.first]) : out.shape.height;
+      add(ring ? Buffer::kRing : Buffer::kValue, stage.output, placed.rows * out.row_bytes(), g, std::max(g, last_use[stage.output]));
+      if (stage.keep) add(Buffer::kExpanded, s, stage.expanded_bytes, g, g);
+      transient = std::max(transient, stage.transient_bytes());
+      int64_t base = 0;
+      for (int part : {stage.expand, stage.spatial, stage.project})
+        if (part >= 0) base += macs(graph, graph.nodes[part]);
+      stage.macs = base;
+      stage.extra_macs = std::max<int64_t>(0, needs.stage_macs[s - segment.first] - base);
+      plan->macs += stage.macs;
+      plan->extra_macs += stage.extra_macs;
+    }
+    add(Buffer::kScratch, g, transient, g, g);
+  }
+
+  std::vector<Block> blocks;
+  for (const Buffer& b : plan->buffers) blocks.push_back({b.bytes, b.first, b.last});
+  if (share) {
+    plan->peak_bytes = place(&blocks, slides);
+    plan->lower_bound_bytes = placement_bound(blocks, slides);
+  } else {
+    plan->peak_bytes = 0;
+    for (Block& b : blocks) {
+      b.offset = plan->peak_bytes;
+      plan->peak_bytes += b.bytes;
+    }
+    plan->lower_bound_bytes = plan->peak_bytes;
+  }
+  for (size_t i = 0; i < blocks.size(); i++) {
+    Buffer& b = plan->buffers[i];
+    b.offset = blocks[i].offset;
+    if (b.kind == Buffer::kValue || b.kind == Buffer::kRing) plan->values[b.index].offset = b.offset;
+    if (b.kind == Buffer::kExpanded) plan->stages[b.index].expanded_offset = b.offset;
+    if (b.kind != Buffer::kScratch) continue;
+    for (int s = plan->segments[b.index].first; s < plan->segments[b.index].last; s++) {
+      Stage& stage = plan->stages[s];
+      int64_t at = b.offset;
+      if (!stage.keep) stage.expanded_offset = at, at += stage.expanded_bytes;
+      stage.spatial_offset = at;
+      stage.patch_offset = at + stage.spatial_bytes;
+    }
+  }
+}
+
+// The whole output in one strip. `chunk` channels and `step` rows at a time where the stage has a spatial part.
+void set_whole(const Graph& graph, Stage* stage, int chunk, int step) {
+  stage->rows = graph.values[stage->output].shape.height;
+  stage->keep = false;
+  stage->chunk = stage->bottleneck() ? std::min(chunk, expanded_channels(graph, *stage)) : 0;
+  const bool global = stage->spatial >= 0 && graph.nodes[stage->spatial].op == Op::kGlobalAvgPool;
+  stage->step = std::min(step, global ? graph.values[stage->input].shape.height : stage->rows);
+  size_scratch(graph, stage);
+}
+
+// The fastest chunk and step whose scratch fits: measured best where the expanded ring and the rows made from it stay in
+// the first-level cache, with enough pixels in a step to fill the register tiles, and then as many channels as possible.
+void set_fast(const Graph& graph, Stage* stage, int64_t budget) {
+  set_whole(graph, stage, kPanel, 1);
+  if (!stage->bottleneck()) return;
+  constexpr int64_t kCache = 32 << 10;
+  const int width = graph.values[graph.nodes[stage->spatial].output].shape.width;
+  const int channels = expanded_channels(graph, *stage), height = graph.values[stage->input].shape.height;
+  Stage best = *stage;
+  double best_cost = 1e300;
+  for (int step = 1; step <= height; step++) {
+    for (int chunk = kPanel; chunk <= channels; chunk += kPanel) {
+      const int chunks = ceil_div(channels, chunk);
+      if (chunk > kPanel && round_up(ceil_div(channels, chunks), kPanel) != chunk) continue;
+      Stage s = *stage;
+      set_whole(graph, &s, chunk, step);
+      const int64_t scratch = round_up(s.transient_bytes(), kArenaAlign);
+      if (scratch > budget) break;
+      // Relative cost of a multiply-add: tiles left unfilled, sums reloaded for each chunk, a working set beyond the cache.
+      const double pixels = double(s.step) * width;
+      double cost = 1.0 + 2.0 / pixels + 4.0 / chunk + (scratch > kCache ? 0.15 * double(scratch - kCache) / double(scratch) : 0.0);
+      if (cost < best_cost) best_cost = cost, best = s;
+    }
+    if (step * width > 256) break;
+  }
+  *stage = best;
+}
+
+Plan simple_plan(const Graph& graph, Schedule schedule, int threads) {
+  Plan plan;
+  plan.schedule = schedule;
+  plan.stages = make_stages(graph, false, threads);
+  for (Stage& s : plan.stages) set_whole(graph, &s, 1 << 30, 1 << 30);
+  if (schedule == Schedule::kLayerwise) {
+    std::vector<int64_t> scratch;
+    for (const Stage& s : plan.stages) scratch.push_back(round_up(s.transient_bytes(), kArenaAlign));
+    Order order = least_memory_order(graph, plan.stages, scratch);
+    std::vector<Stage> ordered;
+    for (int s : order.stages) ordered.push_back(plan.stages[s]);
+    plan.stages = std::move(ordered);
+  }
+  for (int s = 0; s < int(plan.stages.size()); s++) plan.segments.push_back({s, s + 1});
+  lay_out(graph, &plan, schedule != Schedule::kNaive);
+  return plan;
+}
+
+// Every block one operator. The least such plan first; then each stage takes the fastest chunk and step that its headroom
+// (what the arena has, less what is alive beside it) allows. `arena`: bytes it may grow to; 0: no more than the least.
+Plan fused_plan(const Graph& graph, int threads, int chunks, int64_t arena) {
+  Plan plan;
+  plan.schedule = Schedule::kFused;
+  std::vector<Stage> stages = make_stages(graph, true, threads);
+  std::vector<int64_t> scratch;
+  for (Stage& s : stages) {
+    if (chunks) set_whole(graph, &s, round_up(ceil_div(std::max(1, expanded_channels(graph, s)), chunks), kPanel), 1 << 30);
+    else set_whole(graph, &s, kPanel, 1);
+    scratch.push_back(round_up(s.transient_bytes(), kArenaAlign));
+  }
+  Order order = least_memory_order(graph, stages, scratch);
+  for (int s : order.stages) plan.stages.push_back(stages[s]);
+  for (int s = 0; s < int(plan.stages.size()); s++) plan.segments.push_back({s, s + 1});
+  lay_out(graph, &plan, true);
+  if (chunks) return plan;
+
+  const int64_t most = std::max(arena, plan.peak_bytes);
+  Plan fast = plan;
+  for (int s = 0; s < int(fast.stages.size()); s++) {
+    int64_t live = 0;
+    for (const Buffer& b : plan.buffers)
+      if (b.first <= s && s <= b.last && b.kind != Buffer::kScratch) live += b.bytes;
+    set_fast(graph, &fast.stages[s], most - live);
+  }
+  lay_out(graph, &fast, true);
+  return fast.peak_bytes <= most ? fast : plan;
+}
+
+[[noreturn]] void unsupported(const Node& node, const std::string& why) {
+  Error error(ErrorKind::kUnsupported, "node '" + node.name + "' (" + op_name(node.op) + "): " + why);
+  error.node = node.name;
+  error.op = op_name(node.op);
+  throw error;
+}
+
+}  // namespace
+
+const char* schedule_name(Schedule schedule) { return kScheduleNames[int(schedule)]; }
+
+Schedule schedule_from_name(const std::string& name) {
+  for (int i = 0; i < 5; i++)
+    if (name == kScheduleNames[i]) return Schedule(i);
+  throw Error(ErrorKind::kArgument, "unknown schedule '" + name + "'; known are naive, layerwise, fused, streamed and auto");
+}
+
+Plan make_plan(const Graph& graph, const PlanOptions& options) {
+  for (const Node& node : graph.nodes) {
+    if (node.y.kernel > kMaxKernel) unsupported(node, "its kernel has more than " + std::to_string(kMaxKernel) + " rows");
+    if (node.weight_dtype != DType::kNone && node.weight_dtype != DType::kFloat32)
+      unsupported(node, "float16 and int8 weights come later, this build runs float32");
+  }
+  for (const Value& value : graph.values)
+    if (value.dtype != DType::kFloat32)
+      throw Error(ErrorKind::kUnsupported, "value '" + value.name + "': this build runs float32 values only");
+  if (options.schedule == Schedule::kStreamed)
+    throw Error(ErrorKind::kUnsupported, "the streamed schedule comes later; use 'fused' or 'auto'");
+
+  Plan naive = simple_plan(graph, Schedule::kNaive, options.threads);
+  Plan layerwise = simple_plan(graph, Schedule::kLayerwise, options.threads);
+  const int64_t limit = options.memory_limit;
+  Plan fused = fused_plan(graph, options.threads, options.chunks, options.least || limit < 0 ? 0 : limit);
+  const int64_t naive_bytes = naive.peak_bytes, layerwise_bytes = layerwise.peak_bytes;
+  Plan plan = options.schedule == Schedule::kNaive ? std::move(naive) : options.schedule == Schedule::kLayerwise ? std::move(layerwise) : fused;
+  plan.naive_bytes = naive_bytes;
+  plan.layerwise_bytes = layerwise_bytes;
+  plan.fused_bytes = fused.peak_bytes;
+  if (limit >= 0 && plan.peak_bytes > limit) {
+    Error error(ErrorKind::kMemoryLimit, "the " + std::string(schedule_name(plan.schedule)) + " schedule needs an arena of " +
+                                             std::to_string(plan.peak_bytes) + " bytes, the limit is " + std::to_string(limit));
+    error.needed = uint64_t(plan.peak_bytes);
+    error.limit = uint64_t(limit);
+    throw error;
+  }
+  return plan;
+}
+
+}  // namespace mbinfer

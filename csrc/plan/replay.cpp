@@ -1,0 +1,141 @@
+#include "plan/replay.h"
+
+#include <algorithm>
+
+#include "plan/rows.h"
+#include "plan/stages.h"
+
+namespace mbinfer {
+namespace {
+
+// Multiply-adds of one step: every part for the rows that it makes.
+int64_t step_macs(const Graph& graph, const Stage& s, const Step& step, int chunks) {
+  auto per_row = [&](int n) { return n < 0 ? 0 : macs(graph, graph.nodes[n]) / graph.values[graph.nodes[n].output].shape.height; };
+  const bool global = s.spatial >= 0 && graph.nodes[s.spatial].op == Op::kGlobalAvgPool;
+  const int64_t rows = step.t1 - step.t0;
+  int64_t total = std::max(0, step.fresh.count()) * per_row(s.expand);
+  if (!global) total += rows * (per_row(s.spatial) + per_row(s.project));
+  else if (step.t0 == 0) total += per_row(s.project);
+  if (chunks == 1) return total;
+  const int channels = expanded_channels(graph, s), c0 = step.chunk * s.chunk, c1 = std::min(channels, c0 + s.chunk);
+  return total * (c1 - c0) / channels;
+}
+
+}  // namespace
+
+SegmentNeeds measure_segment(const Graph& graph, const Plan& plan, const Segment& segment) {
+  const int count = segment.last - segment.first;
+  SegmentNeeds needs;
+  needs.ring_rows.assign(count, 0);
+  needs.stage_macs.assign(count, 0);
+  std::vector<int> produced(plan.stages.size(), 0);
+  const int in = plan.stages[segment.first].input, out = plan.stages[segment.last - 1].output;
+  const int64_t in_row = graph.values[in].row_bytes(), out_row = graph.values[out].row_bytes();
+  // The oldest row that stage c will still read of value v.
+  auto oldest = [&](int c, int v) {
+    const Stage& s = plan.stages[c];
+    const int height = graph.values[s.output].shape.height, next = produced[c];
+    int row = graph.values[v].shape.height;
+    if (next >= height) return row;
+    if (s.input == v) row = std::min(row, strip_rows(graph, s, next, std::min(height, next + s.rows)).begin);
+    if (s.residual == v) row = std::min(row, next);
+    return row;
+  };
+  run_segment(graph, plan, segment, produced.data(), [&](int stage, int r0, int r1) {
+    const Stage& s = plan.stages[stage];
+    const int chunks = chunk_count(graph, s);
+    int needed = graph.values[s.output].shape.height;
+    for (int c = segment.first; c < segment.last; c++) needed = std::min(needed, oldest(c, s.output));
+    int& ring = needs.ring_rows[stage - segment.first];
+    ring = std::max(ring, r1 - needed);
+
+    // Rows of the segment's input that somebody reads after this strip, beside this stage.
+    produced[stage] = r1;
+    int later = graph.values[in].shape.height;
+    for (int c = segment.first; c < segment.last; c++) later = std::min(later, oldest(c, in));
+    const int strip_begin = s.input == in ? strip_rows(graph, s, r0, r1).begin : later;
+    for_each_step(graph, s, r0, r1, chunks, [&](const Step& step) {
+      needs.stage_macs[stage - segment.first] += step_macs(graph, s, step, chunks);
+      if (stage != segment.last - 1) return;
+      // This step writes output rows up to t1, while rows from `floor` on are still to be read (now, or later).
+      int floor = later;
+      if (s.input == in && !step.last_chunk) floor = std::min(floor, strip_begin);
+      if (s.input == in && step.last_chunk) floor = std::min(floor, s.expanded_rows ? step.fresh.end : step.window.begin);
+      if (s.residual == in) floor = std::min(floor, step.last_chunk ? step.t0 : r0);
+      const bool global = s.spatial >= 0 && graph.nodes[s.spatial].op == Op::kGlobalAvgPool;
+      needs.slide = std::max(needs.slide, (global ? r1 : step.t1) * out_row - floor * in_row);
+    });
+    produced[stage] = r0;
+  });
+  for (int64_t m : needs.stage_macs) needs.macs += m;
+  return needs;
+}
+
+std::string check_plan(const Graph& graph, const Plan& plan) {
+  constexpr int64_t kGrain = 32;
+  std::vector<int64_t> owner(size_t(ceil_div(plan.peak_bytes, kGrain)), -1);
+  std::string wrong;
+  auto fail = [&](const std::string& what) {
+    if (wrong.empty()) wrong = what;
+  };
+  auto tag = [](int kind, int64_t index, int64_t row) { return (int64_t(kind) << 56) | (index << 28) | row; };
+  auto write = [&](int64_t offset, int64_t bytes, int64_t id, const std::string& what) {
+    if (offset < 0 || offset + bytes > plan.peak_bytes) return fail(what + " lies outside the arena");
+    for (int64_t g = offset / kGrain; g * kGrain < offset + bytes; g++) owner[g] = id;
+  };
+  auto read = [&](int64_t offset, int64_t bytes, int64_t id, const std::string& what) {
+    if (offset < 0 || offset + bytes > plan.peak_bytes) return fail(what + " lies outside the arena");
+    for (int64_t g = offset / kGrain; g * kGrain < offset + bytes; g++)
+      if (owner[g] != id) return fail(what + " was overwritten, or never made");
+  };
+  auto row_at = [&](int v, int r) {
+    const Placement& p = plan.values[v];
+    return p.offset + (r % p.rows) * graph.values[v].row_bytes();
+  };
+  auto write_rows = [&](int v, int r0, int r1) {
+    for (int r = r0; r < r1; r++)
+      write(row_at(v, r), graph.values[v].row_bytes(), tag(1, v, r), "row " + std::to_string(r) + " of '" + graph.values[v].name + "'");
+  };
+  auto read_rows = [&](int v, int r0, int r1, const std::string& by) {
+    if (v < 0 || plan.values[v].kind != Placement::kArena) return;
+    for (int r = r0; r < r1; r++)
+      read(row_at(v, r), graph.values[v].row_bytes(), tag(1, v, r),
+           "row " + std::to_string(r) + " of '" + graph.values[v].name + "', read by '" + by + "',");
+  };
+  std::vector<int> produced(plan.stages.size(), 0);
+  for (const Segment& segment : plan.segments) {
+    run_segment(graph, plan, segment, produced.data(), [&](int stage, int r0, int r1) {
+      const Stage& s = plan.stages[stage];
+      const int chunks = chunk_count(graph, s);
+      const bool global = s.spatial >= 0 && graph.nodes[s.spatial].op == Op::kGlobalAvgPool;
+      const int64_t chunk_bytes = s.expanded_bytes / (s.keep ? chunks : 1);
+      const int64_t expanded_row = s.expanded_rows ? chunk_bytes / s.expanded_rows : 0;
+      for_each_step(graph, s, r0, r1, chunks, [&](const Step& step) {
+        Rows reads = s.expanded_rows ? step.fresh : step.window;
+        if (s.load < 0) read_rows(s.input, reads.begin, reads.end, s.name);
+        const int ring = s.keep ? step.chunk : 0;
+        auto expanded = [&](int r) { return s.expanded_offset + ring * chunk_bytes + (r % s.expanded_rows) * expanded_row; };
+        if (s.expanded_rows) {
+          for (int r = reads.begin; r < reads.end; r++)
+            write(expanded(r), expanded_row, tag(2, stage * 4096 + step.chunk, r), "an expanded row of '" + s.name + "'");
+          for (int r = step.window.begin; r < step.window.end; r++)
+            read(expanded(r), expanded_row, tag(2, stage * 4096 + step.chunk, r), "an expanded row of '" + s.name + "'");
+        }
+        if (s.spatial_bytes) write(s.spatial_offset, s.spatial_bytes, tag(3, stage, 0), "scratch of '" + s.name + "'");
+        if (s.patch_bytes) write(s.patch_offset, s.patch_bytes, tag(3, stage, 0), "scratch of '" + s.name + "'");
+        if (global && step.t1 < graph.values[s.input].shape.height) return;
+        const int w0 = global ? r0 : step.t0, w1 = global ? r1 : step.t1;
+        if (s.residual >= 0 && step.last_chunk) read_rows(s.residual, w0, w1, s.name);
+        if (step.chunk > 0 && s.project >= 0) read_rows(s.output, w0, w1, s.name);  // the partial sums
+        write_rows(s.output, w0, w1);
+        // A kernel may write a row before it has read all that it makes it from; expanded rows are made before.
+        if (s.load < 0 && !s.expanded_rows) read_rows(s.input, reads.begin, reads.end, s.name);
+        if (s.residual >= 0 && step.last_chunk) read_rows(s.residual, w0, w1, s.name);
+      });
+    });
+  }
+  for (const GraphOutput& out : graph.outputs) read_rows(out.value, 0, graph.values[out.value].shape.height, "the caller");
+  return wrong;
+}
+
+}  // namespace mbinfer

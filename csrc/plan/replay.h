@@ -1,0 +1,23 @@
+// The row loop without kernels: what a segment needs (rings, slide, multiply-adds), and the checker that a plan is sound.
+#pragma once
+
+#include <vector>
+
+#include "plan/plan.h"
+
+namespace mbinfer {
+
+struct SegmentNeeds {
+  std::vector<int> ring_rows;    // by stage of the segment: rows of its output alive at once
+  int64_t slide = 0;             // least distance from the output's start up to the input's, when the output lies lower
+  int64_t macs = 0;
+  std::vector<int64_t> stage_macs;
+};
+
+SegmentNeeds measure_segment(const Graph& graph, const Plan& plan, const Segment& segment);
+
+// Runs the whole plan over a shadow arena in which each 32 bytes know the row that owns them. Returns "" or what is
+// wrong: a row read after something else overwrote it, a row never made, a buffer outside the arena.
+std::string check_plan(const Graph& graph, const Plan& plan);
+
+}  // namespace mbinfer

@@ -1,0 +1,91 @@
+// The one mechanism: which input rows a strip needs, and the loop that advances a segment row by row. The executor, the
+// planner and the checker all run this loop; they differ in what they do with a strip.
+#pragma once
+
+#include <algorithm>
+
+#include "plan/plan.h"
+
+namespace mbinfer {
+
+struct Rows {
+  int begin = 0, end = 0;
+  bool empty() const { return begin >= end; }
+  int count() const { return end - begin; }
+};
+
+// Rows of the stage's main input from which output rows [r0, r1) are made.
+inline Rows window_rows(const Graph& graph, const Stage& stage, int r0, int r1) {
+  int height = graph.values[stage.input].shape.height;
+  int window = stage.spatial >= 0 ? stage.spatial : stage.project;
+  if (window < 0) return {r0, r1};  // an addition, or a copied input
+  const Node& node = graph.nodes[window];
+  if (node.op == Op::kGlobalAvgPool) return {0, height};
+  auto range = node.y.input_range(r0, r1, height);
+  return {range.first, range.second};
+}
+
+// Of these, the rows that strip [r0, r1) reads from the input: a stage that keeps its expanded rows reads only new ones.
+inline Rows strip_rows(const Graph& graph, const Stage& stage, int r0, int r1) {
+  Rows rows = window_rows(graph, stage, r0, r1);
+  if (stage.keep && r0 > 0) rows.begin = std::max(rows.begin, window_rows(graph, stage, 0, r0).end);
+  return rows;
+}
+
+// What a strip does, in order: for each chunk, for each step of output rows [t0, t1), read the rows `fresh` of the input
+// (and, without an expanded ring, all of the window again) and make the rows. Under a global pool a step is input rows.
+struct Step {
+  int chunk = 0;
+  bool last_chunk = false;
+  int t0 = 0, t1 = 0;
+  Rows window;  // of the input (or expanded tensor), for these output rows
+  Rows fresh;   // of the window, the rows not yet expanded in this chunk
+};
+
+template <class Body>
+void for_each_step(const Graph& graph, const Stage& stage, int r0, int r1, int chunks, Body&& body) {
+  const bool global = stage.spatial >= 0 && graph.nodes[stage.spatial].op == Op::kGlobalAvgPool;
+  const int begin = global ? 0 : r0, end = global ? graph.values[stage.input].shape.height : r1;
+  const int rows = stage.spatial >= 0 ? stage.step : end - begin;
+  for (int chunk = 0; chunk < chunks; chunk++) {
+    int expanded = stage.keep && r0 > 0 ? window_rows(graph, stage, 0, r0).end : 0;
+    for (int t0 = begin; t0 < end; t0 += rows) {
+      Step step;
+      step.chunk = chunk;
+      step.last_chunk = chunk == chunks - 1;
+      step.t0 = t0;
+      step.t1 = std::min(end, t0 + rows);
+      step.window = global ? Rows{t0, step.t1} : window_rows(graph, stage, t0, step.t1);
+      step.fresh = {std::max(step.window.begin, expanded), step.window.end};
+      expanded = std::max(expanded, step.window.end);
+      body(step);
+    }
+  }
+}
+
+// Advances `stage` until `upto` rows of its output exist, advancing its producers in the segment first.
+// produced[s]: rows made so far. strip(s, r0, r1) makes them.
+template <class Strip>
+void advance(const Graph& graph, const Plan& plan, const Segment& segment, int stage, int upto, int* produced, Strip&& strip) {
+  const Stage& s = plan.stages[stage];
+  const int height = graph.values[s.output].shape.height;
+  while (produced[stage] < upto) {
+    const int r0 = produced[stage], r1 = std::min(height, r0 + s.rows);
+    const int need = strip_rows(graph, s, r0, r1).end;
+    for (int p = segment.first; p < stage; p++) {
+      if (plan.stages[p].output == s.input) advance(graph, plan, segment, p, need, produced, strip);
+      if (plan.stages[p].output == s.residual) advance(graph, plan, segment, p, r1, produced, strip);
+    }
+    strip(stage, r0, r1);
+    produced[stage] = r1;
+  }
+}
+
+template <class Strip>
+void run_segment(const Graph& graph, const Plan& plan, const Segment& segment, int* produced, Strip&& strip) {
+  for (int s = segment.first; s < segment.last; s++) produced[s] = 0;
+  const int last = segment.last - 1;
+  advance(graph, plan, segment, last, graph.values[plan.stages[last].output].shape.height, produced, strip);
+}
+
+}  // namespace mbinfer

@@ -1,0 +1,28 @@
+// From nodes to stages, and the scratch that a stage needs for its strip, chunk and step.
+#pragma once
+
+#include "plan/plan.h"
+
+namespace mbinfer {
+
+// Every node in exactly one stage, in the graph's order, with load stages first. With `fuse`, inverted residual and
+// depthwise-separable blocks, heads (1x1 convolution, global pool, dense) and convolutions with an addition are one stage.
+std::vector<Stage> make_stages(const Graph& graph, bool fuse, int threads);
+
+// Channels that pass through the stage's spatial part.
+int expanded_channels(const Graph& graph, const Stage& stage);
+
+inline int chunk_count(const Graph& graph, const Stage& stage) {
+  return stage.chunk ? ceil_div(expanded_channels(graph, stage), stage.chunk) : 1;
+}
+
+// Sets the scratch sizes from rows, chunk, step and keep.
+void size_scratch(const Graph& graph, Stage* stage);
+
+// Whether the caller's array is read in place: by convolutions only, which take pixels of any size, one scalar at a time.
+bool reads_in_place(const Stage& stage, int value);
+
+// A uint8 image is normalised a patch at a time: the input of this many output pixels of a convolution.
+constexpr int kPatchPixels = 32;
+
+}  // namespace mbinfer

@@ -1,0 +1,221 @@
+// The extension module mbinfer._core: sessions and plans as plain Python objects. What is friendly (limits by name, shapes
+// with and without the batch) is in mbinfer/session.py.
+#include <pybind11/numpy.h>
+#include <pybind11/pybind11.h>
+#include <pybind11/stl.h>
+
+#include "exec/session.h"
+#include "kernels/dispatch.h"
+#include "plan/replay.h"
+#include "plan/rows.h"
+#include "plan/stages.h"
+
+namespace py = pybind11;
+using namespace mbinfer;
+
+namespace {
+
+void raise(const Error& error) {
+  if (error.kind == ErrorKind::kFile) {
+    PyErr_SetString(PyExc_OSError, error.what());
+    return;
+  }
+  py::object errors = py::module_::import("mbinfer.errors"), exception;
+  switch (error.kind) {
+    case ErrorKind::kFormat: exception = errors.attr("FormatError")(error.what()); break;
+    case ErrorKind::kUnsupported: exception = errors.attr("UnsupportedError")(error.what(), error.node, error.op); break;
+    case ErrorKind::kShape: exception = errors.attr("ShapeError")(error.what()); break;
+    case ErrorKind::kMemoryLimit: exception = errors.attr("MemoryLimitError")(error.what(), error.needed, error.limit); break;
+    case ErrorKind::kArgument: exception = errors.attr("ArgumentError")(error.what()); break;
+    default: exception = errors.attr("Error")(error.what());
+  }
+  PyErr_SetObject(reinterpret_cast<PyObject*>(Py_TYPE(exception.ptr())), exception.ptr());
+}
+
+const char* stage_kind(const Graph& graph, const Stage& s) {
+  if (s.load >= 0) return "load";
+  if (s.bottleneck()) return graph.nodes[s.spatial].op == Op::kGlobalAvgPool ? "head" : "bottleneck";
+  if (s.project >= 0) {
+    const Shape& out = graph.values[s.output].shape;
+    return out.height == 1 && out.width == 1 ? "dense" : "conv";
+  }
+  return op_name(graph.nodes[s.spatial >= 0 ? s.spatial : s.add].op);
+}
+
+py::dict stage_dict(const Graph& graph, const Stage& s, const Plan& plan) {
+  py::list nodes, inputs;
+  for (int n : {s.expand, s.spatial, s.project, s.add})
+    if (n >= 0) nodes.append(graph.nodes[n].name);
+  inputs.append(graph.values[s.input].name);
+  if (s.residual >= 0) inputs.append(graph.values[s.residual].name);
+  const Value& out = graph.values[s.output];
+  py::dict d;
+  d["name"] = s.name;
+  d["kind"] = stage_kind(graph, s);
+  d["nodes"] = nodes;
+  d["input"] = inputs;
+  d["output"] = out.name;
+  d["output_shape"] = py::make_tuple(out.shape.height, out.shape.width, out.shape.channels);
+  d["rows"] = s.rows;
+  d["step"] = s.step;
+  d["chunk"] = s.chunk;
+  d["chunks"] = chunk_count(graph, s);
+  d["keep"] = s.keep;
+  d["ring_rows"] = plan.values[s.output].rows;
+  d["macs"] = s.macs;
+  d["extra_macs"] = s.extra_macs;
+  d["scratch_bytes"] = s.expanded_bytes + s.spatial_bytes + s.patch_bytes;
+  d["why"] = s.why;
+  return d;
+}
+
+py::list segment_list(const Session& session) {
+  py::list segments;
+  for (const Segment& segment : session.plan().segments) {
+    py::list stages;
+    for (int s = segment.first; s < segment.last; s++) stages.append(stage_dict(session.graph(), session.plan().stages[s], session.plan()));
+    py::dict d;
+    d["stages"] = stages;
+    segments.append(d);
+  }
+  return segments;
+}
+
+py::list timeline(const Session& session) {
+  const Plan& plan = session.plan();
+  const Graph& graph = session.graph();
+  py::list steps;
+  for (int g = 0; g < int(plan.segments.size()); g++) {
+    py::list buffers;
+    int64_t live = 0, top = 0;
+    for (const Buffer& b : plan.buffers) {
+      if (g < b.first || g > b.last) continue;
+      static const char* const kinds[] = {"value", "ring", "expanded", "scratch"};
+      const bool value = b.kind == Buffer::kValue || b.kind == Buffer::kRing;
+      py::dict d;
+      d["name"] = value ? graph.values[b.index].name : b.kind == Buffer::kExpanded ? plan.stages[b.index].name : plan.stages[plan.segments[g].last - 1].name;
+      d["kind"] = kinds[b.kind];
+      d["offset"] = b.offset;
+      d["bytes"] = b.bytes;
+      d["rows"] = value ? plan.values[b.index].rows : b.kind == Buffer::kExpanded ? plan.stages[b.index].expanded_rows : 0;
+      d["first"] = b.first;
+      d["last"] = b.last;
+      buffers.append(d);
+      live += b.bytes;
+      top = std::max(top, b.offset + b.bytes);
+    }
+    py::dict step;
+    step["segment"] = g;
+    step["name"] = plan.stages[plan.segments[g].last - 1].name;
+    step["buffers"] = buffers;
+    step["live_bytes"] = live;
+    step["top_bytes"] = top;
+    steps.append(step);
+  }
+  return steps;
+}
+
+std::shared_ptr<Session> open_session(const std::string& path, int threads, int64_t memory_limit, bool least, const std::string& schedule,
+                                      int chunks, const std::string& isa, bool verify) {
+  SessionOptions options;
+  options.plan.schedule = schedule_from_name(schedule);
+  options.plan.memory_limit = memory_limit;
+  options.plan.least = least;
+  options.plan.threads = threads;
+  options.plan.chunks = chunks;
+  options.isa = isa;
+  py::gil_scoped_release release;
+  return std::make_shared<Session>(read_model(path, verify), options);
+}
+
+py::list run(Session& session, const std::vector<py::array>& arrays, py::object times) {
+  const Graph& graph = session.graph();
+  std::vector<Picture> pictures;
+  for (const py::array& a : arrays)
+    pictures.push_back({a.data(), a.dtype().kind() == 'u' ? DType::kUint8 : DType::kFloat32});
+  std::vector<py::array_t<float>> outputs;
+  std::vector<float*> pointers;
+  for (const GraphOutput& out : graph.outputs) {
+    outputs.emplace_back(std::vector<py::ssize_t>(out.shape.begin(), out.shape.end()));
+    pointers.push_back(outputs.back().mutable_data());
+  }
+  std::vector<StageTime> measured(times.is_none() ? 0 : session.plan().stages.size());
+  {
+    py::gil_scoped_release release;
+    session.run(pictures.data(), pointers.data(), measured.empty() ? nullptr : measured.data());
+  }
+  if (!measured.empty())
+    for (const StageTime& t : measured) times.attr("append")(t.seconds);
+  py::list result;
+  for (auto& out : outputs) result.append(out);
+  return result;
+}
+
+py::dict model_dict(const Session& session) {
+  const Graph& graph = session.graph();
+  py::list inputs, outputs;
+  for (const GraphInput& in : graph.inputs) {
+    const Value& v = graph.values[in.value];
+    py::object recipe = py::none();
+    if (in.recipe.present) {
+      const auto channels = size_t(v.shape.channels);
+      recipe = py::make_tuple(std::vector<float>(in.recipe.mean, in.recipe.mean + channels),
+                              std::vector<float>(in.recipe.scale, in.recipe.scale + channels), in.recipe.color, in.recipe.crop);
+    }
+    inputs.append(py::make_tuple(v.name, py::make_tuple(1, v.shape.height, v.shape.width, v.shape.channels), recipe));
+  }
+  for (const GraphOutput& out : graph.outputs) outputs.append(py::make_tuple(out.name, py::tuple(py::cast(out.shape))));
+  py::dict metadata, d;
+  for (const auto& m : graph.metadata) metadata[py::str(m.first)] = m.second;
+  d["inputs"] = inputs;
+  d["outputs"] = outputs;
+  d["labels"] = graph.labels;
+  d["metadata"] = metadata;
+  d["isa"] = session.kernels().isa;
+  d["threads"] = session.threads();
+  return d;
+}
+
+py::dict plan_dict(const Session& session) {
+  const Plan& p = session.plan();
+  py::dict d;
+  d["schedule"] = schedule_name(p.schedule);
+  d["peak_bytes"] = p.peak_bytes;
+  d["input_bytes"] = p.input_bytes;
+  d["naive_bytes"] = p.naive_bytes;
+  d["layerwise_bytes"] = p.layerwise_bytes;
+  d["fused_bytes"] = p.fused_bytes;
+  d["lower_bound_bytes"] = p.lower_bound_bytes;
+  d["weight_bytes"] = session.graph().weight_bytes;
+  d["macs"] = p.macs;
+  d["extra_macs"] = p.extra_macs;
+  d["segments"] = segment_list(session);
+  d["timeline"] = timeline(session);
+  return d;
+}
+
+}  // namespace
+
+PYBIND11_MODULE(_core, m) {
+  m.doc() = "The C++ core of mbinfer; use the classes of the package mbinfer instead.";
+  py::register_exception_translator([](std::exception_ptr p) {
+    try {
+      if (p) std::rethrow_exception(p);
+    } catch (const Error& error) {
+      raise(error);
+    }
+  });
+  py::class_<Session, std::shared_ptr<Session>>(m, "Session")
+      .def(py::init(&open_session), py::arg("path"), py::arg("threads"), py::arg("memory_limit"), py::arg("least"), py::arg("schedule"),
+           py::arg("chunks"), py::arg("isa"), py::arg("verify"))
+      .def("run", &run, py::arg("arrays"), py::arg("times"))
+      .def("model", &model_dict)
+      .def("plan", &plan_dict)
+      .def("check", [](const Session& s) { return check_plan(s.graph(), s.plan()); })
+      .def("canaries_intact", &Session::canaries_intact);
+  m.def("isas", [] {
+    std::vector<std::string> names;
+    for (const KernelTable* table : usable_kernels()) names.emplace_back(table->isa);
+    return names;
+  });
+}

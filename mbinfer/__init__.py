@@ -1,0 +1,20 @@
+"""mbinfer: MobileNet-class networks in the least RAM. `Session` runs a model file, `convert` makes one, `zoo` builds one."""
+
+from mbinfer.errors import ArgumentError, Error, FormatError, MemoryLimitError, ShapeError, UnsupportedError
+from mbinfer.session import Plan, Session, TensorInfo
+
+__all__ = [
+    "ArgumentError", "Error", "FormatError", "MemoryLimitError", "Plan", "Session", "ShapeError", "TensorInfo",
+    "UnsupportedError", "convert", "zoo",
+]  # fmt: skip
+__version__ = "0.1.0"
+
+
+def __getattr__(name):  # a board that only runs models does not load these
+    import importlib
+
+    if name == "convert":
+        return importlib.import_module("mbinfer.convert").convert
+    if name == "zoo":
+        return importlib.import_module("mbinfer.zoo")
+    raise AttributeError(f"module 'mbinfer' has no attribute {name!r}")

@@ -1,0 +1,71 @@
+"""The network as Python sees it before it becomes a file: named NHWC values and the primitive nodes between them.
+
+Importers and the zoo make a `Graph`; `mbinfer.model.save` packs it. Weights are kept in plain layouts here
+(convolution ``[out, kh, kw, in / groups]``, depthwise ``[kh, kw, channels]``), float32, batch norm already folded.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+
+OPS = ("conv", "depthwise", "add", "max_pool", "avg_pool", "global_avg_pool", "softmax")
+ACTIVATIONS = ("none", "clamp", "hard_swish")
+COLORS = ("RGB", "BGR", "grey")
+
+
+@dataclass
+class Recipe:
+    """How a uint8 picture becomes the network's input: ``x = (u8 - mean) * scale`` per channel.
+
+    `crop` is the side of the central square taken of a picture, as a share of its shorter side.
+    """
+
+    mean: tuple[float, ...]
+    scale: tuple[float, ...]
+    color: str = "RGB"
+    crop: float = 1.0
+
+
+@dataclass
+class Node:
+    """One primitive operation; activation (``clamp`` with bounds covers ReLU, ReLU6 and Clip) included.
+
+    Every op but ``add`` (two inputs) has one input. ``conv`` covers dense layers: a dense layer is the convolution
+    whose kernel is as large as its input. Padding contributes nothing: taps outside the input are skipped.
+    """
+
+    op: str
+    name: str
+    inputs: list[str]
+    output: str
+    kernel: tuple[int, int] = (1, 1)
+    stride: tuple[int, int] = (1, 1)
+    pads: tuple[int, int, int, int] = (0, 0, 0, 0)  # top, left, bottom, right
+    dilation: tuple[int, int] = (1, 1)
+    groups: int = 1
+    activation: str = "none"
+    clamp: tuple[float, float] = (-np.inf, np.inf)
+    counts_padding: bool = False  # avg_pool: divide by kh*kw at the border too
+    weight: np.ndarray | None = None
+    bias: np.ndarray | None = None
+
+
+@dataclass
+class Output:
+    name: str
+    value: str
+    shape: tuple[int, ...]  # as the source model gives it; the element order is that of the NHWC value
+
+
+@dataclass
+class Graph:
+    """Values by name with their ``(height, width, channels)``, nodes in an order that can run, inputs and outputs."""
+
+    values: dict[str, tuple[int, int, int]] = field(default_factory=dict)
+    nodes: list[Node] = field(default_factory=list)
+    inputs: dict[str, Recipe | None] = field(default_factory=dict)  # value name -> recipe
+    outputs: list[Output] = field(default_factory=list)
+    labels: list[str] = field(default_factory=list)
+    metadata: dict[str, str] = field(default_factory=dict)  # source, licence, ...

@@ -1,0 +1,163 @@
+"""`Session`: a model loaded, planned and ready to run, and what its plan promises."""
+
+from __future__ import annotations
+
+import os
+import re
+from typing import NamedTuple
+
+import numpy as np
+
+from mbinfer.errors import ArgumentError, ShapeError, UnsupportedError
+from mbinfer.graph import COLORS, Recipe
+
+try:
+    from mbinfer import _core
+except ImportError as error:  # the source folder shadows an installed package, or nothing was built
+    raise ImportError(
+        "mbinfer._core, the compiled part of mbinfer, is missing: install the package (`pip install .` in the source"
+        " folder), and run Python from another folder or with `--import-mode=importlib` under pytest"
+    ) from error
+
+_UNITS = {"": 1, "b": 1, "kib": 1 << 10, "mib": 1 << 20, "gib": 1 << 30, "kb": 10**3, "mb": 10**6, "gb": 10**9}
+
+
+class TensorInfo(NamedTuple):
+    """Name, shape (NHWC with the batch dimension for images) and numpy dtype name of an input or output."""
+
+    name: str
+    shape: tuple[int, ...]
+    dtype: str
+
+
+class Plan:
+    """What the session will do and the memory that it takes. All sizes in bytes.
+
+    peak_bytes: the arena, the one block that holds everything that `run` makes; nothing else is allocated.
+    input_bytes: what the caller holds (the uint8 picture where the model has a recipe, else float32).
+    naive_bytes, layerwise_bytes, fused_bytes: the least arena of those schedules for this model.
+    lower_bound_bytes: no placement of this plan's buffers needs less. weight_bytes: mapped from the file.
+    macs, extra_macs: multiply-adds of the network, and what recomputation adds.
+    segments, timeline: lists of dicts, as `mbinfer plan` prints them.
+    """
+
+    def __init__(self, facts: dict):
+        self.__dict__.update(facts)
+
+    def __repr__(self) -> str:
+        return f"Plan({self.schedule}, arena {self.peak_bytes} bytes, {len(self.segments)} segments)"
+
+
+def parse_bytes(limit: int | str) -> int:
+    """Bytes of ``262144``, ``"262144"``, ``"256KiB"`` or ``"0.25MB"``; ArgumentError otherwise."""
+    if isinstance(limit, (int, np.integer)) and not isinstance(limit, bool) and limit >= 0:
+        return int(limit)
+    match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([a-zA-Z]*)\s*", limit) if isinstance(limit, str) else None
+    if not match or match[2].lower() not in _UNITS:
+        raise ArgumentError(f"memory limit {limit!r}: give bytes, a size such as '256KiB', or 'least'")
+    return int(float(match[1]) * _UNITS[match[2].lower()])
+
+
+class Session:
+    """A model file, mapped, planned and ready to run.
+
+    path: a model file. threads: 1 or more (None: the CPUs this process may use; default MBINFER_THREADS, else 1).
+    memory_limit: most bytes of the arena, as a number or "256KiB", or "least" for the smallest plan.
+    schedule: "auto", "naive", "layerwise", "fused". chunks: split every block t ways, as section 5 of the MobileNetV2
+    paper does; by default the planner chooses. verify: also checksum the weights (reads them all).
+    The environment variable MBINFER_ISA names the kernels to use ("reference", "avx2", "neon").
+
+    Raises OSError (no such file), FormatError, UnsupportedError, MemoryLimitError (says the least that would do),
+    ArgumentError.
+    """
+
+    def __init__(self, path, threads=..., memory_limit=None, schedule="auto", chunks=None, verify=False):
+        if threads is ...:
+            threads = os.environ.get("MBINFER_THREADS", "1")
+            threads = int(threads) if threads.isdigit() else threads
+        if threads is None:
+            threads = len(os.sched_getaffinity(0))
+        for name, number, most in (("threads", threads, 256), ("chunks", chunks, 65536)):
+            if number is not None or name == "threads":
+                if isinstance(number, bool) or not isinstance(number, (int, np.integer)) or not 1 <= number <= most:
+                    raise ArgumentError(f"{name}={number!r}: give a whole number from 1 to {most}")
+        if not isinstance(schedule, str):
+            raise ArgumentError(f"schedule={schedule!r}: give 'auto', 'naive', 'layerwise' or 'fused'")
+        if chunks is not None and schedule not in ("auto", "fused"):
+            raise ArgumentError(f"chunks={chunks} splits fused blocks; schedule={schedule!r} has none")
+        least = memory_limit == "least"
+        limit = -1 if memory_limit is None or least else parse_bytes(memory_limit)
+        isa = os.environ.get("MBINFER_ISA", "")
+        self._core = _core.Session(os.fspath(path), threads, limit, least, schedule, chunks or 0, isa, verify)
+        model = self._core.model()
+        self._recipes = [
+            Recipe(tuple(r[0]), tuple(r[1]), COLORS[r[2]], r[3]) if r else None for _, _, r in model["inputs"]
+        ]
+        self.inputs = tuple(
+            TensorInfo(name, tuple(shape), "uint8" if recipe else "float32")
+            for (name, shape, _), recipe in zip(model["inputs"], self._recipes)
+        )
+        self.outputs = tuple(TensorInfo(name, tuple(shape), "float32") for name, shape in model["outputs"])
+        self.labels = tuple(model["labels"])
+        self.metadata = dict(model["metadata"])
+        self.recipe = self._recipes[0]
+        self.isa = model["isa"]
+        self.threads = model["threads"]
+        self.plan = Plan(self._core.plan())
+
+    def run(self, *arrays, **named):
+        """Runs the network once.
+
+        Each input is an (H, W, C) or (1, H, W, C) array: float32, already normalised, or uint8, normalised by the
+        recipe in the file as ``(u8 - mean) * scale``. Several inputs go by position or by name. Returns a fresh float32
+        array for a single output, otherwise a dict by output name. ShapeError names what does not fit.
+        """
+        return self._run(arrays, named, None)
+
+    def run_rows(self, rows):
+        """Rows of the image as they arrive: comes with the streamed schedule."""
+        raise UnsupportedError("run_rows comes with the streamed schedule; give run() the whole image")
+
+    def profile(self, *arrays, **named):
+        """Runs once and returns a list of dicts, one for each stage: stage, kind, seconds, macs, bytes (read and written)."""
+        seconds: list[float] = []
+        self._run(arrays, named, seconds)
+        stages = [stage for segment in self.plan.segments for stage in segment["stages"]]
+        return [
+            {"stage": s["name"], "kind": s["kind"], "seconds": t, "macs": s["macs"] + s["extra_macs"], "bytes": s["bytes"]}
+            for s, t in zip(stages, seconds)
+        ]
+
+    def _run(self, arrays, named, seconds):
+        names = [info.name for info in self.inputs]
+        if named:
+            unknown = sorted(set(named) - set(names))
+            if unknown or arrays or len(named) != len(names):
+                raise ShapeError(f"inputs are {', '.join(names)}; got {len(arrays)} by position and {', '.join(named)}")
+            arrays = [named[name] for name in names]
+        if len(arrays) != len(names):
+            raise ShapeError(f"the model takes {len(names)} input(s) ({', '.join(names)}), got {len(arrays)}")
+        checked = [self._check(info, recipe, a) for info, recipe, a in zip(self.inputs, self._recipes, arrays)]
+        results = self._core.run(checked, seconds)
+        if len(results) == 1:
+            return results[0]
+        return {info.name: result for info, result in zip(self.outputs, results)}
+
+    @staticmethod
+    def _check(info: TensorInfo, recipe, array) -> np.ndarray:
+        if not isinstance(array, np.ndarray):
+            raise ShapeError(f"input {info.name!r}: give a numpy array, not {type(array).__name__}")
+        if array.dtype not in (np.float32, np.uint8):
+            raise ShapeError(f"input {info.name!r}: dtype is {array.dtype}, give float32 (normalised) or uint8")
+        if array.dtype == np.uint8 and recipe is None:
+            raise ShapeError(
+                f"input {info.name!r} is uint8, but the model has no recipe to normalise it: convert it with mean= and"
+                " scale=, or give a normalised float32 array"
+            )
+        if array.shape not in (info.shape, info.shape[1:]):
+            height, width, channels = info.shape[1:]
+            hint = ""
+            if array.shape in ((channels, height, width), (1, channels, height, width)):
+                hint = "; this looks like NCHW, transpose it to NHWC"
+            raise ShapeError(f"input {info.name!r}: shape is {array.shape}, the model takes {info.shape[1:]} (NHWC){hint}")
+        return np.ascontiguousarray(array)

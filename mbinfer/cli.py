@@ -181,8 +181,8 @@ def _info(options: argparse.Namespace) -> None:
     record = {
         "path": options.model,
         "bytes": os.path.getsize(options.model),
-        "inputs": [{"name": i.name, "shape": i.shape, "dtype": str(i.dtype)} for i in session.inputs],
-        "outputs": [{"name": o.name, "shape": o.shape, "dtype": str(o.dtype)} for o in session.outputs],
+        "inputs": [{"name": i.name, "shape": i.shape, "dtype": i.dtype} for i in session.inputs],
+        "outputs": [{"name": o.name, "shape": o.shape, "dtype": o.dtype} for o in session.outputs],
         "recipe": vars(recipe) if recipe else None,
         "labels": list(session.labels),
         "metadata": dict(session.metadata),

@@ -45,16 +45,18 @@ def plan_text(session: Session, title: str) -> str:
         ("naive", plan.naive_bytes, "every value in a buffer of its own"),
         ("layerwise", plan.layerwise_bytes, "one node at a time, buffers shared"),
         ("fused", plan.fused_bytes, "one block at a time"),
-        ("lower bound", plan.lower_bound_bytes, "no order of these stages needs less"),
+        ("lower bound", plan.lower_bound_bytes, "no placement of these buffers needs less"),
     ]
     header = f"{title}: schedule {plan.schedule}, threads {session.threads}, {session.isa}"
     rows = [(name, size(count), f"{count:,} bytes", meaning) for name, count, meaning in sizes]
-    rows.append(("work", "", f"{plan.macs:,} MACs", f"{plan.extra_macs:,} of them repeated"))
+    rows.append(("work", "", f"{plan.macs:,} MACs", f"and {plan.extra_macs:,} repeated"))
     stages = [_stage_row(plan, i, stage) for i, segment in enumerate(plan.segments) for stage in segment["stages"]]
     columns = ("segment", "stage", "kind", "output", "strip", "chunk", "expanded", "scratch", "ring")
     reasons = [
         f"  {stage['name']}: {stage['why']}"
-        for segment in plan.segments for stage in segment["stages"] if stage["why"]  # fmt: skip
+        for segment in plan.segments
+        for stage in segment["stages"]
+        if stage["why"] and stage["kind"] != "bottleneck"
     ]
     buffers = []
     for index, segment in enumerate(plan.timeline):
@@ -73,15 +75,15 @@ def plan_text(session: Session, title: str) -> str:
 
 def _stage_row(plan: Any, index: int, stage: dict[str, Any]) -> tuple[Any, ...]:
     rings = [b for b in plan.timeline[index]["buffers"] if b["kind"] == "ring" and b["name"] == stage["output"]]
-    bottleneck = stage["kind"] == "bottleneck"
+    expanded = "keep" if stage["keep"] else "recompute" if stage["rows"] < stage["output_shape"][0] else "whole"
     return (
         index,
         stage["name"],
         stage["kind"],
         "x".join(map(str, stage["output_shape"])),
         f"{stage['rows']} rows",
-        f"{stage['chunk']} of {stage['chunk'] * stage['chunks']}" if bottleneck else "",
-        ("keep" if stage["keep"] else "recompute") if bottleneck else "",
+        f"{stage['chunk']} x {stage['chunks']}" if stage["chunk"] else "",
+        expanded if stage["chunk"] else "",
         size(stage["scratch_bytes"]),
         f"{rings[0]['rows']} rows" if rings else "",
     )

@@ -66,20 +66,20 @@ def _measured(
 ) -> dict[str, Any]:
     import mbinfer
 
-    arrays = example_inputs(inputs)  # before the baseline, as the caller's memory is not the session's
+    arrays = example_arrays(inputs)  # before the baseline, as the caller's memory is not the session's
     reset = reset_high_water()
     before = memory_status()
 
     session = mbinfer.Session(model, **options)
     for _ in range(WARM_UP):
-        session.run(arrays)
+        session.run(*arrays)
     after = memory_status()
 
     seconds: list[float] = []
     start = time.perf_counter()
     while len(seconds) < (runs or MOST_RUNS):
         begin = time.perf_counter()
-        session.run(arrays)
+        session.run(*arrays)
         end = time.perf_counter()
         seconds.append(end - begin)
         if runs is None and end - start > ENOUGH_SECONDS and len(seconds) >= FEWEST_RUNS:
@@ -94,26 +94,24 @@ def _measured(
         "arena": session.plan.peak_bytes,
         "weights": session.plan.weight_bytes,
         "observed": observed_memory(before, after, reset),
-        **({"profile": session.profile(arrays)} if profile else {}),
+        **({"profile": session.profile(*arrays)} if profile else {}),
     }
 
 
 def describe_inputs(session: Any) -> list[dict[str, Any]]:
-    """Name, shape and dtype of what `example_inputs` should make for `session`: pictures (uint8) if it has a recipe."""
-    dtype = "float32" if session.recipe is None else "uint8"
-    return [{"name": info.name, "shape": list(info.shape), "dtype": dtype} for info in session.inputs]
+    """Shape and dtype of every input of `session`, as `example_arrays` takes them."""
+    return [{"shape": list(info.shape), "dtype": info.dtype} for info in session.inputs]
 
 
-def example_inputs(inputs: list[dict[str, Any]], seed: int = 0) -> Any:
-    """Seeded noise for `Session.run`: an array for a model of one input, otherwise a dict of arrays by name."""
+def example_arrays(inputs: list[dict[str, Any]], seed: int = 0) -> list[np.ndarray]:
+    """Seeded noise for every input: pixels from 0 to 255 where it is uint8, otherwise standard normal float32."""
     random = np.random.default_rng(seed)
-    arrays = {}
-    for wanted in inputs:
-        if wanted["dtype"] == "uint8":
-            arrays[wanted["name"]] = random.integers(0, 256, wanted["shape"], dtype=np.uint8)
-        else:
-            arrays[wanted["name"]] = random.standard_normal(wanted["shape"], dtype=np.float32)
-    return arrays if len(arrays) > 1 else next(iter(arrays.values()))
+    return [
+        random.integers(0, 256, wanted["shape"], dtype=np.uint8)
+        if wanted["dtype"] == "uint8"
+        else random.standard_normal(wanted["shape"], dtype=np.float32)
+        for wanted in inputs
+    ]
 
 
 def memory_status() -> dict[str, int]:

@@ -69,8 +69,8 @@ def test_timeline_svg_shows_every_buffer_at_its_place_to_scale():
 
 def test_plan_text_says_all_there_is():
     text = draw.plan_text(session(), "m.bin")
-    for words in ("m.bin: schedule fused, threads 2, avx2", "8,320 bytes", "32 of 96", "keep", "8x8x16", "4 rows",
-                  "c: its input has two readers", "30 MACs", "3 of them repeated", "lower bound"):  # fmt: skip
+    for words in ("m.bin: schedule fused, threads 2, avx2", "8,320 bytes", "32 x 3", "keep", "8x8x16", "4 rows",
+                  "c: its input has two readers", "30 MACs", "and 3 repeated", "lower bound"):  # fmt: skip
         assert words in text
 
 

@@ -1,5 +1,6 @@
 """mbinfer: MobileNet-class networks in the least RAM. `Session` runs a model file, `convert` makes one, `zoo` builds one."""
 
+from mbinfer.convert import convert
 from mbinfer.errors import ArgumentError, Error, FormatError, MemoryLimitError, ShapeError, UnsupportedError
 from mbinfer.session import Plan, Session, TensorInfo
 
@@ -10,11 +11,9 @@ __all__ = [
 __version__ = "0.1.0"
 
 
-def __getattr__(name):  # a board that only runs models does not load these
+def __getattr__(name):  # a board that only runs models does not load it
     import importlib
 
-    if name == "convert":
-        return importlib.import_module("mbinfer.convert").convert
     if name == "zoo":
         return importlib.import_module("mbinfer.zoo")
     raise AttributeError(f"module 'mbinfer' has no attribute {name!r}")

@@ -1,0 +1,174 @@
+"""Folds the affine, activation and padding nodes that the lowering emits into their neighbours; knows `Graph` alone.
+
+All three are depthwise 1x1 nodes. Weights stay in float64 until the last fold.
+
+    conv -> affine -> clamp        conv with scaled weights, bias and clamp     (nobody else reads in between)
+    add  -> clamp                  add with clamp
+    pad  -> conv | pool            conv | pool with larger pads                 (every reader can)
+    affine -> conv                 conv with scaled weights and bias            (every reader can)
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from ..graph import Graph, Node
+
+
+def fuse(graph: Graph) -> None:
+    """Rewrite `graph` in place to fewer nodes with the same outputs; drops what no output depends on."""
+    before, now = None, _signature(graph)
+    while now != before:
+        _drop_dead(graph)
+        _fold_into_writers(graph)
+        _fold_into_readers(graph)
+        _skip_identities(graph)
+        before, now = now, _signature(graph)
+    for node in graph.nodes:
+        if node.weight is not None:
+            node.weight = np.ascontiguousarray(node.weight, np.float32)
+        if node.bias is not None:
+            node.bias = np.ascontiguousarray(node.bias, np.float32)
+
+
+def _signature(graph: Graph):
+    return [(node.output, *node.inputs, node.activation, node.clamp, node.pads) for node in graph.nodes]
+
+
+def _readers(graph: Graph) -> dict[str, list[Node]]:
+    readers: dict[str, list[Node]] = {name: [] for name in graph.values}
+    for node in graph.nodes:
+        for name in set(node.inputs):
+            readers[name].append(node)
+    return readers
+
+
+def _drop_dead(graph: Graph) -> None:
+    needed, nodes = {output.value for output in graph.outputs}, []
+    for node in reversed(graph.nodes):
+        if node.output in needed:
+            needed.update(node.inputs)
+            nodes.append(node)
+    graph.nodes = nodes[::-1]
+    graph.inputs = {name: recipe for name, recipe in graph.inputs.items() if name in needed}
+    graph.values = {name: dims for name, dims in graph.values.items() if name in needed}
+
+
+def _is_pointwise(node: Node) -> bool:
+    """Whether a node is ``activation(x * weight + bias)`` by channel, pads aside."""
+    return node.op == "depthwise" and node.kernel == (1, 1) and node.stride == (1, 1)
+
+
+def _is_plain(node: Node) -> bool:
+    """Whether a pointwise node multiplies by one and adds nothing, in float32."""
+    return bool((np.float32(node.weight) == 1).all() and not np.any(node.bias))
+
+
+def _fold_into_writers(graph: Graph) -> None:
+    """Affine maps and activations become part of the node that wrote their input."""
+    readers, outputs = _readers(graph), {output.value for output in graph.outputs}
+    writer: dict[str, Node] = {}
+    nodes = []
+    for node in graph.nodes:
+        previous = writer.get(node.inputs[0])
+        if (previous is not None and _is_pointwise(node) and not any(node.pads)
+                and len(readers[node.inputs[0]]) == 1 and node.inputs[0] not in outputs and _absorb(previous, node)):
+            previous.output = node.output
+            node = previous
+        else:
+            nodes.append(node)
+        writer[node.output] = node
+    graph.nodes = nodes
+
+
+def _absorb(into: Node, node: Node) -> bool:
+    """Apply the pointwise `node` to the output of `into`, if one node can do both."""
+    if _is_plain(node):
+        if into.op not in ("conv", "depthwise", "add"):
+            return False
+        if into.activation == "clamp" and node.activation == "clamp":
+            lo, hi = node.clamp
+            into.clamp = tuple(min(max(bound, lo), hi) for bound in into.clamp)
+            return True
+        if into.activation != "none":
+            return False
+    elif into.op not in ("conv", "depthwise") or into.activation != "none":
+        return False
+    else:
+        scale = np.float64(node.weight).ravel()
+        shape = (-1, 1, 1, 1) if into.op == "conv" else (1, 1, -1)
+        into.weight = into.weight * scale.reshape(shape)
+        into.bias = (0 if into.bias is None else into.bias * scale) + (0 if node.bias is None else node.bias)
+        into.bias = np.broadcast_to(into.bias, scale.shape)
+    into.activation, into.clamp = node.activation, node.clamp
+    return True
+
+
+def _fold_into_readers(graph: Graph) -> None:
+    """Zero padding becomes pads, and an affine map weights, of the nodes that read it, if all of them can."""
+    outputs = {output.value for output in graph.outputs}
+    writer = {node.output: node for node in graph.nodes}
+    for node in graph.nodes:
+        if not _is_pointwise(node) or node.activation != "none" or node.output in outputs:
+            continue
+        readers = _readers(graph)[node.output]
+        if any(node.pads):
+            fold = _fold_pads
+            foldable = _is_plain(node) and all(_takes_pads(reader, node, writer) for reader in readers)
+        else:
+            fold = _fold_affine
+            foldable = all(_takes_affine(reader, node) for reader in readers)
+        for reader in readers if foldable else ():
+            fold(reader, node)
+            reader.inputs = list(node.inputs)
+
+
+def _takes_pads(reader: Node, pad: Node, writer: dict[str, Node]) -> bool:
+    if reader.op in ("conv", "depthwise"):
+        return True
+    fits = all(pad.pads[i] + reader.pads[i] < reader.kernel[i % 2] for i in range(4))  # no window of padding alone
+    if reader.op == "avg_pool":  # it divides by the padding too
+        return fits and (reader.counts_padding or not any(reader.pads))
+    if reader.op == "max_pool":  # it skips padding: the same as zeros only where nothing is negative
+        before = writer.get(pad.inputs[0])
+        return fits and before is not None and before.activation == "clamp" and before.clamp[0] >= 0
+    return False
+
+
+def _fold_pads(reader: Node, pad: Node) -> None:
+    reader.pads = tuple(a + b for a, b in zip(reader.pads, pad.pads))
+    reader.counts_padding = reader.op == "avg_pool"
+
+
+def _takes_affine(reader: Node, affine: Node) -> bool:
+    return reader.op in ("conv", "depthwise") and (not any(reader.pads) or not np.any(affine.bias))
+
+
+def _fold_affine(reader: Node, affine: Node) -> None:
+    scale = np.float64(affine.weight).ravel()
+    shift = np.zeros_like(scale) if affine.bias is None else np.float64(affine.bias)
+    if reader.op == "conv":
+        outputs, _, _, per_group = reader.weight.shape
+        group = np.arange(outputs) // (outputs // reader.groups)
+        channel = group[:, None] * per_group + np.arange(per_group)  # [out, in / groups]
+        term = np.einsum("oyxi,oi->o", np.float64(reader.weight), shift[channel])
+        reader.weight = reader.weight * scale[channel][:, None, None, :]
+    else:
+        term = np.float64(reader.weight).sum(axis=(0, 1)) * shift
+        reader.weight = reader.weight * scale
+    reader.bias = term if reader.bias is None else reader.bias + term
+
+
+def _skip_identities(graph: Graph) -> None:
+    """Readers and outputs of a node that changes nothing take its input; an input that is an output keeps its copy."""
+    for node in list(graph.nodes):
+        if not (_is_pointwise(node) and node.activation == "none" and not any(node.pads) and _is_plain(node)):
+            continue
+        source, outputs = node.inputs[0], [output for output in graph.outputs if output.value == node.output]
+        if source in graph.inputs and outputs:
+            continue
+        for output in outputs:
+            output.value = source
+        for reader in graph.nodes:
+            reader.inputs = [source if name == node.output else name for name in reader.inputs]
+        graph.nodes = [other for other in graph.nodes if other is not node]

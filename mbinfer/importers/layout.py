@@ -1,0 +1,89 @@
+"""What an ONNX tensor shows of an NHWC value: the order of its axes and how they are grouped into dimensions.
+
+A value has the axes H, W, C. Its ONNX tensor has the same elements, listed in some order of those axes, under some
+shape. So Transpose changes `order`, Reshape and its kin change `shape`, and neither costs an operation:
+
+    value (7, 7, 64)    NCHW  (1, 64, 7, 7)  order "CHW"
+                        NHWC  (1, 7, 7, 64)  order "HWC"
+                        flat  (1, 3136)      order "CHW" or "HWC"
+
+`order` leaves out axes of size 1: they do not change the order of elements.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+AXES = "HWC"
+
+
+@dataclass(frozen=True)
+class Tensor:
+    value: str  # name in the Graph
+    dims: tuple[int, int, int]  # height, width, channels of that value
+    order: str  # axes larger than 1, as the ONNX tensor lists them
+    shape: tuple[int, ...]  # of the ONNX tensor
+
+    def size(self, axis: str) -> int:
+        return self.dims[AXES.index(axis)]
+
+    def groups(self) -> list[str] | None:
+        """The axes that each dimension of `shape` holds ("" for size 1), or None where a dimension splits an axis."""
+        rest, groups = self.order, []
+        for size in self.shape:
+            group = ""
+            while math.prod(self.size(axis) for axis in group) < size and rest:
+                group, rest = group + rest[0], rest[1:]
+            if math.prod(self.size(axis) for axis in group) != size:
+                return None
+            groups.append(group)
+        return groups
+
+    def shows(self, layout: str) -> bool:
+        """Whether this is a tensor of `layout`, "NCHW" or "NHWC": each dimension holds its own axis or has size 1."""
+        groups = self.groups()
+        return (groups is not None and len(groups) == len(layout)
+                and all(group in ("", axis) for group, axis in zip(groups, layout)))
+
+    def transposed(self, perm) -> Tensor | None:
+        """After a Transpose by `perm`, or None where that would move part of an axis."""
+        shape = tuple(self.shape[i] for i in perm)
+        moved = [i for i in perm if self.shape[i] > 1]
+        if moved == sorted(moved):
+            return replace(self, shape=shape)
+        groups = self.groups()
+        return None if groups is None else replace(self, shape=shape, order="".join(groups[i] for i in perm))
+
+    def per_channel(self, constant: np.ndarray) -> tuple[np.ndarray, tuple[int, ...]] | None:
+        """The constant as one float64 per channel ``[C]``, and the shape that the two broadcast to.
+
+        None where the constant enlarges the tensor, or differs between two pixels.
+        """
+        try:
+            shape = np.broadcast_shapes(self.shape, constant.shape)
+        except ValueError:
+            return None
+        if math.prod(shape) != math.prod(self.shape):
+            return None
+        if constant.size == 1:
+            return np.full(self.dims[2], constant.item(), np.float64), shape
+        pixels = self.to_hwc(np.broadcast_to(constant, shape)).reshape(-1, self.dims[2])
+        return (pixels[0].astype(np.float64), shape) if (pixels == pixels[0]).all() else None
+
+    def to_hwc(self, array: np.ndarray) -> np.ndarray:
+        """An array in this tensor's element order, with as many elements, as ``[H, W, C]``."""
+        array = array.reshape([self.size(axis) for axis in self.order])
+        return array.transpose([self.order.index(axis) for axis in AXES if axis in self.order]).reshape(self.dims)
+
+
+def nchw(value: str, dims: tuple[int, int, int]) -> Tensor:
+    """The NCHW tensor of a value of ``(height, width, channels)``."""
+    return Tensor(value, dims, order_of("CHW", dims), (1, dims[2], dims[0], dims[1]))
+
+
+def order_of(axes: str, dims: tuple[int, int, int]) -> str:
+    """`axes` without those of size 1."""
+    return "".join(axis for axis in axes if dims[AXES.index(axis)] > 1)

@@ -1,0 +1,185 @@
+"""ONNX ops that work element by element, and those that only rename, reshape or transpose."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+
+import numpy as np
+
+from .layout import Tensor
+from .lowering import Lowering, lowers
+from .reading import OnnxNode
+from .spatial import add_constant
+
+_FLOAT32 = 1  # onnx.TensorProto.FLOAT
+_RELU6_GATE = (1 / 6, 1 / 2)  # hard sigmoid: clip(x / 6 + 1 / 2, 0, 1)
+
+
+@lowers("BatchNormalization")
+def batch_norm(low: Lowering, node: OnnxNode) -> Tensor:
+    x = low.tensor(node)
+    gamma, beta, mean, variance = (low.constant(node, i).astype(np.float64) for i in range(1, 5))
+    if node.attrs.get("training_mode", 0) or not node.attrs.get("spatial", 1):
+        raise low.unsupported(node, "training mode or per-element statistics", "inference by channel")
+    scale = gamma / np.sqrt(variance + node.attrs.get("epsilon", 1e-5))
+    per_channel = (-1, *[1] * (len(x.shape) - 2))
+    scale, bias = (x.per_channel(v.reshape(per_channel)) for v in (scale, beta - mean * scale))
+    if scale is None or bias is None:
+        raise low.unsupported(node, f"statistics that are not per channel of the input {x.shape}",
+                              "NCHW, or features of a single pixel")
+    return low.affine(node, x, scale[0], bias[0])
+
+
+@lowers("Relu", "Clip")
+def clamp(low: Lowering, node: OnnxNode) -> Tensor:
+    lo, hi = 0.0, np.inf
+    if node.op == "Clip":
+        lo, hi = (float(np.asarray(node.attrs.get(name, low.constant(node, i, default))).item())
+                  for name, i, default in (("min", 1, -np.inf), ("max", 2, np.inf)))
+    return low.affine(node, low.tensor(node), activation="clamp", clamp=(min(lo, hi), hi))
+
+
+@lowers("HardSwish")
+def hard_swish(low: Lowering, node: OnnxNode) -> Tensor:
+    return low.affine(node, low.tensor(node), activation="hard_swish")
+
+
+@lowers("HardSigmoid")
+def hard_sigmoid(low: Lowering, node: OnnxNode) -> Tensor:
+    return low.affine(node, low.tensor(node), node.attrs.get("alpha", 0.2), node.attrs.get("beta", 0.5),
+                      activation="clamp", clamp=(0.0, 1.0))
+
+
+@lowers("Add", "Sub", "Mul", "Div", "Min", "Max")
+def binary(low: Lowering, node: OnnxNode) -> Tensor:
+    if len(node.inputs) != 2:
+        raise low.unsupported(node, f"{len(node.inputs)} inputs", "two inputs")
+    constants = [i for i, name in enumerate(node.inputs) if isinstance(low.env.get(name), np.ndarray)]
+    if not constants:
+        return _two_values(low, node)
+    x, constant = low.tensor(node, 1 - constants[0]), low.constant(node, constants[0]).astype(np.float64)
+    constant_first = constants[0] == 0
+    if node.op == "Add":
+        return add_constant(low, node, x, constant)
+    if node.op == "Div" and constant_first:
+        raise low.unsupported(node, "a constant divided by a computed tensor", "division by a constant")
+    found = x.per_channel(constant)
+    if found is None or (node.op in ("Min", "Max") and constant.size != 1):
+        raise low.unsupported(node, f"a constant of shape {constant.shape} on {x.shape}",
+                              "one number" + ("" if node.op in ("Min", "Max") else " for each channel"))
+    number, shape = found
+    if node.op in ("Min", "Max"):
+        bounds = (-np.inf, constant.item()) if node.op == "Min" else (constant.item(), np.inf)
+        return low.affine(node, x, shape=shape, activation="clamp", clamp=bounds)
+    if node.op == "Sub":
+        return low.affine(node, x, *((-1.0, number) if constant_first else (1.0, -number)), shape=shape)
+    if node.op == "Div" and not number.all():
+        raise low.unsupported(node, "division by zero", "constants other than zero")
+    return low.affine(node, x, number if node.op == "Mul" else 1 / number, shape=shape)
+
+
+def _two_values(low: Lowering, node: OnnxNode) -> Tensor:
+    a, b = low.tensor(node, 0), low.tensor(node, 1)
+    if node.op == "Mul":
+        for x, gate in ((a, b), (b, a)):
+            factor = _gate_factor(low, x, gate)
+            if factor is not None:
+                swish = low.affine(node, x, activation="hard_swish", part="hard_swish")
+                return low.affine(node, swish, factor)
+    if node.op != "Add":
+        raise low.unsupported(node, "both inputs are computed by the network", "a constant per channel; Add of two "
+                              "computed tensors; Mul where it is x * HardSigmoid(x) or x * relu6(x + 3) / 6")
+    shape = np.broadcast_shapes(a.shape, b.shape)
+    if a.dims != b.dims or a.order != b.order or math.prod(shape) != math.prod(a.shape):
+        raise low.unsupported(node, f"tensors of {a.shape} and {b.shape} that hold (height, width, channels) = "
+                              f"{a.dims} in order {a.order} and {b.dims} in order {b.order}",
+                              "equal shapes and layouts")
+    return replace(a, value=low.emit(node, "add", [a.value, b.value], a.dims), shape=shape)
+
+
+def _gate_factor(low: Lowering, x: Tensor, gate: Tensor) -> float | None:
+    """`f` where `gate` is ``f * clip(x / 6 + 1 / 2, 0, 1)``, so that ``x * gate`` is ``f * hard_swish(x)``; or None.
+
+    Follows the gate's writers back to `x` through affine maps and clamps, which compose to ``clip(scale*x + bias)``.
+    """
+    chain, value = [], gate.value
+    while value != x.value:
+        writer = low.writer.get(value)
+        if writer is None or writer.op != "depthwise" or writer.kernel != (1, 1) or any(writer.pads) \
+                or writer.stride != (1, 1) or writer.activation not in ("none", "clamp"):
+            return None
+        chain.append(writer)
+        value = writer.inputs[0]
+    if (gate.order, gate.shape) != (x.order, x.shape):
+        return None
+    scale, bias, lo, hi = 1.0, 0.0, -np.inf, np.inf
+    for node in reversed(chain):
+        factor, term = float(np.ravel(node.weight)[0]), float(node.bias[0]) if node.bias is not None else 0.0
+        if factor <= 0 or (node.weight != factor).any() or (node.bias is not None and (node.bias != term).any()):
+            return None
+        scale, bias, lo, hi = factor * scale, factor * bias + term, factor * lo + term, factor * hi + term
+        lo, hi = (min(max(bound, node.clamp[0]), node.clamp[1]) for bound in (lo, hi))
+    if lo != 0 or not 0 < hi < np.inf:
+        return None
+    return hi if np.allclose((scale / hi, bias / hi), _RELU6_GATE, rtol=1e-5, atol=0) else None
+
+
+@lowers("Softmax")
+def softmax(low: Lowering, node: OnnxNode) -> Tensor:
+    x = low.tensor(node)
+    rank = len(x.shape)
+    axis = node.attrs.get("axis", 1 if low.opset < 13 else -1) % rank
+    dimensions = range(axis, rank) if low.opset < 13 else [axis]  # old opsets flatten the rest into one axis
+    groups = x.groups()
+    if groups is None or "".join(groups[i] for i in dimensions) != ("C" if x.dims[2] > 1 else ""):
+        raise low.unsupported(node, f"softmax over axis {axis} of {x.shape}, opset {low.opset}", "over the channels")
+    return replace(x, value=low.emit(node, "softmax", [x.value], x.dims))
+
+
+@lowers("Identity", "Dropout", "Cast")
+def same(low: Lowering, node: OnnxNode) -> Tensor:
+    if node.op == "Cast" and node.attrs["to"] != _FLOAT32:
+        raise low.unsupported(node, "cast of a computed tensor to another type", "casts to float32")
+    if node.op == "Dropout" and bool(np.any(low.constant(node, 2, False))):
+        raise low.unsupported(node, "training mode", "models exported for inference")
+    return low.tensor(node)
+
+
+@lowers("Transpose")
+def transpose(low: Lowering, node: OnnxNode) -> Tensor:
+    x = low.tensor(node)
+    perm = node.attrs.get("perm", list(range(len(x.shape)))[::-1])
+    result = x.transposed(perm)
+    if result is None:
+        raise low.unsupported(node, f"perm {perm} moves part of an axis of {x.shape}, which holds (height, width, "
+                              f"channels) = {x.dims}", "whole axes")
+    return result
+
+
+@lowers("Flatten", "Reshape", "Squeeze", "Unsqueeze")
+def reshape(low: Lowering, node: OnnxNode) -> Tensor:
+    x = low.tensor(node)
+    rank = len(x.shape)
+    if node.op == "Flatten":
+        axis = node.attrs.get("axis", 1)
+        axis += rank if axis < 0 else 0
+        shape = [math.prod(x.shape[:axis]), math.prod(x.shape[axis:])]
+    elif node.op == "Reshape":
+        shape = low.option(node, "shape", 1)
+        if not node.attrs.get("allowzero", 0):
+            shape = [x.shape[i] if size == 0 else size for i, size in enumerate(shape)]
+        if -1 in shape:
+            shape[shape.index(-1)] = math.prod(x.shape) // -math.prod(shape)
+    elif node.op == "Squeeze":
+        axes = low.option(node, "axes", 1, [i for i, size in enumerate(x.shape) if size == 1])
+        axes = {axis % rank for axis in axes}
+        shape = [size for i, size in enumerate(x.shape) if i not in axes]
+    else:
+        axes = low.option(node, "axes", 1, [])
+        axes = {axis % (rank + len(axes)) for axis in axes}
+        rest = iter(x.shape)
+        shape = [1 if i in axes else next(rest) for i in range(rank + len(axes))]
+    if math.prod(shape) != math.prod(x.shape):
+        raise low.unsupported(node, f"{x.shape} to {tuple(shape)}", "the same number of elements")
+    return replace(x, shape=tuple(shape))

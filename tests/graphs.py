@@ -1,0 +1,162 @@
+"""Hypothesis strategies for random small networks: `random_graph` draws mbinfer graphs, blocks and all.
+
+Shapes and structure are drawn, so that they shrink; weights come from a drawn seed.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+from hypothesis import strategies as st
+
+from mbinfer.graph import Graph, Node, Output
+
+ACTIVATIONS = [("none", (-np.inf, np.inf)), ("clamp", (0.0, 6.0)), ("clamp", (0.0, np.inf)), ("clamp", (-1.0, 2.0)),
+               ("hard_swish", (-np.inf, np.inf))]
+LINEAR = ACTIVATIONS[0]
+CHANNELS = st.integers(1, 20)
+
+
+@st.composite
+def random_graph(draw, max_blocks: int = 5) -> Graph:
+    """Convolutions, separable and inverted-residual blocks, residuals, pools, pads, heads; one or several outputs.
+
+    Kernels 1/3/5/7, strides 1/2, asymmetric pads, dilation, groups, odd sizes, channels that are no multiple of 8.
+    """
+    rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
+    net = GraphBuilder(rng, (draw(st.integers(1, 17)), draw(st.integers(1, 17)), draw(CHANNELS)))
+    value = "input"
+    for _ in range(draw(st.integers(1, max_blocks))):
+        value = draw(st.sampled_from(BLOCKS))(draw, net, value)
+    value = draw(st.sampled_from(HEADS))(draw, net, value)
+    net.output(value)
+    inner = [node.output for node in net.graph.nodes if node.output != value]
+    for extra in draw(st.lists(st.sampled_from(inner), max_size=2, unique=True)) if inner else ():
+        net.output(extra)
+    return net.graph
+
+
+class GraphBuilder:
+    """Appends nodes with random weights; every method returns the name of the value that it makes."""
+
+    def __init__(self, rng: np.random.Generator, dims: tuple[int, int, int]):
+        self.rng, self.graph = rng, Graph(values={"input": dims}, inputs={"input": None})
+
+    def add(self, op: str, inputs: list[str], channels: int | None = None, act=LINEAR, **fields) -> str:
+        name = f"{op}{len(self.graph.nodes)}"
+        node = Node(op, name, inputs, f"{name}_out", activation=act[0], clamp=act[1], **fields)
+        h, w, c = self.graph.values[inputs[0]]
+        if op == "global_avg_pool":
+            h = w = 1
+        reach = [node.dilation[i] * (node.kernel[i] - 1) + 1 for i in (0, 1)]
+        size = [(n + node.pads[i] + node.pads[i + 2] - reach[i]) // node.stride[i] + 1 for i, n in enumerate((h, w))]
+        if op == "conv":
+            per_group = c // node.groups
+            node.weight = self.normal((channels, *node.kernel, per_group), math.prod(node.kernel) * per_group)
+        elif op == "depthwise":
+            node.weight = self.normal((*node.kernel, c), math.prod(node.kernel))
+        if op in ("conv", "depthwise"):
+            node.bias = self.normal((channels or c,), 10)
+        self.graph.values[node.output] = (*size, channels or c)
+        self.graph.nodes.append(node)
+        return node.output
+
+    def normal(self, shape, fan_in: float) -> np.ndarray:
+        return (self.rng.standard_normal(shape) * math.sqrt(2 / fan_in)).astype(np.float32)
+
+    def convolve(self, value: str, channels: int, act=LINEAR, **fields) -> str:
+        """A convolution, as a depthwise one where every channel is its own group."""
+        inputs = self.graph.values[value][2]
+        if fields.get("groups") == inputs == channels:
+            fields.pop("groups")
+            return self.add("depthwise", [value], act=act, **fields)
+        return self.add("conv", [value], channels, act, **fields)
+
+    def output(self, value: str, shape=None) -> None:
+        self.graph.outputs.append(Output(f"{value}:output", value, shape or (1, *self.graph.values[value])))
+
+
+def window(draw, dims, kernels=(1, 3, 5, 7), same: bool = False) -> dict:
+    """A square kernel, its stride, dilation and pads that leave at least one output."""
+    kernel = draw(st.sampled_from(kernels))
+    if same:
+        return {"kernel": (kernel, kernel), "pads": (kernel // 2,) * 4}
+    dilation = draw(st.sampled_from([1, 1, 1, 2]))
+    reach = dilation * (kernel - 1)
+    pads = [draw(st.integers(0, (reach + 1) // 2)) for _ in range(4)]
+    for i in (0, 1):
+        pads[i] += max(0, reach + 1 - dims[i] - pads[i] - pads[i + 2])
+    stride = draw(st.sampled_from([1, 2]))
+    return {"kernel": (kernel, kernel), "stride": (stride, draw(st.sampled_from([stride, stride, 3 - stride]))),
+            "pads": tuple(pads), "dilation": (dilation, dilation)}
+
+
+def conv_block(draw, net: GraphBuilder, value: str) -> str:
+    dims, channels = net.graph.values[value], draw(CHANNELS)
+    groups = draw(st.sampled_from([1, 1, *[g for g in range(2, 21) if dims[2] % g == 0 and channels % g == 0]]))
+    return net.convolve(value, channels, draw(st.sampled_from(ACTIVATIONS)), groups=groups, **window(draw, dims))
+
+
+def separable_block(draw, net: GraphBuilder, value: str) -> str:
+    dims = net.graph.values[value]
+    value = net.add("depthwise", [value], act=draw(st.sampled_from(ACTIVATIONS)), **window(draw, dims))
+    return net.add("conv", [value], draw(CHANNELS), draw(st.sampled_from(ACTIVATIONS)))
+
+
+def inverted_residual(draw, net: GraphBuilder, value: str) -> str:
+    """Expand (or not), depthwise, project linearly; a residual add where the shapes allow it."""
+    before, act = value, draw(st.sampled_from(ACTIVATIONS[1:]))
+    dims = net.graph.values[value]
+    residual, expansion = draw(st.booleans()), draw(st.sampled_from([0, 1, 2, 3, 6]))
+    if expansion:
+        value = net.add("conv", [value], dims[2] * expansion, act)
+    value = net.add("depthwise", [value], act=act, **window(draw, dims, same=residual))
+    value = net.add("conv", [value], dims[2] if residual else draw(CHANNELS))
+    return net.add("add", [before, value], act=draw(st.sampled_from([LINEAR, act]))) if residual else value
+
+
+def pool_block(draw, net: GraphBuilder, value: str) -> str:
+    dims = net.graph.values[value]
+    op = draw(st.sampled_from(["max_pool", "avg_pool"]))
+    kernel = tuple(min(draw(st.integers(1, 4)), size) for size in dims[:2])
+    pads = tuple(draw(st.integers(0, kernel[i % 2] // 2)) for i in range(4))
+    stride = (draw(st.integers(1, 2)), draw(st.integers(1, 2)))
+    counts = op == "avg_pool" and any(pads) and draw(st.booleans())
+    return net.add(op, [value], kernel=kernel, stride=stride, pads=pads, counts_padding=counts)
+
+
+def add_block(draw, net: GraphBuilder, value: str) -> str:
+    """An add with any value of the same shape, itself included."""
+    equal = [name for name, dims in net.graph.values.items() if dims == net.graph.values[value]]
+    return net.add("add", [value, draw(st.sampled_from(equal))], act=draw(st.sampled_from(ACTIVATIONS)))
+
+
+def pointwise_block(draw, net: GraphBuilder, value: str) -> str:
+    """A batch norm or activation on its own, or zero padding: a depthwise 1x1."""
+    pads = draw(st.sampled_from([(0, 0, 0, 0), (1, 0, 2, 1)]))
+    return net.add("depthwise", [value], act=draw(st.sampled_from(ACTIVATIONS)), pads=pads)
+
+
+def no_head(draw, net: GraphBuilder, value: str) -> str:
+    return value
+
+
+def pooled_head(draw, net: GraphBuilder, value: str) -> str:
+    """Global average pool, dense, softmax: each but the first or not."""
+    value = net.add("global_avg_pool", [value])
+    if draw(st.booleans()):
+        value = net.add("conv", [value], draw(CHANNELS), draw(st.sampled_from(ACTIVATIONS)))
+    return net.add("softmax", [value]) if draw(st.booleans()) else value
+
+
+def dense_head(draw, net: GraphBuilder, value: str) -> str:
+    return net.add("conv", [value], draw(CHANNELS), kernel=net.graph.values[value][:2])
+
+
+def softmax_head(draw, net: GraphBuilder, value: str) -> str:
+    return net.add("softmax", [value])
+
+
+BLOCKS = [conv_block, separable_block, inverted_residual, inverted_residual, pool_block, add_block, pointwise_block]
+HEADS = [no_head, pooled_head, dense_head, softmax_head]

@@ -1,0 +1,94 @@
+"""The independent oracle: any mbinfer `Graph` as an ONNX model, and onnxruntime to run it."""
+
+from __future__ import annotations
+
+import numpy as np
+import onnx
+import onnxruntime
+from onnx import helper
+
+TO_NCHW, TO_NHWC = [0, 3, 1, 2], [0, 2, 3, 1]
+
+
+def graph_to_onnx(graph, opset: int = 17) -> onnx.ModelProto:
+    """`graph` as ONNX, NCHW inside: float32 NHWC inputs ``(1, H, W, C)``, outputs of the graph's names and shapes."""
+    nodes, constants = [], []
+    inner = {value: f"{value}:nchw" for value in graph.values}
+
+    def constant(name, array):
+        constants.append(onnx.numpy_helper.from_array(np.ascontiguousarray(array), name))
+        return name
+
+    for name in graph.inputs:
+        nodes.append(helper.make_node("Transpose", [name], [inner[name]], perm=TO_NCHW))
+    for node in graph.nodes:
+        inputs, result = [inner[name] for name in node.inputs], f"{node.output}:linear"
+        window = {"kernel_shape": node.kernel, "strides": node.stride, "pads": node.pads}
+        if node.op in ("conv", "depthwise"):
+            weight = np.float32(node.weight)
+            weight = weight.transpose(0, 3, 1, 2) if node.op == "conv" else weight.transpose(2, 0, 1)[:, None]
+            inputs.append(constant(f"{node.name}:weight", weight))
+            if node.bias is not None:
+                inputs.append(constant(f"{node.name}:bias", np.float32(node.bias)))
+            groups = node.groups if node.op == "conv" else len(weight)
+            made = helper.make_node("Conv", inputs, [result], group=groups, dilations=node.dilation, **window)
+        elif node.op == "max_pool":
+            made = helper.make_node("MaxPool", inputs, [result], **window)
+        elif node.op == "avg_pool":
+            counts = int(node.counts_padding)
+            made = helper.make_node("AveragePool", inputs, [result], count_include_pad=counts, **window)
+        elif node.op == "softmax":
+            made = helper.make_node("Softmax", inputs, [result], axis=1)
+        else:
+            made = helper.make_node({"add": "Add", "global_avg_pool": "GlobalAveragePool"}[node.op], inputs, [result])
+        nodes.append(made)
+        if node.activation == "clamp":
+            bounds = [constant(f"{node.name}:{i}", np.float32(bound)) for i, bound in enumerate(node.clamp)]
+            nodes.append(helper.make_node("Clip", [result, *bounds], [inner[node.output]]))
+        else:
+            op = {"none": "Identity", "hard_swish": "HardSwish"}[node.activation]
+            nodes.append(helper.make_node(op, [result], [inner[node.output]]))
+    names = []
+    for i, output in enumerate(graph.outputs):
+        names.append(output.name if output.name not in graph.inputs else f"{output.name}:out")
+        nodes.append(helper.make_node("Transpose", [inner[output.value]], [f"output{i}:nhwc"], perm=TO_NHWC))
+        shape = constant(f"output{i}:shape", np.array(output.shape, np.int64))
+        nodes.append(helper.make_node("Reshape", [f"output{i}:nhwc", shape], [names[-1]]))
+    float32 = onnx.TensorProto.FLOAT
+    inputs = [helper.make_tensor_value_info(name, float32, (1, *graph.values[name])) for name in graph.inputs]
+    outputs = [helper.make_tensor_value_info(name, float32, output.shape) for name, output in zip(names, graph.outputs)]
+    model = helper.make_model(helper.make_graph(nodes, "graph", inputs, outputs, constants), ir_version=8,
+                              opset_imports=[helper.make_opsetid("", opset)])
+    onnx.checker.check_model(model)
+    return model
+
+
+def run_onnx(model: onnx.ModelProto, inputs: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Outputs by name of `model` in onnxruntime, unoptimised and on one thread."""
+    options = onnxruntime.SessionOptions()
+    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
+    options.intra_op_num_threads, options.log_severity_level = 1, 3
+    session = onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
+    names = [output.name for output in session.get_outputs()]
+    return dict(zip(names, session.run(names, inputs)))
+
+
+def run_graph(graph, inputs: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Outputs by name of an mbinfer `Graph` in onnxruntime; NHWC inputs."""
+    return run_onnx(graph_to_onnx(graph), inputs)
+
+
+def random_inputs(graph, seed: int = 0) -> dict[str, np.ndarray]:
+    """Normal float32 inputs ``(1, H, W, C)`` for `graph`."""
+    rng = np.random.default_rng(seed)
+    return {name: rng.standard_normal((1, *graph.values[name])).astype(np.float32) for name in graph.inputs}
+
+
+def assert_close(found: dict[str, np.ndarray], expected: dict[str, np.ndarray], tolerance: float = 1e-4) -> None:
+    """Same names and shapes, and no element further off than `tolerance` times the largest absolute one."""
+    assert list(found) == list(expected)
+    for name, array in expected.items():
+        assert found[name].shape == array.shape, name
+        assert np.isfinite(array).all(), name
+        worst = np.abs(found[name] - array).max() / max(np.abs(array).max(), 1e-6)
+        assert worst <= tolerance, f"output '{name}' is off by {worst:.2e} of its largest element"

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from .layout import Tensor, nchw, order_of
+from .layout import Tensor, order_of
 from .lowering import Lowering, lowers
 from .reading import OnnxNode
 

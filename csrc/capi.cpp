@@ -1,0 +1,268 @@
+// The C API of mbinfer.h over exec/session.h: checks what comes in, turns every exception into a status.
+#include "mbinfer.h"
+
+#include <cstdlib>
+#include <cstring>
+#include <new>
+#include <system_error>
+
+#include "exec/session.h"
+
+using namespace mbinfer;
+
+struct mbi_session {
+  mbi_session(std::shared_ptr<const Model> model, const SessionOptions& options) : session(std::move(model), options) {}
+
+  Session session;
+  std::vector<mbi_tensor> inputs, outputs;
+  mbi_plan plan = {};
+  std::mutex running;
+  std::vector<Picture> pictures;  // what run was given, here so that it allocates nothing
+  std::vector<float*> results;
+};
+
+namespace {
+
+constexpr int kMaxThreads = 256, kMaxChunks = 65536;
+
+// Fixed buffers, so that reporting a failure cannot fail.
+struct LastError {
+  char message[1024], node[256], op[32];
+  mbi_error error;
+};
+
+LastError& last_error() {
+  thread_local LastError last;
+  last.error.message = last.message;
+  last.error.node = last.node;
+  last.error.op = last.op;
+  return last;
+}
+
+void copy_text(char* to, size_t room, const char* from) {
+  size_t n = std::strlen(from);
+  if (n >= room)
+    for (n = room - 1; n > 0 && (from[n] & 0xC0) == 0x80;) n--;  // not in the middle of a character
+  std::memcpy(to, from, n);
+  to[n] = 0;
+}
+
+mbi_status fail(mbi_status status, const char* message, const char* node = "", const char* op = "", uint64_t needed = 0, uint64_t limit = 0) {
+  LastError& last = last_error();
+  copy_text(last.message, sizeof last.message, message);
+  copy_text(last.node, sizeof last.node, node);
+  copy_text(last.op, sizeof last.op, op);
+  last.error.status = status;
+  last.error.needed = needed;
+  last.error.limit = limit;
+  return status;
+}
+
+mbi_status status_of(ErrorKind kind) {
+  switch (kind) {
+    case ErrorKind::kFormat: return MBI_FORMAT;
+    case ErrorKind::kUnsupported: return MBI_UNSUPPORTED;
+    case ErrorKind::kShape: return MBI_SHAPE;
+    case ErrorKind::kMemoryLimit: return MBI_MEMORY_LIMIT;
+    case ErrorKind::kArgument: return MBI_ARGUMENT;
+    case ErrorKind::kFile: return MBI_FILE;
+    case ErrorKind::kInternal: break;
+  }
+  return MBI_INTERNAL;
+}
+
+// Every function that can fail runs its body in here.
+template <class Body>
+mbi_status guarded(Body&& body) noexcept {
+  try {
+    body();
+    return MBI_OK;
+  } catch (const Error& e) {
+    return fail(status_of(e.kind), e.what(), e.node.c_str(), e.op.c_str(), e.needed, e.limit);
+  } catch (const std::bad_alloc&) {
+    return fail(MBI_NO_MEMORY, "the system has not enough memory");
+  } catch (const std::system_error& e) {
+    return fail(MBI_NO_MEMORY, e.what());
+  } catch (const std::exception& e) {
+    return fail(MBI_INTERNAL, e.what());
+  } catch (...) {
+    return fail(MBI_INTERNAL, "unknown exception");
+  }
+}
+
+void require(bool condition, ErrorKind kind, const std::string& message) {
+  if (!condition) throw Error(kind, message);
+}
+
+void require_pointer(const void* pointer, const char* name) {
+  if (!pointer) throw Error(ErrorKind::kArgument, std::string(name) + " is NULL");
+}
+
+mbi_options default_options() {
+  mbi_options options = {};
+  options.size = sizeof options;
+  options.threads = 1;
+  options.memory_limit = MBI_NO_LIMIT;
+  options.schedule = "auto";
+  return options;
+}
+
+void require_size(size_t size) {
+  require(size == sizeof(mbi_options), ErrorKind::kArgument,
+          "mbi_options of " + std::to_string(size) + " bytes, this library's has " + std::to_string(sizeof(mbi_options)) +
+              "; compile with the header of the library that is linked, and set options up by mbi_options_init");
+}
+
+SessionOptions session_options(const mbi_options& given) {
+  auto in_range = [](const char* name, int value, int least, int most) {
+    require(value >= least && value <= most, ErrorKind::kArgument,
+            std::string(name) + " is " + std::to_string(value) + ", it goes from " + std::to_string(least) + " to " + std::to_string(most));
+  };
+  in_range("threads", given.threads, 1, kMaxThreads);
+  in_range("chunks", given.chunks, 0, kMaxChunks);
+  require_pointer(given.schedule, "schedule");
+  require(given.memory_limit >= MBI_LEAST_MEMORY, ErrorKind::kArgument,
+          "memory_limit is " + std::to_string(given.memory_limit) + ", give bytes, MBI_NO_LIMIT or MBI_LEAST_MEMORY");
+  SessionOptions options;
+  options.plan.schedule = schedule_from_name(given.schedule);
+  options.plan.least = given.memory_limit == MBI_LEAST_MEMORY;
+  options.plan.memory_limit = options.plan.least ? -1 : given.memory_limit;
+  options.plan.threads = given.threads;
+  options.plan.chunks = given.chunks;
+  require(!given.chunks || options.plan.schedule == Schedule::kAuto || options.plan.schedule == Schedule::kFused, ErrorKind::kArgument,
+          std::string("chunks split fused blocks, and the schedule '") + given.schedule + "' has none; use 'auto' or 'fused'");
+  const char* isa = given.isa ? given.isa : std::getenv("MBINFER_ISA");
+  options.isa = isa ? isa : "";
+  return options;
+}
+
+mbi_tensor tensor(const char* name, mbi_dtype dtype, const std::vector<int64_t>& shape) {
+  mbi_tensor t = {};
+  t.name = name;
+  t.dtype = dtype;
+  t.rank = int32_t(shape.size());
+  t.bytes = dtype == MBI_UINT8 ? 1 : sizeof(float);
+  for (size_t d = 0; d < shape.size(); d++) t.bytes *= size_t(t.dims[d] = shape[d]);
+  return t;
+}
+
+void describe(mbi_session* s) {
+  static const char* const kColors[] = {"RGB", "BGR", "grey"};
+  const Graph& graph = s->session.graph();
+  for (const GraphInput& in : graph.inputs) {
+    const Value& v = graph.values[in.value];
+    mbi_tensor t = tensor(v.name.c_str(), in.recipe.present ? MBI_UINT8 : MBI_FLOAT32, {1, v.shape.height, v.shape.width, v.shape.channels});
+    if (in.recipe.present) {
+      t.color = kColors[in.recipe.color];
+      t.crop = in.recipe.crop;
+    }
+    s->inputs.push_back(t);
+  }
+  for (const GraphOutput& out : graph.outputs) s->outputs.push_back(tensor(out.name.c_str(), MBI_FLOAT32, out.shape));
+  s->pictures.resize(s->inputs.size());
+  s->results.resize(s->outputs.size());
+  const Plan& p = s->session.plan();
+  s->plan = {schedule_name(p.schedule), s->session.kernels().isa, s->session.threads(), p.peak_bytes, p.input_bytes, graph.weight_bytes,
+             p.naive_bytes, p.layerwise_bytes, p.fused_bytes, p.lower_bound_bytes, p.macs, p.extra_macs};
+}
+
+// The item of a list of the session's, or null and MBI_ARGUMENT. A null list: there is no session.
+template <class T>
+const T* item(const char* what, const std::vector<T>* list, size_t index) {
+  const mbi_status status = guarded([&] {
+    require_pointer(list, "session");
+    require(index < list->size(), ErrorKind::kArgument,
+            std::string(what) + " " + std::to_string(index) + " does not exist, the model has " + std::to_string(list->size()));
+  });
+  return status == MBI_OK ? &(*list)[index] : nullptr;
+}
+
+void check_count(const char* what, size_t given, size_t wanted) {
+  require(given == wanted, ErrorKind::kShape,
+          std::to_string(given) + " " + what + " given, the model has " + std::to_string(wanted));
+}
+
+void check_buffer(const char* what, const mbi_tensor& tensor, const void* data, size_t bytes, int32_t dtype) {
+  const size_t element = dtype == MBI_UINT8 ? 1 : sizeof(float);
+  const size_t wanted = tensor.bytes / (tensor.dtype == MBI_UINT8 ? 1 : sizeof(float)) * element;
+  if (data && bytes == wanted && reinterpret_cast<uintptr_t>(data) % element == 0) return;
+  const std::string name = std::string(what) + " '" + tensor.name + "'";
+  require(data, ErrorKind::kArgument, name + ": data is NULL");
+  require(bytes == wanted, ErrorKind::kShape, name + " takes " + std::to_string(wanted) + " bytes in this dtype, given are " + std::to_string(bytes));
+  throw Error(ErrorKind::kArgument, name + ": data is not aligned for float32");
+}
+
+}  // namespace
+
+const mbi_error* mbi_last_error(void) { return &last_error().error; }
+
+const char* mbi_version(void) { return MBINFER_VERSION; }
+
+mbi_status mbi_options_init(mbi_options* options, size_t size) {
+  return guarded([&] {
+    require_pointer(options, "options");
+    require_size(size);
+    *options = default_options();
+  });
+}
+
+mbi_status mbi_session_open(const char* path, const mbi_options* options, mbi_session** session) {
+  if (session) *session = nullptr;
+  return guarded([&] {
+    require_pointer(path, "path");
+    require_pointer(session, "session");
+    if (options) require_size(options->size);
+    const mbi_options given = options ? *options : default_options();
+    const SessionOptions checked = session_options(given);
+    std::unique_ptr<mbi_session> made(new mbi_session(read_model(path, given.verify != 0), checked));
+    describe(made.get());
+    *session = made.release();
+  });
+}
+
+void mbi_session_close(mbi_session* session) { delete session; }
+
+size_t mbi_session_input_count(const mbi_session* session) { return session ? session->inputs.size() : 0; }
+size_t mbi_session_output_count(const mbi_session* session) { return session ? session->outputs.size() : 0; }
+size_t mbi_session_label_count(const mbi_session* session) { return session ? session->session.graph().labels.size() : 0; }
+
+const mbi_tensor* mbi_session_input(const mbi_session* session, size_t index) {
+  return item("input", session ? &session->inputs : nullptr, index);
+}
+
+const mbi_tensor* mbi_session_output(const mbi_session* session, size_t index) {
+  return item("output", session ? &session->outputs : nullptr, index);
+}
+
+const char* mbi_session_label(const mbi_session* session, size_t index) {
+  const std::string* label = item("label", session ? &session->session.graph().labels : nullptr, index);
+  return label ? label->c_str() : nullptr;
+}
+
+const mbi_plan* mbi_session_plan(const mbi_session* session) {
+  return guarded([&] { require_pointer(session, "session"); }) == MBI_OK ? &session->plan : nullptr;
+}
+
+mbi_status mbi_session_run(mbi_session* session, const mbi_input* inputs, size_t input_count, const mbi_output* outputs,
+                           size_t output_count) {
+  return guarded([&] {
+    require_pointer(session, "session");
+    require_pointer(inputs, "inputs");
+    require_pointer(outputs, "outputs");
+    check_count("inputs", input_count, session->inputs.size());
+    check_count("outputs", output_count, session->outputs.size());
+    std::lock_guard<std::mutex> lock(session->running);
+    for (size_t i = 0; i < input_count; i++) {
+      const mbi_tensor& tensor = session->inputs[i];
+      require(inputs[i].dtype == MBI_FLOAT32 || inputs[i].dtype == MBI_UINT8, ErrorKind::kShape,
+              std::string("input '") + tensor.name + "': its dtype is neither MBI_FLOAT32 nor MBI_UINT8");
+      check_buffer("input", tensor, inputs[i].data, inputs[i].bytes, inputs[i].dtype);
+      session->pictures[i] = {inputs[i].data, inputs[i].dtype == MBI_UINT8 ? DType::kUint8 : DType::kFloat32};
+    }
+    for (size_t i = 0; i < output_count; i++) {
+      check_buffer("output", session->outputs[i], outputs[i].data, outputs[i].bytes, MBI_FLOAT32);
+      session->results[i] = outputs[i].data;
+    }
+    session->session.run(session->pictures.data(), session->results.data());
+  });
+}

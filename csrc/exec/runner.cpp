@@ -60,66 +60,64 @@ void Runner::strip(int index, int r0, int r1, StageTime* times) {
 // Expand the fresh rows of a chunk, run the spatial part over them, project into the output rows: each part where the
 // stage has it, reading the stage's input and writing its output where it has not.
 void Runner::step(const Stage& stage, const Step& s, int r0) {
-  const bool global = stage.spatial >= 0 && graph_.nodes[stage.spatial].op == Op::kGlobalAvgPool;
-  const int channel = s.chunk * stage.chunk;
-  const int channels = stage.chunk ? std::min(stage.chunk, expanded_channels(graph_, stage) - channel) : expanded_channels(graph_, stage);
+  const bool global = is_global(graph_, stage);
+  const Rows made = global ? Rows{r0, r0 + 1} : Rows{s.t0, s.t1};
+  const int channel = s.chunk * stage.chunk, all = expanded_channels(graph_, stage);
+  const int channels = stage.chunk ? std::min(stage.chunk, all - channel) : all;
+  const Part panels = {channel / kPanel, (channel + channels) / kPanel};
   uint8_t* arena = session_.arena_.get();
   const View out = view(stage.output);
+  View in = view(stage.input);
+  Epilogue epilogue = {{}, nullptr, 0, kIdentity};
 
-  View in = stage.input >= 0 && !(stage.project >= 0 && stage.spatial < 0) ? view(stage.input) : View{};
-  int in_channel = channel;
   if (stage.expand >= 0) {
     const Node& expand = graph_.nodes[stage.expand];
-    const int64_t ring = stage.expanded_bytes / (stage.keep ? chunk_count(graph_, stage) : 1);
-    View expanded = {reinterpret_cast<float*>(arena + stage.expanded_offset + (stage.keep ? s.chunk * ring : 0)), stage.expanded_rows,
-                     in.width, ptrdiff_t(in.width) * stage.chunk, stage.chunk};
+    const int width = graph_.values[expand.output].shape.width;
+    const int64_t ring = stage.keep ? s.chunk * (stage.expanded_bytes / chunk_count(graph_, stage)) : 0;
+    const View expanded = {reinterpret_cast<float*>(arena + stage.expanded_offset + ring), stage.expanded_rows, width,
+                           ptrdiff_t(width) * stage.chunk, stage.chunk};
     if (!s.fresh.empty()) {
-      const Epilogue epilogue = {activation(expand), nullptr, 0, kIdentity};
-      pointwise(expand, in, s.fresh.begin, expanded, s.fresh.begin, s.fresh.count(), 0, graph_.values[stage.input].shape.channels,
-                channel / kPanel, channels / kPanel, expand.bias + channel, &epilogue, nullptr);
+      epilogue.activation = activation(expand);
+      conv(stage, expand, in, expanded, s.fresh, panels, epilogue, nullptr);
       session_.pool_.barrier();
     }
     in = expanded;
-    in_channel = 0;
+  } else if (stage.spatial >= 0) {
+    in.base += channel;
   }
 
   View middle = out;
-  int middle_row = global ? r0 : s.t0;
   if (stage.spatial >= 0) {
-    View made = out;
-    made.base += channel;
+    middle.base += channel;
     if (stage.project >= 0) {
       const int width = graph_.values[graph_.nodes[stage.spatial].output].shape.width;
-      made = {reinterpret_cast<float*>(arena + stage.spatial_offset), INT_MAX, width, ptrdiff_t(width) * stage.chunk, stage.chunk};
-      made.base -= middle_row * made.row_stride;
+      middle = {reinterpret_cast<float*>(arena + stage.spatial_offset), INT_MAX, width, ptrdiff_t(width) * stage.chunk, stage.chunk};
+      middle.base -= made.begin * middle.row_stride;
     }
-    in.base += in_channel;
-    spatial(stage, s, r0, in, made, channel, channels / kPanel);
+    spatial(stage, s, r0, in, middle, channel, channels / kPanel);
     session_.pool_.barrier();
-    if (global && s.t1 < graph_.values[stage.input].shape.height) return;
-    middle = made;
+    if (global && s.t1 < window_rows(graph_, stage, 0, 1).end) return;
   }
 
   if (stage.project >= 0) {
     const Node& project = graph_.nodes[stage.project];
-    Epilogue epilogue = {activation(project), nullptr, 0, kIdentity};
+    epilogue.activation = activation(project);
     View residual = {};
     if (stage.add >= 0) {
       residual = view(stage.residual);
       epilogue.after = activation(graph_.nodes[stage.add]);
     }
-    const int t0 = global ? r0 : s.t0, t1 = global ? r0 + 1 : s.t1;
+    const View* added = stage.add >= 0 ? &residual : nullptr;
+    const Part all_panels = {0, int(out.stride / kPanel)};
     if (stage.spatial >= 0) {
       const int k = std::min(channels, graph_.values[project.inputs[0]].shape.channels - channel);
-      pointwise(project, middle, middle_row, out, t0, t1 - t0, channel, k, 0, out.stride / kPanel, s.chunk ? nullptr : project.bias,
-                s.last_chunk ? &epilogue : nullptr, stage.add >= 0 ? &residual : nullptr);
+      pointwise(project, middle, out, made, {channel, k, s.chunk == 0}, all_panels, s.last_chunk ? &epilogue : nullptr, added);
     } else {
-      if (stage.add >= 0) epilogue.residual = residual.base;
-      conv(stage, project, out, t0, t1, epilogue);
+      conv(stage, project, in, out, made, all_panels, epilogue, added);
     }
     session_.pool_.barrier();
   } else if (stage.add >= 0) {
-    add(stage, s.t0, s.t1);
+    add(stage, made);
     session_.pool_.barrier();
   }
 }
@@ -147,102 +145,104 @@ void Runner::load(const Stage& stage, int r0, int r1) {
   }
 }
 
-// A 1x1 convolution over `rows` rows, channels [k0, k0 + k) of its input, some of its panels. Rows that follow one another
-// in memory on all sides are one run of pixels.
-void Runner::pointwise(const Node& node, View in, int in_row, View out, int out_row, int rows, int k0, int k, int panel0, int panels,
-                       const float* bias, const Epilogue* epilogue, const View* residual) {
-  const int width = in.width, pixels = rows * width, inputs = graph_.values[node.inputs[0]].shape.channels;
+// A 1x1 convolution of some channels of its input into some of its panels. Rows that follow one another in memory on all
+// sides are one run of pixels.
+void Runner::pointwise(const Node& node, View in, View out, Rows made, Channels channels, Part panels, const Epilogue* epilogue,
+                       const View* residual) {
+  const int width = in.width, pixels = made.count() * width;
   const bool by_panels = pixels < 2 * kernels_.gemm_pixels * threads_;
   const Part pixel_part = by_panels ? Part{0, pixels} : share(pixels, kernels_.gemm_pixels);
-  const Part panel_part = by_panels ? share(panels, kernels_.gemm_panels) : Part{0, panels};
-  if (panel_part.begin >= panel_part.end) return;
-  const ptrdiff_t panel_stride = ptrdiff_t(inputs) * kPanel;
+  if (by_panels) {
+    const Part part = share(panels.end - panels.begin, kernels_.gemm_panels);
+    out.base += part.begin * kPanel;
+    panels = {panels.begin + part.begin, panels.begin + part.end};
+    if (panels.begin >= panels.end) return;
+  }
+  const ptrdiff_t panel_stride = ptrdiff_t(graph_.values[node.inputs[0]].shape.channels) * kPanel;
   auto follows = [](const View& v, int r) { return r % v.rows != 0; };  // row r comes right after row r - 1
 
   for (int p = pixel_part.begin; p < pixel_part.end;) {
-    const int row = p / width, x = p % width;
+    const int row = made.begin + p / width, x = p % width;
     int last = row + 1;
-    while (last < rows && follows(in, in_row + last) && follows(out, out_row + last) && (!residual || follows(*residual, out_row + last))) last++;
-    const int run = std::min(pixel_part.end, last * width) - p;
-    const GemmTap tap = {in.row(in_row + row) + x * in.stride, k, k0};
+    while (last < made.end && follows(in, last) && follows(out, last) && (!residual || follows(*residual, last))) last++;
+    const int run = std::min(pixel_part.end, (last - made.begin) * width) - p;
+    const GemmTap tap = {in.row(row) + x * in.stride, channels.count, channels.first};
     Epilogue finish;
     if (epilogue) {
       finish = *epilogue;
-      finish.residual = residual ? residual->row(out_row + row) + x * residual->stride + panel_part.begin * kPanel : nullptr;
-      finish.residual_stride = residual ? residual->stride : 0;
+      if (residual) {
+        finish.residual = residual->row(row) + x * residual->stride + panels.begin * kPanel;
+        finish.residual_stride = residual->stride;
+      }
     }
     GemmArgs args;
     args.taps = &tap;
     args.tap_count = 1;
     args.in_stride = in.stride;
-    args.out = out.row(out_row + row) + x * out.stride + panel_part.begin * kPanel;
+    args.out = out.row(row) + x * out.stride;
     args.out_stride = out.stride;
     args.pixels = run;
-    args.weights = static_cast<const float*>(node.weights) + (panel0 + panel_part.begin) * panel_stride;
+    args.weights = static_cast<const float*>(node.weights) + panels.begin * panel_stride;
     args.panel_stride = panel_stride;
-    args.panels = panel_part.end - panel_part.begin;
-    args.bias = bias ? bias + panel_part.begin * kPanel : nullptr;
+    args.panels = panels.end - panels.begin;
+    args.bias = channels.from_bias ? node.bias + panels.begin * kPanel : nullptr;
     args.epilogue = epilogue ? &finish : nullptr;
     kernels_.gemm(&args);
     p += run;
   }
 }
 
-// Any convolution, from the arena or from the caller's array. A uint8 image is normalised a patch at a time.
-void Runner::conv(const Stage& stage, const Node& node, View out, int t0, int t1, Epilogue epilogue) {
+// Any convolution of the stage's input into some of its panels. A uint8 image is normalised a patch at a time.
+void Runner::conv(const Stage& stage, const Node& node, View in, View out, Rows made, Part panels, Epilogue epilogue, const View* residual) {
   const bool external = plan_.values[stage.input].kind == Placement::kExternal;
   const bool bytes = external && session_.pictures_[stage.input].dtype == DType::kUint8;
-  const View in = view(stage.input);
   const Shape& shape = graph_.values[stage.input].shape;
-  const View residual = stage.add >= 0 ? view(stage.residual) : View{};
-  if (!bytes && node.pointwise()) {
-    pointwise(node, in, t0, out, t0, t1 - t0, 0, shape.channels, 0, out.stride / kPanel, node.bias, &epilogue, stage.add >= 0 ? &residual : nullptr);
-    return;
-  }
+  if (!bytes && node.pointwise()) return pointwise(node, in, out, made, {0, shape.channels, true}, panels, &epilogue, residual);
+
   const float* rows[kMaxKernel];
-  const Part part = share((t1 - t0) * out.width, kPatchPixels);
+  const Part part = share(made.count() * out.width, kPatchPixels);
   for (int p = part.begin; p < part.end;) {
-    const int t = t0 + p / out.width, x0 = p % out.width;
+    const int t = made.begin + p / out.width, x0 = p % out.width;
     int x1 = std::min(out.width, x0 + part.end - p);
     if (bytes) x1 = std::min(x1, x0 + kPatchPixels);
-    const auto columns = node.x.input_range(x0, x1, shape.width);
-    const int patch_row = int(stage.patch_bytes / stage.patches / node.y.kernel / int(sizeof(float)));
-    float* patch = reinterpret_cast<float*>(session_.arena_.get() + stage.patch_offset + stage.patch_bytes / stage.patches * thread_);
     for (int ky = 0; ky < node.y.kernel; ky++) {
       const int iy = t * node.y.stride - node.y.pad + ky * node.y.dilation;
-      rows[ky] = nullptr;
-      if (iy < 0 || iy >= shape.height) continue;
-      if (!bytes) {
-        rows[ky] = in.row(iy);
-        continue;
-      }
-      size_t input = 0;
-      while (graph_.inputs[input].value != stage.input) input++;
-      const int period = kPanel * shape.channels;
-      const float* pattern = session_.patterns_[input].data();
-      const uint8_t* image = static_cast<const uint8_t*>(session_.pictures_[stage.input].data);
-      const NormaliseArgs args = {image + (int64_t(iy) * shape.width + columns.first) * shape.channels, patch + ky * patch_row,
-                                  (columns.second - columns.first) * shape.channels, period, pattern, pattern + period};
-      kernels_.normalise(&args);
-      rows[ky] = patch + ky * patch_row - ptrdiff_t(columns.first) * shape.channels;
+      rows[ky] = iy < 0 || iy >= shape.height ? nullptr : bytes ? patch_row(stage, node, ky, iy, x0, x1) : in.row(iy);
     }
-    if (stage.add >= 0) {
-      epilogue.residual = residual.row(t) + x0 * residual.stride;
-      epilogue.residual_stride = residual.stride;
+    if (residual) {
+      epilogue.residual = residual->row(t) + x0 * residual->stride;
+      epilogue.residual_stride = residual->stride;
     }
-    conv_row(node, rows, shape.width, in.stride, out.row(t) + x0 * out.stride, out.stride, x0, x1, epilogue);
+    conv_row(node, rows, in.stride, out.row(t) + x0 * out.stride, out.stride, x0, x1, panels, epilogue);
     p += x1 - x0;
   }
 }
 
+// Normalises what output pixels [x0, x1) read of row iy of the caller's uint8 image. Returns where pixel 0 of the row
+// would lie.
+const float* Runner::patch_row(const Stage& stage, const Node& node, int ky, int iy, int x0, int x1) {
+  size_t input = 0;
+  while (graph_.inputs[input].value != stage.input) input++;
+  const Shape& shape = graph_.values[stage.input].shape;
+  const auto columns = node.x.input_range(x0, x1, shape.width);
+  const int64_t bytes = stage.patch_bytes / stage.patches;
+  float* patch = reinterpret_cast<float*>(session_.arena_.get() + stage.patch_offset + bytes * thread_ + bytes / node.y.kernel * ky);
+  const int period = kPanel * shape.channels;
+  const float* pattern = session_.patterns_[input].data();
+  const uint8_t* image = static_cast<const uint8_t*>(session_.pictures_[stage.input].data);
+  const NormaliseArgs args = {image + (int64_t(iy) * shape.width + columns.first) * shape.channels, patch,
+                              (columns.second - columns.first) * shape.channels, period, pattern, pattern + period};
+  kernels_.normalise(&args);
+  return patch - ptrdiff_t(columns.first) * shape.channels;
+}
+
 // Output pixels [x0, x1) of one row. Pixels whose taps all lie inside go together; each of the others has its own cut.
-void Runner::conv_row(const Node& node, const float* const* rows, int in_width, ptrdiff_t in_stride, float* out, ptrdiff_t out_stride,
-                      int x0, int x1, Epilogue epilogue) {
+void Runner::conv_row(const Node& node, const float* const* rows, ptrdiff_t in_stride, float* out, ptrdiff_t out_stride, int x0, int x1,
+                      Part panels, Epilogue epilogue) {
   const Shape& in = graph_.values[node.inputs[0]].shape;
-  const int panels = ceil_div(graph_.values[node.output].shape.channels, kPanel);
   const PanelChannels read(in.channels, graph_.values[node.output].shape.channels, node.groups);
   const Window& w = node.x;
-  const int k_rows = node.y.kernel * w.kernel * read.count;
+  const int in_width = in.width, k_rows = node.y.kernel * w.kernel * read.count;
   // A kernel row's channels follow one another in memory.
   const bool whole_rows = node.groups == 1 && w.dilation == 1 && in_stride == in.channels;
   const float* residual = epilogue.residual;
@@ -251,16 +251,16 @@ void Runner::conv_row(const Node& node, const float* const* rows, int in_width, 
     const int first = x * w.stride - w.pad;
     const int kx0 = first < 0 ? ceil_div(-first, w.dilation) : 0;
     const int kx1 = first >= in_width ? 0 : std::min(w.kernel, ceil_div(in_width - first, w.dilation));
-    for (int panel = 0; panel < panels;) {
+    for (int panel = panels.begin; panel < panels.end;) {
       int panel_end = panel + 1;
       const int channel = read.first(panel);
-      while (panel_end < panels && read.first(panel_end) == channel) panel_end++;
+      while (panel_end < panels.end && read.first(panel_end) == channel) panel_end++;
       GemmTap taps[kTaps];
       GemmArgs args;
       args.taps = taps;
       args.tap_count = 0;
       args.in_stride = w.stride * in_stride;
-      args.out = out + (x - x0) * out_stride + panel * kPanel;
+      args.out = out + (x - x0) * out_stride + (panel - panels.begin) * kPanel;
       args.out_stride = out_stride;
       args.pixels = count;
       args.panel_stride = ptrdiff_t(k_rows) * kPanel;
@@ -346,11 +346,11 @@ void Runner::spatial(const Stage& stage, const Step& s, int r0, View in, View ou
   }
 }
 
-void Runner::add(const Stage& stage, int t0, int t1) {
+void Runner::add(const Stage& stage, Rows made) {
   const View a = view(stage.input), b = view(stage.residual), out = view(stage.output);
-  const Part part = share((t1 - t0) * out.width, 1);
+  const Part part = share(made.count() * out.width, 1);
   for (int p = part.begin; p < part.end;) {
-    const int t = t0 + p / out.width, x = p % out.width, run = std::min(out.width - x, part.end - p);
+    const int t = made.begin + p / out.width, x = p % out.width, run = std::min(out.width - x, part.end - p);
     const AddArgs args = {a.row(t) + x * a.stride, b.row(t) + x * b.stride, out.row(t) + x * out.stride, a.stride, b.stride, out.stride,
                           run, int(out.stride / kPanel), activation(graph_.nodes[stage.add])};
     kernels_.add(&args);

@@ -20,8 +20,13 @@ class Runner {
     ptrdiff_t row_stride, stride;  // floats from row to row and from pixel to pixel
     float* row(int r) const { return base + r % rows * row_stride; }
   };
-  struct Part {  // a thread's share of `total`
+  struct Part {  // a range of panels, or a thread's share of a total
     int begin, end;
+  };
+
+  struct Channels {  // of a 1x1 convolution's input
+    int first, count;
+    bool from_bias;  // start at the bias, not at the sums in the output
   };
 
   View view(int value) const;
@@ -29,13 +34,13 @@ class Runner {
 
   void step(const Stage& stage, const Step& step, int r0);
   void load(const Stage& stage, int r0, int r1);
-  void pointwise(const Node& node, View in, int in_row, View out, int out_row, int rows, int k0, int k, int panel0, int panels,
-                 const float* bias, const Epilogue* epilogue, const View* residual);
-  void conv(const Stage& stage, const Node& node, View out, int t0, int t1, Epilogue epilogue);
-  void conv_row(const Node& node, const float* const* rows, int in_width, ptrdiff_t in_stride, float* out, ptrdiff_t out_stride,
-                int x0, int x1, Epilogue epilogue);
+  void pointwise(const Node& node, View in, View out, Rows made, Channels channels, Part panels, const Epilogue* epilogue, const View* residual);
+  void conv(const Stage& stage, const Node& node, View in, View out, Rows made, Part panels, Epilogue epilogue, const View* residual);
+  const float* patch_row(const Stage& stage, const Node& node, int ky, int iy, int x0, int x1);
+  void conv_row(const Node& node, const float* const* rows, ptrdiff_t in_stride, float* out, ptrdiff_t out_stride, int x0, int x1,
+                Part panels, Epilogue epilogue);
   void spatial(const Stage& stage, const Step& step, int r0, View in, View out, int channel, int panels);
-  void add(const Stage& stage, int t0, int t1);
+  void add(const Stage& stage, Rows made);
 
   Session& session_;
   const Graph& graph_;

@@ -131,7 +131,7 @@ void set_fast(const Graph& graph, Stage* stage, int64_t budget) {
 Plan simple_plan(const Graph& graph, Schedule schedule, int threads) {
   Plan plan;
   plan.schedule = schedule;
-  plan.stages = make_stages(graph, false, threads);
+  plan.stages = make_stages(graph, Fusion::kNone, threads);
   for (Stage& s : plan.stages) set_whole(graph, &s, 1 << 30, 1 << 30);
   if (schedule == Schedule::kLayerwise) {
     std::vector<int64_t> scratch;
@@ -151,7 +151,7 @@ Plan simple_plan(const Graph& graph, Schedule schedule, int threads) {
 Plan fused_plan(const Graph& graph, int threads, int chunks, int64_t arena) {
   Plan plan;
   plan.schedule = Schedule::kFused;
-  std::vector<Stage> stages = make_stages(graph, true, threads);
+  std::vector<Stage> stages = make_stages(graph, Fusion::kBlocks, threads);
   std::vector<int64_t> scratch;
   for (Stage& s : stages) {
     if (chunks) set_whole(graph, &s, round_up(ceil_div(std::max(1, expanded_channels(graph, s)), chunks), kPanel), 1 << 30);

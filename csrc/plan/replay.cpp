@@ -11,7 +11,7 @@ namespace {
 // Multiply-adds of one step: every part for the rows that it makes.
 int64_t step_macs(const Graph& graph, const Stage& s, const Step& step, int chunks) {
   auto per_row = [&](int n) { return n < 0 ? 0 : macs(graph, graph.nodes[n]) / graph.values[graph.nodes[n].output].shape.height; };
-  const bool global = s.spatial >= 0 && graph.nodes[s.spatial].op == Op::kGlobalAvgPool;
+  const bool global = is_global(graph, s);
   const int64_t rows = step.t1 - step.t0;
   int64_t total = std::max(0, step.fresh.count()) * per_row(s.expand);
   if (!global) total += rows * (per_row(s.spatial) + per_row(s.project));
@@ -60,9 +60,11 @@ SegmentNeeds measure_segment(const Graph& graph, const Plan& plan, const Segment
       // This step writes output rows up to t1, while rows from `floor` on are still to be read (now, or later).
       int floor = later;
       if (s.input == in && !step.last_chunk) floor = std::min(floor, strip_begin);
-      if (s.input == in && step.last_chunk) floor = std::min(floor, s.expanded_rows ? step.fresh.end : step.window.begin);
+      // A 1x1 expansion has read its rows before the output is written; other convolutions read some of them again.
+      const bool done = s.expand >= 0 && graph.nodes[s.expand].pointwise();
+      if (s.input == in && step.last_chunk) floor = std::min(floor, done ? step.fresh.end : step.source.begin);
       if (s.residual == in) floor = std::min(floor, step.last_chunk ? step.t0 : r0);
-      const bool global = s.spatial >= 0 && graph.nodes[s.spatial].op == Op::kGlobalAvgPool;
+      const bool global = is_global(graph, s);
       needs.slide = std::max(needs.slide, (global ? r1 : step.t1) * out_row - floor * in_row);
     });
     produced[stage] = r0;
@@ -107,29 +109,28 @@ std::string check_plan(const Graph& graph, const Plan& plan) {
     run_segment(graph, plan, segment, produced.data(), [&](int stage, int r0, int r1) {
       const Stage& s = plan.stages[stage];
       const int chunks = chunk_count(graph, s);
-      const bool global = s.spatial >= 0 && graph.nodes[s.spatial].op == Op::kGlobalAvgPool;
+      const bool global = is_global(graph, s);
       const int64_t chunk_bytes = s.expanded_bytes / (s.keep ? chunks : 1);
       const int64_t expanded_row = s.expanded_rows ? chunk_bytes / s.expanded_rows : 0;
       for_each_step(graph, s, r0, r1, chunks, [&](const Step& step) {
-        Rows reads = s.expanded_rows ? step.fresh : step.window;
-        if (s.load < 0) read_rows(s.input, reads.begin, reads.end, s.name);
+        if (s.load < 0) read_rows(s.input, step.source.begin, step.source.end, s.name);
         const int ring = s.keep ? step.chunk : 0;
         auto expanded = [&](int r) { return s.expanded_offset + ring * chunk_bytes + (r % s.expanded_rows) * expanded_row; };
         if (s.expanded_rows) {
-          for (int r = reads.begin; r < reads.end; r++)
+          for (int r = step.fresh.begin; r < step.fresh.end; r++)
             write(expanded(r), expanded_row, tag(2, stage * 4096 + step.chunk, r), "an expanded row of '" + s.name + "'");
           for (int r = step.window.begin; r < step.window.end; r++)
             read(expanded(r), expanded_row, tag(2, stage * 4096 + step.chunk, r), "an expanded row of '" + s.name + "'");
         }
         if (s.spatial_bytes) write(s.spatial_offset, s.spatial_bytes, tag(3, stage, 0), "scratch of '" + s.name + "'");
         if (s.patch_bytes) write(s.patch_offset, s.patch_bytes, tag(3, stage, 0), "scratch of '" + s.name + "'");
-        if (global && step.t1 < graph.values[s.input].shape.height) return;
+        if (global && step.t1 < window_rows(graph, s, 0, 1).end) return;
         const int w0 = global ? r0 : step.t0, w1 = global ? r1 : step.t1;
         if (s.residual >= 0 && step.last_chunk) read_rows(s.residual, w0, w1, s.name);
         if (step.chunk > 0 && s.project >= 0) read_rows(s.output, w0, w1, s.name);  // the partial sums
         write_rows(s.output, w0, w1);
         // A kernel may write a row before it has read all that it makes it from; expanded rows are made before.
-        if (s.load < 0 && !s.expanded_rows) read_rows(s.input, reads.begin, reads.end, s.name);
+        if (s.load < 0 && !s.expanded_rows) read_rows(s.input, step.source.begin, step.source.end, s.name);
         if (s.residual >= 0 && step.last_chunk) read_rows(s.residual, w0, w1, s.name);
       });
     });

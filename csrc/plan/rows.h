@@ -14,22 +14,38 @@ struct Rows {
   int count() const { return end - begin; }
 };
 
-// Rows of the stage's main input from which output rows [r0, r1) are made.
-inline Rows window_rows(const Graph& graph, const Stage& stage, int r0, int r1) {
-  int height = graph.values[stage.input].shape.height;
-  int window = stage.spatial >= 0 ? stage.spatial : stage.project;
-  if (window < 0) return {r0, r1};  // an addition, or a copied input
-  const Node& node = graph.nodes[window];
-  if (node.op == Op::kGlobalAvgPool) return {0, height};
-  auto range = node.y.input_range(r0, r1, height);
-  return {range.first, range.second};
+// No output rows need no input rows: an empty range, where their window would end.
+inline Rows input_rows(const Graph& graph, const Node& node, Rows out) {
+  const int height = graph.values[node.inputs[0]].shape.height;
+  auto range = node.y.input_range(out.empty() ? 0 : out.begin, out.end, height);
+  return {out.empty() ? range.second : range.first, range.second};
 }
 
-// Of these, the rows that strip [r0, r1) reads from the input: a stage that keeps its expanded rows reads only new ones.
+// A global pool makes its one row from all rows of its input, and takes them a few at a time.
+inline bool is_global(const Graph& graph, const Stage& stage) {
+  return stage.spatial >= 0 && graph.nodes[stage.spatial].op == Op::kGlobalAvgPool;
+}
+
+// Rows that the stage's spatial part reads to make output rows [r0, r1): rows of the expanded tensor, or, without an
+// expansion, of the stage's input. A stage without a spatial part reads the rows of its convolution's window.
+inline Rows window_rows(const Graph& graph, const Stage& stage, int r0, int r1) {
+  const int window = stage.spatial >= 0 ? stage.spatial : stage.project;
+  if (window < 0) return {r0, r1};  // an addition, or a copied input
+  const Node& node = graph.nodes[window];
+  if (node.op == Op::kGlobalAvgPool) return {0, graph.values[node.inputs[0]].shape.height};
+  return input_rows(graph, node, {r0, r1});
+}
+
+// Rows of the stage's input behind rows of its window.
+inline Rows source_rows(const Graph& graph, const Stage& stage, Rows window) {
+  return stage.expand < 0 ? window : input_rows(graph, graph.nodes[stage.expand], window);
+}
+
+// Rows of its input that strip [r0, r1) reads: a stage that keeps its expanded rows reads what new ones need.
 inline Rows strip_rows(const Graph& graph, const Stage& stage, int r0, int r1) {
   Rows rows = window_rows(graph, stage, r0, r1);
   if (stage.keep && r0 > 0) rows.begin = std::max(rows.begin, window_rows(graph, stage, 0, r0).end);
-  return rows;
+  return source_rows(graph, stage, rows);
 }
 
 // What a strip does, in order: for each chunk, for each step of output rows [t0, t1), read the rows `fresh` of the input
@@ -38,14 +54,15 @@ struct Step {
   int chunk = 0;
   bool last_chunk = false;
   int t0 = 0, t1 = 0;
-  Rows window;  // of the input (or expanded tensor), for these output rows
+  Rows window;  // as window_rows()
   Rows fresh;   // of the window, the rows not yet expanded in this chunk
+  Rows source;  // rows of the input that this step reads: those behind `fresh`, or the window itself
 };
 
 template <class Body>
 void for_each_step(const Graph& graph, const Stage& stage, int r0, int r1, int chunks, Body&& body) {
-  const bool global = stage.spatial >= 0 && graph.nodes[stage.spatial].op == Op::kGlobalAvgPool;
-  const int begin = global ? 0 : r0, end = global ? graph.values[stage.input].shape.height : r1;
+  const bool global = is_global(graph, stage);
+  const int begin = global ? 0 : r0, end = global ? window_rows(graph, stage, 0, 1).end : r1;
   const int rows = stage.spatial >= 0 ? stage.step : end - begin;
   for (int chunk = 0; chunk < chunks; chunk++) {
     int expanded = stage.keep && r0 > 0 ? window_rows(graph, stage, 0, r0).end : 0;
@@ -58,6 +75,7 @@ void for_each_step(const Graph& graph, const Stage& stage, int r0, int r1, int c
       step.window = global ? Rows{t0, step.t1} : window_rows(graph, stage, t0, step.t1);
       step.fresh = {std::max(step.window.begin, expanded), step.window.end};
       expanded = std::max(expanded, step.window.end);
+      step.source = stage.expand >= 0 ? source_rows(graph, stage, step.fresh) : step.window;
       body(step);
     }
   }

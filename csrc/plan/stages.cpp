@@ -7,13 +7,14 @@ namespace {
 
 class Fuser {
  public:
-  explicit Fuser(const Graph& graph) : graph_(graph), taken_(graph.nodes.size(), false) {}
+  Fuser(const Graph& graph, Fusion fusion, const std::vector<bool>& apart)
+      : graph_(graph), fusion_(fusion), apart_(apart), taken_(graph.nodes.size(), false) {}
 
-  std::vector<Stage> run(bool fuse) {
+  std::vector<Stage> run() {
     std::vector<Stage> stages;
     for (int n = 0; n < int(graph_.nodes.size()); n++) {
       if (taken_[n]) continue;
-      Stage stage = fuse ? start_at(n) : single(n);
+      Stage stage = fusion_ == Fusion::kNone ? single(n) : start_at(n);
       finish(&stage);
       stages.push_back(std::move(stage));
     }
@@ -43,10 +44,14 @@ class Fuser {
 
   Stage start_at(int n) {
     Stage s = single(n);
+    if (!apart_.empty() && apart_[n]) {
+      s.why = "as one operator its block would need more memory than node by node";
+      return s;
+    }
     if (node(n).op == Op::kConv) {
       int next = only_reader(n, &s.why);
       if (next >= 0 && is_spatial(node(next))) {
-        if (node(n).pointwise()) {
+        if (node(n).pointwise() || (fusion_ == Fusion::kAnyExpansion && node(next).op == Op::kDepthwise)) {
           s.project = -1;
           s.expand = n;
           s.spatial = next;
@@ -99,17 +104,20 @@ class Fuser {
   }
 
   const Graph& graph_;
+  const Fusion fusion_;
+  const std::vector<bool>& apart_;
   std::vector<bool> taken_;
 };
 
 }  // namespace
 
 bool reads_in_place(const Stage& stage, int value) {
-  return stage.load == value || (stage.input == value && stage.residual != value && stage.project >= 0 && stage.spatial < 0);
+  return stage.load == value ||
+         (stage.input == value && stage.residual != value && (stage.expand >= 0 || (stage.project >= 0 && stage.spatial < 0)));
 }
 
-std::vector<Stage> make_stages(const Graph& graph, bool fuse, int threads) {
-  std::vector<Stage> stages = Fuser(graph).run(fuse), loads;
+std::vector<Stage> make_stages(const Graph& graph, Fusion fusion, int threads, const std::vector<bool>& apart) {
+  std::vector<Stage> stages = Fuser(graph, fusion, apart).run(), loads;
   for (const GraphInput& in : graph.inputs) {
     bool in_place = true;
     for (const Stage& s : stages)
@@ -143,8 +151,10 @@ void size_scratch(const Graph& graph, Stage* stage) {
       stage->expanded_bytes = stage->expanded_rows * in.width * chunk_bytes * (stage->keep ? chunk_count(graph, *stage) : 1);
     }
     if (stage->project >= 0) stage->spatial_bytes = (global ? 1 : stage->step) * out.width * chunk_bytes;
-  } else if (stage->project >= 0) {
-    const Node& conv = graph.nodes[stage->project];
+  }
+  const int first = stage->expand >= 0 ? stage->expand : stage->spatial < 0 ? stage->project : -1;
+  if (first >= 0) {
+    const Node& conv = graph.nodes[first];
     for (const GraphInput& in : graph.inputs) {
       if (in.value != stage->input || !in.recipe.present) continue;
       const Shape& shape = graph.values[in.value].shape;

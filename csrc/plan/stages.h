@@ -5,9 +5,13 @@
 
 namespace mbinfer {
 
-// Every node in exactly one stage, in the graph's order, with load stages first. With `fuse`, inverted residual and
-// depthwise-separable blocks, heads (1x1 convolution, global pool, dense) and convolutions with an addition are one stage.
-std::vector<Stage> make_stages(const Graph& graph, bool fuse, int threads);
+// What is fused into one stage: nothing; inverted residual and depthwise-separable blocks, heads (1x1 convolution, global
+// pool, dense) and convolutions with an addition; or, beyond the paper, also blocks whose expansion is not 1x1 (a stem and
+// the depthwise-separable block after it).
+enum class Fusion { kNone, kBlocks, kAnyExpansion };
+
+// Every node in exactly one stage, in the graph's order, with load stages first. Nodes marked in `apart` are not fused.
+std::vector<Stage> make_stages(const Graph& graph, Fusion fusion, int threads, const std::vector<bool>& apart = {});
 
 // Channels that pass through the stage's spatial part.
 int expanded_channels(const Graph& graph, const Stage& stage);

@@ -45,7 +45,7 @@ class Picture:
 
 @st.composite
 def random_onnx(draw, max_blocks: int = 5) -> OnnxCase:
-    """Convolutions, batch norms, activations in all spellings, pads, pools, residuals, transposes, heads; opset 7 on."""
+    """Conv, batch norm, activations in many spellings, pads, pools, residuals, transposes, heads; opset 7 up."""
     net = OnnxBuilder(np.random.default_rng(draw(st.integers(0, 2**32 - 1))), draw(st.sampled_from(OPSETS)),
                       tf_style=draw(st.booleans()), constant_nodes=draw(st.booleans()))
     x = Picture("x", draw(st.integers(2, 13)), draw(st.integers(2, 13)), draw(st.sampled_from([1, 3, 4, 8, 10])),

@@ -6,6 +6,7 @@
 #include "plan/replay.h"
 #include "plan/rows.h"
 #include "plan/stages.h"
+#include "plan/streamed.h"
 
 namespace mbinfer {
 namespace {
@@ -32,7 +33,7 @@ void lay_out(const Graph& graph, Plan* plan, bool share) {
   }
 
   std::vector<Slide> slides;
-  std::vector<std::pair<int, int64_t>> slide_inputs;  // by segment: value it may slide over, distance
+  std::vector<int> block_of(graph.values.size(), -1);
   auto add = [&](Buffer::Kind kind, int index, int64_t bytes, int first, int last) {
     if (bytes) plan->buffers.push_back({kind, index, 0, round_up(bytes, kArenaAlign), first, last});
   };
@@ -47,6 +48,7 @@ void lay_out(const Graph& graph, Plan* plan, bool share) {
       placed.kind = Placement::kArena;
       const bool ring = s + 1 < segment.last && last_use[stage.output] == g;
       placed.rows = ring ? std::min(out.shape.height, needs.ring_rows[s - segment.first]) : out.shape.height;
+      block_of[stage.output] = int(plan->buffers.size());
       add(ring ? Buffer::kRing : Buffer::kValue, stage.output, placed.rows * out.row_bytes(), g, std::max(g, last_use[stage.output]));
       if (stage.keep) add(Buffer::kExpanded, s, stage.expanded_bytes, g, g);
       transient = std::max(transient, stage.transient_bytes());
@@ -59,6 +61,10 @@ void lay_out(const Graph& graph, Plan* plan, bool share) {
       plan->extra_macs += stage.extra_macs;
     }
     add(Buffer::kScratch, g, transient, g, g);
+    // The input dies here, row by row, while the output grows: it may slide over it.
+    const int in = plan->stages[segment.first].input, out = plan->stages[segment.last - 1].output;
+    if (plan->stages[segment.first].load < 0 && block_of[in] >= 0 && last_use[in] == g)
+      slides.push_back({block_of[out], block_of[in], needs.slide});
   }
 
   std::vector<Block> blocks;
@@ -176,6 +182,28 @@ Plan fused_plan(const Graph& graph, int threads, int chunks, int64_t arena) {
   return fast.peak_bytes <= most ? fast : plan;
 }
 
+// Stages in the order that needs the least memory, each with the least scratch that it can do with.
+std::vector<Stage> ordered_stages(const Graph& graph, Fusion fusion, int threads, const std::vector<bool>& apart) {
+  std::vector<Stage> stages = make_stages(graph, fusion, threads, apart), ordered;
+  std::vector<int64_t> scratch;
+  for (Stage& s : stages) {
+    set_whole(graph, &s, kPanel, 1);
+    scratch.push_back(round_up(s.transient_bytes(), kArenaAlign));
+  }
+  for (int s : least_memory_order(graph, stages, scratch).stages) ordered.push_back(stages[s]);
+  return ordered;
+}
+
+// Segments of any length, row by row. `limit` as in choose_segments().
+Plan streamed_plan(const Graph& graph, int threads, int64_t limit) {
+  Plan plan;
+  plan.schedule = Schedule::kStreamed;
+  plan.stages = ordered_stages(graph, Fusion::kAnyExpansion, threads, {});
+  plan.segments = choose_segments(graph, limit, &plan.stages);
+  if (!plan.segments.empty()) lay_out(graph, &plan, true);
+  return plan;
+}
+
 [[noreturn]] void unsupported(const Node& node, const std::string& why) {
   Error error(ErrorKind::kUnsupported, "node '" + node.name + "' (" + op_name(node.op) + "): " + why);
   error.node = node.name;
@@ -202,14 +230,19 @@ Plan make_plan(const Graph& graph, const PlanOptions& options) {
   for (const Value& value : graph.values)
     if (value.dtype != DType::kFloat32)
       throw Error(ErrorKind::kUnsupported, "value '" + value.name + "': this build runs float32 values only");
-  if (options.schedule == Schedule::kStreamed)
-    throw Error(ErrorKind::kUnsupported, "the streamed schedule comes later; use 'fused' or 'auto'");
 
   Plan naive = simple_plan(graph, Schedule::kNaive, options.threads);
   Plan layerwise = simple_plan(graph, Schedule::kLayerwise, options.threads);
   const int64_t limit = options.memory_limit;
   Plan fused = fused_plan(graph, options.threads, options.chunks, options.least || limit < 0 ? 0 : limit);
   const int64_t naive_bytes = naive.peak_bytes, layerwise_bytes = layerwise.peak_bytes;
+  if (options.schedule == Schedule::kStreamed) {
+    Plan plan = streamed_plan(graph, options.threads, options.least ? 0 : limit < 0 ? INT64_MAX : limit);
+    plan.naive_bytes = naive_bytes;
+    plan.layerwise_bytes = layerwise_bytes;
+    plan.fused_bytes = fused.peak_bytes;
+    return plan;
+  }
   Plan plan = options.schedule == Schedule::kNaive ? std::move(naive) : options.schedule == Schedule::kLayerwise ? std::move(layerwise) : fused;
   plan.naive_bytes = naive_bytes;
   plan.layerwise_bytes = layerwise_bytes;

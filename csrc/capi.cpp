@@ -90,12 +90,11 @@ mbi_status guarded(Body&& body) noexcept {
   }
 }
 
-void require(bool condition, ErrorKind kind, const std::string& message) {
-  if (!condition) throw Error(kind, message);
-}
+// Messages are built on failure only: mbi_session_run allocates nothing.
+[[noreturn]] void refuse(ErrorKind kind, const std::string& message) { throw Error(kind, message); }
 
 void require_pointer(const void* pointer, const char* name) {
-  if (!pointer) throw Error(ErrorKind::kArgument, std::string(name) + " is NULL");
+  if (!pointer) refuse(ErrorKind::kArgument, std::string(name) + " is NULL");
 }
 
 mbi_options default_options() {
@@ -108,29 +107,30 @@ mbi_options default_options() {
 }
 
 void require_size(size_t size) {
-  require(size == sizeof(mbi_options), ErrorKind::kArgument,
-          "mbi_options of " + std::to_string(size) + " bytes, this library's has " + std::to_string(sizeof(mbi_options)) +
-              "; compile with the header of the library that is linked, and set options up by mbi_options_init");
+  if (size != sizeof(mbi_options))
+    refuse(ErrorKind::kArgument, "mbi_options of " + std::to_string(size) + " bytes, this library's has " + std::to_string(sizeof(mbi_options)) +
+                                     "; compile with the header of the library that is linked, and set options up by mbi_options_init");
 }
 
 SessionOptions session_options(const mbi_options& given) {
-  auto in_range = [](const char* name, int value, int least, int most) {
-    require(value >= least && value <= most, ErrorKind::kArgument,
-            std::string(name) + " is " + std::to_string(value) + ", it goes from " + std::to_string(least) + " to " + std::to_string(most));
+  auto require_range = [](const char* name, int value, int least, int most) {
+    if (value < least || value > most)
+      refuse(ErrorKind::kArgument,
+             std::string(name) + " is " + std::to_string(value) + ", it goes from " + std::to_string(least) + " to " + std::to_string(most));
   };
-  in_range("threads", given.threads, 1, kMaxThreads);
-  in_range("chunks", given.chunks, 0, kMaxChunks);
+  require_range("threads", given.threads, 1, kMaxThreads);
+  require_range("chunks", given.chunks, 0, kMaxChunks);
   require_pointer(given.schedule, "schedule");
-  require(given.memory_limit >= MBI_LEAST_MEMORY, ErrorKind::kArgument,
-          "memory_limit is " + std::to_string(given.memory_limit) + ", give bytes, MBI_NO_LIMIT or MBI_LEAST_MEMORY");
+  if (given.memory_limit < MBI_LEAST_MEMORY)
+    refuse(ErrorKind::kArgument, "memory_limit is " + std::to_string(given.memory_limit) + ", give bytes, MBI_NO_LIMIT or MBI_LEAST_MEMORY");
   SessionOptions options;
   options.plan.schedule = schedule_from_name(given.schedule);
   options.plan.least = given.memory_limit == MBI_LEAST_MEMORY;
   options.plan.memory_limit = options.plan.least ? -1 : given.memory_limit;
   options.plan.threads = given.threads;
   options.plan.chunks = given.chunks;
-  require(!given.chunks || options.plan.schedule == Schedule::kAuto || options.plan.schedule == Schedule::kFused, ErrorKind::kArgument,
-          std::string("chunks split fused blocks, and the schedule '") + given.schedule + "' has none; use 'auto' or 'fused'");
+  if (given.chunks && options.plan.schedule != Schedule::kAuto && options.plan.schedule != Schedule::kFused)
+    refuse(ErrorKind::kArgument, std::string("chunks split fused blocks, and the schedule '") + given.schedule + "' has none; use 'auto' or 'fused'");
   const char* isa = given.isa ? given.isa : std::getenv("MBINFER_ISA");
   options.isa = isa ? isa : "";
   return options;
@@ -171,25 +171,26 @@ template <class T>
 const T* item(const char* what, const std::vector<T>* list, size_t index) {
   const mbi_status status = guarded([&] {
     require_pointer(list, "session");
-    require(index < list->size(), ErrorKind::kArgument,
-            std::string(what) + " " + std::to_string(index) + " does not exist, the model has " + std::to_string(list->size()));
+    if (index >= list->size())
+      refuse(ErrorKind::kArgument, std::string(what) + " " + std::to_string(index) + " does not exist, the model has " + std::to_string(list->size()));
   });
   return status == MBI_OK ? &(*list)[index] : nullptr;
 }
 
 void check_count(const char* what, size_t given, size_t wanted) {
-  require(given == wanted, ErrorKind::kShape,
-          std::to_string(given) + " " + what + " given, the model has " + std::to_string(wanted));
+  if (given != wanted) refuse(ErrorKind::kShape, std::to_string(given) + " " + what + " given, the model has " + std::to_string(wanted));
 }
 
 void check_buffer(const char* what, const mbi_tensor& tensor, const void* data, size_t bytes, int32_t dtype) {
   const size_t element = dtype == MBI_UINT8 ? 1 : sizeof(float);
   const size_t wanted = tensor.bytes / (tensor.dtype == MBI_UINT8 ? 1 : sizeof(float)) * element;
-  if (data && bytes == wanted && reinterpret_cast<uintptr_t>(data) % element == 0) return;
+  const bool known = dtype == MBI_FLOAT32 || dtype == MBI_UINT8, aligned = reinterpret_cast<uintptr_t>(data) % element == 0;
+  if (data && known && bytes == wanted && aligned) return;
   const std::string name = std::string(what) + " '" + tensor.name + "'";
-  require(data, ErrorKind::kArgument, name + ": data is NULL");
-  require(bytes == wanted, ErrorKind::kShape, name + " takes " + std::to_string(wanted) + " bytes in this dtype, given are " + std::to_string(bytes));
-  throw Error(ErrorKind::kArgument, name + ": data is not aligned for float32");
+  if (!data) refuse(ErrorKind::kArgument, name + ": data is NULL");
+  if (!known) refuse(ErrorKind::kShape, name + ": its dtype is neither MBI_FLOAT32 nor MBI_UINT8");
+  if (!aligned) refuse(ErrorKind::kArgument, name + ": data is not aligned for float32");
+  refuse(ErrorKind::kShape, name + " takes " + std::to_string(wanted) + " bytes in this dtype, given are " + std::to_string(bytes));
 }
 
 }  // namespace
@@ -253,10 +254,7 @@ mbi_status mbi_session_run(mbi_session* session, const mbi_input* inputs, size_t
     check_count("outputs", output_count, session->outputs.size());
     std::lock_guard<std::mutex> lock(session->running);
     for (size_t i = 0; i < input_count; i++) {
-      const mbi_tensor& tensor = session->inputs[i];
-      require(inputs[i].dtype == MBI_FLOAT32 || inputs[i].dtype == MBI_UINT8, ErrorKind::kShape,
-              std::string("input '") + tensor.name + "': its dtype is neither MBI_FLOAT32 nor MBI_UINT8");
-      check_buffer("input", tensor, inputs[i].data, inputs[i].bytes, inputs[i].dtype);
+      check_buffer("input", session->inputs[i], inputs[i].data, inputs[i].bytes, inputs[i].dtype);
       session->pictures[i] = {inputs[i].data, inputs[i].dtype == MBI_UINT8 ? DType::kUint8 : DType::kFloat32};
     }
     for (size_t i = 0; i < output_count; i++) {

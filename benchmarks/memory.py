@@ -165,7 +165,8 @@ def plot(results: list[dict], path: str) -> None:
     import matplotlib
 
     matplotlib.use("Agg")
-    matplotlib.rcParams["svg.hashsalt"] = "mbinfer"  # the same picture gives the same file
+    # The same picture gives the same file, with its words as text.
+    matplotlib.rcParams.update({"svg.hashsalt": "mbinfer", "svg.fonttype": "none"})
     from matplotlib import pyplot
 
     figure, panels = pyplot.subplots(1, len(NETWORKS), figsize=(3.1 * len(NETWORKS), 3.2), constrained_layout=True)

@@ -4,6 +4,7 @@
 #include <chrono>
 #include <climits>
 #include <cmath>
+#include <cstring>
 
 #include "plan/stages.h"
 
@@ -35,7 +36,7 @@ Runner::View Runner::view(int value) const {
     float* base = static_cast<float*>(const_cast<void*>(session_.pictures_[value].data));
     return {base, v.shape.height, v.shape.width, ptrdiff_t(v.shape.width) * v.shape.channels, v.shape.channels};
   }
-  float* base = reinterpret_cast<float*>(session_.arena_.get() + placed.offset);
+  float* base = reinterpret_cast<float*>(session_.arena_.get() + placed.at(segment_));
   return {base, placed.rows, v.shape.width, ptrdiff_t(v.shape.width) * v.stride(), v.stride()};
 }
 
@@ -43,6 +44,17 @@ Runner::Part Runner::share(int total, int grain) const {
   if (threads_ == 1) return {0, total};
   const int grains = ceil_div(total, grain);
   return {int(int64_t(grains) * thread_ / threads_) * grain, std::min(total, int(int64_t(grains) * (thread_ + 1) / threads_) * grain)};
+}
+
+void Runner::enter(int segment) {
+  segment_ = segment;
+  for (size_t v = 0; v < plan_.values.size(); v++) {
+    const Placement& placed = plan_.values[v];
+    if (placed.moved_before != segment) continue;
+    uint8_t* arena = session_.arena_.get();
+    if (thread_ == 0) std::memmove(arena + placed.moved_offset, arena + placed.offset, size_t(graph_.values[v].bytes()));
+    session_.pool_.barrier();
+  }
 }
 
 void Runner::strip(int index, int r0, int r1, StageTime* times) {
@@ -132,7 +144,7 @@ void Runner::load(const Stage& stage, int r0, int r1) {
   const int stride = graph_.values[stage.load].stride();
   const Part part = share(r1 - r0, 1);
   for (int r = r0 + part.begin; r < r0 + part.end; r++) {
-    float* to = reinterpret_cast<float*>(session_.arena_.get() + placed.offset) + ptrdiff_t(r % placed.rows) * shape.width * stride;
+    float* to = reinterpret_cast<float*>(session_.arena_.get() + placed.at(segment_)) + ptrdiff_t(r % placed.rows) * shape.width * stride;
     const int64_t first = int64_t(r) * shape.width * shape.channels;
     for (int x = 0; x < shape.width; x++, to += stride) {
       for (int c = 0; c < stride; c++) {

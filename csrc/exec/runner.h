@@ -10,6 +10,7 @@ namespace mbinfer {
 class Runner {
  public:
   Runner(Session& session, int thread);
+  void enter(int segment);  // moves the values that change their place before it
   void strip(int stage, int r0, int r1, StageTime* times);
 
  private:
@@ -47,6 +48,7 @@ class Runner {
   const Plan& plan_;
   const KernelTable& kernels_;
   const int thread_, threads_;
+  int segment_ = 0;
 };
 
 }  // namespace mbinfer

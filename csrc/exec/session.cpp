@@ -1,5 +1,6 @@
 #include "exec/session.h"
 
+#include <climits>
 #include <cstdlib>
 #include <cstring>
 
@@ -67,15 +68,17 @@ void Session::run(const Picture* inputs, float* const* outputs, StageTime* times
   }
   auto body = [&](int thread) {
     Runner runner(*this, thread);
-    for (const Segment& segment : plan_.segments)
-      run_segment(graph(), plan_, segment, produced_[thread].data(),
+    for (int g = 0; g < int(plan_.segments.size()); g++) {
+      runner.enter(g);
+      run_segment(graph(), plan_, plan_.segments[g], produced_[thread].data(),
                   [&](int stage, int r0, int r1) { runner.strip(stage, r0, r1, times); });
+    }
   };
   pool_.run(body);
   for (size_t i = 0; i < graph().outputs.size(); i++) {
     const int v = graph().outputs[i].value;
     const Value& value = graph().values[v];
-    const float* from = reinterpret_cast<const float*>(arena_.get() + plan_.values[v].offset);
+    const float* from = reinterpret_cast<const float*>(arena_.get() + plan_.values[v].at(INT_MAX - 1));
     float* to = outputs[i];
     for (int64_t p = 0; p < value.shape.pixels(); p++, from += value.stride(), to += value.shape.channels)
       std::memcpy(to, from, size_t(value.shape.channels) * sizeof(float));

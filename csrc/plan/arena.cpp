@@ -12,17 +12,19 @@
 namespace mbinfer {
 namespace {
 
+constexpr int kTries = 1500;
+
 class Placer {
  public:
   Placer(const std::vector<Block>& blocks, const std::vector<Slide>& slides) : blocks_(blocks), count_(int(blocks.size())) {
-    distance_.assign(size_t(count_) * count_, 0);
+    distance_.assign(size_t(count_) * count_, kFree);
     for (int i = 0; i < count_; i++)
       for (int j = 0; j < count_; j++)
         if (i != j && blocks[i].first <= blocks[j].last && blocks[j].first <= blocks[i].last)
           distance_[i * count_ + j] = round_up(blocks[i].bytes, kArenaAlign);
     for (const Slide& s : slides) {
       int64_t& d = distance_[s.below * count_ + s.above];
-      d = std::min(d, round_up(s.distance, kArenaAlign));
+      d = std::min(d, round_up(s.distance, kArenaAlign));  // may be negative
     }
   }
 
@@ -33,7 +35,7 @@ class Placer {
     for (int i : sequence) {
       forbidden.clear();
       for (int j = 0; j < count_; j++) {
-        if ((*offsets)[j] < 0 || !distance_[i * count_ + j]) continue;
+        if ((*offsets)[j] < 0 || distance_[i * count_ + j] == kFree) continue;
         forbidden.emplace_back((*offsets)[j] - distance_[i * count_ + j], (*offsets)[j] + distance_[j * count_ + i]);
       }
       std::sort(forbidden.begin(), forbidden.end());
@@ -47,9 +49,10 @@ class Placer {
   }
 
  private:
+  static constexpr int64_t kFree = INT64_MAX;  // never alive at once: they may meet anywhere
   const std::vector<Block>& blocks_;
   int count_;
-  std::vector<int64_t> distance_;  // [i][j]: least offset(j) - offset(i) when i lies below j; 0 when they may meet anywhere
+  std::vector<int64_t> distance_;  // [i][j]: least offset(j) - offset(i) when i lies below j
 };
 
 }  // namespace
@@ -63,7 +66,7 @@ int64_t placement_bound(const std::vector<Block>& blocks, const std::vector<Slid
     for (const Slide& s : slides) {
       const Block &below = blocks[s.below], &above = blocks[s.above];
       if (below.first <= at.first && at.first <= below.last && above.first <= at.first && at.first <= above.last)
-        live -= std::max<int64_t>(0, std::min(below.bytes - s.distance, above.bytes));
+        live -= std::max<int64_t>(0, std::min({below.bytes - s.distance, below.bytes, above.bytes}));
     }
     most = std::max(most, live);
   }
@@ -80,7 +83,7 @@ int64_t place(std::vector<Block>* blocks, const std::vector<Slide>& slides) {
   int64_t least = INT64_MAX;
   auto attempt = [&] {
     int64_t top = placer.place(sequence, &offsets);
-    if (top < least) {
+    if (top <= least) {
       least = top;
       best = offsets;
       best_sequence = sequence;
@@ -88,28 +91,41 @@ int64_t place(std::vector<Block>* blocks, const std::vector<Slide>& slides) {
     }
     return false;
   };
-  auto sorted_by = [&](auto key) {
+  auto sorted_by = [&](auto key) {  // falling
     std::iota(sequence.begin(), sequence.end(), 0);
-    std::stable_sort(sequence.begin(), sequence.end(), [&](int a, int b) { return key((*blocks)[a]) > key((*blocks)[b]); });
+    std::stable_sort(sequence.begin(), sequence.end(), [&](int a, int b) { return key(a) > key(b); });
     attempt();
   };
-  sorted_by([](const Block& b) { return b.bytes; });
-  sorted_by([](const Block& b) { return b.bytes * (b.last - b.first + 1); });
-  sorted_by([](const Block& b) { return int64_t(b.last - b.first); });
-  sorted_by([](const Block& b) { return -int64_t(b.first); });
-  // Moves one block to another place in the best sequence; a fixed generator, so that a plan is the same every time.
+  const std::vector<Block>& all = *blocks;
+  // What slides comes after everything beside it, and what it slides over, which must lie higher, comes last.
+  std::vector<int> rank(count, 0);
+  for (const Slide& s : slides) rank[s.below] = std::min(rank[s.below], -1), rank[s.above] = -2;
+  sorted_by([&](int i) { return rank[i]; });
+  sorted_by([&](int i) { return all[i].bytes; });
+  sorted_by([&](int i) { return all[i].bytes * (all[i].last - all[i].first + 1); });
+  sorted_by([&](int i) { return all[i].last - all[i].first; });
+  sorted_by([&](int i) { return -all[i].first; });
+  // Moves a block that is alive where the arena is fullest to another place in the best sequence; a fixed generator, so
+  // that a plan is the same every time.
   uint64_t random = 0x9E3779B97F4A7C15u;
-  auto next = [&](int n) {
+  auto next = [&](size_t n) {
     random ^= random << 13;
     random ^= random >> 7;
     random ^= random << 17;
-    return int(random % uint64_t(n));
+    return size_t(random % uint64_t(n));
   };
-  for (int tries = 0; tries < 400 && least > bound && count > 1; tries++) {
+  std::vector<int> critical;
+  for (int tries = 0; tries < kTries && least > bound && count > 1; tries++) {
+    critical.clear();
+    for (int i = 0; i < count; i++) {
+      if (best[i] + round_up((*blocks)[i].bytes, kArenaAlign) < least) continue;
+      for (int j = 0; j < count; j++)
+        if ((*blocks)[i].first <= (*blocks)[j].last && (*blocks)[j].first <= (*blocks)[i].last) critical.push_back(j);
+    }
     sequence = best_sequence;
-    int moved = sequence[next(count)];
+    const int moved = critical[next(critical.size())];
     sequence.erase(std::find(sequence.begin(), sequence.end(), moved));
-    sequence.insert(sequence.begin() + next(count), moved);
+    sequence.insert(sequence.begin() + ptrdiff_t(next(size_t(count))), moved);
     attempt();
   }
   for (int i = 0; i < count; i++) (*blocks)[i].offset = best[i];

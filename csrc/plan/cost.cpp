@@ -22,29 +22,30 @@ double matrix(double pixels, int panels, int inputs, double calls) {
 
 }  // namespace
 
-Cost stage_cost(const Graph& graph, const Stage& stage) {
-  Cost cost;
+StepCounts count_steps(const Graph& graph, const Stage& stage) {
+  StepCounts counts;
+  const int height = graph.values[stage.output].shape.height;
+  for (int r0 = 0; r0 < height; r0 += stage.rows, counts.strips++)
+    for_each_step(graph, stage, r0, std::min(height, r0 + stage.rows), 1, [&](const Step& s) {
+      counts.expanded_rows += std::max(0, s.fresh.count());
+      counts.steps++;
+    });
+  return counts;
+}
+
+double stage_cycles(const Graph& graph, const Stage& stage, const StepCounts& counts) {
+  double cycles = 0;
   const Value& out = graph.values[stage.output];
   const int height = out.shape.height;
   const int chunks = chunk_count(graph, stage), chunk_panels = stage.chunk / kPanel;
+  const double steps = double(counts.steps), strips = double(counts.strips), expanded = double(counts.expanded_rows);
   auto weights = [&](int n) { return n < 0 ? 0 : graph.nodes[n].weight_bytes; };
-  auto macs_of = [&](int n) { return n < 0 ? 0 : macs(graph, graph.nodes[n]); };
-  cost.macs = macs_of(stage.spatial) + macs_of(stage.project);
-
-  // Rows expanded and steps taken, over all strips, for one chunk.
-  int64_t expanded = 0, steps = 0;
-  for (int r0 = 0; r0 < height; r0 += stage.rows)
-    for_each_step(graph, stage, r0, std::min(height, r0 + stage.rows), 1, [&](const Step& s) {
-      expanded += std::max(0, s.fresh.count());
-      steps++;
-    });
 
   if (stage.expand >= 0) {
     const Node& n = graph.nodes[stage.expand];
     const Shape& made = graph.values[n.output].shape;
     const int inputs = graph.values[n.inputs[0]].shape.channels * n.y.kernel * n.x.kernel;
-    cost.macs += macs_of(stage.expand) / made.height * expanded;
-    cost.cycles += chunks * matrix(double(expanded) * made.width, chunk_panels, inputs, double(n.pointwise() ? steps : 3 * expanded));
+    cycles += chunks * matrix(expanded * made.width, chunk_panels, inputs, n.pointwise() ? steps : 3 * expanded);
   }
   if (stage.spatial >= 0) {
     const Node& n = graph.nodes[stage.spatial];
@@ -52,23 +53,23 @@ Cost stage_cost(const Graph& graph, const Stage& stage) {
     const bool global = n.op == Op::kGlobalAvgPool;
     const double vectors = double(global ? graph.values[n.inputs[0]].shape.pixels() : made.pixels()) * ceil_div(made.channels, kPanel);
     const double taps = global ? 1 : n.y.kernel * n.x.kernel;
-    cost.cycles += vectors * (kDepthwise + kDepthwisePerTap * taps) + double(chunks) * (global ? steps : height) * kCall;
+    cycles += vectors * (kDepthwise + kDepthwisePerTap * taps) + double(chunks) * (global ? steps : height) * kCall;
   }
   if (stage.project >= 0) {
     const Node& n = graph.nodes[stage.project];
     const int panels = out.stride() / kPanel;
     const int inputs = graph.values[n.inputs[0]].shape.channels * n.y.kernel * n.x.kernel / n.groups;
-    if (stage.spatial >= 0) cost.cycles += chunks * matrix(double(out.shape.pixels()), panels, stage.chunk, double(is_global(graph, stage) ? 1 : steps));
-    else cost.cycles += matrix(double(out.shape.pixels()), panels, inputs, n.pointwise() ? double(ceil_div(height, stage.rows)) : 3.0 * height);
+    if (stage.spatial >= 0) cycles += chunks * matrix(double(out.shape.pixels()), panels, stage.chunk, is_global(graph, stage) ? 1 : steps);
+    else cycles += matrix(double(out.shape.pixels()), panels, inputs, n.pointwise() ? strips : 3.0 * height);
   }
-  if (stage.add >= 0 || stage.load >= 0) cost.cycles += kElement * double(out.shape.pixels()) * out.stride() / kPanel;
+  if (stage.add >= 0 || stage.load >= 0) cycles += kElement * double(out.shape.pixels()) * out.stride() / kPanel;
 
   // Each step of each chunk reads the chunk's weights; between strips all the stage's weights have passed.
   const int64_t bytes = weights(stage.expand) + weights(stage.spatial) + weights(stage.project);
-  const double strips = ceil_div(height, stage.rows), again = double(steps) - strips;
-  cost.cycles += double(bytes) * strips * (bytes > kNear ? kFarByte : kNearByte);
-  cost.cycles += double(bytes) * again * (bytes / chunks > kNear ? kFarByte : kNearByte);
-  return cost;
+  const double again = steps - strips;
+  cycles += double(bytes) * strips * (bytes > kNear ? kFarByte : kNearByte);
+  cycles += double(bytes) * again * (bytes / chunks > kNear ? kFarByte : kNearByte);
+  return cycles;
 }
 
 }  // namespace mbinfer

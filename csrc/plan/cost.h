@@ -6,11 +6,13 @@
 
 namespace mbinfer {
 
-struct Cost {
-  double cycles = 0;
-  int64_t macs = 0;  // executed: with recomputation
+// What a stage's strips and steps add up to; the same for every chunk.
+struct StepCounts {
+  int64_t expanded_rows = 0, steps = 0, strips = 0;
 };
 
-Cost stage_cost(const Graph& graph, const Stage& stage);
+StepCounts count_steps(const Graph& graph, const Stage& stage);
+
+double stage_cycles(const Graph& graph, const Stage& stage, const StepCounts& counts);
 
 }  // namespace mbinfer

@@ -8,6 +8,7 @@
 // al. 2018, section 5) and streaming are three choices of stages and segments, not three programs.
 #pragma once
 
+#include <climits>
 #include <string>
 #include <vector>
 
@@ -59,6 +60,11 @@ struct Placement {
   enum Kind { kAbsent, kExternal, kArena } kind = kAbsent;  // absent: inside a stage; external: the caller holds it
   int64_t offset = 0;
   int rows = 0;  // fewer than the value's height: a ring
+  // A value that slid down over another one may be moved before segment `moved_before`, its last reader, so that the next
+  // one has room to slide over it.
+  int moved_before = INT_MAX;
+  int64_t moved_offset = 0;
+  int64_t at(int segment) const { return segment < moved_before ? offset : moved_offset; }
 };
 
 // A range of the arena in use from segment `first` to segment `last`, both included.
@@ -81,6 +87,8 @@ struct Plan {
   int64_t naive_bytes = 0, layerwise_bytes = 0, fused_bytes = 0;
   int64_t input_bytes = 0;        // what the caller holds
   int64_t macs = 0, extra_macs = 0;
+  int64_t moved_bytes = 0;        // of values that change their place
+  double cycles = 0;              // by the cost model
 };
 
 // Error(kMemoryLimit) names the least that would do; Error(kUnsupported) a node that cannot run.

@@ -2,6 +2,7 @@
 #include <algorithm>
 
 #include "plan/arena.h"
+#include "plan/cost.h"
 #include "plan/order.h"
 #include "plan/replay.h"
 #include "plan/rows.h"
@@ -17,12 +18,13 @@ constexpr const char* kScheduleNames[] = {"naive", "layerwise", "fused", "stream
 void lay_out(const Graph& graph, Plan* plan, bool share) {
   plan->values.assign(graph.values.size(), {});
   plan->buffers.clear();
-  plan->macs = plan->extra_macs = plan->input_bytes = 0;
+  plan->peak_bytes = plan->macs = plan->extra_macs = plan->input_bytes = plan->moved_bytes = 0;
+  plan->cycles = 0;
   const int last_segment = int(plan->segments.size()) - 1;
-  std::vector<int> last_use(graph.values.size(), -1), segment_of(plan->stages.size());
+  std::vector<int> last_use(graph.values.size(), -1), producer(graph.values.size(), -1);
   for (int g = 0; g <= last_segment; g++)
     for (int s = plan->segments[g].first; s < plan->segments[g].last; s++) {
-      segment_of[s] = g;
+      producer[plan->stages[s].output] = s;
       for (int v : {plan->stages[s].input, plan->stages[s].residual})
         if (v >= 0 && plan->stages[s].load < 0) last_use[v] = g;
     }
@@ -32,8 +34,11 @@ void lay_out(const Graph& graph, Plan* plan, bool share) {
     plan->input_bytes += graph.values[in.value].shape.elements() * int64_t(in.recipe.present ? 1 : sizeof(float));
   }
 
-  std::vector<Slide> slides;
-  std::vector<int> block_of(graph.values.size(), -1);
+  struct SlidOver {  // segment, its input and output, least distance
+    int segment, input, output;
+    int64_t distance;
+  };
+  std::vector<SlidOver> slid;
   auto add = [&](Buffer::Kind kind, int index, int64_t bytes, int first, int last) {
     if (bytes) plan->buffers.push_back({kind, index, 0, round_up(bytes, kArenaAlign), first, last});
   };
@@ -48,7 +53,6 @@ void lay_out(const Graph& graph, Plan* plan, bool share) {
       placed.kind = Placement::kArena;
       const bool ring = s + 1 < segment.last && last_use[stage.output] == g;
       placed.rows = ring ? std::min(out.shape.height, needs.ring_rows[s - segment.first]) : out.shape.height;
-      block_of[stage.output] = int(plan->buffers.size());
       add(ring ? Buffer::kRing : Buffer::kValue, stage.output, placed.rows * out.row_bytes(), g, std::max(g, last_use[stage.output]));
       if (stage.keep) add(Buffer::kExpanded, s, stage.expanded_bytes, g, g);
       transient = std::max(transient, stage.transient_bytes());
@@ -59,32 +63,66 @@ void lay_out(const Graph& graph, Plan* plan, bool share) {
       stage.extra_macs = std::max<int64_t>(0, needs.stage_macs[s - segment.first] - base);
       plan->macs += stage.macs;
       plan->extra_macs += stage.extra_macs;
+      plan->cycles += stage_cycles(graph, stage, count_steps(graph, stage));
     }
     add(Buffer::kScratch, g, transient, g, g);
     // The input dies here, row by row, while the output grows: it may slide over it.
     const int in = plan->stages[segment.first].input, out = plan->stages[segment.last - 1].output;
-    if (plan->stages[segment.first].load < 0 && block_of[in] >= 0 && last_use[in] == g)
-      slides.push_back({block_of[out], block_of[in], needs.slide});
+    if (plan->stages[segment.first].load < 0 && plan->values[in].kind == Placement::kArena && last_use[in] == g)
+      slid.push_back({g, in, out, needs.slide});
   }
-
-  std::vector<Block> blocks;
-  for (const Buffer& b : plan->buffers) blocks.push_back({b.bytes, b.first, b.last});
-  if (share) {
-    plan->peak_bytes = place(&blocks, slides);
-    plan->lower_bound_bytes = placement_bound(blocks, slides);
-  } else {
-    plan->peak_bytes = 0;
-    for (Block& b : blocks) {
+  if (!share) {
+    for (Buffer& b : plan->buffers) {
       b.offset = plan->peak_bytes;
       plan->peak_bytes += b.bytes;
     }
     plan->lower_bound_bytes = plan->peak_bytes;
+  } else {
+    auto place_buffers = [&](std::vector<Buffer>* buffers, int64_t* bound) {
+      std::vector<Block> blocks;
+      std::vector<Slide> slides;
+      for (const Buffer& b : *buffers) blocks.push_back({b.bytes, b.first, b.last});
+      auto find = [&](int value, int segment) {  // the block that holds the value in that segment
+        for (int i = 0;; i++) {
+          const Buffer& b = (*buffers)[i];
+          if (b.kind == Buffer::kValue && b.index == value && b.first <= segment && segment <= b.last) return i;
+        }
+      };
+      for (const SlidOver& s : slid) slides.push_back({find(s.output, s.segment), find(s.input, s.segment), s.distance});
+      const int64_t peak = place(&blocks, slides);
+      *bound = placement_bound(blocks, slides);
+      for (size_t i = 0; i < blocks.size(); i++) (*buffers)[i].offset = blocks[i].offset;
+      return peak;
+    };
+    plan->peak_bytes = place_buffers(&plan->buffers, &plan->lower_bound_bytes);
+    if (plan->peak_bytes > plan->lower_bound_bytes && !slid.empty()) {
+      // Values slid over slide down themselves, one after the other, until no room is left: let them move up in between.
+      std::vector<Buffer> apart = plan->buffers;
+      for (const SlidOver& s : slid)
+        for (size_t i = 0; i < apart.size(); i++) {
+          if (apart[i].kind != Buffer::kValue || apart[i].index != s.input || apart[i].first >= s.segment) continue;
+          Buffer moved = apart[i];
+          moved.first = s.segment;
+          apart[i].last = s.segment - 1;
+          apart.push_back(moved);
+          break;
+        }
+      int64_t bound;
+      const int64_t peak = place_buffers(&apart, &bound);
+      if (peak < plan->peak_bytes) {
+        plan->peak_bytes = peak;
+        plan->buffers = std::move(apart);
+      }
+    }
   }
-  for (size_t i = 0; i < blocks.size(); i++) {
-    Buffer& b = plan->buffers[i];
-    b.offset = blocks[i].offset;
-    if (b.kind == Buffer::kValue || b.kind == Buffer::kRing) plan->values[b.index].offset = b.offset;
+  for (const Buffer& b : plan->buffers) {
     if (b.kind == Buffer::kExpanded) plan->stages[b.index].expanded_offset = b.offset;
+    if (b.kind == Buffer::kValue || b.kind == Buffer::kRing) {
+      Placement& placed = plan->values[b.index];
+      const bool born = plan->segments[b.first].first <= producer[b.index] && producer[b.index] < plan->segments[b.first].last;
+      if (born) placed.offset = b.offset;
+      else placed.moved_offset = b.offset, placed.moved_before = b.first;
+    }
     if (b.kind != Buffer::kScratch) continue;
     for (int s = plan->segments[b.index].first; s < plan->segments[b.index].last; s++) {
       Stage& stage = plan->stages[s];
@@ -93,6 +131,11 @@ void lay_out(const Graph& graph, Plan* plan, bool share) {
       stage.spatial_offset = at;
       stage.patch_offset = at + stage.spatial_bytes;
     }
+  }
+  for (Placement& placed : plan->values) {
+    if (placed.moved_before == INT_MAX) continue;
+    if (placed.moved_offset == placed.offset) placed.moved_before = INT_MAX;
+    else plan->moved_bytes += graph.values[&placed - plan->values.data()].bytes();
   }
 }
 
@@ -194,13 +237,36 @@ std::vector<Stage> ordered_stages(const Graph& graph, Fusion fusion, int threads
   return ordered;
 }
 
-// Segments of any length, row by row. `limit` as in choose_segments().
-Plan streamed_plan(const Graph& graph, int threads, int64_t limit) {
+// Segments of any length, row by row: the cheapest plan of at most `limit` bytes, or the smallest. The search counts bytes
+// without placing them; where the placement of a choice does not fit, the search is run again for less.
+Plan streamed_plan(const Graph& graph, int threads, int64_t limit, bool least) {
   Plan plan;
   plan.schedule = Schedule::kStreamed;
-  plan.stages = ordered_stages(graph, Fusion::kAnyExpansion, threads, {});
-  plan.segments = choose_segments(graph, limit, &plan.stages);
-  if (!plan.segments.empty()) lay_out(graph, &plan, true);
+  const std::vector<Stage> stages = ordered_stages(graph, Fusion::kAnyExpansion, threads, {});
+  const int64_t least_counted = least_limit(graph, limit, stages);
+  auto attempt = [&](int64_t counted, bool at_any_cost = false) {
+    Plan p;
+    p.schedule = Schedule::kStreamed;
+    p.stages = stages;
+    p.segments = choose_segments(graph, counted, at_any_cost, &p.stages);
+    if (p.segments.empty()) return;
+    lay_out(graph, &p, true);
+    if (plan.segments.empty() || p.peak_bytes < plan.peak_bytes) plan = std::move(p);
+  };
+  if (least_counted < 0) return plan;
+  int64_t counted = least ? least_counted : limit;
+  if (!least)
+    for (int tries = 0; tries < 4 && counted >= least_counted; tries++) {
+      attempt(counted);
+      if (plan.segments.empty()) break;
+      if (plan.peak_bytes <= limit) return plan;
+      counted -= plan.peak_bytes - limit;
+    }
+  for (double more : {1.0, 1.01, 1.03, 1.06, 1.1}) {
+    attempt(std::min(limit, int64_t(double(least_counted) * more)));
+    if (!plan.segments.empty() && plan.peak_bytes <= least_counted) return plan;
+  }
+  attempt(least_counted, true);
   return plan;
 }
 
@@ -237,7 +303,7 @@ Plan make_plan(const Graph& graph, const PlanOptions& options) {
   Plan fused = fused_plan(graph, options.threads, options.chunks, options.least || limit < 0 ? 0 : limit);
   const int64_t naive_bytes = naive.peak_bytes, layerwise_bytes = layerwise.peak_bytes;
   if (options.schedule == Schedule::kStreamed) {
-    Plan plan = streamed_plan(graph, options.threads, options.least ? 0 : limit < 0 ? INT64_MAX : limit);
+    Plan plan = streamed_plan(graph, options.threads, limit < 0 ? fused.peak_bytes : std::min(limit, fused.peak_bytes), options.least);
     plan.naive_bytes = naive_bytes;
     plan.layerwise_bytes = layerwise_bytes;
     plan.fused_bytes = fused.peak_bytes;

@@ -90,9 +90,10 @@ std::string check_plan(const Graph& graph, const Plan& plan) {
     for (int64_t g = offset / kGrain; g * kGrain < offset + bytes; g++)
       if (owner[g] != id) return fail(what + " was overwritten, or never made");
   };
+  int now = 0;  // segment
   auto row_at = [&](int v, int r) {
     const Placement& p = plan.values[v];
-    return p.offset + (r % p.rows) * graph.values[v].row_bytes();
+    return p.at(now) + (r % p.rows) * graph.values[v].row_bytes();
   };
   auto write_rows = [&](int v, int r0, int r1) {
     for (int r = r0; r < r1; r++)
@@ -105,8 +106,15 @@ std::string check_plan(const Graph& graph, const Plan& plan) {
            "row " + std::to_string(r) + " of '" + graph.values[v].name + "', read by '" + by + "',");
   };
   std::vector<int> produced(plan.stages.size(), 0);
-  for (const Segment& segment : plan.segments) {
-    run_segment(graph, plan, segment, produced.data(), [&](int stage, int r0, int r1) {
+  for (; now < int(plan.segments.size()); now++) {
+    for (int v = 0; v < int(plan.values.size()); v++) {
+      if (plan.values[v].moved_before != now) continue;
+      now--;
+      read_rows(v, 0, graph.values[v].shape.height, "its move");
+      now++;
+      write_rows(v, 0, graph.values[v].shape.height);
+    }
+    run_segment(graph, plan, plan.segments[now], produced.data(), [&](int stage, int r0, int r1) {
       const Stage& s = plan.stages[stage];
       const int chunks = chunk_count(graph, s);
       const bool global = is_global(graph, s);
@@ -135,6 +143,7 @@ std::string check_plan(const Graph& graph, const Plan& plan) {
       });
     });
   }
+  now--;
   for (const GraphOutput& out : graph.outputs) read_rows(out.value, 0, graph.values[out.value].shape.height, "the caller");
   return wrong;
 }

@@ -1,5 +1,6 @@
 // make_plan: stages, their order, strips and chunks, and the layout of the arena.
 #include <algorithm>
+#include <cmath>
 
 #include "plan/arena.h"
 #include "plan/cost.h"
@@ -149,32 +150,34 @@ void set_whole(const Graph& graph, Stage* stage, int chunk, int step) {
   size_scratch(graph, stage);
 }
 
-// The fastest chunk and step whose scratch fits: measured best where the expanded ring and the rows made from it stay in
-// the first-level cache, with enough pixels in a step to fill the register tiles, and then as many channels as possible.
+// The cheapest chunk and step of a whole map whose scratch fits.
 void set_fast(const Graph& graph, Stage* stage, int64_t budget) {
   set_whole(graph, stage, kPanel, 1);
   if (!stage->bottleneck()) return;
-  constexpr int64_t kCache = 32 << 10;
-  const int width = graph.values[graph.nodes[stage->spatial].output].shape.width;
   const int channels = expanded_channels(graph, *stage), height = graph.values[stage->input].shape.height;
   Stage best = *stage;
-  double best_cost = 1e300;
-  for (int step = 1; step <= height; step++) {
+  double cheapest = INFINITY;
+  for (int step = 1; step <= height; step *= 2) {
+    Stage s = *stage;
+    set_whole(graph, &s, kPanel, step);
+    const StepCounts counts = count_steps(graph, s);
     for (int chunk = kPanel; chunk <= channels; chunk += kPanel) {
-      const int chunks = ceil_div(channels, chunk);
-      if (chunk > kPanel && round_up(ceil_div(channels, chunks), kPanel) != chunk) continue;
-      Stage s = *stage;
+      if (round_up(ceil_div(channels, ceil_div(channels, chunk)), kPanel) != chunk) continue;  // uneven chunks
       set_whole(graph, &s, chunk, step);
-      const int64_t scratch = round_up(s.transient_bytes(), kArenaAlign);
-      if (scratch > budget) break;
-      // Relative cost of a multiply-add: tiles left unfilled, sums reloaded for each chunk, a working set beyond the cache.
-      const double pixels = double(s.step) * width;
-      double cost = 1.0 + 2.0 / pixels + 4.0 / chunk + (scratch > kCache ? 0.15 * double(scratch - kCache) / double(scratch) : 0.0);
-      if (cost < best_cost) best_cost = cost, best = s;
+      if (round_up(s.transient_bytes(), kArenaAlign) > budget) break;
+      const double cycles = stage_cycles(graph, s, counts);
+      if (cycles < cheapest) cheapest = cycles, best = s;
     }
-    if (step * width > 256) break;
   }
   *stage = best;
+}
+
+// Bytes alive in a segment.
+int64_t live_bytes(const Plan& plan, int segment, bool with_scratch = true) {
+  int64_t live = 0;
+  for (const Buffer& b : plan.buffers)
+    if (b.first <= segment && segment <= b.last && (with_scratch || b.kind != Buffer::kScratch)) live += b.bytes;
+  return live;
 }
 
 Plan simple_plan(const Graph& graph, Schedule schedule, int threads) {
@@ -195,36 +198,6 @@ Plan simple_plan(const Graph& graph, Schedule schedule, int threads) {
   return plan;
 }
 
-// Every block one operator. The least such plan first; then each stage takes the fastest chunk and step that its headroom
-// (what the arena has, less what is alive beside it) allows. `arena`: bytes it may grow to; 0: no more than the least.
-Plan fused_plan(const Graph& graph, int threads, int chunks, int64_t arena) {
-  Plan plan;
-  plan.schedule = Schedule::kFused;
-  std::vector<Stage> stages = make_stages(graph, Fusion::kBlocks, threads);
-  std::vector<int64_t> scratch;
-  for (Stage& s : stages) {
-    if (chunks) set_whole(graph, &s, round_up(ceil_div(std::max(1, expanded_channels(graph, s)), chunks), kPanel), 1 << 30);
-    else set_whole(graph, &s, kPanel, 1);
-    scratch.push_back(round_up(s.transient_bytes(), kArenaAlign));
-  }
-  Order order = least_memory_order(graph, stages, scratch);
-  for (int s : order.stages) plan.stages.push_back(stages[s]);
-  for (int s = 0; s < int(plan.stages.size()); s++) plan.segments.push_back({s, s + 1});
-  lay_out(graph, &plan, true);
-  if (chunks) return plan;
-
-  const int64_t most = std::max(arena, plan.peak_bytes);
-  Plan fast = plan;
-  for (int s = 0; s < int(fast.stages.size()); s++) {
-    int64_t live = 0;
-    for (const Buffer& b : plan.buffers)
-      if (b.first <= s && s <= b.last && b.kind != Buffer::kScratch) live += b.bytes;
-    set_fast(graph, &fast.stages[s], most - live);
-  }
-  lay_out(graph, &fast, true);
-  return fast.peak_bytes <= most ? fast : plan;
-}
-
 // Stages in the order that needs the least memory, each with the least scratch that it can do with.
 std::vector<Stage> ordered_stages(const Graph& graph, Fusion fusion, int threads, const std::vector<bool>& apart) {
   std::vector<Stage> stages = make_stages(graph, fusion, threads, apart), ordered;
@@ -237,43 +210,111 @@ std::vector<Stage> ordered_stages(const Graph& graph, Fusion fusion, int threads
   return ordered;
 }
 
-// Segments of any length, row by row: the cheapest plan of at most `limit` bytes, or the smallest. The search counts bytes
-// without placing them; where the placement of a choice does not fit, the search is run again for less.
-Plan streamed_plan(const Graph& graph, int threads, int64_t limit, bool least) {
+// Every block one operator. The least such plan first; then each stage takes the fastest chunk and step that its headroom
+// (what the arena has, less what is alive beside it) allows. `arena`: bytes it may grow to. A block that as one operator
+// would need more than `layerwise` bytes, because of its scratch, is left in its nodes.
+Plan fused_plan(const Graph& graph, int threads, int64_t arena, int64_t layerwise, int64_t* least) {
   Plan plan;
-  plan.schedule = Schedule::kStreamed;
-  const std::vector<Stage> stages = ordered_stages(graph, Fusion::kAnyExpansion, threads, {});
-  const int64_t least_counted = least_limit(graph, limit, stages);
-  auto attempt = [&](int64_t counted, bool at_any_cost = false) {
-    Plan p;
-    p.schedule = Schedule::kStreamed;
-    p.stages = stages;
-    p.segments = choose_segments(graph, counted, at_any_cost, &p.stages);
-    if (p.segments.empty()) return;
-    lay_out(graph, &p, true);
-    if (plan.segments.empty() || p.peak_bytes < plan.peak_bytes) plan = std::move(p);
-  };
-  if (least_counted < 0) return plan;
-  int64_t counted = least ? least_counted : limit;
-  if (!least)
-    for (int tries = 0; tries < 4 && counted >= least_counted; tries++) {
-      attempt(counted);
-      if (plan.segments.empty()) break;
-      if (plan.peak_bytes <= limit) return plan;
-      counted -= plan.peak_bytes - limit;
+  plan.schedule = Schedule::kFused;
+  std::vector<bool> apart(graph.nodes.size(), false);
+  for (bool again = true; again;) {
+    plan.stages = ordered_stages(graph, Fusion::kBlocks, threads, apart);
+    plan.segments.clear();
+    for (int s = 0; s < int(plan.stages.size()); s++) plan.segments.push_back({s, s + 1});
+    lay_out(graph, &plan, true);
+    again = false;
+    for (int s = 0; s < int(plan.stages.size()) && plan.peak_bytes > layerwise; s++) {
+      const Stage& stage = plan.stages[s];
+      if (!stage.bottleneck() || live_bytes(plan, s) <= layerwise) continue;
+      for (int node : {stage.expand, stage.spatial, stage.project})
+        if (node >= 0) apart[node] = true;
+      again = true;
     }
-  for (double more : {1.0, 1.01, 1.03, 1.06, 1.1}) {
-    attempt(std::min(limit, int64_t(double(least_counted) * more)));
-    if (!plan.segments.empty() && plan.peak_bytes <= least_counted) return plan;
   }
-  attempt(least_counted, true);
+  *least = plan.peak_bytes;
+  const int64_t most = std::max(arena, plan.peak_bytes);
+  Plan fast = plan;
+  for (int s = 0; s < int(fast.stages.size()); s++) set_fast(graph, &fast.stages[s], most - live_bytes(plan, s, false));
+  lay_out(graph, &fast, true);
+  return fast.peak_bytes <= most ? fast : plan;
+}
+
+// The paper's operator: each block split `chunks` ways over its whole map.
+Plan chunked_plan(const Graph& graph, int threads, int chunks) {
+  Plan plan;
+  plan.schedule = Schedule::kFused;
+  plan.stages = ordered_stages(graph, Fusion::kBlocks, threads, {});
+  for (Stage& s : plan.stages) {
+    set_whole(graph, &s, round_up(ceil_div(std::max(1, expanded_channels(graph, s)), chunks), kPanel), INT_MAX);
+    plan.segments.push_back({int(plan.segments.size()), int(plan.segments.size()) + 1});
+  }
+  lay_out(graph, &plan, true);
   return plan;
 }
+
+// Segments of any length, row by row. The search counts bytes without placing them; where the placement of a choice does
+// not fit, the search is run again for less.
+class Streamer {
+ public:
+  Streamer(const Graph& graph, int threads, int64_t most)
+      : graph_(graph), stages_(ordered_stages(graph, Fusion::kAnyExpansion, threads, {})), most_(most),
+        counted_(least_limit(graph, most, stages_)) {}
+
+  // The smallest plan, of those the cheapest found. Empty where nothing fits `most`.
+  Plan least() const {
+    Plan best;
+    if (counted_ < 0) return best;
+    for (double more : {1.0, 1.01, 1.03, 1.06}) {
+      Plan plan = attempt(std::min(most_, int64_t(double(counted_) * more)), false);
+      if (smaller(plan, best)) best = std::move(plan);
+      if (!best.segments.empty() && best.peak_bytes <= counted_) return best;
+    }
+    Plan plan = attempt(counted_, true);
+    return smaller(plan, best) ? plan : best;
+  }
+
+  // The cheapest plan of at most `limit` bytes, if one is found.
+  Plan within(int64_t limit) const {
+    Plan plan;
+    for (int64_t counted = limit, tries = 0; tries < 4 && counted_ >= 0 && counted >= counted_; tries++) {
+      plan = attempt(counted, false);
+      if (plan.segments.empty() || plan.peak_bytes <= limit) return plan;
+      counted -= plan.peak_bytes - limit;
+    }
+    return {};
+  }
+
+ private:
+  Plan attempt(int64_t counted, bool at_any_cost) const {
+    Plan plan;
+    plan.schedule = Schedule::kStreamed;
+    plan.stages = stages_;
+    plan.segments = choose_segments(graph_, counted, at_any_cost, &plan.stages);
+    if (!plan.segments.empty()) lay_out(graph_, &plan, true);
+    return plan;
+  }
+
+  static bool smaller(const Plan& plan, const Plan& than) {
+    return !plan.segments.empty() && (than.segments.empty() || plan.peak_bytes < than.peak_bytes);
+  }
+
+  const Graph& graph_;
+  const std::vector<Stage> stages_;
+  const int64_t most_, counted_;
+};
 
 [[noreturn]] void unsupported(const Node& node, const std::string& why) {
   Error error(ErrorKind::kUnsupported, "node '" + node.name + "' (" + op_name(node.op) + "): " + why);
   error.node = node.name;
   error.op = op_name(node.op);
+  throw error;
+}
+
+[[noreturn]] void refuse(const Plan& least, int64_t limit) {
+  Error error(ErrorKind::kMemoryLimit, "the " + std::string(schedule_name(least.schedule)) + " schedule needs an arena of at least " +
+                                           std::to_string(least.peak_bytes) + " bytes, the limit is " + std::to_string(limit));
+  error.needed = uint64_t(least.peak_bytes);
+  error.limit = uint64_t(limit);
   throw error;
 }
 
@@ -297,29 +338,32 @@ Plan make_plan(const Graph& graph, const PlanOptions& options) {
     if (value.dtype != DType::kFloat32)
       throw Error(ErrorKind::kUnsupported, "value '" + value.name + "': this build runs float32 values only");
 
-  Plan naive = simple_plan(graph, Schedule::kNaive, options.threads);
-  Plan layerwise = simple_plan(graph, Schedule::kLayerwise, options.threads);
-  const int64_t limit = options.memory_limit;
-  Plan fused = fused_plan(graph, options.threads, options.chunks, options.least || limit < 0 ? 0 : limit);
-  const int64_t naive_bytes = naive.peak_bytes, layerwise_bytes = layerwise.peak_bytes;
-  if (options.schedule == Schedule::kStreamed) {
-    Plan plan = streamed_plan(graph, options.threads, limit < 0 ? fused.peak_bytes : std::min(limit, fused.peak_bytes), options.least);
-    plan.naive_bytes = naive_bytes;
-    plan.layerwise_bytes = layerwise_bytes;
-    plan.fused_bytes = fused.peak_bytes;
-    return plan;
+  const int64_t limit = options.least ? 0 : options.memory_limit < 0 ? INT64_MAX : options.memory_limit;
+  int64_t fused_bytes;
+  const Plan naive = simple_plan(graph, Schedule::kNaive, options.threads);
+  const Plan layerwise = simple_plan(graph, Schedule::kLayerwise, options.threads);
+  Plan fused = fused_plan(graph, options.threads, limit == INT64_MAX ? 0 : limit, layerwise.peak_bytes, &fused_bytes);
+  if (options.chunks) fused = chunked_plan(graph, options.threads, options.chunks);
+
+  Plan plan;
+  if (options.schedule == Schedule::kNaive) plan = naive;
+  if (options.schedule == Schedule::kLayerwise) plan = layerwise;
+  if (options.schedule == Schedule::kFused || options.chunks) plan = fused;
+  if (plan.segments.empty()) {
+    // A streamed plan is never larger than the least fused one. Without a limit, fusing blocks only may be faster.
+    const Streamer streamer(graph, options.threads, fused_bytes);
+    const Plan least = streamer.least();
+    if (least.segments.empty()) plan = fused;
+    else if (limit <= least.peak_bytes) plan = least;
+    else plan = streamer.within(std::min(limit, fused_bytes));
+    if (plan.segments.empty()) plan = least;
+    const bool either = options.schedule == Schedule::kAuto && fused.peak_bytes <= limit;
+    if (either && fused.cycles < plan.cycles) plan = fused;
   }
-  Plan plan = options.schedule == Schedule::kNaive ? std::move(naive) : options.schedule == Schedule::kLayerwise ? std::move(layerwise) : fused;
-  plan.naive_bytes = naive_bytes;
-  plan.layerwise_bytes = layerwise_bytes;
-  plan.fused_bytes = fused.peak_bytes;
-  if (limit >= 0 && plan.peak_bytes > limit) {
-    Error error(ErrorKind::kMemoryLimit, "the " + std::string(schedule_name(plan.schedule)) + " schedule needs an arena of " +
-                                             std::to_string(plan.peak_bytes) + " bytes, the limit is " + std::to_string(limit));
-    error.needed = uint64_t(plan.peak_bytes);
-    error.limit = uint64_t(limit);
-    throw error;
-  }
+  plan.naive_bytes = naive.peak_bytes;
+  plan.layerwise_bytes = layerwise.peak_bytes;
+  plan.fused_bytes = fused_bytes;
+  if (!options.least && plan.peak_bytes > limit) refuse(plan, limit);
   return plan;
 }
 

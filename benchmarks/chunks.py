@@ -36,7 +36,7 @@ SCHEDULES = {"MobileNetV1": "layerwise", "MobileNetV2": "fused"}  # the paper co
 
 
 def measure_splits(path: str, rounds: int, threads: int) -> list[dict]:
-    """One dict for each t, and one for the planner's own choice (t None): arena, largest expanded buffer, median time."""
+    """One dict for each t, and one for the planner's own choice (t None): arena, largest scratch, median time."""
     automatic = mbinfer.Session(path, schedule="fused", threads=threads)
     widest = max(stage["chunk"] * stage["chunks"] for stage in stages(automatic))
     sessions = {t: mbinfer.Session(path, schedule="fused", threads=threads, chunks=t) for t in (*SPLITS, widest)}
@@ -48,9 +48,8 @@ def measure_splits(path: str, rounds: int, threads: int) -> list[dict]:
             raise SystemExit(f"t = {t} changes the result")
     seconds: dict = {t: [] for t in sessions}
     for round_number in progress(range(rounds), lambda r: f"round {r + 1}"):
-        order = list(sessions)
-        order = order[round_number % len(order) :] + order[: round_number % len(order)]  # none always follows the same one
-        for t in order:
+        order, first = list(sessions), round_number % len(sessions)  # none always comes first
+        for t in order[first:] + order[:first]:
             start = time.perf_counter()
             sessions[t].run(picture)
             seconds[t].append(time.perf_counter() - start)
@@ -83,21 +82,25 @@ def splits_text(results: list[dict]) -> str:
     def name(result: dict) -> str:
         return "planner's" if result["t"] is None else "n" if result["is_n"] else str(result["t"])
 
-    rows = [(name(r), size(r["arena"]), size(r["scratch"]), f"{1000 * r['seconds']:.2f}", f"{r['ratio']:.3f}") for r in results]
+    rows = [
+        (name(r), size(r["arena"]), size(r["scratch"]), f"{1000 * r['seconds']:.2f}", f"{r['ratio']:.3f}")
+        for r in results
+    ]
     columns = ("t", "arena", "largest scratch of a block", "median ms", "times t = 1")
     by_t = {r["t"]: r for r in results}
     free = [t for t in SPLITS[1:] if by_t[t]["ratio"] <= 1.1]
     last = next(r for r in results if r["is_n"])
     return "\n".join([
-        "MobileNetV2 1.0@224, float32, schedule fused: every block split t ways, over its whole map as in section 5", "",
+        "MobileNetV2 1.0@224, float32, fused: every block split t ways over its whole map, as in section 5", "",
         table(columns, rows), "",
-        f"t within 10 % of t = 1 or faster: {', '.join(map(str, free)) or 'none'}; t = n takes {last['ratio']:.2f} times t = 1.",
+        f"t within 10 % of t = 1 or faster: {', '.join(map(str, free)) or 'none'}."
+        f" t = n takes {last['ratio']:.2f} times t = 1.",
         "Where this differs from the paper:",
-        "- Chunks are whole panels of 8 channels, the width of the kernels' vectors: n / 8 chunks at most, and t = n means",
-        "  that. The paper's t = n means single channels.",
-        "- The arena stops falling at t = 4: the first block has 32 channels, which are four panels, and nothing later in",
-        "  the network takes as much as this block's input and output.",
-        "- The planner's own choice splits rows too: a block holds a few rows of a chunk, which the paper's operator does not.",
+        "- Chunks are whole panels of 8 channels, the width of the kernels' vectors: n / 8 chunks at most, and t = n",
+        "  means that. The paper's t = n means single channels.",
+        "- The arena stops falling at t = 4: the first block has 32 channels, which are four panels, and nothing later",
+        "  in the network takes as much as this block's input and output.",
+        "- The planner's own choice splits rows too: a block holds a few rows of a chunk, the paper's operator all.",
     ])  # fmt: skip
 
 
@@ -114,14 +117,14 @@ def table_3_text(ours: dict[str, dict[int, tuple[int, int]]]) -> str:
         most += [f"{max(k for _, k in paper.values())}", f"{max(c for _, c in ours[network].values()) / 1000:.1f}"]
     columns = ("resolution", "V1 paper", "V1 ours (layerwise)", "V2 paper", "V2 ours (fused)")
     return "\n".join([
-        "Table 3 of the paper: channels / kB of the largest tensor that exists at each resolution, 16 bits an element", "",
+        "Table 3 of the paper: channels / kB of the largest tensor at each resolution, 16 bits an element", "",
         table(columns, [*rows, most]), "",
         "Where ours differs:",
         "- V1 7x7: 1024 channels are 100.4 kB at 16 bits; the paper prints twice that.",
-        "- V2 112x112: the paper fuses the first convolution into the first block (\"the trick described in Section 5\").",
+        "- V2 112x112: the paper fuses the first convolution into the first block (its caption says so).",
         "  `fused` runs it as a stage of its own, so that its 32 channels exist.",
-        "- V2 56x56, 28x28 and 14x14: the paper prints 32, 64 and 160 channels, which are the blocks' widths at the next lower",
-        "  resolution. By its own table 2 the values at these resolutions have 24, 32 and 96 channels, and so have ours.",
+        "- V2 56x56, 28x28 and 14x14: the paper prints 32, 64 and 160 channels, the blocks' widths at the next lower",
+        "  resolution. By its own table 2 these resolutions have 24, 32 and 96 channels, and so have ours.",
     ])  # fmt: skip
 
 

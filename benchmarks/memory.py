@@ -62,7 +62,8 @@ def agrees(planned: int, observed: int) -> bool:
 
 class MallocInfo(ctypes.Structure):
     _fields_ = [(name, ctypes.c_size_t) for name in (
-        "arena", "ordblks", "smblks", "hblks", "hblkhd", "usmblks", "fsmblks", "uordblks", "fordblks", "keepcost")]  # fmt: skip
+        "arena", "ordblks", "smblks", "hblks", "hblkhd", "usmblks", "fsmblks", "uordblks", "fordblks", "keepcost",
+    )]  # fmt: skip
 
 
 def malloc_bytes() -> int | None:
@@ -142,7 +143,8 @@ def markdown(results: list[dict]) -> str:
         counts = [size(row[name]) if row[name] is not None else "" for name in ("allocated", "observed", "file")]
         counts[1] += "" if row["agrees"] else " (!)"
         share = f"{100 * row['planned'] / naive:.1f} %"
-        lines.append(f"| {row['network']} | {row['schedule']} | {size(row['planned'])} | {share} | {' | '.join(counts)} |")
+        cells = (row["network"], row["schedule"], size(row["planned"]), share, *counts)
+        lines.append(f"| {' | '.join(cells)} |")
     astray = [f"{row['network']} {row['schedule']}" for row in results if not row["agrees"]]
     lines += [
         "",
@@ -194,7 +196,8 @@ def write_readme(text: str) -> None:
     """Puts `text` between the markers of README.md."""
     begin, end = MARKERS
     old = README.read_text(encoding="utf-8")
-    new, count = re.subn(f"{re.escape(begin)}.*{re.escape(end)}", lambda _: f"{begin}\n{text}\n{end}", old, flags=re.DOTALL)
+    pattern = re.compile(f"{re.escape(begin)}.*{re.escape(end)}", re.DOTALL)
+    new, count = pattern.subn(lambda _: f"{begin}\n{text}\n{end}", old)
     if count != 1:
         raise SystemExit(f"{README}: expected one pair of {begin} and {end}")
     README.write_text(new, encoding="utf-8")

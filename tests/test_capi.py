@@ -1,92 +1,27 @@
-"""The C API as its users have it: installed by CMake, called through cffi and from a program in C99."""
+"""The C API through cffi: the same bits and plans as Python's Session, and every failure a status and a message."""
 
 from __future__ import annotations
 
-import json
-import os
-import re
-import shutil
-import subprocess
-import sys
 import threading
 from pathlib import Path
 
 import numpy as np
 import pytest
-from cffi import FFI
+from capi import CSession, Failure, declarations, picture, random_graph, same_bits, shared_library
 
 import mbinfer
 from mbinfer import model
-from mbinfer.graph import Graph, Node, Output, Recipe
-
-ROOT = Path(__file__).resolve().parent.parent
-HEADER = ROOT / "csrc" / "mbinfer.h"
-PATH = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])  # cmake from PyPI is found there
-
-
-def command(*arguments, **options) -> str:
-    """Runs a program that has to succeed, and returns what it prints."""
-    done = subprocess.run([str(a) for a in arguments], capture_output=True, text=True, **options)
-    assert done.returncode == 0, f"{arguments}\n{done.stdout}\n{done.stderr}"
-    return done.stdout
-
-
-@pytest.fixture(scope="module")
-def cmake():
-    found = shutil.which("cmake", path=PATH)
-    if not found:
-        pytest.skip("no cmake")
-    return found
-
-
-@pytest.fixture(scope="module")
-def prefix(cmake, tmp_path_factory):
-    """The folder that mbinfer is installed to for C programs."""
-    build, prefix = tmp_path_factory.mktemp("build"), tmp_path_factory.mktemp("prefix")
-    command(cmake, "-S", ROOT, "-B", build)
-    command(cmake, "--build", build, "--parallel", "4")
-    command(cmake, "--install", build, "--prefix", prefix)
-    return prefix
-
-
-@pytest.fixture(scope="module")
-def shared(prefix, tmp_path_factory):
-    """All of the static library as a shared one, which is what cffi opens."""
-    library, path = next(prefix.glob("lib*/**/libmbinfer.a")), tmp_path_factory.mktemp("shared") / "mbinfer.so"
-    command("c++", "-shared", "-o", path, "-Wl,--whole-archive", library, "-Wl,--no-whole-archive", "-pthread")
-    return path
+from mbinfer.graph import Graph, Node, Output
 
 
 @pytest.fixture(scope="module")
 def ffi():
-    ffi = FFI()
-    declarations = re.sub(r"^#.*$", "", HEADER.read_text(encoding="utf-8"), flags=re.MULTILINE)
-    ffi.cdef(declarations.replace("MBI_API ", ""))
-    return ffi
+    return declarations()
 
 
 @pytest.fixture(scope="module")
-def lib(ffi, shared):
-    return ffi.dlopen(str(shared))
-
-
-def random_graph(seed: int = 0) -> Graph:
-    """Two pictures, one with a recipe, and two outputs; labels beyond ASCII."""
-    random = np.random.default_rng(seed)
-
-    def numbers(*shape):
-        return random.standard_normal(shape, dtype=np.float32)
-
-    graph = Graph(values={"left": (9, 7, 3), "right": (9, 7, 12), "a": (9, 7, 12), "sum": (9, 7, 12), "scores": (1, 1, 5)})
-    graph.inputs = {"left": Recipe((120.0, 110.0, 100.0), (0.01, 0.02, 0.03), "BGR", 0.875), "right": None}
-    graph.nodes = [
-        Node("conv", "conv", ["left"], "a", (3, 3), pads=(1, 1, 1, 1), weight=numbers(12, 3, 3, 3), bias=numbers(12)),
-        Node("add", "add", ["a", "right"], "sum"),
-        Node("conv", "dense", ["sum"], "scores", (9, 7), weight=numbers(5, 9, 7, 12), bias=numbers(5)),
-    ]
-    graph.outputs = [Output("scores", "scores", (1, 5)), Output("map", "sum", (1, 9, 7, 12))]
-    graph.labels = ["Kätzchen", "犬", "c", "d", "e"]
-    return graph
+def lib(ffi):
+    return ffi.dlopen(str(shared_library()))
 
 
 @pytest.fixture(scope="module")
@@ -103,59 +38,6 @@ def mobilenet(tmp_path_factory):
     return str(path)
 
 
-class Failure(Exception):
-    """What mbi_last_error says; `status` is the name of the mbi_status."""
-
-    def __init__(self, ffi, status: int, error):
-        self.status = ffi.string(ffi.cast("mbi_status", status))
-        self.message, self.node, self.op = (ffi.string(t).decode() for t in (error.message, error.node, error.op))
-        self.needed, self.limit = error.needed, error.limit
-        assert error.status == status
-        super().__init__(self.message)
-
-
-class CSession:
-    """mbi_session through cffi. Options of `fields` are set after mbi_options_init."""
-
-    def __init__(self, ffi, lib, path: str, **fields):
-        self.ffi, self.lib, self.handle = ffi, lib, None
-        options, handle = ffi.new("mbi_options *"), ffi.new("mbi_session **")
-        self.check(lib.mbi_options_init(options, ffi.sizeof("mbi_options")))
-        keep = []
-        for name, value in fields.items():
-            keep.append(ffi.new("char[]", value.encode()) if isinstance(value, str) else value)
-            setattr(options, name, keep[-1])
-        handle[0] = ffi.cast("mbi_session *", 1)
-        status = lib.mbi_session_open(path.encode(), options, handle)
-        assert (handle[0] == ffi.NULL) == (status != lib.MBI_OK)
-        self.check(status)
-        self.handle = ffi.gc(handle[0], lib.mbi_session_close)
-        self.plan = lib.mbi_session_plan(self.handle)
-
-    def check(self, status: int) -> None:
-        if status != self.lib.MBI_OK:
-            raise Failure(self.ffi, status, self.lib.mbi_last_error())
-
-    def tensors(self, kind: str) -> list:
-        count = getattr(self.lib, f"mbi_session_{kind}_count")(self.handle)
-        return [getattr(self.lib, f"mbi_session_{kind}")(self.handle, i) for i in range(count)]
-
-    def run(self, *arrays: np.ndarray) -> list[np.ndarray]:
-        results = [np.full(list(t.dims)[: t.rank], np.nan, np.float32) for t in self.tensors("output")]
-        self.run_into(arrays, results)
-        return results
-
-    def run_into(self, arrays, results) -> None:
-        ffi, dtypes = self.ffi, {"float32": self.lib.MBI_FLOAT32, "uint8": self.lib.MBI_UINT8}
-        inputs, outputs = ffi.new("mbi_input[]", len(arrays)), ffi.new("mbi_output[]", len(results))
-        for slot, array in zip(inputs, arrays):
-            slot.data, slot.bytes = ffi.cast("void *", array.ctypes.data), array.nbytes
-            slot.dtype = dtypes.get(str(array.dtype), 99)
-        for slot, array in zip(outputs, results):
-            slot.data, slot.bytes = ffi.cast("float *", array.ctypes.data), array.nbytes
-        self.check(self.lib.mbi_session_run(self.handle, inputs, len(arrays), outputs, len(results)))
-
-
 @pytest.fixture
 def opened(ffi, lib):
     return lambda path, **fields: CSession(ffi, lib, path, **fields)
@@ -169,33 +51,6 @@ def refused(ffi, lib):
         return caught.value
 
     return refused
-
-
-def picture(shape, seed=0) -> np.ndarray:
-    return np.random.default_rng(seed).integers(0, 256, shape, dtype=np.uint8)
-
-
-def same_bits(left: np.ndarray, right: np.ndarray) -> bool:
-    return left.shape == right.shape and left.tobytes() == right.tobytes()
-
-
-# The library as a file
-
-
-def test_exports_the_declared_functions_and_nothing_else(shared):
-    declared = set(re.findall(r"^MBI_API .*?(mbi_\w+)\(", HEADER.read_text(encoding="utf-8"), flags=re.MULTILINE))
-    symbols = [line.split() for line in command("nm", "-D", "--defined-only", shared).splitlines()]
-    # Capital letters but W, V, u (the C++ library's own templates) are strong symbols.
-    assert {name for _, kind, name in symbols if kind in "TDBR"} - {"_init", "_fini"} == declared
-    assert len(declared) == 13
-
-
-def test_header_is_c99_and_cpp(tmp_path):
-    for compiler, standard, suffix in (("cc", "c99", "c"), ("c++", "c++11", "cpp")):
-        source = tmp_path / f"only.{suffix}"
-        source.write_text('#include "mbinfer.h"\n')
-        flags = ["-Wall", "-Wextra", "-Werror", "-pedantic", "-fsyntax-only", f"-I{HEADER.parent}"]
-        command(compiler, f"-std={standard}", *flags, source)
 
 
 def test_version(ffi, lib):
@@ -311,7 +166,8 @@ def test_files(refused, mobilenet, tmp_path):
 
 
 def test_unsupported_names_the_node(refused, tmp_path):
-    graph = Graph(values={"in": (80, 80, 1), "out": (1, 1, 1)}, inputs={"in": None}, outputs=[Output("out", "out", (1,))])
+    graph = Graph(values={"in": (80, 80, 1), "out": (1, 1, 1)}, inputs={"in": None})
+    graph.outputs = [Output("out", "out", (1,))]
     graph.nodes = [Node("max_pool", "huge", ["in"], "out", (80, 80))]
     model.save(graph, tmp_path / "huge.bin")
     failure = refused(str(tmp_path / "huge.bin"))
@@ -392,86 +248,3 @@ def test_last_error_is_of_the_thread_and_stays(ffi, lib, opened, refused, two):
 def test_long_messages_are_cut_between_characters(refused, name):
     message = refused(name).message  # decoded, so whole characters
     assert message == name[: len(message)] and 1020 <= len(message.encode()) <= 1023
-
-
-# Programs
-
-PROGRAM = r"""
-#include <mbinfer.h>
-#include <stdio.h>
-#include <stdlib.h>
-
-static size_t allocations;
-#ifdef __GLIBC__
-void *__libc_malloc(size_t);
-void *__libc_calloc(size_t, size_t);
-void *__libc_memalign(size_t, size_t);
-void *malloc(size_t n) { allocations++; return __libc_malloc(n); }
-void *calloc(size_t n, size_t size) { allocations++; return __libc_calloc(n, size); }
-int posix_memalign(void **p, size_t align, size_t n) { allocations++; *p = __libc_memalign(align, n); return !*p; }
-#endif
-
-int main(int count, char **arguments) {
-  mbi_session *session;
-  if (count != 4 || mbi_session_open(arguments[1], NULL, &session) != MBI_OK) {
-    fprintf(stderr, "%s\n", mbi_last_error()->message);
-    return 1;
-  }
-  const mbi_tensor *in = mbi_session_input(session, 0), *out = mbi_session_output(session, 0);
-  void *image = malloc(in->bytes);
-  float *scores = malloc(out->bytes);
-  FILE *file = fopen(arguments[2], "rb");
-  if (!file || fread(image, 1, in->bytes, file) != in->bytes) return 2;
-  fclose(file);
-  mbi_input inputs[] = {{image, in->bytes, in->dtype}};
-  mbi_output outputs[] = {{scores, out->bytes}};
-  size_t before = allocations;
-  if (mbi_session_run(session, inputs, 1, outputs, 1) != MBI_OK) return 3;
-  size_t made = allocations - before;
-  file = fopen(arguments[3], "wb");
-  if (!file || fwrite(scores, 1, out->bytes, file) != out->bytes || fclose(file)) return 4;
-  printf("{\"peak\": %lld, \"before\": %zu, \"made\": %zu}\n", (long long)mbi_session_plan(session)->peak_bytes, before, made);
-  mbi_session_close(session);
-  free(image);
-  free(scores);
-  return 0;
-}
-"""
-CMAKE_LISTS = """cmake_minimum_required(VERSION 3.18)
-project(consumer {languages})
-find_package(mbinfer {version} REQUIRED)
-add_executable(consumer consumer.c)
-set_property(TARGET consumer PROPERTY C_STANDARD 99)
-target_link_libraries(consumer PRIVATE mbinfer::mbinfer)
-"""
-
-
-def check_program(program: Path, path: str, folder: Path) -> None:
-    image, python = picture((64, 64, 3), 7), mbinfer.Session(path)
-    (folder / "image").write_bytes(image.tobytes())
-    said = json.loads(command(program, path, folder / "image", folder / "scores"))
-    assert (folder / "scores").read_bytes() == python.run(image).tobytes()
-    assert said["peak"] == python.plan.peak_bytes
-    assert said["made"] == 0  # nothing is allocated by run
-    if os.confstr("CS_GNU_LIBC_VERSION"):
-        assert said["before"] > 0  # and the count counts
-
-
-@pytest.mark.parametrize("languages", ["C", "C CXX"])
-def test_program_by_find_package(cmake, prefix, mobilenet, tmp_path, languages):
-    (tmp_path / "consumer.c").write_text(PROGRAM)
-    (tmp_path / "CMakeLists.txt").write_text(CMAKE_LISTS.format(languages=languages, version=mbinfer.__version__))
-    build = tmp_path / "build"
-    command(cmake, "-S", tmp_path, "-B", build, f"-DCMAKE_PREFIX_PATH={prefix}", "-DCMAKE_C_FLAGS=-Wall -Wextra -Werror")
-    command(cmake, "--build", build)
-    check_program(build / "consumer", mobilenet, tmp_path)
-
-
-def test_program_by_pkg_config(prefix, mobilenet, tmp_path):
-    if not shutil.which("pkg-config"):
-        pytest.skip("no pkg-config")
-    folder = next(prefix.glob("lib*/**/mbinfer.pc")).parent
-    flags = command("pkg-config", "--cflags", "--libs", "mbinfer", env={**os.environ, "PKG_CONFIG_PATH": str(folder)})
-    (tmp_path / "consumer.c").write_text(PROGRAM)
-    command("cc", "-std=c99", tmp_path / "consumer.c", "-o", tmp_path / "consumer", *flags.split())
-    check_program(tmp_path / "consumer", mobilenet, tmp_path)

@@ -39,7 +39,8 @@ def here(tmp_path, monkeypatch):
     inputs = [helper.make_tensor_value_info("image", TensorProto.FLOAT, [1, 3, 32, 32])]
     outputs = [helper.make_tensor_value_info("scores", TensorProto.FLOAT, [1, 2])]
     graph = helper.make_graph(nodes, "g", inputs, outputs, [numpy_helper.from_array(weight, "weight")])
-    onnx.save(helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8), tmp_path / "model.onnx")
+    proto = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    onnx.save(proto, tmp_path / "model.onnx")
     monkeypatch.chdir(tmp_path)
     return tmp_path
 
@@ -83,11 +84,11 @@ def test_c(tmp_path, where):
     else:
         manual = re.search(r"A program in full:\n(.*?)\n \* Ownership", HEADER, flags=re.DOTALL)
         snippet, declared = re.sub(r"^ \*", "", manual[1], flags=re.MULTILINE), ""
-    (tmp_path / "snippet.c").write_text(
-        f"#include <mbinfer.h>\n#include <stdio.h>\n#include <stdlib.h>\nint main(void) {{\n{declared}\n{snippet}\nreturn status;\n}}\n"
-    )
-    command = [compiler, "-std=c99", "-Wall", "-Wextra", "-Werror", "-fsyntax-only", f"-I{ROOT / 'csrc'}", str(tmp_path / "snippet.c")]
-    done = subprocess.run(command, capture_output=True, text=True)
+    source = tmp_path / "snippet.c"
+    includes = "".join(f"#include <{name}.h>\n" for name in ("mbinfer", "stdio", "stdlib"))
+    source.write_text(f"{includes}int main(void) {{\n{declared}\n{snippet}\nreturn status;\n}}\n")
+    flags = ["-std=c99", "-Wall", "-Wextra", "-Werror", "-fsyntax-only", f"-I{ROOT / 'csrc'}"]
+    done = subprocess.run([compiler, *flags, str(source)], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
 
 

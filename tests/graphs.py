@@ -19,13 +19,14 @@ CHANNELS = st.integers(1, 20)
 
 
 @st.composite
-def random_graph(draw, max_blocks: int = 5) -> Graph:
+def random_graph(draw, max_blocks: int = 5, channels=CHANNELS) -> Graph:
     """Convolutions, separable and inverted-residual blocks, residuals, pools, pads, heads; one or several outputs.
 
     Kernels 1/3/5/7, strides 1/2, asymmetric pads, dilation, groups, odd sizes, channels that are no multiple of 8.
+    `channels` is the strategy for those of the input.
     """
     rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
-    net = GraphBuilder(rng, (draw(st.integers(1, 17)), draw(st.integers(1, 17)), draw(CHANNELS)))
+    net = GraphBuilder(rng, (draw(st.integers(1, 17)), draw(st.integers(1, 17)), draw(channels)))
     value = "input"
     for _ in range(draw(st.integers(1, max_blocks))):
         value = draw(st.sampled_from(BLOCKS))(draw, net, value)

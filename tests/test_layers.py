@@ -1,0 +1,124 @@
+"""The layer table: who may include or import whom, what an ISA unit exports, and that the library is quiet."""
+
+from __future__ import annotations
+
+import ast
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+CSRC = ROOT / "csrc"
+
+# Each file or folder of csrc/ and what it may include of the others. Longer prefixes hold before shorter ones.
+LAYERS = {
+    "common.h": (),
+    "kernels/": ("kernels/",),
+    "kernels/dispatch.cpp": ("kernels/", "common.h"),
+    "model/": ("model/", "common.h"),
+    "plan/": ("plan/", "model/graph.h", "common.h"),
+    "exec/": ("exec/", "plan/plan.h", "plan/replay.h", "plan/rows.h", "plan/stages.h", "model/", "kernels/", "common.h"),
+    "capi.cpp": ("mbinfer.h", "exec/", "plan/", "model/", "common.h"),
+    "pybind.cpp": ("exec/", "plan/", "model/", "kernels/dispatch.h", "common.h"),
+    "mbinfer.h": (),
+}
+ISA_UNIT = {"stddef.h", "stdint.h", "immintrin.h", "arm_neon.h"}  # and no C++ library: weak AVX symbols reach every CPU
+THREADS_AND_FILES = {"thread", "mutex", "atomic", "condition_variable", "fstream", "iostream", "cstdio", "unistd.h", "sys/mman.h"}
+
+
+def sources():
+    return [path.relative_to(CSRC).as_posix() for path in sorted(CSRC.rglob("*")) if path.suffix in (".h", ".cpp")]
+
+
+def includes(source, quotes='""'):
+    return set(re.findall(rf"^\s*#\s*include\s+{quotes[0]}(.+?){quotes[1]}", (CSRC / source).read_text(), re.M))
+
+
+@pytest.mark.parametrize("source", sources())
+def test_sources_include_what_their_layer_may(source):
+    layer = max((name for name in LAYERS if source.startswith(name)), key=len, default=None)
+    assert layer is not None, "a file that no layer owns"
+    for name in includes(source):
+        assert (CSRC / name).is_file() and name.startswith(LAYERS[layer]), f"{source} includes {name}"
+    if layer == "plan/":
+        assert not includes(source, "<>") & THREADS_AND_FILES
+
+
+def test_isa_units_stay_clear_of_the_cpp_library():
+    unit = ["kernels/isa.cpp"]
+    for source in unit:
+        assert includes(source, "<>") <= ISA_UNIT, source
+        unit += sorted(includes(source) - set(unit))
+    assert "kernels/vec_neon.h" in unit and "kernels/kernels.h" in unit
+
+
+@pytest.mark.parametrize("source", sources())
+def test_the_library_is_quiet(source):
+    code = re.sub(r"//[^\n]*|/\*.*?\*/", "", (CSRC / source).read_text(), flags=re.S)
+    assert not re.findall(r"\b(printf|fprintf|puts|perror|cout|cerr|abort|_?exit|assert)\b", code)
+
+
+def imports(path):
+    """Names that a module of mbinfer imports: absolute, and whether at import time."""
+    tree, package = ast.parse(path.read_text()), path.relative_to(ROOT).parent.parts
+    lazy = {id(n) for f in ast.walk(tree) if isinstance(f, (ast.FunctionDef, ast.Lambda)) for n in ast.walk(f)}
+    lazy |= {id(n) for f in ast.walk(tree) if isinstance(f, ast.If) and "TYPE_CHECKING" in ast.dump(f.test) for n in ast.walk(f)}
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            yield from ((alias.name, id(node) not in lazy) for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            base = [*package[: len(package) - node.level + 1], *filter(None, [node.module])] if node.level else [node.module]
+            yield from ((".".join([*base, alias.name]), id(node) not in lazy) for alias in node.names)
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "mbinfer").rglob("*.py")), ids=lambda p: p.relative_to(ROOT).as_posix())
+def test_modules_import_what_their_layer_may(path):
+    name = path.relative_to(ROOT / "mbinfer").as_posix()
+    for imported, at_import_time in imports(path):
+        top = imported.split(".")[0]
+        if at_import_time and name != "__main__.py":
+            assert top in ("numpy", "mbinfer") or top in sys.stdlib_module_names, f"{name} imports {imported} at import time"
+        if name not in ("__main__.py", "cli.py"):
+            assert not imported.startswith("mbinfer.cli"), f"{name} imports the command line"
+        if name in ("session.py", "errors.py", "graph.py"):
+            assert not re.match(r"mbinfer\.(importers|zoo|convert|model|image|measure|draw)", imported), f"{name} imports {imported}"
+
+
+def test_importing_mbinfer_loads_numpy_and_nothing_else():
+    code = (
+        "import sys; import mbinfer; loaded = {m.split('.')[0] for m in sys.modules};"
+        "print(*sorted(loaded & {'onnx', 'torch', 'PIL', 'matplotlib', 'onnxruntime', 'scipy', 'sklearn'}))"
+    )
+    assert subprocess.run([sys.executable, "-P", "-c", code] if sys.version_info >= (3, 11) else [sys.executable, "-c", code],
+                          capture_output=True, text=True, check=True, cwd="/").stdout.strip() == ""
+
+
+TARGETS = {"": ("avx2", "neon"), "aarch64": ("neon",), "armv7": ("neon",)}
+PREFIXES = {"": "", "aarch64": "aarch64-linux-gnu-", "armv7": "arm-linux-gnueabihf-"}
+
+
+@pytest.mark.parametrize("target", TARGETS, ids=lambda t: t or "native")
+def test_an_isa_unit_exports_one_symbol(target, tmp_path):
+    """Built as CMake builds it. Anything else that it defined, the linker could give to code for every CPU."""
+    cmake, compiler = shutil.which("cmake"), shutil.which(PREFIXES[target] + "g++")
+    if not cmake or not compiler:
+        pytest.skip(f"needs cmake and {PREFIXES[target]}g++")
+    options = [f"-DCMAKE_TOOLCHAIN_FILE={ROOT / 'cmake' / (target + '.cmake')}"] if target else []
+    run = lambda *command: subprocess.run(command, check=True, capture_output=True, text=True).stdout  # noqa: E731
+    run(cmake, "-S", str(ROOT), "-B", str(tmp_path), *options)
+    names = re.findall(r"mbinfer_(\w+)", run(cmake, "--build", str(tmp_path), "--target", "help"))
+    units = [isa for isa in TARGETS[target] if isa in names]
+    assert units or not target, "a supported target without an ISA unit"
+    for isa in units:
+        run(cmake, "--build", str(tmp_path), "--target", f"mbinfer_{isa}")
+        objects = list(tmp_path.glob(f"CMakeFiles/mbinfer_{isa}.dir/**/*.o"))
+        assert len(objects) == 1
+        symbols = [line.split() for line in run(PREFIXES[target] + "nm", "-g", str(objects[0])).splitlines()]
+        defined = [words[-1] for words in symbols if words[-2] not in "Uw"]
+        assert defined == [f"_ZN7mbinfer{len(isa) + 8}k{isa.capitalize()}KernelsE"]
+        undefined = {words[-1] for words in symbols if words[-2] in "Uw"}
+        assert undefined <= {"memcpy", "memset", "_GLOBAL_OFFSET_TABLE_", "__aeabi_idiv", "__aeabi_idivmod"}, undefined

@@ -1,0 +1,43 @@
+"""Writes the model files that the native tests run: `python tests/write_models.py FOLDER`. The same files every time."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+from pathlib import Path
+
+from graphs import random_graph
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from mbinfer import model, zoo
+from mbinfer.graph import Recipe
+
+ROOT = Path(__file__).resolve().parents[1]
+COUNT = 60
+
+
+def write_models(folder: Path) -> None:
+    """The golden file, the example's model, small MobileNets, and COUNT random graphs, some of them with a recipe."""
+    for path in [*ROOT.glob("tests/data/*.bin"), *ROOT.glob("examples/*.bin")]:
+        shutil.copy(path, folder)
+    model.save(zoo.mobilenet_v1(width=0.25, resolution=32, classes=10, seed=1), folder / "v1.bin")
+    model.save(zoo.mobilenet_v2(width=0.35, resolution=32, classes=10, seed=2), folder / "v2.bin")
+    written = 0
+
+    @settings(max_examples=COUNT, derandomize=True, database=None, deadline=None, suppress_health_check=list(HealthCheck))
+    @given(random_graph() | random_graph(channels=st.sampled_from([1, 3])))
+    def write(graph):
+        nonlocal written
+        channels = graph.values["input"][2]
+        if channels in (1, 3):
+            graph.inputs["input"] = Recipe((127.5,) * channels, (1 / 64,) * channels, "RGB" if channels == 3 else "grey")
+        model.save(graph, folder / f"random{written:02}.bin")
+        written += 1
+
+    write()
+
+
+if __name__ == "__main__":
+    Path(sys.argv[1]).mkdir(parents=True, exist_ok=True)
+    write_models(Path(sys.argv[1]))

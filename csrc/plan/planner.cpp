@@ -29,7 +29,7 @@ void lay_out(const Graph& graph, Plan* plan, bool share) {
       for (int v : {plan->stages[s].input, plan->stages[s].residual})
         if (v >= 0 && plan->stages[s].load < 0) last_use[v] = g;
     }
-  for (const GraphOutput& out : graph.outputs) last_use[out.value] = last_segment;
+  for (const GraphOutput& out : graph.outputs) last_use[out.value] = INT_MAX;  // the caller
   for (const GraphInput& in : graph.inputs) {
     plan->values[in.value].kind = Placement::kExternal;
     plan->input_bytes += graph.values[in.value].shape.elements() * int64_t(in.recipe.present ? 1 : sizeof(float));
@@ -54,7 +54,7 @@ void lay_out(const Graph& graph, Plan* plan, bool share) {
       placed.kind = Placement::kArena;
       const bool ring = s + 1 < segment.last && last_use[stage.output] == g;
       placed.rows = ring ? std::min(out.shape.height, needs.ring_rows[s - segment.first]) : out.shape.height;
-      add(ring ? Buffer::kRing : Buffer::kValue, stage.output, placed.rows * out.row_bytes(), g, std::max(g, last_use[stage.output]));
+      add(ring ? Buffer::kRing : Buffer::kValue, stage.output, placed.rows * out.row_bytes(), g, std::min(last_segment, std::max(g, last_use[stage.output])));
       if (stage.keep) add(Buffer::kExpanded, s, stage.expanded_bytes, g, g);
       transient = std::max(transient, stage.transient_bytes());
       int64_t base = 0;

@@ -42,6 +42,15 @@ const char* stage_kind(const Graph& graph, const Stage& s) {
   return op_name(graph.nodes[s.spatial >= 0 ? s.spatial : s.add].op);
 }
 
+// Bytes of values read and written and of weights read, each once.
+int64_t bytes_moved(const Graph& graph, const Stage& s) {
+  int64_t bytes = graph.values[s.input].bytes() + graph.values[s.output].bytes();
+  if (s.residual >= 0) bytes += graph.values[s.residual].bytes();
+  for (int n : {s.expand, s.spatial, s.project})
+    if (n >= 0) bytes += graph.nodes[n].weight_bytes + graph.nodes[n].bias_bytes;
+  return bytes;
+}
+
 py::dict stage_dict(const Graph& graph, const Stage& s, const Plan& plan) {
   py::list nodes, inputs;
   for (int n : {s.expand, s.spatial, s.project, s.add})
@@ -65,6 +74,7 @@ py::dict stage_dict(const Graph& graph, const Stage& s, const Plan& plan) {
   d["macs"] = s.macs;
   d["extra_macs"] = s.extra_macs;
   d["scratch_bytes"] = s.expanded_bytes + s.spatial_bytes + s.patch_bytes;
+  d["bytes"] = bytes_moved(graph, s);
   d["why"] = s.why;
   return d;
 }
@@ -189,6 +199,8 @@ py::dict plan_dict(const Session& session) {
   d["weight_bytes"] = session.graph().weight_bytes;
   d["macs"] = p.macs;
   d["extra_macs"] = p.extra_macs;
+  d["moved_bytes"] = p.moved_bytes;
+  d["cycles"] = p.cycles;
   d["segments"] = segment_list(session);
   d["timeline"] = timeline(session);
   return d;

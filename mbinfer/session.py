@@ -37,7 +37,8 @@ class Plan:
     input_bytes: what the caller holds (the uint8 picture where the model has a recipe, else float32).
     naive_bytes, layerwise_bytes, fused_bytes: the least arena of those schedules for this model.
     lower_bound_bytes: no placement of this plan's buffers needs less. weight_bytes: mapped from the file.
-    macs, extra_macs: multiply-adds of the network, and what recomputation adds.
+    macs, extra_macs: multiply-adds of the network, and what recomputation adds. moved_bytes: of values that change
+    their place between segments. cycles: one thread's time by the cost model.
     segments, timeline: lists of dicts, as `mbinfer plan` prints them.
     """
 
@@ -63,7 +64,7 @@ class Session:
 
     path: a model file. threads: 1 or more (None: the CPUs this process may use; default MBINFER_THREADS, else 1).
     memory_limit: most bytes of the arena, as a number or "256KiB", or "least" for the smallest plan.
-    schedule: "auto", "naive", "layerwise", "fused". chunks: split every block t ways, as section 5 of the MobileNetV2
+    schedule: "auto", "naive", "layerwise", "fused", "streamed". chunks: split every block t ways, as section 5 of the MobileNetV2
     paper does; by default the planner chooses. verify: also checksum the weights (reads them all).
     The environment variable MBINFER_ISA names the kernels to use ("reference", "avx2", "neon").
 
@@ -82,7 +83,7 @@ class Session:
                 if isinstance(number, bool) or not isinstance(number, (int, np.integer)) or not 1 <= number <= most:
                     raise ArgumentError(f"{name}={number!r}: give a whole number from 1 to {most}")
         if not isinstance(schedule, str):
-            raise ArgumentError(f"schedule={schedule!r}: give 'auto', 'naive', 'layerwise' or 'fused'")
+            raise ArgumentError(f"schedule={schedule!r}: give 'auto', 'naive', 'layerwise', 'fused' or 'streamed'")
         if chunks is not None and schedule not in ("auto", "fused"):
             raise ArgumentError(f"chunks={chunks} splits fused blocks; schedule={schedule!r} has none")
         least = memory_limit == "least"

@@ -4,6 +4,8 @@
 #include <pybind11/pybind11.h>
 #include <pybind11/stl.h>
 
+#include <system_error>
+
 #include "exec/session.h"
 #include "kernels/dispatch.h"
 #include "plan/replay.h"
@@ -201,8 +203,6 @@ py::dict plan_dict(const Session& session) {
   d["extra_macs"] = p.extra_macs;
   d["moved_bytes"] = p.moved_bytes;
   d["cycles"] = p.cycles;
-  d["segments"] = segment_list(session);
-  d["timeline"] = timeline(session);
   return d;
 }
 
@@ -215,6 +215,8 @@ PYBIND11_MODULE(_core, m) {
       if (p) std::rethrow_exception(p);
     } catch (const Error& error) {
       raise(error);
+    } catch (const std::system_error& error) {  // no more threads
+      PyErr_SetString(PyExc_MemoryError, error.what());
     }
   });
   py::class_<Session, std::shared_ptr<Session>>(m, "Session")
@@ -223,6 +225,8 @@ PYBIND11_MODULE(_core, m) {
       .def("run", &run, py::arg("arrays"), py::arg("times"))
       .def("model", &model_dict)
       .def("plan", &plan_dict)
+      .def("segments", &segment_list)
+      .def("timeline", &timeline)
       .def("check", [](const Session& s) { return check_plan(s.graph(), s.plan()); })
       .def("canaries_intact", &Session::canaries_intact);
   m.def("isas", [] {

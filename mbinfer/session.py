@@ -42,8 +42,18 @@ class Plan:
     segments, timeline: lists of dicts, as `mbinfer plan` prints them.
     """
 
-    def __init__(self, facts: dict):
-        self.__dict__.update(facts)
+    def __init__(self, core):
+        self._core = core
+        self.__dict__.update(core.plan())
+
+    # Made when asked for: as Python objects they can take more memory than a small network's arena.
+    @property
+    def segments(self) -> list[dict]:
+        return self._core.segments()
+
+    @property
+    def timeline(self) -> list[dict]:
+        return self._core.timeline()
 
     def __repr__(self) -> str:
         return f"Plan({self.schedule}, arena {self.peak_bytes} bytes, {len(self.segments)} segments)"
@@ -104,7 +114,7 @@ class Session:
         self.recipe = self._recipes[0]
         self.isa = model["isa"]
         self.threads = model["threads"]
-        self.plan = Plan(self._core.plan())
+        self.plan = Plan(self._core)
 
     def run(self, *arrays, **named):
         """Runs the network once.

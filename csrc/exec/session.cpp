@@ -9,8 +9,21 @@
 #include "plan/replay.h"
 #include "plan/rows.h"
 
+#if defined(__GLIBC__)
+#include <malloc.h>
+#endif
+
 namespace mbinfer {
 namespace {
+
+// The search for a plan takes up to a megabyte of heap for a moment; a board has a use for it.
+Plan plan_and_trim(const Graph& graph, const PlanOptions& options) {
+  Plan plan = make_plan(graph, options);
+#if defined(__GLIBC__)
+  malloc_trim(0);
+#endif
+  return plan;
+}
 
 constexpr uint64_t kCanary = 0xC0FFEE5EEDBADC0D;
 constexpr size_t kCanaryBytes = kArenaAlign;
@@ -21,7 +34,7 @@ void Session::Free::operator()(uint8_t* p) const { std::free(p - kCanaryBytes); 
 
 Session::Session(std::shared_ptr<const Model> model, const SessionOptions& options)
     : model_(std::move(model)),
-      plan_(make_plan(model_->graph, options.plan)),
+      plan_(plan_and_trim(model_->graph, options.plan)),
       kernels_(select_kernels(options.isa)),
       pool_(options.plan.threads) {
 #ifndef NDEBUG

@@ -23,10 +23,17 @@ void spin_until(Done&& done) {
 }  // namespace
 
 ThreadPool::ThreadPool(int threads) : threads_(threads) {
-  for (int t = 1; t < threads; t++) workers_.emplace_back([this, t] { work(t); });
+  try {
+    for (int t = 1; t < threads; t++) workers_.emplace_back([this, t] { work(t); });
+  } catch (...) {  // the system has no more threads: those that started have to end before their handles go
+    stop();
+    throw;
+  }
 }
 
-ThreadPool::~ThreadPool() {
+ThreadPool::~ThreadPool() { stop(); }
+
+void ThreadPool::stop() {
   {
     std::lock_guard<std::mutex> lock(mutex_);
     stop_ = true;

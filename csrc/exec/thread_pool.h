@@ -29,6 +29,7 @@ class ThreadPool {
   using Function = void (*)(void*, int);
   void run_raw(Function function, void* context);
   void work(int thread);
+  void stop();
 
   const int threads_;
   Function function_ = nullptr;

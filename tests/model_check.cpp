@@ -28,6 +28,7 @@ std::atomic<long> allocations{0};
 #endif
 #if defined(__GLIBC__) && !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__) && !defined(MBINFER_SANITIZED)
 #define MBINFER_COUNTS
+#pragma GCC visibility push(default)  // or the C++ library would not call these
 extern "C" {
 void* __libc_malloc(size_t);
 void* __libc_calloc(size_t, size_t);
@@ -43,6 +44,7 @@ int posix_memalign(void** p, size_t align, size_t size) noexcept {
   return *p ? 0 : 12;  // ENOMEM
 }
 }
+#pragma GCC visibility pop
 #endif
 
 namespace {

@@ -269,7 +269,8 @@ int main(int argc, char** argv) {
   }
 #ifdef MBINFER_COUNTS
   const long before = allocations;
-  ::operator delete(::operator new(100));
+  void* volatile block = ::operator new(100);
+  ::operator delete(block);
   judge(allocations - before == 1, "the counter of allocations does not count");
 #endif
   for (int i = 2; i < argc; i++) mode == "run" ? run_file(argv[i]) : mutate_file(argv[i]);

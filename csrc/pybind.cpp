@@ -5,9 +5,12 @@
 #include <pybind11/stl.h>
 
 #include <system_error>
+#include <tuple>
 
 #include "exec/session.h"
 #include "kernels/dispatch.h"
+#include "plan/arena.h"
+#include "plan/cost.h"
 #include "plan/replay.h"
 #include "plan/rows.h"
 #include "plan/stages.h"
@@ -127,6 +130,73 @@ py::list timeline(const Session& session) {
   return steps;
 }
 
+// A segment step by step: which rows of which value live, and where.
+py::dict trace(const Session& session, int segment) {
+  const Plan& plan = session.plan();
+  const Graph& graph = session.graph();
+  if (segment < 0 || segment >= int(plan.segments.size()))
+    throw Error(ErrorKind::kArgument, "segment " + std::to_string(segment) + ": the plan has segments 0 to " + std::to_string(plan.segments.size() - 1));
+  py::list steps;
+  py::dict values, d;
+  for (const TracedStep& step : trace_segment(graph, plan, segment)) {
+    py::dict live;
+    for (const TracedStep::Live& l : step.live) {
+      const Value& v = graph.values[l.value];
+      const py::str name(v.name);
+      live[name] = py::make_tuple(l.begin, l.end);
+      if (values.contains(name)) continue;
+      py::dict value;
+      value["offset"] = plan.values[l.value].at(segment);
+      value["rows"] = plan.values[l.value].rows;
+      value["row_bytes"] = v.row_bytes();
+      value["height"] = v.shape.height;
+      values[name] = value;
+    }
+    steps.append(py::make_tuple(plan.stages[step.stage].name, step.r0, step.r1, live));
+  }
+  d["values"] = values;
+  d["steps"] = steps;
+  return d;
+}
+
+// What stages from `first` on need as one segment with these strips, steps, chunks and choices of keeping.
+py::dict measure(const Session& session, int first, const std::vector<std::tuple<int, int, int, bool>>& splits) {
+  Plan plan = session.plan();
+  const Graph& graph = session.graph();
+  const int count = int(splits.size());
+  if (first < 0 || count < 1 || first + count > int(plan.stages.size())) throw Error(ErrorKind::kArgument, "the plan has no such stages");
+  std::vector<int64_t> kept, transient;
+  std::vector<double> cycles;
+  for (int i = 0; i < count; i++) {
+    Stage& s = plan.stages[first + i];
+    std::tie(s.rows, s.step, s.chunk, s.keep) = splits[size_t(i)];
+    size_scratch(graph, &s);
+    kept.push_back(s.keep ? s.expanded_bytes : 0);
+    transient.push_back(s.transient_bytes());
+    cycles.push_back(stage_cycles(graph, s, count_steps(graph, s)));
+  }
+  const SegmentNeeds needs = measure_segment(graph, plan, {first, first + count});
+  py::dict d;
+  d["kept_bytes"] = kept;
+  d["transient_bytes"] = transient;
+  d["cycles"] = cycles;
+  d["ring_rows"] = needs.ring_rows;
+  d["slide"] = needs.slide;
+  return d;
+}
+
+// Blocks (bytes, first, last) and slides (below, above, distance): offsets, and the size of the arena.
+py::tuple place_blocks(const std::vector<std::tuple<int64_t, int, int>>& blocks, const std::vector<std::tuple<int, int, int64_t>>& slides) {
+  std::vector<Block> placed;
+  std::vector<Slide> sliding;
+  std::vector<int64_t> offsets;
+  for (const auto& b : blocks) placed.push_back({std::get<0>(b), std::get<1>(b), std::get<2>(b)});
+  for (const auto& s : slides) sliding.push_back({std::get<0>(s), std::get<1>(s), std::get<2>(s)});
+  const int64_t size = place(&placed, sliding);
+  for (const Block& b : placed) offsets.push_back(b.offset);
+  return py::make_tuple(offsets, size);
+}
+
 std::shared_ptr<Session> open_session(const std::string& path, int threads, int64_t memory_limit, bool least, const std::string& schedule,
                                       int chunks, const std::string& isa, bool verify) {
   SessionOptions options;
@@ -227,8 +297,11 @@ PYBIND11_MODULE(_core, m) {
       .def("plan", &plan_dict)
       .def("segments", &segment_list)
       .def("timeline", &timeline)
+      .def("trace", &trace, py::arg("segment"))
+      .def("measure", &measure, py::arg("first"), py::arg("splits"))
       .def("check", [](const Session& s) { return check_plan(s.graph(), s.plan()); })
       .def("canaries_intact", &Session::canaries_intact);
+  m.def("place", &place_blocks, py::arg("blocks"), py::arg("slides"));
   m.def("isas", [] {
     std::vector<std::string> names;
     for (const KernelTable* table : usable_kernels()) names.emplace_back(table->isa);

@@ -21,6 +21,17 @@ int64_t step_macs(const Graph& graph, const Stage& s, const Step& step, int chun
   return total * (c1 - c0) / channels;
 }
 
+// The oldest row of value v that stage c of a running segment will still read; the value's height where it reads none.
+int oldest_row(const Graph& graph, const Plan& plan, const std::vector<int>& produced, int c, int v) {
+  const Stage& s = plan.stages[c];
+  const int height = graph.values[s.output].shape.height, next = produced[c];
+  int row = graph.values[v].shape.height;
+  if (next >= height) return row;
+  if (s.input == v) row = std::min(row, strip_rows(graph, s, next, std::min(height, next + s.rows)).begin);
+  if (s.residual == v) row = std::min(row, next);
+  return row;
+}
+
 }  // namespace
 
 SegmentNeeds measure_segment(const Graph& graph, const Plan& plan, const Segment& segment) {
@@ -31,16 +42,7 @@ SegmentNeeds measure_segment(const Graph& graph, const Plan& plan, const Segment
   std::vector<int> produced(plan.stages.size(), 0);
   const int in = plan.stages[segment.first].input, out = plan.stages[segment.last - 1].output;
   const int64_t in_row = graph.values[in].row_bytes(), out_row = graph.values[out].row_bytes();
-  // The oldest row that stage c will still read of value v.
-  auto oldest = [&](int c, int v) {
-    const Stage& s = plan.stages[c];
-    const int height = graph.values[s.output].shape.height, next = produced[c];
-    int row = graph.values[v].shape.height;
-    if (next >= height) return row;
-    if (s.input == v) row = std::min(row, strip_rows(graph, s, next, std::min(height, next + s.rows)).begin);
-    if (s.residual == v) row = std::min(row, next);
-    return row;
-  };
+  auto oldest = [&](int c, int v) { return oldest_row(graph, plan, produced, c, v); };
   run_segment(graph, plan, segment, produced.data(), [&](int stage, int r0, int r1) {
     const Stage& s = plan.stages[stage];
     const int chunks = chunk_count(graph, s);
@@ -71,6 +73,51 @@ SegmentNeeds measure_segment(const Graph& graph, const Plan& plan, const Segment
   });
   for (int64_t m : needs.stage_macs) needs.macs += m;
   return needs;
+}
+
+std::vector<TracedStep> trace_segment(const Graph& graph, const Plan& plan, int segment) {
+  const Segment& stages = plan.segments[segment];
+  struct Watched {
+    int value, maker;  // maker: the stage of the segment, or -1
+    bool stays;        // after the segment
+  };
+  std::vector<Watched> watched;
+  auto watch = [&](int v, int maker) {
+    if (v < 0 || plan.values[v].kind != Placement::kArena) return;
+    for (const Watched& w : watched)
+      if (w.value == v) return;
+    bool stays = maker == stages.last - 1;
+    for (const Buffer& b : plan.buffers) stays = stays || (b.kind == Buffer::kValue && b.index == v && b.last > segment);
+    watched.push_back({v, maker, stays});
+  };
+  for (int s = stages.first; s < stages.last; s++) watch(plan.stages[s].output, s);
+  for (int s = stages.first; s < stages.last; s++)
+    for (int v : {plan.stages[s].input, plan.stages[s].residual}) watch(v, -1);
+
+  std::vector<TracedStep> steps;
+  std::vector<int> produced(plan.stages.size(), 0);
+  run_segment(graph, plan, stages, produced.data(), [&](int stage, int r0, int r1) {
+    const Stage& s = plan.stages[stage];
+    const bool global = is_global(graph, s);
+    const Rows read = strip_rows(graph, s, r0, r1);
+    const size_t strip = steps.size();
+    for_each_step(graph, s, r0, r1, chunk_count(graph, s), [&](const Step& step) {
+      TracedStep now = {stage, global ? r0 : step.t0, global ? r1 : step.t1, {}};
+      for (const Watched& w : watched) {
+        int begin = w.stays ? 0 : graph.values[w.value].shape.height, end = graph.values[w.value].shape.height;
+        if (w.maker >= 0) end = w.maker != stage ? produced[w.maker] : step.chunk ? r1 : now.r1;
+        produced[stage] = r1;
+        for (int c = stages.first; c < stages.last; c++) begin = std::min(begin, oldest_row(graph, plan, produced, c, w.value));
+        produced[stage] = r0;
+        // This strip's own reading: all its rows again for each chunk, the last chunk's from this step on.
+        if (s.input == w.value) begin = std::min(begin, step.last_chunk ? step.source.begin : read.begin);
+        if (s.residual == w.value) begin = std::min(begin, step.last_chunk ? now.r0 : r0);
+        if (begin < end) now.live.push_back({w.value, begin, end});
+      }
+      if (steps.size() == strip || !(steps.back().live == now.live)) steps.push_back(std::move(now));
+    });
+  });
+  return steps;
 }
 
 std::string check_plan(const Graph& graph, const Plan& plan) {

@@ -16,6 +16,20 @@ struct SegmentNeeds {
 
 SegmentNeeds measure_segment(const Graph& graph, const Plan& plan, const Segment& segment);
 
+// One step of a segment: rows [r0, r1) of a stage's output being made, and the rows that are alive meanwhile, which somebody
+// reads in this step or later, of each value in the arena that the segment reads or makes. Steps of further chunks in
+// which nothing changes are left out.
+struct TracedStep {
+  struct Live {
+    int value, begin, end;
+    bool operator==(const Live& o) const { return value == o.value && begin == o.begin && end == o.end; }
+  };
+  int stage, r0, r1;
+  std::vector<Live> live;
+};
+
+std::vector<TracedStep> trace_segment(const Graph& graph, const Plan& plan, int segment);
+
 // Runs the whole plan over a shadow arena in which each 32 bytes know the row that owns them. Returns "" or what is
 // wrong: a row read after something else overwrote it, a row never made, a buffer outside the arena.
 std::string check_plan(const Graph& graph, const Plan& plan);

@@ -8,6 +8,8 @@
 #define MBI_UNROLL _Pragma("GCC unroll 32")
 #endif
 
+#define MBI_INLINE inline __attribute__((always_inline))
+
 #if defined(__AVX2__)
 #include "kernels/vec_avx2.h"
 #elif defined(__ARM_NEON)
@@ -24,6 +26,17 @@ inline f32x8 clamp(f32x8 x, float lo, float hi) { return less(splat(hi), greater
 inline f32x8 activate(f32x8 x, const ActivationArgs& a) {
   if (a.hard_swish) return mul(mul(x, clamp(add(x, splat(3.0f)), 0.0f, 6.0f)), splat(1.0f / 6.0f));
   return clamp(x, a.lo, a.hi);
+}
+
+// The same for a tile, its bounds loaded once.
+template <int kCount>
+MBI_INLINE void activate_all(f32x8 (&x)[kCount], const ActivationArgs& a) {
+  const f32x8 lo = splat(a.lo), hi = splat(a.hi);
+  if (a.hard_swish) {
+    MBI_UNROLL for (int i = 0; i < kCount; i++) x[i] = activate(x[i], a);
+  } else {
+    MBI_UNROLL for (int i = 0; i < kCount; i++) x[i] = less(hi, greater(lo, x[i]));
+  }
 }
 
 }  // namespace

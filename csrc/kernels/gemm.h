@@ -83,6 +83,16 @@ inline void run_tile(const GemmArgs& a, int pixels, int pixel, int panel) {
   if constexpr (kPixels > 1) run_tile<kPixels - 1, kPanels>(a, pixels, pixel, panel);
 }
 
+// Asks for a share of the weights of the panels after these, so that they come while these are multiplied. Large late
+// layers read every panel from memory once, and wait for its first lines otherwise.
+template <int kPanels>
+inline void prefetch_panels(const GemmArgs& a, int panel, int share, int shares) {
+  const int lines = a.taps[0].k / 2;  // of a panel: 8 floats for each k, 16 floats a line
+  const float* weights = a.weights + (panel + kPanels) * a.panel_stride + ptrdiff_t(a.taps[0].weight_row) * 8;
+  for (int n = 0; n < kPanels && panel + kPanels + n < a.panels; n++, weights += a.panel_stride)
+    for (int line = lines * share / shares; line < lines * (share + 1) / shares; line++) __builtin_prefetch(weights + line * 16, 0, 2);
+}
+
 // All pixels for kPanels panels from `panel` on, in tiles of nearly equal height: 7 pixels are 4 + 3, not 6 + 1.
 template <int kPanels>
 inline void run_panels(const GemmArgs& a, int panel) {
@@ -90,6 +100,7 @@ inline void run_panels(const GemmArgs& a, int panel) {
   int tiles = (a.pixels + kMost - 1) / kMost, height = a.pixels / tiles, taller = a.pixels % tiles;
   for (int t = 0, pixel = 0; t < tiles; t++) {
     int pixels = height + (t < taller);
+    if (kPanels <= kGemmPanels) prefetch_panels<kPanels>(a, panel, t, tiles);
     run_tile<kMost, kPanels>(a, pixels, pixel, panel);
     pixel += pixels;
   }
@@ -98,6 +109,9 @@ inline void run_panels(const GemmArgs& a, int panel) {
 void gemm(const GemmArgs* a) {
   if (a->pixels <= 0) return;
   int panel = 0;
+  // One pixel, a dense layer: many panels side by side, or each sum would wait for the one before.
+  if (a->pixels == 1)
+    for (; a->panels - panel >= kVectorPanels; panel += kVectorPanels) GemmTile<1, kVectorPanels>::run(*a, 0, panel);
   if constexpr (kGemmPanels >= 2) {
     for (; a->panels - panel >= 4 || a->panels - panel == 2; panel += 2) run_panels<2>(*a, panel);
     if constexpr (kGemmPanels >= 3)

@@ -14,6 +14,7 @@ struct f32x8 {
 // Register tiles: pixels by panels that the GEMM keeps as sums in 16 registers, and pixels of a depthwise row.
 constexpr int kGemmPixels[4] = {0, 12, 6, 4};  // by number of panels
 constexpr int kGemmPanels = 3;
+constexpr int kVectorPanels = 8;  // of one pixel
 constexpr int kDepthwisePixels = 8;
 
 inline f32x8 load(const float* p) { return {_mm256_loadu_ps(p)}; }

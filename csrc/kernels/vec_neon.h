@@ -15,10 +15,12 @@ struct f32x8 {
 #ifdef __aarch64__
 constexpr int kGemmPixels[4] = {0, 8, 5, 0};
 constexpr int kGemmPanels = 2;
+constexpr int kVectorPanels = 8;
 constexpr int kDepthwisePixels = 8;
 #else
 constexpr int kGemmPixels[4] = {0, 4, 0, 0};
 constexpr int kGemmPanels = 1;
+constexpr int kVectorPanels = 4;
 constexpr int kDepthwisePixels = 3;
 #endif
 

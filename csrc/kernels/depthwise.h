@@ -19,8 +19,8 @@ MBI_INLINE void depthwise_tile(const DepthwiseArgs& a, int x) {
   float* out = a.out + (x - a.x0) * out_stride;
   ptrdiff_t offset = first * in_stride;
   for (int panel = 0; panel < a.panels; panel++, offset += 8, bias += 8, out += 8) {
-    f32x8 sums[kPixels];
-    MBI_UNROLL for (int t = 0; t < kPixels; t++) sums[t] = load(bias);
+    f32x8 sums[kPixels][1];
+    MBI_UNROLL for (int t = 0; t < kPixels; t++) sums[t][0] = load(bias);
     for (int ky = 0; ky < kernel_h; ky++, weights += kKernel * 8) {
       const float* row = a.rows[ky];
       if (!row) continue;
@@ -32,12 +32,12 @@ MBI_INLINE void depthwise_tile(const DepthwiseArgs& a, int x) {
         const f32x8 column = load(in + c * in_stride);
         MBI_UNROLL for (int t = 0; t < kPixels; t++) {
           const int kx = c - t * kStride;
-          if (kx >= 0 && kx < kKernel) sums[t] = fma(column, w[kx], sums[t]);
+          if (kx >= 0 && kx < kKernel) sums[t][0] = fma(column, w[kx], sums[t][0]);
         }
       }
     }
     activate_all(sums, a.activation);
-    MBI_UNROLL for (int t = 0; t < kPixels; t++) store(out + t * out_stride, sums[t]);
+    MBI_UNROLL for (int t = 0; t < kPixels; t++) store(out + t * out_stride, sums[t][0]);
   }
 }
 

@@ -59,15 +59,13 @@ struct GemmTile {
     const float* weights = a.weights + panel * a.panel_stride;
     for (int t = 0; t < a.tap_count; t++) tile.multiply(a.taps[t], pixel * a.in_stride, a.in_stride, weights, a.panel_stride);
     if (const Epilogue* e = a.epilogue) {
-      MBI_UNROLL for (int p = 0; p < kPixels; p++) {
-        MBI_UNROLL for (int n = 0; n < kPanels; n++) tile.sums[p][n] = activate(tile.sums[p][n], e->activation);
-      }
+      activate_all(tile.sums, e->activation);
       if (e->residual) {
         const float* residual = e->residual + pixel * e->residual_stride + panel * 8;
         MBI_UNROLL for (int p = 0; p < kPixels; p++) {
-          MBI_UNROLL for (int n = 0; n < kPanels; n++)
-            tile.sums[p][n] = activate(add(tile.sums[p][n], load(residual + p * e->residual_stride + n * 8)), e->after);
+          MBI_UNROLL for (int n = 0; n < kPanels; n++) tile.sums[p][n] = add(tile.sums[p][n], load(residual + p * e->residual_stride + n * 8));
         }
+        activate_all(tile.sums, e->after);
       }
     }
     MBI_UNROLL for (int p = 0; p < kPixels; p++) {

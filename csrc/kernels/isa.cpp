@@ -29,13 +29,17 @@ inline f32x8 activate(f32x8 x, const ActivationArgs& a) {
 }
 
 // The same for a tile, its bounds loaded once.
-template <int kCount>
-MBI_INLINE void activate_all(f32x8 (&x)[kCount], const ActivationArgs& a) {
+template <int kPixels, int kPanels>
+MBI_INLINE void activate_all(f32x8 (&x)[kPixels][kPanels], const ActivationArgs& a) {
   const f32x8 lo = splat(a.lo), hi = splat(a.hi);
   if (a.hard_swish) {
-    MBI_UNROLL for (int i = 0; i < kCount; i++) x[i] = activate(x[i], a);
+    MBI_UNROLL for (int p = 0; p < kPixels; p++) {
+      MBI_UNROLL for (int n = 0; n < kPanels; n++) x[p][n] = activate(x[p][n], a);
+    }
   } else {
-    MBI_UNROLL for (int i = 0; i < kCount; i++) x[i] = less(hi, greater(lo, x[i]));
+    MBI_UNROLL for (int p = 0; p < kPixels; p++) {
+      MBI_UNROLL for (int n = 0; n < kPanels; n++) x[p][n] = less(hi, greater(lo, x[p][n]));
+    }
   }
 }
 

@@ -271,7 +271,8 @@ int main(int argc, char** argv) {
   const long before = allocations;
   void* volatile block = ::operator new(100);
   ::operator delete(block);
-  judge(allocations - before == 1, "the counter of allocations does not count");
+  const bool counted = allocations == before + 1;
+  judge(counted, "the counter of allocations does not count");
 #endif
   for (int i = 2; i < argc; i++) mode == "run" ? run_file(argv[i]) : mutate_file(argv[i]);
   std::printf("%d passed, %d failed\n", passed, failed);

@@ -210,27 +210,59 @@ std::shared_ptr<Session> open_session(const std::string& path, int threads, int6
   return std::make_shared<Session>(read_model(path, verify), options);
 }
 
+struct Outputs {  // fresh arrays in the graph's order
+  explicit Outputs(const Graph& graph) {
+    for (const GraphOutput& out : graph.outputs) {
+      arrays.emplace_back(std::vector<py::ssize_t>(out.shape.begin(), out.shape.end()));
+      pointers.push_back(arrays.back().mutable_data());
+    }
+  }
+  py::list list() const {
+    py::list result;
+    for (const auto& array : arrays) result.append(array);
+    return result;
+  }
+  std::vector<py::array_t<float>> arrays;
+  std::vector<float*> pointers;
+};
+
 py::list run(Session& session, const std::vector<py::array>& arrays, py::object times) {
   const Graph& graph = session.graph();
   std::vector<Picture> pictures;
   for (const py::array& a : arrays)
     pictures.push_back({a.data(), a.dtype().kind() == 'u' ? DType::kUint8 : DType::kFloat32});
-  std::vector<py::array_t<float>> outputs;
-  std::vector<float*> pointers;
-  for (const GraphOutput& out : graph.outputs) {
-    outputs.emplace_back(std::vector<py::ssize_t>(out.shape.begin(), out.shape.end()));
-    pointers.push_back(outputs.back().mutable_data());
-  }
+  Outputs outputs(graph);
   std::vector<StageTime> measured(times.is_none() ? 0 : session.plan().stages.size());
   {
     py::gil_scoped_release release;
-    session.run(pictures.data(), pointers.data(), measured.empty() ? nullptr : measured.data());
+    session.run(pictures.data(), outputs.pointers.data(), measured.empty() ? nullptr : measured.data());
   }
   if (!measured.empty())
     for (const StageTime& t : measured) times.attr("append")(t.seconds);
-  py::list result;
-  for (auto& out : outputs) result.append(out);
-  return result;
+  return outputs.list();
+}
+
+// Rows from a Python iterator, which also checks their shape and dtype.
+py::list run_rows(Session& session, bool bytes, const py::object& next) {
+  const Value& image = session.graph().values[session.graph().inputs[0].value];
+  const size_t row_bytes = size_t(image.shape.width) * image.shape.channels * (bytes ? 1 : sizeof(float));
+  struct Context {
+    const py::object& next;
+    size_t row_bytes;
+  } context = {next, row_bytes};
+  const RowSource source = {[](void* opaque, int row, void* to) {
+                              Context& c = *static_cast<Context*>(opaque);
+                              py::gil_scoped_acquire acquire;
+                              const py::array array = c.next(row);
+                              std::memcpy(to, array.data(), c.row_bytes);
+                            },
+                            &context};
+  Outputs outputs(session.graph());
+  {
+    py::gil_scoped_release release;
+    session.run_rows(bytes ? DType::kUint8 : DType::kFloat32, source, outputs.pointers.data());
+  }
+  return outputs.list();
 }
 
 py::dict model_dict(const Session& session) {
@@ -264,6 +296,7 @@ py::dict plan_dict(const Session& session) {
   d["schedule"] = schedule_name(p.schedule);
   d["peak_bytes"] = p.peak_bytes;
   d["input_bytes"] = p.input_bytes;
+  d["input_rows"] = p.input_rows;
   d["naive_bytes"] = p.naive_bytes;
   d["layerwise_bytes"] = p.layerwise_bytes;
   d["fused_bytes"] = p.fused_bytes;
@@ -293,6 +326,7 @@ PYBIND11_MODULE(_core, m) {
       .def(py::init(&open_session), py::arg("path"), py::arg("threads"), py::arg("memory_limit"), py::arg("least"), py::arg("schedule"),
            py::arg("chunks"), py::arg("isa"), py::arg("verify"))
       .def("run", &run, py::arg("arrays"), py::arg("times"))
+      .def("run_rows", &run_rows, py::arg("bytes"), py::arg("next"))
       .def("model", &model_dict)
       .def("plan", &plan_dict)
       .def("segments", &segment_list)

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from mbinfer.errors import ArgumentError, ShapeError, UnsupportedError
+from mbinfer.errors import ArgumentError, ShapeError
 from mbinfer.graph import COLORS, Recipe
 
 try:
@@ -35,6 +35,7 @@ class Plan:
 
     peak_bytes: the arena, the one block that holds everything that `run` makes; nothing else is allocated.
     input_bytes: what the caller holds (the uint8 picture where the model has a recipe, else float32).
+    input_rows: for each input, the rows of it that `run_rows` holds beside the arena.
     naive_bytes, layerwise_bytes, fused_bytes: the least arena of those schedules for this model.
     lower_bound_bytes: no placement of this plan's buffers needs less. weight_bytes: mapped from the file.
     macs, extra_macs: multiply-adds of the network, and what recomputation adds. moved_bytes: of values that change
@@ -126,8 +127,33 @@ class Session:
         return self._run(arrays, named, None)
 
     def run_rows(self, rows):
-        """Rows of the image as they arrive: comes with the streamed schedule."""
-        raise UnsupportedError("run_rows comes with the streamed schedule; give run() the whole image")
+        """Runs the network once on the rows of an image as they arrive, from a camera or a decoder.
+
+        rows: an iterable of the model's height (W, C) arrays, all uint8 or all float32 as in `run`. Only the rows that the
+        first segment needs at once (`plan.input_rows`) are held. Returns what `run` returns. ShapeError for too few, too
+        many or misshaped rows; an error of the iterable is passed on.
+        """
+        if len(self.inputs) != 1:
+            raise ShapeError(f"run_rows takes the rows of one input; the model has {len(self.inputs)}")
+        info = self.inputs[0]
+        _, height, width, channels = info.shape
+        arriving = iter(rows)
+        first = next(arriving, None)
+
+        def row(index: int) -> np.ndarray:
+            array = first if index == 0 else next(arriving, None)
+            if array is None:
+                raise ShapeError(f"input {info.name!r}: the rows end after {index}, the model takes {height}")
+            if not isinstance(array, np.ndarray) or array.dtype != dtype or array.shape != (width, channels):
+                got = f"{array.shape} {array.dtype}" if isinstance(array, np.ndarray) else type(array).__name__
+                raise ShapeError(f"input {info.name!r}: row {index} is {got}, it should be ({width}, {channels}) {dtype}")
+            return np.ascontiguousarray(array)
+
+        dtype = first.dtype if isinstance(first, np.ndarray) and first.dtype in (np.uint8, np.float32) else np.dtype(info.dtype)
+        results = self._core.run_rows(dtype == np.uint8, row)
+        if next(arriving, None) is not None:
+            raise ShapeError(f"input {info.name!r}: more rows than the {height} that the model takes")
+        return self._named(results)
 
     def profile(self, *arrays, **named):
         """Runs once and returns a list of dicts, one for each stage: stage, kind, seconds, macs, bytes (read and written)."""
@@ -149,7 +175,9 @@ class Session:
         if len(arrays) != len(names):
             raise ShapeError(f"the model takes {len(names)} input(s) ({', '.join(names)}), got {len(arrays)}")
         checked = [self._check(info, recipe, a) for info, recipe, a in zip(self.inputs, self._recipes, arrays)]
-        results = self._core.run(checked, seconds)
+        return self._named(self._core.run(checked, seconds))
+
+    def _named(self, results):
         if len(results) == 1:
             return results[0]
         return {info.name: result for info, result in zip(self.outputs, results)}

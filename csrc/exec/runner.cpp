@@ -34,11 +34,14 @@ Runner::View Runner::view(int value) const {
   const Placement& placed = plan_.values[value];
   if (placed.kind == Placement::kExternal) {
     float* base = static_cast<float*>(const_cast<void*>(session_.pictures_[value].data));
-    return {base, v.shape.height, v.shape.width, ptrdiff_t(v.shape.width) * v.shape.channels, v.shape.channels};
+    return {base, source_rows(), v.shape.width, ptrdiff_t(v.shape.width) * v.shape.channels, v.shape.channels};
   }
   float* base = reinterpret_cast<float*>(session_.arena_.get() + placed.at(segment_));
   return {base, placed.rows, v.shape.width, ptrdiff_t(v.shape.width) * v.stride(), v.stride()};
 }
+
+// Rows of the caller's array: all of them, or a ring of those that were pulled.
+int Runner::source_rows() const { return session_.source_.pull ? plan_.input_rows[0] : INT_MAX; }
 
 Runner::Part Runner::share(int total, int grain) const {
   if (threads_ == 1) return {0, total};
@@ -60,6 +63,12 @@ void Runner::enter(int segment) {
 void Runner::strip(int index, int r0, int r1, StageTime* times) {
   const Stage& stage = plan_.stages[index];
   const double start = times && thread_ == 0 ? now() : 0;
+  if (session_.source_.pull && (stage.load >= 0 || plan_.values[stage.input].kind == Placement::kExternal)) {
+    if (thread_ == 0) session_.pull(strip_rows(graph_, stage, r0, r1).end);
+    session_.pool_.barrier();
+  }
+  // After a failed pull the rest runs on whatever rows there are, because every thread has to pass the same barriers; its
+  // output is never seen.
   if (stage.load >= 0) {
     load(stage, r0, r1);
     session_.pool_.barrier();
@@ -145,7 +154,7 @@ void Runner::load(const Stage& stage, int r0, int r1) {
   const Part part = share(r1 - r0, 1);
   for (int r = r0 + part.begin; r < r0 + part.end; r++) {
     float* to = reinterpret_cast<float*>(session_.arena_.get() + placed.at(segment_)) + ptrdiff_t(r % placed.rows) * shape.width * stride;
-    const int64_t first = int64_t(r) * shape.width * shape.channels;
+    const int64_t first = int64_t(r % source_rows()) * shape.width * shape.channels;
     for (int x = 0; x < shape.width; x++, to += stride) {
       for (int c = 0; c < stride; c++) {
         const int64_t i = first + int64_t(x) * shape.channels + c;
@@ -242,7 +251,7 @@ const float* Runner::patch_row(const Stage& stage, const Node& node, int ky, int
   const int period = kPanel * shape.channels;
   const float* pattern = session_.patterns_[input].data();
   const uint8_t* image = static_cast<const uint8_t*>(session_.pictures_[stage.input].data);
-  const NormaliseArgs args = {image + (int64_t(iy) * shape.width + columns.first) * shape.channels, patch,
+  const NormaliseArgs args = {image + (int64_t(iy % source_rows()) * shape.width + columns.first) * shape.channels, patch,
                               (columns.second - columns.first) * shape.channels, period, pattern, pattern + period};
   kernels_.normalise(&args);
   return patch - ptrdiff_t(columns.first) * shape.channels;

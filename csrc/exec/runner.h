@@ -31,6 +31,7 @@ class Runner {
   };
 
   View view(int value) const;
+  int source_rows() const;
   Part share(int total, int grain) const;
 
   void step(const Stage& stage, const Step& step, int r0);

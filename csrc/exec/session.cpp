@@ -3,6 +3,7 @@
 #include <climits>
 #include <cstdlib>
 #include <cstring>
+#include <utility>
 
 #include "exec/runner.h"
 #include "kernels/dispatch.h"
@@ -69,25 +70,60 @@ bool Session::canaries_intact() const {
   return true;
 }
 
+void Session::check_input(size_t input, DType dtype) const {
+  if (runner_.load() == std::this_thread::get_id())
+    throw Error(ErrorKind::kArgument, "the session is running: its rows cannot come from a run of the same session");
+  if (dtype == DType::kUint8 && !graph().inputs[input].recipe.present)
+    throw Error(ErrorKind::kShape, "input '" + graph().values[graph().inputs[input].value].name +
+                                       "' is uint8, but the model has no recipe to normalise it; convert it with mean= and "
+                                       "scale=, or give a normalised float32 array");
+}
+
 void Session::run(const Picture* inputs, float* const* outputs, StageTime* times) {
+  for (size_t i = 0; i < graph().inputs.size(); i++) check_input(i, inputs[i].dtype);
   std::lock_guard<std::mutex> lock(running_);
-  for (size_t i = 0; i < graph().inputs.size(); i++) {
-    const GraphInput& in = graph().inputs[i];
-    if (inputs[i].dtype == DType::kUint8 && !in.recipe.present)
-      throw Error(ErrorKind::kShape, "input '" + graph().values[in.value].name +
-                                         "' is uint8, but the model has no recipe to normalise it; convert it with mean= and "
-                                         "scale=, or give a normalised float32 array");
-    pictures_[in.value] = inputs[i];
+  for (size_t i = 0; i < graph().inputs.size(); i++) pictures_[graph().inputs[i].value] = inputs[i];
+  execute(outputs, times);
+}
+
+void Session::run_rows(DType dtype, RowSource rows, float* const* outputs) {
+  if (graph().inputs.size() != 1)
+    throw Error(ErrorKind::kShape, "rows can be pulled for a model with one input; this one has " + std::to_string(graph().inputs.size()));
+  check_input(0, dtype);
+  std::lock_guard<std::mutex> lock(running_);
+  const Value& image = graph().values[graph().inputs[0].value];
+  pulled_rows_.resize(size_t(plan_.input_rows[0]) * image.shape.width * image.shape.channels * size_of(dtype));
+  pictures_[graph().inputs[0].value] = {pulled_rows_.data(), dtype};
+  source_ = rows;
+  pulled_ = 0;
+  execute(outputs, nullptr);
+}
+
+void Session::pull(int upto) {
+  const Value& image = graph().values[graph().inputs[0].value];
+  const size_t row = pulled_rows_.size() / size_t(plan_.input_rows[0]);
+  try {
+    for (; pulled_ < upto && !failure_; pulled_++)
+      source_.pull(source_.context, pulled_, pulled_rows_.data() + size_t(pulled_ % std::min(plan_.input_rows[0], image.shape.height)) * row);
+  } catch (...) {
+    failure_ = std::current_exception();
   }
+}
+
+void Session::execute(float* const* outputs, StageTime* times) {
+  runner_ = std::this_thread::get_id();
   auto body = [&](int thread) {
     Runner runner(*this, thread);
     for (int g = 0; g < int(plan_.segments.size()); g++) {
       runner.enter(g);
-      run_segment(graph(), plan_, plan_.segments[g], produced_[thread].data(),
-                  [&](int stage, int r0, int r1) { runner.strip(stage, r0, r1, times); });
+      run_segment(graph(), plan_, plan_.segments[g], produced_[thread].data(), [&](int stage, int r0, int r1) { runner.strip(stage, r0, r1, times); });
     }
   };
   pool_.run(body);
+  if (source_.pull && !failure_) pull(graph().values[graph().inputs[0].value].shape.height);
+  source_ = {nullptr, nullptr};
+  runner_ = std::thread::id();
+  if (failure_) std::rethrow_exception(std::exchange(failure_, nullptr));
   for (size_t i = 0; i < graph().outputs.size(); i++) {
     const int v = graph().outputs[i].value;
     const Value& value = graph().values[v];

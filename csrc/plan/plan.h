@@ -85,7 +85,8 @@ struct Plan {
   int64_t peak_bytes = 0;         // the arena
   int64_t lower_bound_bytes = 0;  // no order and no placement of these stages needs less
   int64_t naive_bytes = 0, layerwise_bytes = 0, fused_bytes = 0;
-  int64_t input_bytes = 0;        // what the caller holds
+  int64_t input_bytes = 0;        // what the caller holds: whole images
+  std::vector<int> input_rows;    // by graph input: rows to be held when rows are pulled one by one
   int64_t macs = 0, extra_macs = 0;
   int64_t moved_bytes = 0;        // of values that change their place
   double cycles = 0;              // by the cost model

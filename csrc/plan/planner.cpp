@@ -29,6 +29,7 @@ void lay_out(const Graph& graph, Plan* plan, bool share) {
       for (int v : {plan->stages[s].input, plan->stages[s].residual})
         if (v >= 0 && plan->stages[s].load < 0) last_use[v] = g;
     }
+  plan->input_rows.clear();
   for (const GraphOutput& out : graph.outputs) last_use[out.value] = INT_MAX;  // the caller
   for (const GraphInput& in : graph.inputs) {
     plan->values[in.value].kind = Placement::kExternal;
@@ -40,12 +41,14 @@ void lay_out(const Graph& graph, Plan* plan, bool share) {
     int64_t distance;
   };
   std::vector<SlidOver> slid;
+  std::vector<int> source_rows;  // by segment
   auto add = [&](Buffer::Kind kind, int index, int64_t bytes, int first, int last) {
     if (bytes) plan->buffers.push_back({kind, index, 0, round_up(bytes, kArenaAlign), first, last});
   };
   for (int g = 0; g <= last_segment; g++) {
     const Segment& segment = plan->segments[g];
     SegmentNeeds needs = measure_segment(graph, *plan, segment);
+    source_rows.push_back(needs.source_rows);
     int64_t transient = 0;
     for (int s = segment.first; s < segment.last; s++) {
       Stage& stage = plan->stages[s];
@@ -71,6 +74,16 @@ void lay_out(const Graph& graph, Plan* plan, bool share) {
     const int in = plan->stages[segment.first].input, out = plan->stages[segment.last - 1].output;
     if (plan->stages[segment.first].load < 0 && plan->values[in].kind == Placement::kArena && last_use[in] == g)
       slid.push_back({g, in, out, needs.slide});
+  }
+  for (const GraphInput& in : graph.inputs) {
+    int readers = 0, rows = graph.values[in.value].shape.height;
+    for (int g = 0; g <= last_segment; g++)
+      for (int s = plan->segments[g].first; s < plan->segments[g].last; s++)
+        if (plan->stages[s].load == in.value || (plan->stages[s].input == in.value && plan->values[in.value].kind == Placement::kExternal)) {
+          rows = s == plan->segments[g].first && !readers ? source_rows[g] : graph.values[in.value].shape.height;
+          readers++;
+        }
+    plan->input_rows.push_back(rows);
   }
   if (!share) {
     for (Buffer& b : plan->buffers) {

@@ -41,6 +41,7 @@ SegmentNeeds measure_segment(const Graph& graph, const Plan& plan, const Segment
   needs.stage_macs.assign(count, 0);
   std::vector<int> produced(plan.stages.size(), 0);
   const int in = plan.stages[segment.first].input, out = plan.stages[segment.last - 1].output;
+  int pulled = 0;  // rows of the segment's input that were asked for
   const int64_t in_row = graph.values[in].row_bytes(), out_row = graph.values[out].row_bytes();
   auto oldest = [&](int c, int v) { return oldest_row(graph, plan, produced, c, v); };
   run_segment(graph, plan, segment, produced.data(), [&](int stage, int r0, int r1) {
@@ -50,6 +51,12 @@ SegmentNeeds measure_segment(const Graph& graph, const Plan& plan, const Segment
     for (int c = segment.first; c < segment.last; c++) needed = std::min(needed, oldest(c, s.output));
     int& ring = needs.ring_rows[stage - segment.first];
     ring = std::max(ring, r1 - needed);
+    if (s.load >= 0) {
+      needs.source_rows = std::max(needs.source_rows, r1 - r0);
+    } else if (s.input == in) {
+      pulled = std::max(pulled, strip_rows(graph, s, r0, r1).end);
+      needs.source_rows = std::max(needs.source_rows, pulled - oldest(stage, in));
+    }
 
     // Rows of the segment's input that somebody reads after this strip, beside this stage.
     produced[stage] = r1;

@@ -11,6 +11,7 @@
 #include "kernels/dispatch.h"
 #include "plan/arena.h"
 #include "plan/cost.h"
+#include "plan/cost.h"
 #include "plan/replay.h"
 #include "plan/rows.h"
 #include "plan/stages.h"
@@ -210,6 +211,16 @@ std::shared_ptr<Session> open_session(const std::string& path, int threads, int6
   return std::make_shared<Session>(read_model(path, verify), options);
 }
 
+// The cost model's terms of each stage, for benchmarks/cost_model.py.
+std::vector<std::vector<double>> stage_cost_terms(const Session& session) {
+  std::vector<std::vector<double>> all;
+  for (const Stage& s : session.plan().stages) {
+    const CostTerms terms = cost_terms(session.graph(), s, count_steps(session.graph(), s));
+    all.emplace_back(terms.of, terms.of + kCostTerms);
+  }
+  return all;
+}
+
 struct Outputs {  // fresh arrays in the graph's order
   explicit Outputs(const Graph& graph) {
     for (const GraphOutput& out : graph.outputs) {
@@ -333,6 +344,7 @@ PYBIND11_MODULE(_core, m) {
       .def("timeline", &timeline)
       .def("trace", &trace, py::arg("segment"))
       .def("measure", &measure, py::arg("first"), py::arg("splits"))
+      .def("cost_terms", &stage_cost_terms)
       .def("check", [](const Session& s) { return check_plan(s.graph(), s.plan()); })
       .def("canaries_intact", &Session::canaries_intact);
   m.def("place", &place_blocks, py::arg("blocks"), py::arg("slides"));

@@ -8,16 +8,19 @@
 namespace mbinfer {
 namespace {
 
-// Cycles. A matrix tile of 6 pixels by 2 panels multiplies for 6 cycles for each input channel, and costs its start (sums
-// loaded, activated, stored) once; a depthwise vector costs its taps; a call costs its arguments.
-constexpr double kTile = 34, kTilePerInput = 6.4, kDepthwise = 5, kDepthwisePerTap = 0.95, kCall = 40, kElement = 0.6;
-// A byte of weights read again by each step, from the second-level cache and from beyond it.
-constexpr double kNearByte = 0.015, kFarByte = 0.05;
-constexpr int64_t kNear = 512 << 10;
+// Cycles for each term, in the order of CostTerm.
+constexpr double kCycles[kCostTerms] = {14.5, 6, 1.33, 0.8, 36, 6.4, 1.2};
 
-double matrix(double pixels, int panels, int inputs, double calls) {
-  const double tiles = (pixels / 6 + 0.3 * calls) * ((panels + 1) / 2);
-  return tiles * (kTile + kTilePerInput * inputs) + calls * kCall;
+constexpr int kTilePixels = 6, kTilePanels = 2;
+constexpr int64_t kSecondCache = 512 << 10;  // what of it a stage may count on
+constexpr double kLine = 64;
+
+// A matrix product: `pixels` in `calls` calls, of which each leaves part of a tile empty.
+void add_matrix(CostTerms* t, double pixels, int panels, int inputs, double calls) {
+  const double tiles = (pixels / kTilePixels + 0.25 * calls) * ceil_div(panels, kTilePanels);
+  t->of[kTiles] += tiles;
+  t->of[kTileInputs] += tiles * inputs;
+  t->of[kCalls] += calls;
 }
 
 }  // namespace
@@ -33,42 +36,62 @@ StepCounts count_steps(const Graph& graph, const Stage& stage) {
   return counts;
 }
 
-double stage_cycles(const Graph& graph, const Stage& stage, const StepCounts& counts) {
-  double cycles = 0;
+CostTerms cost_terms(const Graph& graph, const Stage& stage, const StepCounts& counts) {
+  CostTerms t;
   const Value& out = graph.values[stage.output];
-  const int height = out.shape.height;
-  const int chunks = chunk_count(graph, stage), chunk_panels = stage.chunk / kPanel;
+  const int height = out.shape.height, chunks = chunk_count(graph, stage);
   const double steps = double(counts.steps), strips = double(counts.strips), expanded = double(counts.expanded_rows);
-  auto weights = [&](int n) { return n < 0 ? 0 : graph.nodes[n].weight_bytes; };
+  const bool global = is_global(graph, stage);
+  int64_t weights = 0;
+  for (int n : {stage.expand, stage.spatial, stage.project})
+    if (n >= 0) weights += graph.nodes[n].weight_bytes;
 
   if (stage.expand >= 0) {
     const Node& n = graph.nodes[stage.expand];
     const Shape& made = graph.values[n.output].shape;
-    const int inputs = graph.values[n.inputs[0]].shape.channels * n.y.kernel * n.x.kernel;
-    cycles += chunks * matrix(expanded * made.width, chunk_panels, inputs, n.pointwise() ? steps : 3 * expanded);
+    const Shape& in = graph.values[n.inputs[0]].shape;
+    const double calls = n.pointwise() ? steps : 3 * expanded;
+    CostTerms one;
+    add_matrix(&one, expanded * made.width, stage.chunk / kPanel, in.channels * n.y.kernel * n.x.kernel, calls);
+    if (!n.pointwise()) one.of[kElements] += expanded * n.y.kernel * in.width * in.channels / kPanel;
+    for (int i = 0; i < kCostTerms; i++) t.of[i] += chunks * one.of[i];
   }
   if (stage.spatial >= 0) {
     const Node& n = graph.nodes[stage.spatial];
     const Shape& made = graph.values[n.output].shape;
-    const bool global = n.op == Op::kGlobalAvgPool;
     const double vectors = double(global ? graph.values[n.inputs[0]].shape.pixels() : made.pixels()) * ceil_div(made.channels, kPanel);
-    const double taps = global ? 1 : n.y.kernel * n.x.kernel;
-    cycles += vectors * (kDepthwise + kDepthwisePerTap * taps) + double(chunks) * (global ? steps : height) * kCall;
+    t.of[kVectors] += vectors;
+    t.of[kVectorTaps] += vectors * (global ? 1 : n.y.kernel * n.x.kernel);
+    t.of[kCalls] += double(chunks) * (global ? steps : height);
   }
   if (stage.project >= 0) {
     const Node& n = graph.nodes[stage.project];
+    const Shape& in = graph.values[n.inputs[0]].shape;
+    const double pixels = double(out.shape.pixels());
     const int panels = out.stride() / kPanel;
-    const int inputs = graph.values[n.inputs[0]].shape.channels * n.y.kernel * n.x.kernel / n.groups;
-    if (stage.spatial >= 0) cycles += chunks * matrix(double(out.shape.pixels()), panels, stage.chunk, is_global(graph, stage) ? 1 : steps);
-    else cycles += matrix(double(out.shape.pixels()), panels, inputs, n.pointwise() ? strips : 3.0 * height);
+    if (stage.spatial >= 0) {
+      CostTerms one;
+      add_matrix(&one, pixels, panels, stage.chunk, global ? 1 : steps);
+      for (int i = 0; i < kCostTerms; i++) t.of[i] += chunks * one.of[i];
+    } else {
+      add_matrix(&t, pixels, panels, in.channels * n.y.kernel * n.x.kernel / n.groups, n.pointwise() ? strips : 3.0 * height);
+      if (!n.pointwise()) t.of[kElements] += double(height) * n.y.kernel * in.width * in.channels / kPanel;
+    }
   }
-  if (stage.add >= 0 || stage.load >= 0) cycles += kElement * double(out.shape.pixels()) * out.stride() / kPanel;
+  if (stage.add >= 0 || stage.load >= 0) t.of[kElements] += double(out.shape.pixels()) * out.stride() / kPanel;
 
-  // Each step of each chunk reads the chunk's weights; between strips all the stage's weights have passed.
-  const int64_t bytes = weights(stage.expand) + weights(stage.spatial) + weights(stage.project);
-  const double again = steps - strips;
-  cycles += double(bytes) * strips * (bytes > kNear ? kFarByte : kNearByte);
-  cycles += double(bytes) * again * (bytes / chunks > kNear ? kFarByte : kNearByte);
+  // The weights come from far once for each strip, or, where they fit the second-level cache, once; each further step
+  // reads its chunk's again. What the caches hold was measured to cost nothing.
+  const double lines = double(weights) / kLine;
+  t.of[kFarWeights] += lines * (weights > kSecondCache ? strips : 1);
+  if (weights / chunks > kSecondCache) t.of[kFarWeights] += lines * (steps - strips);
+  return t;
+}
+
+double stage_cycles(const Graph& graph, const Stage& stage, const StepCounts& counts) {
+  const CostTerms terms = cost_terms(graph, stage, counts);
+  double cycles = 0;
+  for (int i = 0; i < kCostTerms; i++) cycles += kCycles[i] * terms.of[i];
   return cycles;
 }
 

@@ -1,5 +1,5 @@
-// The cost model: a stage's time from its shape, strip, chunk and step. The constants are cycles, fitted to measurements
-// by benchmarks/cost_model.py.
+// The cost model: a stage's time is a sum of terms (tiles started, multiplications, bytes read again ...), each with a
+// constant that benchmarks/cost_model.py fits to measured times.
 #pragma once
 
 #include "plan/plan.h"
@@ -12,6 +12,23 @@ struct StepCounts {
 };
 
 StepCounts count_steps(const Graph& graph, const Stage& stage);
+
+enum CostTerm {
+  kTiles,        // register tiles of the matrix kernel started
+  kTileInputs,   // their multiplications: tiles times input channels
+  kVectors,      // output vectors of depthwise convolutions and pools
+  kVectorTaps,   // their multiplications
+  kCalls,        // kernel calls
+  kElements,     // vectors copied, added or normalised
+  kFarWeights,   // lines of weights read from beyond the second-level cache
+  kCostTerms
+};
+
+struct CostTerms {
+  double of[kCostTerms] = {};
+};
+
+CostTerms cost_terms(const Graph& graph, const Stage& stage, const StepCounts& counts);
 
 double stage_cycles(const Graph& graph, const Stage& stage, const StepCounts& counts);
 

@@ -1,0 +1,134 @@
+"""The least arena for a bound on repeated work, from real plans, beside the goals that were set on paper.
+
+    python benchmarks/frontier.py [--json] [--readme-table] [--step PERCENT]
+
+For each network, plans are made for limits from the least arena upwards, each a small step above the arena before it,
+until one repeats nothing; near the smallest plan of each bound the steps are finer. The planner gives the fastest plan
+within a limit, not the one of the fewest multiply-adds, so that a plan of fewer may exist in the same bytes: the figures
+are what a user gets who gives that limit. Arena bytes only; the caller holds the picture.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import tempfile
+from typing import Iterator
+
+import mbinfer
+from mbinfer import model, zoo
+from mbinfer.cli import progress
+from mbinfer.draw import size, table
+
+BOUNDS = (0, 5, 12, 25)  # per cent of the network's multiply-adds
+NETWORKS = {  # name: architecture, width, resolution, goals in KiB
+    "MobileNetV2 1.0@224": (zoo.mobilenet_v2, 1.0, 224, (490, 330, 255, 200)),
+    "MobileNetV2 1.4@224": (zoo.mobilenet_v2, 1.4, 224, (680, 435, 360, None)),
+    "MobileNetV2 0.35@144": (zoo.mobilenet_v2, 0.35, 144, (105, 76, 70, None)),
+    "MobileNetV2 0.35@96": (zoo.mobilenet_v2, 0.35, 96, (61, 43, 43, None)),
+    "MobileNetV1 1.0@224": (zoo.mobilenet_v1, 1.0, 224, (880, None, None, None)),
+}
+FINE = 0.002  # step of the limit near the smallest plan of a bound
+
+
+def describe(plan) -> dict:
+    return {"peak_bytes": plan.peak_bytes, "extra_macs": plan.extra_macs, "extra_percent": 100 * plan.extra_macs / plan.macs,
+            "cycles": plan.cycles, "segments": [len(segment["stages"]) for segment in plan.segments]}  # fmt: skip
+
+
+def plan_within(path: str, limit: int | str) -> dict:
+    return describe(mbinfer.Session(path, memory_limit=limit).plan)
+
+
+def plans_up(path: str, start: int, step: float, end: float) -> Iterator[dict]:
+    """Plans for limits that rise by at least the share `step`."""
+    limit = start
+    while limit <= end:
+        plan = plan_within(path, limit)
+        yield plan
+        limit = int(max(limit * (1 + step), plan["peak_bytes"] * (1 + step / 4)) + 64)
+
+
+def frontier(path: str, step: float) -> dict:
+    """Every plan that was made, and the smallest for each bound of BOUNDS."""
+    least, fastest = plan_within(path, "least"), describe(mbinfer.Session(path).plan)
+    plans = [least]
+    for plan in plans_up(path, least["peak_bytes"] + 64, step, fastest["peak_bytes"]):
+        plans.append(plan)
+        # A few more beyond the first plan without repeats, which may not be the last to have none.
+        if sum(p["extra_macs"] == 0 for p in plans) > 3:
+            break
+    plans.append(fastest)
+
+    def smallest(bound: float) -> dict | None:
+        return min((p for p in plans if p["extra_percent"] <= bound), key=lambda p: p["peak_bytes"], default=None)
+
+    for bound in BOUNDS:
+        found = smallest(bound)
+        if found is not None and found is not least:
+            plans += plans_up(path, int(found["peak_bytes"] * (1 - 1.5 * step)), FINE, found["peak_bytes"] - 64)
+    return {"plans": sorted(plans, key=lambda p: p["peak_bytes"]), "least": least, "fastest": fastest,
+            "smallest": {bound: smallest(bound) for bound in BOUNDS}}  # fmt: skip
+
+
+def measure_all(step: float) -> dict[str, dict]:
+    results = {}
+    with tempfile.TemporaryDirectory() as folder:
+        path = os.path.join(folder, "model.bin")
+        for name in progress(list(NETWORKS), str):
+            make, width, resolution, _ = NETWORKS[name]
+            model.save(make(width, resolution), path)
+            results[name] = frontier(path, step)
+    return results
+
+
+def text(results: dict[str, dict]) -> str:
+    rows = []
+    for name, found in results.items():
+        for bound, goal in zip(BOUNDS, NETWORKS[name][3]):
+            plan = found["smallest"][bound]
+            if plan is None:
+                continue
+            met = "" if goal is None else "yes" if plan["peak_bytes"] <= goal * 1024 else "no"
+            rows.append((name, f"{bound} %", size(plan["peak_bytes"]), plan["peak_bytes"], f"{plan['extra_percent']:.2f} %",
+                         None if goal is None else f"{goal} KiB", met,
+                         f"{plan['cycles'] / found['fastest']['cycles']:.3f}", "+".join(map(str, plan["segments"]))))  # fmt: skip
+        least = found["least"]
+        rows.append((name, "least", size(least["peak_bytes"]), least["peak_bytes"], f"{least['extra_percent']:.2f} %", None, "",
+                     f"{least['cycles'] / found['fastest']['cycles']:.3f}", "+".join(map(str, least["segments"]))))  # fmt: skip
+    return table(("network", "extra at most", "arena", "bytes", "extra", "goal", "met", "times fastest", "stages of segments"), rows)
+
+
+def readme_table(results: dict[str, dict]) -> str:
+    """Markdown: arena of the fastest plan, of the smallest for each bound, and of the least, with what that repeats."""
+    lines = ["| float32, arena | fused | " + " | ".join(f"{'no' if not b else f'<= {b} %'} extra MACs" for b in BOUNDS) + " | least |",
+             "|---|" + "---:|" * (len(BOUNDS) + 2)]  # fmt: skip
+    with tempfile.TemporaryDirectory() as folder:
+        path = os.path.join(folder, "model.bin")
+        for name, found in results.items():
+            make, width, resolution, _ = NETWORKS[name]
+            model.save(make(width, resolution), path)
+            fused = mbinfer.Session(path, schedule="fused").plan.fused_bytes
+            cells = [size(found["smallest"][b]["peak_bytes"]) if found["smallest"][b] else "" for b in BOUNDS]
+            least = found["least"]
+            lines.append(f"| {name} | {size(fused)} | {' | '.join(cells)} | {size(least['peak_bytes'])} "
+                         f"(+{least['extra_percent']:.0f} %) |")  # fmt: skip
+    return "\n".join(lines)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--json", action="store_true", help="print JSON, every plan in it")
+    parser.add_argument("--readme-table", action="store_true", help="print the table of the README")
+    parser.add_argument("--step", type=float, default=2.0, metavar="PERCENT", help="from limit to limit (default 2)")
+    options = parser.parse_args()
+    results = measure_all(options.step / 100)
+    if options.json:
+        print(json.dumps(results, indent=1))
+    else:
+        print(readme_table(results) if options.readme_table else text(results))
+
+
+if __name__ == "__main__":
+    main()

@@ -10,6 +10,14 @@
 namespace mbinfer {
 namespace {
 
+// Weights to ask for while others are multiplied: `lines` cache lines of each panel every kAheadInputs inputs. A few at a
+// time, because a burst of them would hold up the loads of the multiplication itself.
+struct Ahead {
+  const float* at;
+  int lines;
+};
+constexpr int kAheadInputs = 16;
+
 template <int kPixels, int kPanels>
 struct GemmTile {
   f32x8 sums[kPixels][kPanels];
@@ -25,10 +33,7 @@ struct GemmTile {
   }
 #endif
 
-  inline void multiply(const GemmTap& tap, ptrdiff_t in_offset, ptrdiff_t in_stride, const float* weights, ptrdiff_t panel_stride) {
-    const float* in = tap.in + in_offset;
-    const float* w = weights + ptrdiff_t(tap.weight_row) * 8;
-    int k = tap.k;
+  inline void multiply(const float* in, ptrdiff_t in_stride, const float* w, ptrdiff_t panel_stride, int k) {
 #ifdef __ARM_NEON
     for (; k >= 4; k -= 4, in += 4, w += 32) {
       quad x[kPixels];
@@ -49,15 +54,23 @@ struct GemmTile {
     }
   }
 
-  static void run(const GemmArgs& a, int pixel, int panel) {
+  static void run(const GemmArgs& a, int pixel, int panel, Ahead ahead) {
     GemmTile tile;
     float* out = a.out + pixel * a.out_stride + panel * 8;
     MBI_UNROLL for (int p = 0; p < kPixels; p++) {
       MBI_UNROLL for (int n = 0; n < kPanels; n++)
         tile.sums[p][n] = load(a.bias ? a.bias + (panel + n) * 8 : out + p * a.out_stride + n * 8);
     }
-    const float* weights = a.weights + panel * a.panel_stride;
-    for (int t = 0; t < a.tap_count; t++) tile.multiply(a.taps[t], pixel * a.in_stride, a.in_stride, weights, a.panel_stride);
+    for (int t = 0; t < a.tap_count; t++) {
+      const GemmTap& tap = a.taps[t];
+      const float* in = tap.in + pixel * a.in_stride;
+      const float* weights = a.weights + panel * a.panel_stride + ptrdiff_t(tap.weight_row) * 8;
+      for (int k = 0; k < tap.k; k += kAheadInputs) {
+        for (int line = 0; line < ahead.lines; line++, ahead.at += 16)
+          MBI_UNROLL for (int n = 0; n < kPanels; n++) __builtin_prefetch(ahead.at + n * a.panel_stride, 0, 3);
+        tile.multiply(in + k, a.in_stride, weights + k * 8, a.panel_stride, tap.k - k < kAheadInputs ? tap.k - k : kAheadInputs);
+      }
+    }
     if (const Epilogue* e = a.epilogue) {
       activate_all(tile.sums, e->activation);
       if (e->residual) {
@@ -76,30 +89,24 @@ struct GemmTile {
 
 // Runs the tile of `pixels` (1 .. kPixels) by kPanels.
 template <int kPixels, int kPanels>
-inline void run_tile(const GemmArgs& a, int pixels, int pixel, int panel) {
-  if (pixels == kPixels) return GemmTile<kPixels, kPanels>::run(a, pixel, panel);
-  if constexpr (kPixels > 1) run_tile<kPixels - 1, kPanels>(a, pixels, pixel, panel);
+inline void run_tile(const GemmArgs& a, int pixels, int pixel, int panel, Ahead ahead) {
+  if (pixels == kPixels) return GemmTile<kPixels, kPanels>::run(a, pixel, panel, ahead);
+  if constexpr (kPixels > 1) run_tile<kPixels - 1, kPanels>(a, pixels, pixel, panel, ahead);
 }
 
-// Asks for a share of the weights of the panels after these, so that they come while these are multiplied. Large late
-// layers read every panel from memory once, and wait for its first lines otherwise.
-template <int kPanels>
-inline void prefetch_panels(const GemmArgs& a, int panel, int share, int shares) {
-  const int lines = a.taps[0].k / 2;  // of a panel: 8 floats for each k, 16 floats a line
-  const float* weights = a.weights + (panel + kPanels) * a.panel_stride + ptrdiff_t(a.taps[0].weight_row) * 8;
-  for (int n = 0; n < kPanels && panel + kPanels + n < a.panels; n++, weights += a.panel_stride)
-    for (int line = lines * share / shares; line < lines * (share + 1) / shares; line++) __builtin_prefetch(weights + line * 16, 0, 2);
-}
-
-// All pixels for kPanels panels from `panel` on, in tiles of nearly equal height: 7 pixels are 4 + 3, not 6 + 1.
+// All pixels for kPanels panels from `panel` on, in tiles of nearly equal height: 7 pixels are 4 + 3, not 6 + 1. Meanwhile
+// the weights of the next panels come: large late layers read each panel from memory once.
 template <int kPanels>
 inline void run_panels(const GemmArgs& a, int panel) {
   constexpr int kMost = kGemmPixels[kPanels];
-  int tiles = (a.pixels + kMost - 1) / kMost, height = a.pixels / tiles, taller = a.pixels % tiles;
+  const int tiles = (a.pixels + kMost - 1) / kMost, height = a.pixels / tiles, taller = a.pixels % tiles;
+  const int inputs = a.taps[0].k, blocks = (inputs + kAheadInputs - 1) / kAheadInputs, lines = (inputs + 1) / 2;
+  const int share = (lines + tiles * blocks - 1) / (tiles * blocks);  // of the lines, for each block of inputs of each tile
+  const bool more = a.tap_count == 1 && panel + 2 * kPanels <= a.panels;
+  const float* next = a.weights + (panel + kPanels) * a.panel_stride + ptrdiff_t(a.taps[0].weight_row) * 8;
   for (int t = 0, pixel = 0; t < tiles; t++) {
-    int pixels = height + (t < taller);
-    if (kPanels <= kGemmPanels) prefetch_panels<kPanels>(a, panel, t, tiles);
-    run_tile<kMost, kPanels>(a, pixels, pixel, panel);
+    const int pixels = height + (t < taller), done = t * blocks * share;
+    run_tile<kMost, kPanels>(a, pixels, pixel, panel, {next + done * 16, more && done < lines ? share : 0});
     pixel += pixels;
   }
 }
@@ -109,7 +116,10 @@ void gemm(const GemmArgs* a) {
   int panel = 0;
   // One pixel, a dense layer: many panels side by side, or each sum would wait for the one before.
   if (a->pixels == 1)
-    for (; a->panels - panel >= kVectorPanels; panel += kVectorPanels) GemmTile<1, kVectorPanels>::run(*a, 0, panel);
+    for (; a->panels - panel >= kVectorPanels; panel += kVectorPanels) {
+      const float* ahead = a->weights + panel * a->panel_stride + (a->taps[0].weight_row + 4 * kAheadInputs) * 8;
+      GemmTile<1, kVectorPanels>::run(*a, 0, panel, {ahead, kAheadInputs / 2});
+    }
   if constexpr (kGemmPanels >= 2) {
     for (; a->panels - panel >= 4 || a->panels - panel == 2; panel += 2) run_panels<2>(*a, panel);
     if constexpr (kGemmPanels >= 3)

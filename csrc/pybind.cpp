@@ -199,13 +199,14 @@ py::tuple place_blocks(const std::vector<std::tuple<int64_t, int, int>>& blocks,
 }
 
 std::shared_ptr<Session> open_session(const std::string& path, int threads, int64_t memory_limit, bool least, const std::string& schedule,
-                                      int chunks, const std::string& isa, bool verify) {
+                                      int chunks, bool recompute, const std::string& isa, bool verify) {
   SessionOptions options;
   options.plan.schedule = schedule_from_name(schedule);
   options.plan.memory_limit = memory_limit;
   options.plan.least = least;
   options.plan.threads = threads;
   options.plan.chunks = chunks;
+  options.plan.recompute = recompute;
   options.isa = isa;
   py::gil_scoped_release release;
   return std::make_shared<Session>(read_model(path, verify), options);
@@ -335,7 +336,7 @@ PYBIND11_MODULE(_core, m) {
   });
   py::class_<Session, std::shared_ptr<Session>>(m, "Session")
       .def(py::init(&open_session), py::arg("path"), py::arg("threads"), py::arg("memory_limit"), py::arg("least"), py::arg("schedule"),
-           py::arg("chunks"), py::arg("isa"), py::arg("verify"))
+           py::arg("chunks"), py::arg("recompute"), py::arg("isa"), py::arg("verify"))
       .def("run", &run, py::arg("arrays"), py::arg("times"))
       .def("run_rows", &run_rows, py::arg("bytes"), py::arg("next"))
       .def("model", &model_dict)

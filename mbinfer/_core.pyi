@@ -12,6 +12,7 @@ class Session:
         least: bool,
         schedule: str,
         chunks: int,
+        recompute: bool,
         isa: str,
         verify: bool,
     ) -> None: ...

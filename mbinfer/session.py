@@ -76,14 +76,15 @@ class Session:
     path: a model file. threads: 1 or more (None: the CPUs this process may use; default MBINFER_THREADS, else 1).
     memory_limit: most bytes of the arena, as a number or "256KiB", or "least" for the smallest plan.
     schedule: "auto", "naive", "layerwise", "fused", "streamed". chunks: split every block t ways, as section 5 of the MobileNetV2
-    paper does; by default the planner chooses. verify: also checksum the weights (reads them all).
+    paper does; by default the planner chooses. recompute: whether a streamed plan may make expanded rows again to save
+    memory; False: no multiply-add is done twice. verify: also checksum the weights (reads them all).
     The environment variable MBINFER_ISA names the kernels to use ("reference", "avx2", "neon").
 
     Raises OSError (no such file), FormatError, UnsupportedError, MemoryLimitError (says the least that would do),
     ArgumentError.
     """
 
-    def __init__(self, path, threads=..., memory_limit=None, schedule="auto", chunks=None, verify=False):
+    def __init__(self, path, threads=..., memory_limit=None, schedule="auto", chunks=None, recompute=True, verify=False):
         if threads is ...:
             threads = os.environ.get("MBINFER_THREADS", "1")
             threads = int(threads) if threads.isdigit() else threads
@@ -100,7 +101,7 @@ class Session:
         least = memory_limit == "least"
         limit = -1 if memory_limit is None or least else parse_bytes(memory_limit)
         isa = os.environ.get("MBINFER_ISA", "")
-        self._core = _core.Session(os.fspath(path), threads, limit, least, schedule, chunks or 0, isa, verify)
+        self._core = _core.Session(os.fspath(path), threads, limit, least, schedule, chunks or 0, bool(recompute), isa, verify)
         model = self._core.model()
         self._recipes = [
             Recipe(tuple(r[0]), tuple(r[1]), COLORS[r[2]], r[3]) if r else None for _, _, r in model["inputs"]

@@ -24,6 +24,7 @@ struct PlanOptions {
   Schedule schedule = Schedule::kAuto;
   int64_t memory_limit = -1;  // arena bytes; -1: none
   bool least = false;         // the smallest arena, at any cost
+  bool recompute = true;      // expanded rows may be made again; false: no multiply-add is done twice
   int threads = 1;
   int chunks = 0;             // 0: chosen; t: every bottleneck block is split t ways over its whole map, as in the paper
 };

@@ -269,9 +269,9 @@ Plan chunked_plan(const Graph& graph, int threads, int chunks) {
 // not fit, the search is run again for less.
 class Streamer {
  public:
-  Streamer(const Graph& graph, int threads, int64_t most)
-      : graph_(graph), stages_(ordered_stages(graph, Fusion::kAnyExpansion, threads, {})), most_(most),
-        counted_(least_limit(graph, most, stages_)) {}
+  Streamer(const Graph& graph, int threads, bool recompute, int64_t most)
+      : graph_(graph), stages_(ordered_stages(graph, Fusion::kAnyExpansion, threads, {})), recompute_(recompute), most_(most),
+        counted_(least_limit(graph, {most, recompute}, stages_)) {}
 
   // The smallest plan, of those the cheapest found. Empty where nothing fits `most`.
   Plan least() const {
@@ -302,7 +302,7 @@ class Streamer {
     Plan plan;
     plan.schedule = Schedule::kStreamed;
     plan.stages = stages_;
-    plan.segments = choose_segments(graph_, counted, at_any_cost, &plan.stages);
+    plan.segments = choose_segments(graph_, {counted, recompute_, at_any_cost}, &plan.stages);
     if (!plan.segments.empty()) lay_out(graph_, &plan, true);
     return plan;
   }
@@ -313,6 +313,7 @@ class Streamer {
 
   const Graph& graph_;
   const std::vector<Stage> stages_;
+  const bool recompute_;
   const int64_t most_, counted_;
 };
 
@@ -364,7 +365,7 @@ Plan make_plan(const Graph& graph, const PlanOptions& options) {
   if (options.schedule == Schedule::kFused || options.chunks) plan = fused;
   if (plan.segments.empty()) {
     // A streamed plan is never larger than the least fused one. Without a limit, fusing blocks only may be faster.
-    const Streamer streamer(graph, options.threads, fused_bytes);
+    const Streamer streamer(graph, options.threads, options.recompute, fused_bytes);
     const Plan least = streamer.least();
     if (least.segments.empty()) plan = fused;
     else if (limit <= least.peak_bytes) plan = least;

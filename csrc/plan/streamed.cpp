@@ -75,10 +75,11 @@ void keep_best(std::vector<T>* set, size_t most) {
   set->erase(set->begin() + ptrdiff_t(kept), set->end());
 }
 
-class Search {
+class Searcher {
  public:
-  Search(const Graph& graph, const std::vector<Stage>& stages, int64_t limit, bool at_any_cost)
-      : graph_(graph), stages_(stages), count_(int(stages.size())), limit_(limit), at_any_cost_(at_any_cost) {
+  Searcher(const Graph& graph, const std::vector<Stage>& stages, const Search& search)
+      : graph_(graph), stages_(stages), count_(int(stages.size())), limit_(search.limit), recompute_(search.recompute),
+        at_any_cost_(search.at_any_cost) {
     find_lifetimes();
     for (int s = 0; s < count_; s++) choices_.push_back(make_choices(s));
   }
@@ -147,6 +148,7 @@ class Search {
         s.keep = keep;
         s.chunk = 0;
         const StepCounts counts = count_steps(graph_, s);
+        if (!recompute_ && s.expand >= 0 && counts.expanded_rows > value(graph_.nodes[s.expand].output).shape.height) continue;
         int last = 0;
         for (int chunk : kChunks) {
           if (bottleneck) {
@@ -384,6 +386,7 @@ class Search {
   const std::vector<Stage> stages_;
   const int count_;
   const int64_t limit_;
+  const bool recompute_;
   const bool at_any_cost_;  // costs are all zero, so that a Pareto set is its least bytes
   std::vector<Choices> choices_;
   std::vector<int> producer_, last_use_, readers_;
@@ -392,12 +395,12 @@ class Search {
 
 }  // namespace
 
-std::vector<Segment> choose_segments(const Graph& graph, int64_t limit, bool at_any_cost, std::vector<Stage>* stages) {
-  return Search(graph, *stages, limit, at_any_cost).run(stages);
+std::vector<Segment> choose_segments(const Graph& graph, const Search& search, std::vector<Stage>* stages) {
+  return Searcher(graph, *stages, search).run(stages);
 }
 
-int64_t least_limit(const Graph& graph, int64_t limit, const std::vector<Stage>& stages) {
-  return Search(graph, stages, limit, true).least();
+int64_t least_limit(const Graph& graph, const Search& search, const std::vector<Stage>& stages) {
+  return Searcher(graph, stages, {search.limit, search.recompute, true}).least();
 }
 
 }  // namespace mbinfer

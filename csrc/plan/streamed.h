@@ -5,11 +5,17 @@
 
 namespace mbinfer {
 
-// Sets rows, chunk, step and keep of `stages` (in the order in which they run) and returns the segments: the cheapest whose
-// memory is at most `limit` bytes by the search's own count, or, at any cost, some that are. Empty: nothing fits.
-std::vector<Segment> choose_segments(const Graph& graph, int64_t limit, bool at_any_cost, std::vector<Stage>* stages);
+struct Search {
+  int64_t limit;
+  bool recompute;            // strips may expand rows again
+  bool at_any_cost = false;  // look for the least bytes, not the least cycles
+};
 
-// The smallest limit for which choose_segments() finds segments at any cost, if there is one up to `limit`; otherwise -1.
-int64_t least_limit(const Graph& graph, int64_t limit, const std::vector<Stage>& stages);
+// Sets rows, chunk, step and keep of `stages` (in the order in which they run) and returns the segments: the cheapest whose
+// memory is at most `limit` bytes by the search's own count. Empty: nothing fits.
+std::vector<Segment> choose_segments(const Graph& graph, const Search& search, std::vector<Stage>* stages);
+
+// The smallest limit for which choose_segments() finds segments, if there is one up to search.limit; otherwise -1.
+int64_t least_limit(const Graph& graph, const Search& search, const std::vector<Stage>& stages);
 
 }  // namespace mbinfer

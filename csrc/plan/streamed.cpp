@@ -17,8 +17,8 @@ namespace {
 constexpr int kHeights[] = {1, 2, 3, 4, 7, 8, 14};
 constexpr int kSteps[] = {1, 2, 4, 7};
 constexpr int kChunks[] = {8, 16, 32, 64, 96, 192, 384, 1 << 20};
-constexpr size_t kPathsKept = 8, kCandidatesKept = 12;  // of a Pareto set: the ends and evenly between them
-constexpr double kCapStep = 1.6;                        // between the bounds tried on scratch
+constexpr size_t kPathsKept = 6;  // of a Pareto set: the ends and evenly between them
+constexpr double kCapStep = 1.8;                        // between the bounds tried on scratch
 
 int64_t aligned(int64_t bytes) { return round_up(bytes, kArenaAlign); }
 
@@ -49,9 +49,9 @@ struct Path {
   int option, before_height, before;  // of the last stage; height and index of the path without it
 };
 
-struct Candidate {  // a whole segment
-  int64_t bytes;
-  double cycles;
+struct Candidate {  // the best way found to run a whole segment
+  int64_t bytes = INT64_MAX;
+  double cycles = INFINITY;
   std::vector<int> options;
 };
 
@@ -96,7 +96,7 @@ class Searcher {
     most[0] = 0;
     for (int a = 0; a < count_; a++)
       for (int b = a; b < count_; b++)
-        for (const Candidate& c : segments_[a][b]) most[b + 1] = std::min(most[b + 1], std::max(most[a], c.bytes));
+        most[b + 1] = std::min(most[b + 1], std::max(most[a], segments_[a][b].bytes));
     return most[count_] == INT64_MAX ? -1 : most[count_];
   }
 
@@ -281,7 +281,6 @@ class Searcher {
       extend(a, caps[i]);
       tried = caps[i];
     }
-    for (std::vector<Candidate>& set : segments_[a]) keep_best(&set, kCandidatesKept);
   }
 
   // The options of stage b within a bound on scratch that no other one beats in bytes kept and cycles.
@@ -334,24 +333,26 @@ class Searcher {
     }
   }
 
-  // The paths that end at b are segments [a, b].
+  // The paths that end at b are segments [a, b]. Kept is the cheapest that fits, or, at any cost, the smallest.
   void finish(int a, int b, int64_t cap, const std::vector<std::vector<std::vector<Path>>>& levels) {
     const int in = stages_[a].input;
-    const int64_t in_bytes = aligned(value(in).bytes()), out_bytes = aligned(value(stages_[b].output).bytes());
+    const int64_t in_bytes = aligned(value(in).bytes()), out_bytes = aligned(value(stages_[b].output).bytes()), around = alive(a);
     const bool may_slide = producer_[in] >= 0 && stages_[a].load < 0 && last_use_[in] == a;
+    Candidate& best = segments_[a][b];
     for (const std::vector<Path>& set : levels.back()) {
       for (const Path& end : set) {
         // The least is counted with the bound itself, so that a search with costs, whatever else it prefers, finds it too.
-        const int64_t apart = alive(a) + end.bytes + (at_any_cost_ ? cap : end.transient) + out_bytes;
-        if (apart - (may_slide ? std::min(in_bytes, out_bytes) : 0) > limit_) continue;
-        Candidate c{apart, end.cycles, std::vector<int>(size_t(b - a + 1))};
+        int64_t bytes = around + end.bytes + (at_any_cost_ ? cap : end.transient) + out_bytes;
+        const int64_t gain = may_slide ? std::min(in_bytes, out_bytes) : 0;
+        if (bytes - gain > limit_ || (at_any_cost_ ? bytes - gain >= best.bytes : end.cycles >= best.cycles)) continue;
+        std::vector<int> options(size_t(b - a + 1));
         const Path* path = &end;
         for (int i = b - a; i >= 0; i--) {
-          c.options[i] = path->option;
+          options[i] = path->option;
           if (i) path = &levels[i - 1][path->before_height][path->before];
         }
-        if (may_slide) c.bytes -= std::max<int64_t>(0, std::min(in_bytes, out_bytes - slide_distance(a, c.options)));
-        if (c.bytes <= limit_) segments_[a][b].push_back(std::move(c));
+        if (may_slide && (at_any_cost_ || bytes > limit_)) bytes -= std::max<int64_t>(0, std::min(gain, out_bytes - slide_distance(a, options)));
+        if (bytes <= limit_ && (!at_any_cost_ || bytes < best.bytes)) best = {bytes, end.cycles, std::move(options)};
       }
     }
   }
@@ -360,22 +361,20 @@ class Searcher {
 
   std::vector<Segment> cheapest_path(std::vector<Stage>* stages) const {
     std::vector<double> cycles(size_t(count_) + 1, INFINITY);
-    std::vector<std::pair<int, const Candidate*>> from(size_t(count_) + 1, {-1, nullptr});
+    std::vector<int> from(size_t(count_) + 1, -1);
     cycles[0] = 0;
     for (int a = 0; a < count_; a++)
-      for (int b = a; b < count_; b++)
-        for (const Candidate& c : segments_[a][b]) {
-          if (!(cycles[a] + c.cycles < cycles[b + 1])) continue;
-          cycles[b + 1] = cycles[a] + c.cycles;
-          from[b + 1] = {a, &c};
-        }
+      for (int b = a; b < count_; b++) {
+        const double there = cycles[a] + segments_[a][b].cycles;
+        if (there < cycles[b + 1]) cycles[b + 1] = there, from[b + 1] = a;
+      }
     std::vector<Segment> segments;
-    if (!from[count_].second) return segments;
-    for (int end = count_; end > 0; end = from[end].first) {
-      const int a = from[end].first;
+    if (from[count_] < 0) return segments;
+    for (int end = count_; end > 0; end = from[end]) {
+      const int a = from[end];
       segments.insert(segments.begin(), Segment{a, end});
       for (int s = a; s < end; s++) {
-        apply(choices_[s].options[from[end].second->options[s - a]].split, &(*stages)[s]);
+        apply(choices_[s].options[segments_[a][end - 1].options[s - a]].split, &(*stages)[s]);
         size_scratch(graph_, &(*stages)[s]);
       }
     }
@@ -390,7 +389,7 @@ class Searcher {
   const bool at_any_cost_;  // costs are all zero, so that a Pareto set is its least bytes
   std::vector<Choices> choices_;
   std::vector<int> producer_, last_use_, readers_;
-  std::vector<std::vector<std::vector<Candidate>>> segments_;
+  std::vector<std::vector<Candidate>> segments_;  // by first and last stage
 };
 
 }  // namespace

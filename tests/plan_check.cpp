@@ -1,0 +1,348 @@
+// The checker of plans and the planner's own appetite.
+//
+//   plan_check [FILE...]    plans of MobileNetV2, of a branching network and of model files, at several limits and numbers
+//                           of threads, pass check_plan; broken in one place each, they do not. Planning MobileNetV2 takes
+//                           under 1 MiB; prints how much, and how long
+#include <algorithm>
+#include <chrono>
+#include <cstddef>
+#include <cstdio>
+#include <cstdlib>
+#include <functional>
+#include <map>
+#include <new>
+#include <string>
+#include <vector>
+
+#include "model/reader.h"
+#include "plan/plan.h"
+#include "plan/replay.h"
+#include "plan/rows.h"
+#include "plan/stages.h"
+
+using namespace mbinfer;
+
+// Every block knows its size, so that the bytes in use are known at all times.
+namespace {
+size_t in_use = 0, most_in_use = 0;
+constexpr size_t kHeader = alignof(std::max_align_t);
+}
+
+__attribute__((noinline)) void* operator new(size_t bytes) {
+  char* block = static_cast<char*>(std::malloc(bytes + kHeader));
+  if (!block) throw std::bad_alloc();
+  *reinterpret_cast<size_t*>(block) = bytes;
+  in_use += bytes;
+  if (in_use > most_in_use) most_in_use = in_use;
+  return block + kHeader;
+}
+__attribute__((noinline)) void operator delete(void* p) noexcept {
+  if (!p) return;
+  char* block = static_cast<char*>(p) - kHeader;
+  in_use -= *reinterpret_cast<size_t*>(block);
+  std::free(block);
+}
+__attribute__((noinline)) void operator delete(void* p, size_t) noexcept { operator delete(p); }
+
+namespace {
+
+int failed = 0;
+
+// --- networks made in code; planning needs no weights -----------------------------------------------------------------
+
+struct Builder {
+  Graph graph;
+
+  explicit Builder(Shape input) {
+    graph.values.push_back({"input", input, DType::kFloat32, -1, {}, false});
+    graph.inputs.push_back({0, {}});
+    graph.inputs[0].recipe.present = true;
+  }
+  int add_node(Op op, std::vector<int> inputs, int channels, int kernel, int stride) {
+    const Shape in = graph.values[inputs[0]].shape;
+    Node n;
+    n.name = op_name(op) + std::to_string(graph.nodes.size());
+    n.op = op;
+    n.output = int(graph.values.size());
+    n.y.kernel = n.x.kernel = op == Op::kGlobalAvgPool ? 1 : kernel;
+    n.y.stride = n.x.stride = stride;
+    n.y.pad = n.y.pad_end = n.x.pad = n.x.pad_end = kernel / 2;
+    for (size_t i = 0; i < inputs.size(); i++) {
+      n.inputs[i] = inputs[i];
+      std::vector<int>& readers = graph.values[inputs[i]].consumers;
+      if (readers.empty() || readers.back() != int(graph.nodes.size())) readers.push_back(int(graph.nodes.size()));
+    }
+    Shape out = {n.y.output_size(in.height), n.x.output_size(in.width), channels};
+    if (op == Op::kGlobalAvgPool) out.height = out.width = 1;
+    graph.values.push_back({n.name, out, DType::kFloat32, int(graph.nodes.size()), {}, false});
+    graph.nodes.push_back(n);
+    return n.output;
+  }
+  int channels(int v) const { return graph.values[v].shape.channels; }
+  int conv(int v, int out, int kernel = 1, int stride = 1) { return add_node(Op::kConv, {v}, out, kernel, stride); }
+  int inverted_residual(int v, int expansion, int out, int kernel, int stride) {
+    int x = expansion > 1 ? conv(v, channels(v) * expansion) : v;
+    x = conv(add_node(Op::kDepthwise, {x}, channels(x), kernel, stride), out);
+    return stride == 1 && out == channels(v) ? add_node(Op::kAdd, {v, x}, out, 1, 1) : x;
+  }
+  Graph finish(int v) {
+    graph.values[v].is_output = true;
+    const Shape& s = graph.values[v].shape;
+    graph.outputs.push_back({v, "output", {1, s.height, s.width, s.channels}});
+    return std::move(graph);
+  }
+};
+
+Graph mobilenet_v2(int resolution) {
+  Builder net({resolution, resolution, 3});
+  int v = net.conv(0, 32, 3, 2);
+  const int blocks[][4] = {{1, 16, 1, 1}, {6, 24, 2, 2}, {6, 32, 3, 2}, {6, 64, 4, 2}, {6, 96, 3, 1}, {6, 160, 3, 2}, {6, 320, 1, 1}};
+  for (const auto& b : blocks)
+    for (int i = 0; i < b[2]; i++) v = net.inverted_residual(v, b[0], b[1], 3, i ? 1 : b[3]);
+  v = net.add_node(Op::kGlobalAvgPool, {net.conv(v, 1280)}, 1280, 1, 1);
+  return net.finish(net.conv(v, 1000));
+}
+
+// A value that waits, whole, while others are made, and blocks of other kernels and strides.
+Graph branching() {
+  Builder net({50, 46, 3});
+  const int stem = net.conv(0, 16, 3, 2);
+  int v = net.inverted_residual(stem, 4, 16, 5, 1);
+  v = net.inverted_residual(net.inverted_residual(v, 3, 16, 3, 1), 6, 16, 7, 1);
+  v = net.add_node(Op::kAdd, {stem, v}, 16, 1, 1);
+  v = net.inverted_residual(net.inverted_residual(v, 6, 24, 5, 2), 6, 24, 3, 1);
+  v = net.add_node(Op::kMaxPool, {v}, 24, 3, 2);
+  return net.finish(net.conv(v, 40, 3, 1));
+}
+
+// --- breaking a plan --------------------------------------------------------------------------------------------------
+
+class Breaker {
+ public:
+  Breaker(const Graph& graph, const Plan& plan, const std::string& name) : graph_(graph), plan_(plan), name_(name) {}
+
+  void run() {
+    const std::string wrong = check_plan(graph_, plan_);
+    if (!wrong.empty()) report("is refused: " + wrong);
+    rings();
+    expanded();
+    for (int g = 0; g < int(plan_.segments.size()); g++) {
+      slide(g);
+      lifetimes(g);
+      scratch(g);
+      moves(g);
+    }
+  }
+
+  static std::map<std::string, int> caught;  // by kind
+
+ private:
+  void report(const std::string& what) {
+    failed++;
+    if (failed <= 20) std::printf("FAILED %s %s\n", name_.c_str(), what.c_str());
+  }
+
+  void must_catch(const char* kind, const std::string& what, const std::function<void(Plan*)>& change) {
+    Plan broken = plan_;
+    change(&broken);
+    if (check_plan(graph_, broken).empty()) report(std::string(kind) + ": " + what + " goes unseen");
+    else caught[kind]++;
+  }
+
+  const Value& value(int v) const { return graph_.values[v]; }
+  const Stage& last_stage(int g) const { return plan_.stages[plan_.segments[g].last - 1]; }
+  bool in_arena(int v) const { return v >= 0 && plan_.values[v].kind == Placement::kArena; }
+  bool is_ring(int v) const { return in_arena(v) && plan_.values[v].rows < value(v).shape.height; }
+  bool in_strips(int g) const { return last_stage(g).rows < value(last_stage(g).output).shape.height; }
+
+  void rings() {
+    for (int v = 0; v < int(plan_.values.size()); v++)
+      if (is_ring(v) && plan_.values[v].rows > 1)
+        must_catch("ring one row short", value(v).name, [&](Plan* p) { p->values[v].rows--; });
+  }
+
+  void expanded() {
+    for (int s = 0; s < int(plan_.stages.size()); s++) {
+      const Stage& stage = plan_.stages[s];
+      if (stage.expanded_rows < 2) continue;
+      int most = 0;  // a ring as high as the map may have rows that no window needs
+      const int height = value(stage.output).shape.height;
+      for (int r0 = 0; r0 < height; r0 += stage.rows)
+        for_each_step(graph_, stage, r0, std::min(height, r0 + stage.rows), 1,
+                      [&](const Step& step) { most = std::max(most, step.window.count()); });
+      if (most < stage.expanded_rows) continue;
+      must_catch(stage.keep ? "kept ring one row short" : "expanded ring one row short", stage.name, [&](Plan* p) {
+        Stage& broken = p->stages[s];
+        broken.expanded_bytes -= broken.expanded_bytes / broken.expanded_rows;
+        broken.expanded_rows--;
+      });
+    }
+  }
+
+  // The distance from a segment's output up to its input v that leaves every row alone which the next step reads, or
+  // INT64_MIN: all is read before the output is written.
+  int64_t needed_distance(int g, int v) const {
+    int64_t distance = INT64_MIN;
+    if (is_global(graph_, last_stage(g))) return distance;
+    const std::vector<TracedStep> steps = trace_segment(graph_, plan_, g);
+    for (size_t i = 0; i + 1 < steps.size(); i++) {
+      if (steps[i].stage != plan_.segments[g].last - 1) continue;
+      for (const TracedStep::Live& live : steps[i + 1].live)
+        if (live.value == v)
+          distance = std::max(distance, steps[i].r1 * value(last_stage(g).output).row_bytes() - live.begin * value(v).row_bytes());
+    }
+    return distance;
+  }
+
+  // Input and output of a segment in fresh memory above the arena: as near as the planner says that they may be, and so
+  // near that a row is overwritten which the next step reads.
+  void slide(int g) {
+    const Stage& first = plan_.stages[plan_.segments[g].first];
+    const int in = first.input, out = last_stage(g).output;
+    if (!in_arena(in) || first.load >= 0 || value(in).is_output) return;
+    for (const Buffer& b : plan_.buffers)
+      if (b.kind == Buffer::kValue && b.index == in && b.last > g) return;  // it has other readers
+    auto place = [&](Plan* p, int64_t distance) {
+      Placement &below = p->values[out], &above = p->values[in];
+      above.moved_before = below.moved_before = INT_MAX;
+      below.offset = plan_.peak_bytes + std::max<int64_t>(0, -distance);
+      above.offset = below.offset + distance;
+      p->peak_bytes = std::max(below.offset + value(out).bytes(), above.offset + value(in).bytes());
+    };
+    Plan near = plan_;
+    place(&near, measure_segment(graph_, plan_, plan_.segments[g]).slide);
+    const std::string wrong = check_plan(graph_, near);
+    if (!wrong.empty()) report("slide: the least distance is refused: " + wrong);
+    const int64_t needed = needed_distance(g, in);
+    if (needed != INT64_MIN)
+      must_catch("slide one row too far", value(out).name, [&](Plan* p) { place(p, needed - value(in).row_bytes()); });
+  }
+
+  // What is made in a segment over what waits there, and its rings over its own output.
+  void lifetimes(int g) {
+    const int out = last_stage(g).output;
+    for (int s = plan_.segments[g].first; s < plan_.segments[g].last; s++) {
+      const int made = plan_.stages[s].output;
+      for (const Buffer& b : plan_.buffers) {
+        if (b.kind != Buffer::kValue || b.first >= g || b.last <= g) continue;
+        must_catch("lifetimes overlap", value(made).name + " over " + value(b.index).name,
+                   [&](Plan* p) { p->values[made].offset = plan_.values[b.index].at(g); });
+      }
+      if (made == out || !is_ring(made) || !in_strips(g)) continue;
+      must_catch("lifetimes overlap", "ring " + value(made).name + " over " + value(out).name,
+                 [&](Plan* p) { p->values[made].offset = plan_.values[out].offset; });
+    }
+    must_catch("outside the arena", value(out).name,
+               [&](Plan* p) { p->values[out].offset = plan_.peak_bytes - value(out).bytes() + kArenaAlign; });
+  }
+
+  // Scratch over the rows of the output that are made already, and over a ring that is added after it was written.
+  void scratch(int g) {
+    const int out = last_stage(g).output;
+    std::vector<bool> goes_on(plan_.stages.size(), false);  // once output rows are made
+    int made = 0;
+    for (const TracedStep& step : trace_segment(graph_, plan_, g)) {
+      if (made) goes_on[step.stage] = true;
+      if (step.stage == plan_.segments[g].last - 1 && step.r1 > made && in_strips(g)) made = step.r1;
+    }
+    for (int s = plan_.segments[g].first; s < plan_.segments[g].last; s++) {
+      const Stage& stage = plan_.stages[s];
+      for (auto part : {&Stage::spatial_offset, &Stage::expanded_offset}) {
+        if (!(part == &Stage::spatial_offset ? stage.spatial_bytes : stage.keep ? 0 : stage.expanded_bytes)) continue;
+        if (goes_on[s]) must_catch("scratch over the output", stage.name, [&](Plan* p) { p->stages[s].*part = plan_.values[out].offset; });
+        if (stage.residual < 0 || !is_ring(stage.residual)) continue;
+        must_catch("scratch over a ring", stage.name, [&](Plan* p) { p->stages[s].*part = plan_.values[stage.residual].offset; });
+      }
+    }
+  }
+
+  void moves(int g) {
+    const int out = last_stage(g).output;
+    for (int v = 0; v < int(plan_.values.size()); v++) {
+      const Placement& placed = plan_.values[v];
+      if (!in_arena(v) || placed.moved_before != g) continue;
+      must_catch("wrong move", value(v).name + " outside",
+                 [&](Plan* p) { p->values[v].moved_offset = plan_.peak_bytes - value(v).bytes() + kArenaAlign; });
+      const int64_t from = placed.offset, to = plan_.values[out].offset;
+      if (from - to < needed_distance(g, v) && from < to + value(out).bytes() && to < from + value(v).bytes())
+        must_catch("move left out", value(v).name, [&](Plan* p) { p->values[v].moved_before = INT_MAX; });
+    }
+  }
+
+  const Graph& graph_;
+  const Plan plan_;
+  const std::string name_;
+};
+
+std::map<std::string, int> Breaker::caught;
+
+void check(const Graph& graph, const std::string& name) {
+  PlanOptions options;
+  for (Schedule schedule : {Schedule::kNaive, Schedule::kLayerwise, Schedule::kFused}) {
+    options.schedule = schedule;
+    Breaker(graph, make_plan(graph, options), name + " " + schedule_name(schedule)).run();
+  }
+  options.schedule = Schedule::kStreamed;
+  for (int threads : {1, 3}) {
+    options.threads = threads;
+    options.least = true;
+    options.memory_limit = -1;
+    const Plan least = make_plan(graph, options);
+    options.least = false;
+    const Plan fastest = make_plan(graph, options);
+    Breaker(graph, least, name + " least, threads " + std::to_string(threads)).run();
+    Breaker(graph, fastest, name + " fastest, threads " + std::to_string(threads)).run();
+    for (double share : {0.1, 0.25, 0.5}) {
+      options.memory_limit = least.peak_bytes + int64_t(share * double(std::max<int64_t>(0, fastest.peak_bytes - least.peak_bytes)));
+      const std::string which = " of " + std::to_string(options.memory_limit) + " bytes, threads " + std::to_string(threads);
+      Breaker(graph, make_plan(graph, options), name + which).run();
+    }
+  }
+}
+
+// Bytes and milliseconds of planning.
+void appetite(const Graph& graph, const char* name, const PlanOptions& options) {
+  const size_t before = in_use;
+  most_in_use = in_use;
+  const auto start = std::chrono::steady_clock::now();
+  const Plan plan = make_plan(graph, options);
+  const double ms = std::chrono::duration<double, std::milli>(std::chrono::steady_clock::now() - start).count();
+  const size_t bytes = most_in_use - before;
+  std::printf("%s: arena %lld bytes, planned in %.1f ms and %zu bytes\n", name, static_cast<long long>(plan.peak_bytes), ms, bytes);
+  if (bytes >= 1u << 20) {
+    failed++;
+    std::printf("FAILED planning takes 1 MiB or more\n");
+  }
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  const Graph net = mobilenet_v2(224);
+  PlanOptions options;
+  appetite(net, "MobileNetV2, fastest", options);
+  for (int64_t limit : {1000 << 10, 500 << 10, 300 << 10, 200 << 10}) {
+    options.memory_limit = limit;
+    appetite(net, ("MobileNetV2, " + std::to_string(limit >> 10) + " KiB").c_str(), options);
+  }
+  options.memory_limit = -1;
+  options.least = true;
+  appetite(net, "MobileNetV2, least", options);
+
+  check(mobilenet_v2(96), "MobileNetV2");
+  check(branching(), "branching");
+  for (int i = 1; i < argc; i++) check(read_model(argv[i], false)->graph, argv[i]);
+
+  for (const char* kind : {"ring one row short", "kept ring one row short", "expanded ring one row short", "slide one row too far",
+                           "lifetimes overlap", "outside the arena", "scratch over the output", "scratch over a ring", "wrong move",
+                           "move left out"}) {
+    const int count = Breaker::caught[kind];
+    std::printf("%5d  %s\n", count, kind);
+    if (!count) {
+      failed++;
+      std::printf("FAILED no plan could be broken so\n");
+    }
+  }
+  std::printf(failed ? "%d FAILED\n" : "all caught\n", failed);
+  return failed ? 1 : 0;
+}

@@ -58,7 +58,7 @@ struct Candidate {  // the best way found to run a whole segment
 // Keeps the elements of a Pareto set in rising bytes and falling cycles, thinned to `most`.
 template <class T>
 void keep_best(std::vector<T>* set, size_t most) {
-  std::stable_sort(set->begin(), set->end(), [](const T& a, const T& b) { return a.bytes != b.bytes ? a.bytes < b.bytes : a.cycles < b.cycles; });
+  std::sort(set->begin(), set->end(), [](const T& a, const T& b) { return a.bytes != b.bytes ? a.bytes < b.bytes : a.cycles < b.cycles; });
   size_t kept = 0;
   for (size_t i = 0; i < set->size(); i++)
     if (!kept || (*set)[i].cycles < (*set)[kept - 1].cycles) {
@@ -303,6 +303,7 @@ class Searcher {
     for (int b = a; b < count_; b++) {
       const Choices& now = choices_[b];
       std::vector<std::vector<Path>> level(now.heights.size());
+      for (std::vector<Path>& set : level) set.reserve(64);
       for (int o : options_within(b, cap)) {
         const Option& option = now.options[o];
         std::vector<Path>& set = level[option.height];

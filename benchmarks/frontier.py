@@ -2,10 +2,11 @@
 
     python benchmarks/frontier.py [--json] [--readme-table] [--step PERCENT]
 
-For each network, plans are made for limits from the least arena upwards, each a small step above the arena before it,
-until one repeats nothing; near the smallest plan of each bound the steps are finer. The planner gives the fastest plan
-within a limit, not the one of the fewest multiply-adds, so that a plan of fewer may exist in the same bytes: the figures
-are what a user gets who gives that limit. Arena bytes only; the caller holds the picture.
+For no repeated work it is the least plan of recompute=False. For the other bounds plans are made for limits from the
+least arena up to there, each a small step above the arena before it, with finer steps near the smallest plan of a bound.
+The planner gives the fastest plan within a limit, not the one of the fewest multiply-adds, so that a plan of fewer may
+exist in the same bytes: the figures are what a user gets who gives that limit. Arena bytes only; the caller holds the
+picture.
 """
 
 from __future__ import annotations
@@ -37,8 +38,8 @@ def describe(plan) -> dict:
             "cycles": plan.cycles, "segments": [len(segment["stages"]) for segment in plan.segments]}  # fmt: skip
 
 
-def plan_within(path: str, limit: int | str) -> dict:
-    return describe(mbinfer.Session(path, memory_limit=limit).plan)
+def plan_within(path: str, limit: int | str | None, **options) -> dict:
+    return describe(mbinfer.Session(path, memory_limit=limit, **options).plan)
 
 
 def plans_up(path: str, start: int, step: float, end: float) -> Iterator[dict]:
@@ -52,14 +53,8 @@ def plans_up(path: str, start: int, step: float, end: float) -> Iterator[dict]:
 
 def frontier(path: str, step: float) -> dict:
     """Every plan that was made, and the smallest for each bound of BOUNDS."""
-    least, fastest = plan_within(path, "least"), describe(mbinfer.Session(path).plan)
-    plans = [least]
-    for plan in plans_up(path, least["peak_bytes"] + 64, step, fastest["peak_bytes"]):
-        plans.append(plan)
-        # A few more beyond the first plan without repeats, which may not be the last to have none.
-        if sum(p["extra_macs"] == 0 for p in plans) > 3:
-            break
-    plans.append(fastest)
+    least, without, fastest = plan_within(path, "least"), plan_within(path, "least", recompute=False), plan_within(path, None)
+    plans = [least, *plans_up(path, least["peak_bytes"] + 64, step, without["peak_bytes"]), without, fastest]
 
     def smallest(bound: float) -> dict | None:
         return min((p for p in plans if p["extra_percent"] <= bound), key=lambda p: p["peak_bytes"], default=None)

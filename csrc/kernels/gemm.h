@@ -100,10 +100,11 @@ template <int kPanels>
 inline void run_panels(const GemmArgs& a, int panel) {
   constexpr int kMost = kGemmPixels[kPanels];
   const int tiles = (a.pixels + kMost - 1) / kMost, height = a.pixels / tiles, taller = a.pixels % tiles;
-  const int inputs = a.taps[0].k, blocks = (inputs + kAheadInputs - 1) / kAheadInputs, lines = (inputs + 1) / 2;
+  const GemmTap first = a.tap_count ? a.taps[0] : GemmTap{nullptr, 1, 0};  // no tap: all lie outside the input
+  const int inputs = first.k, blocks = (inputs + kAheadInputs - 1) / kAheadInputs, lines = (inputs + 1) / 2;
   const int share = (lines + tiles * blocks - 1) / (tiles * blocks);  // of the lines, for each block of inputs of each tile
   const bool more = a.tap_count == 1 && panel + 2 * kPanels <= a.panels;
-  const float* next = a.weights + (panel + kPanels) * a.panel_stride + ptrdiff_t(a.taps[0].weight_row) * 8;
+  const float* next = a.weights + (panel + kPanels) * a.panel_stride + ptrdiff_t(first.weight_row) * 8;
   for (int t = 0, pixel = 0; t < tiles; t++) {
     const int pixels = height + (t < taller), done = t * blocks * share;
     run_tile<kMost, kPanels>(a, pixels, pixel, panel, {next + done * 16, more && done < lines ? share : 0});
@@ -115,7 +116,7 @@ void gemm(const GemmArgs* a) {
   if (a->pixels <= 0) return;
   int panel = 0;
   // One pixel, a dense layer: many panels side by side, or each sum would wait for the one before.
-  if (a->pixels == 1)
+  if (a->pixels == 1 && a->tap_count)
     for (; a->panels - panel >= kVectorPanels; panel += kVectorPanels) {
       const float* ahead = a->weights + panel * a->panel_stride + (a->taps[0].weight_row + 4 * kAheadInputs) * 8;
       GemmTile<1, kVectorPanels>::run(*a, 0, panel, {ahead, kAheadInputs / 2});

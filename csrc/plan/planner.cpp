@@ -244,11 +244,11 @@ Plan fused_plan(const Graph& graph, int threads, int64_t arena, int64_t layerwis
       again = true;
     }
   }
-  *least = plan.peak_bytes;
   const int64_t most = std::max(arena, plan.peak_bytes);
   Plan fast = plan;
   for (int s = 0; s < int(fast.stages.size()); s++) set_fast(graph, &fast.stages[s], most - live_bytes(plan, s, false));
   lay_out(graph, &fast, true);
+  *least = std::min(plan.peak_bytes, fast.peak_bytes);  // less scratch beside other buffers may fit worse
   return fast.peak_bytes <= most ? fast : plan;
 }
 

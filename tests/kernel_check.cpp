@@ -102,7 +102,7 @@ __attribute__((format(printf, 2, 3))) void judge(bool ok, const char* format, ..
 }
 
 void check_gemm(const KernelTable& table, int pixels, int panels, int k, Numbers numbers) {
-  GemmTap taps[6];
+  GemmTap taps[6] = {};
   std::vector<std::vector<float>> inputs;
   const int tap_count = between(0, 9) ? between(1, 6) : 0, in_stride = between(0, 3) ? k + between(0, 9) : between(1, k);
   int rows = between(0, 2);

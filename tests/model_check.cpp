@@ -3,6 +3,7 @@
 //   model_check run FILE...    every schedule, split, thread count and ISA gives the bits of the naive schedule on the
 //                              reference kernels, inside its arena, without an allocation; prints a checksum of the bits
 //   model_check mutate FILE    FILE with bytes changed and its end cut off is refused as damaged, or runs
+#include <algorithm>
 #include <atomic>
 #include <cstdio>
 #include <cstdlib>
@@ -77,7 +78,24 @@ std::vector<std::vector<uint8_t>> make_inputs(const Graph& graph, DType dtype) {
   return inputs;
 }
 
-// Runs twice (the second time over what the first left in the arena) and checks what every run promises.
+bool same(const Outputs& a, const Outputs& b) {
+  for (size_t i = 0; i < a.size(); i++)
+    if (std::memcmp(a[i].data(), b[i].data(), a[i].size() * sizeof(float))) return false;
+  return true;
+}
+
+// Writes the rows of an array one by one.
+struct Rows {
+  const uint8_t* data;
+  size_t row_bytes;
+  static void pull(void* context, int row, void* to) {
+    const Rows& rows = *static_cast<Rows*>(context);
+    std::memcpy(to, rows.data + size_t(row) * rows.row_bytes, rows.row_bytes);
+  }
+};
+
+// Runs twice (the second time over what the first left in the arena), and with rows that are pulled one by one where the
+// network has one input; checks what every run promises.
 Outputs run(Session& session, const std::vector<std::vector<uint8_t>>& inputs, const std::string& name) {
   const Graph& graph = session.graph();
   std::vector<Picture> pictures;
@@ -85,10 +103,10 @@ Outputs run(Session& session, const std::vector<std::vector<uint8_t>>& inputs, c
     const int64_t elements = graph.values[graph.inputs[i].value].shape.elements();
     pictures.push_back({inputs[i].data(), inputs[i].size() == size_t(elements) ? DType::kUint8 : DType::kFloat32});
   }
-  Outputs first, second;
+  Outputs first;
   std::vector<float*> pointers;
   for (const GraphOutput& out : graph.outputs) first.emplace_back(size_t(graph.values[out.value].shape.elements()), 0.0f);
-  second = first;
+  Outputs second = first;
   for (Outputs* outputs : {&first, &second}) {
     pointers.clear();
     for (auto& out : *outputs) pointers.push_back(out.data());
@@ -97,16 +115,20 @@ Outputs run(Session& session, const std::vector<std::vector<uint8_t>>& inputs, c
     const long made = allocations - before;
     judge(made == 0, name + ": run made " + std::to_string(made) + " allocations");
   }
+  judge(same(first, second), name + ": the second run differs");
+  if (inputs.size() == 1) {
+    Rows rows = {inputs[0].data(), inputs[0].size() / size_t(graph.values[graph.inputs[0].value].shape.height)};
+    for (int again = 0; again < 2; again++) {  // the first call allocates the buffer that holds some rows
+      for (auto& out : second) std::fill(out.begin(), out.end(), 0.0f);
+      const long before = allocations;
+      session.run_rows(pictures[0].dtype, {Rows::pull, &rows}, pointers.data());
+      const long made = allocations - before;
+      judge(!again || made == 0, name + ": run_rows made " + std::to_string(made) + " allocations");
+      judge(same(first, second), name + ": run_rows gives other bits");
+    }
+  }
   judge(session.canaries_intact(), name + ": written outside the arena");
-  for (size_t i = 0; i < first.size(); i++)
-    judge(!std::memcmp(first[i].data(), second[i].data(), first[i].size() * sizeof(float)), name + ": the second run differs");
   return first;
-}
-
-bool same(const Outputs& a, const Outputs& b) {
-  for (size_t i = 0; i < a.size(); i++)
-    if (std::memcmp(a[i].data(), b[i].data(), a[i].size() * sizeof(float))) return false;
-  return true;
 }
 
 uint64_t checksum(const Outputs& outputs) {  // FNV-1a
@@ -119,12 +141,13 @@ uint64_t checksum(const Outputs& outputs) {  // FNV-1a
 struct Case {
   Schedule schedule;
   int chunks;
-  bool least;
+  bool least, recompute;
 };
 
-const Case kCases[] = {{Schedule::kNaive, 0, false}, {Schedule::kLayerwise, 0, false}, {Schedule::kFused, 0, false},
-                       {Schedule::kAuto, 0, false},  {Schedule::kAuto, 0, true},       {Schedule::kFused, 1, false},
-                       {Schedule::kFused, 2, false}, {Schedule::kFused, 3, false},     {Schedule::kFused, 1000, false}};
+const Case kCases[] = {{Schedule::kNaive, 0, false, true},    {Schedule::kLayerwise, 0, false, true}, {Schedule::kFused, 0, false, true},
+                       {Schedule::kStreamed, 0, false, true}, {Schedule::kAuto, 0, false, true},      {Schedule::kAuto, 0, false, false},
+                       {Schedule::kAuto, 0, true, true},      {Schedule::kAuto, 0, true, false},      {Schedule::kFused, 1, false, true},
+                       {Schedule::kFused, 3, false, true},    {Schedule::kFused, 1000, false, true}};
 
 void run_file(const std::string& path) {
   const std::string file = path.substr(path.rfind('/') + 1);
@@ -136,7 +159,11 @@ void run_file(const std::string& path) {
     for (int threads : {1, 2, 3})
       for (const Case& c : kCases) {
         SessionOptions options;
-        options.plan = {c.schedule, -1, c.least, threads, c.chunks};
+        options.plan.schedule = c.schedule;
+        options.plan.least = c.least;
+        options.plan.recompute = c.recompute;
+        options.plan.threads = threads;
+        options.plan.chunks = c.chunks;
         for (const KernelTable* table : usable_kernels()) {
           const bool reference = table == &kReferenceKernels;
           if (reference && expected.size() && (threads > 1 || c.schedule != Schedule::kAuto)) continue;  // slow, and one run each will do
@@ -144,8 +171,9 @@ void run_file(const std::string& path) {
           options.isa = table->isa;
           Session session(model, options);
           const Plan& plan = session.plan();
-          const std::string name = file + ", " + schedule_name(c.schedule) + (c.least ? " (least)" : "") + ", chunks " + std::to_string(c.chunks) +
-                                   ", threads " + std::to_string(threads) + ", " + table->isa;
+          const std::string name = file + ", " + schedule_name(c.schedule) + (c.least ? " (least)" : "") +
+                                   (c.recompute ? "" : " (no recomputation)") + ", chunks " + std::to_string(c.chunks) + ", threads " +
+                                   std::to_string(threads) + ", " + table->isa;
           const std::string wrong = check_plan(session.graph(), plan);
           judge(wrong.empty(), name + ": " + wrong);
           judge(plan.lower_bound_bytes <= plan.peak_bytes && (c.chunks || plan.peak_bytes <= plan.naive_bytes),

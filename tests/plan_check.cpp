@@ -36,6 +36,13 @@ __attribute__((noinline)) void* operator new(size_t bytes) {
   if (in_use > most_in_use) most_in_use = in_use;
   return block + kHeader;
 }
+void* operator new(size_t bytes, const std::nothrow_t&) noexcept {  // or a sanitizer's would meet our delete
+  try {
+    return operator new(bytes);
+  } catch (const std::bad_alloc&) {
+    return nullptr;
+  }
+}
 __attribute__((noinline)) void operator delete(void* p) noexcept {
   if (!p) return;
   char* block = static_cast<char*>(p) - kHeader;

@@ -79,8 +79,9 @@ def bits(outputs):
 
 # The same bits.
 
-VARIANTS = [{"schedule": s} for s in ("naive", "layerwise", "fused", "auto")]
-VARIANTS += [{"memory_limit": "least"}, *({"schedule": "fused", "chunks": t} for t in (1, 2, 3, 100))]
+VARIANTS = [{"schedule": s} for s in ("naive", "layerwise", "fused", "streamed", "auto")]
+VARIANTS += [{"recompute": False}, {"memory_limit": "least"}, {"memory_limit": "least", "recompute": False}]
+VARIANTS += [{"schedule": "fused", "chunks": t} for t in (1, 2, 3, 100)]
 RANDOM = settings(max_examples=50, deadline=None,
                   suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow, HealthCheck.data_too_large])
 
@@ -105,7 +106,7 @@ def test_nothing_but_the_input_changes_a_bit(graph, seed, tmp_path):
 @given(graph=random_graph())
 def test_no_schedule_needs_more_than_a_simpler_one(graph, tmp_path):
     path = saved(graph, tmp_path)
-    plans = [mbinfer.Session(path, schedule=schedule).plan for schedule in ("naive", "layerwise", "fused", "auto")]
+    plans = [mbinfer.Session(path, schedule=schedule).plan for schedule in ("naive", "layerwise", "fused", "streamed")]
     plans.append(mbinfer.Session(path, memory_limit="least").plan)
     peaks = [plan.peak_bytes for plan in plans]
     assert peaks == sorted(peaks, reverse=True)
@@ -291,7 +292,7 @@ def test_a_limit_is_kept_or_refused_with_the_least_that_would_do(net):
         assert caught.value.needed == least
         assert caught.value.limit == (1024 if limit == "1KiB" else limit)
         assert str(least) in str(caught.value)
-    for schedule in ("naive", "layerwise", "fused"):
+    for schedule in ("naive", "layerwise", "fused", "streamed"):
         needs = mbinfer.Session(net, schedule=schedule, memory_limit=10**9).plan
         with pytest.raises(mbinfer.MemoryLimitError) as caught:
             mbinfer.Session(net, schedule=schedule, memory_limit=1)

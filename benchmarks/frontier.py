@@ -1,6 +1,6 @@
 """The least arena for a bound on repeated work, from real plans, beside the goals that were set on paper.
 
-    python benchmarks/frontier.py [--json] [--readme-table] [--step PERCENT]
+    python benchmarks/frontier.py [--json] [--readme] [--step PERCENT]
 
 For no repeated work it is the least plan of recompute=False. For the other bounds plans are made for limits from the
 least arena up to there, each a small step above the arena before it, with finer steps near the smallest plan of a bound.
@@ -16,6 +16,8 @@ import json
 import os
 import tempfile
 from typing import Iterator
+
+from memory import write_readme
 
 import mbinfer
 from mbinfer import model, zoo
@@ -34,8 +36,9 @@ FINE = 0.002  # step of the limit near the smallest plan of a bound
 
 
 def describe(plan) -> dict:
-    return {"peak_bytes": plan.peak_bytes, "extra_macs": plan.extra_macs, "extra_percent": 100 * plan.extra_macs / plan.macs,
-            "cycles": plan.cycles, "segments": [len(segment["stages"]) for segment in plan.segments]}  # fmt: skip
+    return {"peak_bytes": plan.peak_bytes, "fused_bytes": plan.fused_bytes, "extra_macs": plan.extra_macs,
+            "extra_percent": 100 * plan.extra_macs / plan.macs, "cycles": plan.cycles,
+            "segments": [len(segment["stages"]) for segment in plan.segments]}  # fmt: skip
 
 
 def plan_within(path: str, limit: int | str | None, **options) -> dict:
@@ -96,33 +99,29 @@ def text(results: dict[str, dict]) -> str:
 
 
 def readme_table(results: dict[str, dict]) -> str:
-    """Markdown: arena of the fastest plan, of the smallest for each bound, and of the least, with what that repeats."""
+    """Markdown: arena of the fused schedule, of the smallest plan for each bound, and of the least, with what it repeats."""
     lines = ["| float32, arena | fused | " + " | ".join(f"{'no' if not b else f'<= {b} %'} extra MACs" for b in BOUNDS) + " | least |",
              "|---|" + "---:|" * (len(BOUNDS) + 2)]  # fmt: skip
-    with tempfile.TemporaryDirectory() as folder:
-        path = os.path.join(folder, "model.bin")
-        for name, found in results.items():
-            make, width, resolution, _ = NETWORKS[name]
-            model.save(make(width, resolution), path)
-            fused = mbinfer.Session(path, schedule="fused").plan.fused_bytes
-            cells = [size(found["smallest"][b]["peak_bytes"]) if found["smallest"][b] else "" for b in BOUNDS]
-            least = found["least"]
-            lines.append(f"| {name} | {size(fused)} | {' | '.join(cells)} | {size(least['peak_bytes'])} "
-                         f"(+{least['extra_percent']:.0f} %) |")  # fmt: skip
+    for name, found in results.items():
+        smallest, least = (found["smallest"][bound] for bound in BOUNDS), found["least"]
+        cells = [size(plan["peak_bytes"]) if plan else "" for plan in smallest]
+        lines.append(f"| {name} | {size(least['fused_bytes'])} | {' | '.join(cells)} | {size(least['peak_bytes'])} "
+                     f"(+{least['extra_percent']:.0f} %) |")  # fmt: skip
+    lines += ["", "Bytes of the arena alone, one thread, counted by `python benchmarks/frontier.py` from plans that run: extra MACs"
+              " are multiply-adds that the plan does again, as a share of the network's."]  # fmt: skip
     return "\n".join(lines)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--json", action="store_true", help="print JSON, every plan in it")
-    parser.add_argument("--readme-table", action="store_true", help="print the table of the README")
+    parser.add_argument("--readme", action="store_true", help="write a table into README.md, between its markers")
     parser.add_argument("--step", type=float, default=2.0, metavar="PERCENT", help="from limit to limit (default 2)")
     options = parser.parse_args()
     results = measure_all(options.step / 100)
-    if options.json:
-        print(json.dumps(results, indent=1))
-    else:
-        print(readme_table(results) if options.readme_table else text(results))
+    if options.readme:
+        write_readme("frontier.py", readme_table(results))
+    print(json.dumps(results, indent=1) if options.json else text(results))
 
 
 if __name__ == "__main__":

@@ -13,9 +13,9 @@ from typing import Any, Callable, Iterator, Sequence
 import numpy as np
 
 from . import draw, image, measure
-from .errors import Error, UnsupportedError
+from .errors import Error
 
-SCHEDULES = ("naive", "layerwise", "fused")
+SCHEDULES = ("naive", "layerwise", "fused", "streamed")
 ARCHITECTURES = ("mobilenet_v1", "mobilenet_v2")
 PATIENCE = 2.0  # seconds without a word, after which a progress bar appears
 
@@ -52,6 +52,7 @@ def _parser() -> argparse.ArgumentParser:
     planning.add_argument("--schedule", default="auto", metavar="S", help=f"{', '.join(SCHEDULES)} or auto")
     planning.add_argument("--threads", type=int, default=1, metavar="N")
     planning.add_argument("--memory-limit", metavar="BYTES", help="most bytes of arena: 300000, 256KiB or least")
+    planning.add_argument("--no-recompute", action="store_true", help="do no multiply-add twice to save memory")
     planning.add_argument("--chunks", type=int, metavar="T", help="split every block's expanded channels into T chunks")
 
     def command(function: Any, description: str, *parents: argparse.ArgumentParser) -> argparse.ArgumentParser:
@@ -88,8 +89,10 @@ def _parser() -> argparse.ArgumentParser:
 
     sub = command(_plan, "show how a model will run, and which bytes it will use when", planning)
     sub.add_argument("model", metavar="MODEL")
-    sub.add_argument("--svg", metavar="FILE", help="draw the memory timeline")
-    sub.add_argument("--sweep", action="store_true", help="the frontier of memory against work")
+    sub.add_argument("--segment", type=int, metavar="G", help="one segment, row by row")
+    sub.add_argument("--sweep", action="store_true", help="plans for many limits: the frontier of memory against work")
+    sub.add_argument("--svg", metavar="FILE", help="draw it: the arena over time, the segment or the frontier")
+    sub.add_argument("--png", metavar="FILE", help="the same with matplotlib")
 
     sub = command(_run, "classify pictures", planning)
     sub.add_argument("model", metavar="MODEL")
@@ -98,7 +101,8 @@ def _parser() -> argparse.ArgumentParser:
 
     sub = command(_bench, "measure latency and memory, each configuration in a process of its own")
     sub.add_argument("model", metavar="MODEL")
-    sub.add_argument("--schedule", type=_listed(str), default=SCHEDULES, metavar="S[,S]", help="default: all")
+    sub.add_argument("--schedule", type=_listed(str), metavar="S[,S]", help="default: all")
+    sub.add_argument("--sweep", type=int, metavar="N", help="instead of schedules N plans of the frontier")
     sub.add_argument("--isa", type=_listed(str), metavar="I[,I]", help="default: all that this CPU has")
     sub.add_argument("--threads", type=_listed(int), default=(1,), metavar="N[,N]", help="default: 1")
     sub.add_argument("--runs", type=int, metavar="N", help="timed runs (default: a second's worth)")
@@ -170,6 +174,7 @@ def _session(options: argparse.Namespace) -> Any:
         memory_limit=int(limit) if limit and limit.isdecimal() else limit,
         schedule=options.schedule,
         chunks=options.chunks,
+        recompute=not options.no_recompute,
     )
 
 
@@ -188,37 +193,45 @@ def _info(options: argparse.Namespace) -> None:
         "metadata": dict(session.metadata),
         "weight_bytes": plan.weight_bytes,
         "macs": plan.macs,
-        "arena_bytes": {name: getattr(plan, f"{name}_bytes") for name in (*SCHEDULES, "lower_bound")},
+        "arena_bytes": {
+            **{name: getattr(plan, f"{name}_bytes") for name in ("naive", "layerwise", "fused")},
+            "fastest": plan.peak_bytes,
+            "least": mbinfer.Session(options.model, memory_limit="least").plan.peak_bytes,
+        },
     }
-    rows = [("file", f"{draw.size(record['bytes'])}, of it weights {draw.size(plan.weight_bytes)}")]
-    for kind in ("inputs", "outputs"):
-        rows += [(kind[:-1], f"{i['name']} {list(i['shape'])} {i['dtype']}") for i in record[kind]]
-    if recipe:
-        mean, scale = (", ".join(f"{n:g}" for n in numbers) for numbers in (recipe.mean, recipe.scale))
-        rows.append(("pictures", f"{recipe.color}, crop {recipe.crop:g}, (pixel - [{mean}]) * [{scale}]"))
-    if session.labels:
-        some = ", ".join(session.labels[:5]) + ", ..." * (len(session.labels) > 5)
-        rows.append(("labels", f"{len(session.labels)}: {some}"))
-    rows.append(("work", f"{plan.macs:,} MACs"))
-    rows += [(f"arena {name}", f"{draw.size(count)}") for name, count in record["arena_bytes"].items()]
-    rows += list(record["metadata"].items())
-    width = max(len(name) for name, _ in rows)
-    _print(options, "\n".join(f"{name:<{width}}  {value}" for name, value in rows), record)
+    _print(options, draw.info_text(record, recipe), record)
 
 
 def _plan(options: argparse.Namespace) -> None:
-    if options.sweep:
-        raise UnsupportedError("plan --sweep comes with the streamed schedule, which this version does not have yet")
-    session = _session(options)
+    from . import sweep, timeline
+
     title = os.path.basename(options.model)
-    if options.svg:
-        with open(options.svg, "w", encoding="utf-8") as file:
-            file.write(draw.timeline_svg(session, title))
-    names = ("schedule", "peak_bytes", "input_bytes", "weight_bytes", "naive_bytes", "layerwise_bytes", "fused_bytes",
-             "lower_bound_bytes", "macs", "extra_macs", "segments", "timeline")  # fmt: skip
+    if options.sweep:
+        if options.segment is not None or options.memory_limit or options.schedule != "auto" or options.chunks or options.no_recompute:
+            raise Error("--sweep plans for every limit and marks the schedules; of the other options it takes --threads only")
+        record = sweep.sweep(options.model, threads=options.threads, progress=progress)
+        record = {"path": options.model, "threads": options.threads, **record}
+        _draw(options, lambda: sweep.picture(record, title))
+        return _print(options, draw.sweep_text(record, title), record)
+    session = _session(options)
+    names = ("schedule", "peak_bytes", "input_bytes", "input_rows", "weight_bytes", "naive_bytes", "layerwise_bytes", "fused_bytes",
+             "lower_bound_bytes", "macs", "extra_macs", "moved_bytes", "cycles")  # fmt: skip
     record = {"path": options.model, "threads": session.threads, "isa": session.isa}
     record.update((name, getattr(session.plan, name)) for name in names)
-    _print(options, "" if options.json else draw.plan_text(session, title), record)
+    if options.segment is None:
+        record.update(segments=session.plan.segments, timeline=session.plan.timeline)
+        _draw(options, lambda: timeline.timeline(session, title))
+        return _print(options, "" if options.json else draw.plan_text(session, title), record)
+    trace = session._core.trace(options.segment)
+    record.update(segment=options.segment, **trace)
+    _draw(options, lambda: timeline.segment(session, options.segment, title))
+    _print(options, draw.trace_text(trace, f"{title}: segment {options.segment}"), record)
+
+
+def _draw(options: argparse.Namespace, canvas: Callable[[], Any]) -> None:
+    for path, write in ((options.svg, "save_svg"), (options.png, "save_png")):
+        if path:
+            getattr(canvas(), write)(path)
 
 
 def _run(options: argparse.Namespace) -> None:
@@ -259,12 +272,20 @@ def _top(probabilities: np.ndarray, labels: Sequence[str], count: int) -> list[d
 def _bench(options: argparse.Namespace) -> None:
     import mbinfer
 
+    from . import sweep
+
     usable = mbinfer._core.isas()
     for isa in options.isa or ():
         if isa not in usable:
             raise Error(f"--isa {isa}: this CPU and build have {', '.join(usable)}")
     inputs = measure.describe_inputs(mbinfer.Session(options.model))
-    configurations = list(itertools.product(options.schedule, options.isa or usable, options.threads))
+    if options.sweep is not None:
+        if options.schedule or options.sweep < 1:
+            raise Error("--sweep N measures N plans of the frontier, 1 or more; leave out --schedule")
+        results = sweep.measure_points(options.model, inputs, options.sweep, options.isa or usable, options.threads,
+                                       options.runs, options.profile, progress)  # fmt: skip
+        return _print(options, draw.bench_text(results), {"path": options.model, "results": results})
+    configurations = list(itertools.product(options.schedule or SCHEDULES, options.isa or usable, options.threads))
     results = [
         measure.measure(options.model, inputs, isa, options.runs, options.profile, schedule=schedule, threads=threads)
         for schedule, isa, threads in progress(configurations, lambda c: f"{c[0]}, {c[1]}, threads {c[2]}")

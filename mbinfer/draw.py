@@ -1,19 +1,11 @@
-"""What a plan looks like: sizes, tables and whole plans as text, and the memory timeline as an SVG picture."""
+"""What a plan looks like in words: sizes, tables, plans, sweeps and measurements as text."""
 
 from __future__ import annotations
 
-from html import escape
 from typing import TYPE_CHECKING, Any, Iterable, Sequence
 
 if TYPE_CHECKING:
     from . import Session
-
-# Light enough for dark labels; told apart by lightness too, for those who do not see the hues.
-COLORS = {"value": "#8fb8de", "ring": "#f3b562", "scratch": "#d9d6cf"}
-MEANING = {"value": "whole value", "ring": "ring of rows", "scratch": "scratch of a stage"}
-LEFT, TOP, RIGHT, HEIGHT = 86, 84, 30, 420  # margins and height of the plot, in pixels
-INK, FAINT, PEAK = "#2b2b2b", "#e4e4e4", "#c0392b"
-FONT = "font-family='Helvetica, Arial, sans-serif'"
 
 
 def size(count: int) -> str:
@@ -40,7 +32,9 @@ def plan_text(session: Session, title: str) -> str:
     plan = session.plan
     sizes = [
         ("arena", plan.peak_bytes, "the peak, and all that a run will use"),
-        ("input", plan.input_bytes, "held by the caller, not in the arena"),
+        ("input", plan.input_bytes, "held by the caller of run, not in the arena"),
+        *([("input rows", _rows_bytes(session), f"{plan.input_rows[0]} rows, held by run_rows beside the arena instead")]
+          if len(session.inputs) == 1 else []),
         ("weights", plan.weight_bytes, "mapped from the file, used in place"),
         ("naive", plan.naive_bytes, "every value in a buffer of its own"),
         ("layerwise", plan.layerwise_bytes, "one node at a time, buffers shared"),
@@ -49,17 +43,20 @@ def plan_text(session: Session, title: str) -> str:
     ]
     header = f"{title}: schedule {plan.schedule}, threads {session.threads}, {session.isa}"
     rows = [(name, size(count), f"{count:,} bytes", meaning) for name, count, meaning in sizes]
-    rows.append(("work", "", f"{plan.macs:,} MACs", f"and {plan.extra_macs:,} repeated"))
-    stages = [_stage_row(plan, i, stage) for i, segment in enumerate(plan.segments) for stage in segment["stages"]]
-    columns = ("segment", "stage", "kind", "output", "strip", "chunk", "expanded", "scratch", "ring")
+    repeated = f"and {plan.extra_macs:,} again, {100 * plan.extra_macs / max(plan.macs, 1):.1f} %"
+    rows.append(("work", "", f"{plan.macs:,} MACs", repeated))
+    rows.append(("moved", size(plan.moved_bytes), f"{plan.moved_bytes:,} bytes", "of values that change their place"))
+    segments, timeline = plan.segments, plan.timeline
+    stages = [_stage_row(timeline[i], i, stage) for i, segment in enumerate(segments) for stage in segment["stages"]]
+    columns = ("segment", "stage", "kind", "output", "strip", "step", "chunk", "expanded", "extra MACs", "scratch", "ring")
     reasons = [
         f"  {stage['name']}: {stage['why']}"
-        for segment in plan.segments
+        for segment in segments
         for stage in segment["stages"]
         if stage["why"] and stage["kind"] != "bottleneck"
     ]
     buffers = []
-    for index, segment in enumerate(plan.timeline):
+    for index, segment in enumerate(timeline):
         for number, buffer in enumerate(segment["buffers"]):
             first = (index, segment["name"], size(segment["live_bytes"])) if number == 0 else ("", "", "")
             end = buffer["offset"] + buffer["bytes"]
@@ -73,34 +70,93 @@ def plan_text(session: Session, title: str) -> str:
     return "\n\n".join(parts)
 
 
-def _stage_row(plan: Any, index: int, stage: dict[str, Any]) -> tuple[Any, ...]:
-    rings = [b for b in plan.timeline[index]["buffers"] if b["kind"] == "ring" and b["name"] == stage["output"]]
-    expanded = "keep" if stage["keep"] else "recompute" if stage["rows"] < stage["output_shape"][0] else "whole"
+def _rows_bytes(session: Session) -> int:
+    _, _, width, channels = session.inputs[0].shape
+    return session.plan.input_rows[0] * width * channels * (1 if session.inputs[0].dtype == "uint8" else 4)
+
+
+def _stage_row(buffers: dict[str, Any], index: int, stage: dict[str, Any]) -> tuple[Any, ...]:
+    ring = any(b["kind"] == "ring" and b["name"] == stage["output"] for b in buffers["buffers"])
+    expanded = "keep" if stage["keep"] else "recompute" if stage["extra_macs"] else "once"
     return (
         index,
         stage["name"],
         stage["kind"],
         "x".join(map(str, stage["output_shape"])),
         f"{stage['rows']} rows",
+        f"{stage['step']} rows" if stage["chunk"] else "",
         f"{stage['chunk']} x {stage['chunks']}" if stage["chunk"] else "",
         expanded if stage["chunk"] else "",
+        f"{100 * stage['extra_macs'] / stage['macs']:.1f} %" if stage["extra_macs"] else "",
         size(stage["scratch_bytes"]),
-        f"{rings[0]['rows']} rows" if rings else "",
+        f"{stage['ring_rows']} rows" if ring else "",
     )
 
 
+def info_text(record: dict[str, Any], recipe: Any) -> str:
+    """What `mbinfer info` knows of a model file."""
+    rows = [("file", f"{size(record['bytes'])}, of it weights {size(record['weight_bytes'])}")]
+    for kind in ("inputs", "outputs"):
+        rows += [(kind[:-1], f"{i['name']} {list(i['shape'])} {i['dtype']}") for i in record[kind]]
+    if recipe:
+        mean, scale = (", ".join(f"{n:g}" for n in numbers) for numbers in (recipe.mean, recipe.scale))
+        rows.append(("pictures", f"{recipe.color}, crop {recipe.crop:g}, (pixel - [{mean}]) * [{scale}]"))
+    labels = record["labels"]
+    if labels:
+        rows.append(("labels", f"{len(labels)}: {', '.join(labels[:5])}" + ", ..." * (len(labels) > 5)))
+    rows.append(("work", f"{record['macs']:,} MACs"))
+    rows += [(f"arena {name}", f"{size(count)}") for name, count in record["arena_bytes"].items()]
+    rows += list(record["metadata"].items())
+    width = max(len(name) for name, _ in rows)
+    return "\n".join(f"{name:<{width}}  {value}" for name, value in rows)
+
+
+def trace_text(trace: dict[str, Any], title: str) -> str:
+    """A segment step by step: the rows that each step makes, and those of every value that are alive meanwhile."""
+    names = list(trace["values"])
+    rows = []
+    for number, (stage, first, end, live) in enumerate(trace["steps"]):
+        alive = (f"{live[name][0]}..{live[name][1] - 1}" if name in live else "-" for name in names)
+        rows.append((number, stage, f"{first}..{end - 1}", *alive))
+    places = [(name, v["height"], v["rows"], v["row_bytes"], v["offset"]) for name, v in trace["values"].items()]
+    return "\n\n".join([
+        title,
+        table(("value", "rows", "in the arena", "bytes of a row", "from"), places),
+        table(("step", "stage", "makes", *names), rows),
+    ])  # fmt: skip
+
+
+def sweep_text(result: dict[str, Any], title: str) -> str:
+    """The plans of `sweep.sweep`, with the marked ones beside them by name."""
+    names = {p["peak_bytes"]: name for name, p in reversed(result["marked"].items())}
+    plans = {p["peak_bytes"]: p for p in (*result["marked"].values(), *result["points"])}
+    rows = [(size(count), count, p["schedule"], f"{p['times_fastest']:.3f}", f"{p['extra_percent']:.2f} %",
+             size(p["moved_bytes"]), "+".join(map(str, p["segments"])) if len(p["segments"]) <= 16 else f"{len(p['segments'])} segments",
+             names.get(count)) for count, p in sorted(plans.items())]  # fmt: skip
+    columns = ("arena", "bytes", "schedule", "times fastest", "extra MACs", "moved", "stages of each segment", "")
+    planned = f"{len(result['points'])} plans of {len(result['limits'])} limits that no other one beats, and the marked ones"
+    return f"{title}: {planned}\n\n{table(columns, rows)}\n\ntimes fastest: estimated cycles over those of the fastest plan"
+
+
 def bench_text(results: Sequence[dict[str, Any]]) -> str:
-    """One row for each result of `measure.measure`, times in milliseconds; then their profiles, where there are any."""
-    columns = ("schedule", "isa", "threads", "min ms", "median", "p90", "p99", "runs", "arena", "weights",
-               "observed", "anonymous", "file")  # fmt: skip
+    """One row for each result of `measure.measure`, times in milliseconds; then their profiles, where there are any.
+
+    Results of points of a sweep hold ``predicted`` and ``measured`` too, times relative to the fastest plan.
+    """
+    swept = any("predicted" in result for result in results)
+    columns = ("schedule", "isa", "threads", *(("extra MACs", "predicted", "measured") if swept else ()), "min ms", "median",
+               "p90", "p99", "runs", "arena", "weights", "observed", "anonymous", "file")  # fmt: skip
     rows = []
     for result in results:
         seen = (result["observed"][name] for name in ("growth", "anonymous", "file"))
         times = (f"{1000 * result['latency'][name]:.3f}" for name in ("min", "median", "p90", "p99"))
-        rows.append((result["schedule"], result["isa"], result["threads"], *times, result["runs"],
+        ratios = (f"{result['extra_percent']:.2f} %", f"{result['predicted']:.3f}", f"{result['measured']:.3f}") if swept else ()
+        rows.append((result["schedule"], result["isa"], result["threads"], *ratios, *times, result["runs"],
                      size(result["arena"]), size(result["weights"]),
                      *("-" if count is None else size(count) for count in seen)))  # fmt: skip
     parts = [table(columns, rows), "observed: growth of the most that was resident; file: its part in mapped files"]
+    if swept:
+        parts.append("predicted, measured: cycles by the cost model and median time, over those of the fastest plan")
     if not all(result["observed"]["reset"] for result in results):
         parts.append("the kernel did not let VmHWM start afresh, so observed memory may be too low")
     for result in results:
@@ -108,115 +164,6 @@ def bench_text(results: Sequence[dict[str, Any]]) -> str:
             rows = [(stage["stage"], stage["kind"], f"{1000 * stage['seconds']:.3f}", f"{stage['macs']:,}",
                      f"{stage['macs'] / max(stage['seconds'], 1e-9) / 1e9:.2f}", size(stage["bytes"]))
                     for stage in result["profile"]]  # fmt: skip
-            title = f"{result['schedule']}, {result['isa']}, threads {result['threads']}"
+            title = f"{result['schedule']}, {result['isa']}, threads {result['threads']}, arena {size(result['arena'])}"
             parts.append(f"{title}\n{table(('stage', 'kind', 'ms', 'MACs', 'GMAC/s', 'moved'), rows)}")
     return "\n\n".join(parts)
-
-
-def rectangles(timeline: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-    """The buffers of a plan's timeline, each once: with `first` and `last`, the segments over which it lies still."""
-    merged: list[dict[str, Any]] = []
-    open_now: dict[tuple, dict[str, Any]] = {}
-    for column, segment in enumerate(timeline):
-        still_open = {}
-        for buffer in segment["buffers"]:
-            key = (buffer["name"], buffer["kind"], buffer["offset"], buffer["bytes"])
-            # Scratch and rings end with their segment, even where the next one has alike at the same place.
-            rectangle = open_now.get(key) if buffer["kind"] == "value" else None
-            if rectangle is None:
-                rectangle = {**buffer, "first": column}
-                merged.append(rectangle)
-            rectangle["last"] = column
-            still_open[key] = rectangle
-        open_now = still_open
-    return merged
-
-
-def timeline_svg(session: Session, title: str) -> str:
-    """The arena over time as an SVG document: segments on x, offsets in bytes on y, a rectangle for each buffer."""
-    plan = session.plan
-    count = len(plan.timeline)
-    column = min(160.0, max(30.0, 1180 / max(count, 1)))
-    width = max(LEFT + column * count, 760) + RIGHT
-    whole = TOP + HEIGHT + 34 + 4 * max((len(segment["name"]) for segment in plan.timeline), default=0)
-    step, unit, unit_name = _tick(plan.peak_bytes)
-    top = max(plan.peak_bytes * 1.06, 1)
-
-    def x(segment: int) -> float:
-        return LEFT + segment * column
-
-    def y(offset: float) -> float:
-        return TOP + HEIGHT * (1 - offset / top)
-
-    parts = [
-        f"<svg xmlns='http://www.w3.org/2000/svg' viewBox='0 0 {width:.0f} {whole}' "
-        f"width='{width:.0f}' height='{whole}' {FONT} font-size='11' fill='{INK}'>",
-        f"<title>{escape(title)}</title>",
-        "<rect width='100%' height='100%' fill='white'/>",
-        _text(LEFT, 28, f"{title}: {plan.schedule}, {size(plan.peak_bytes)} of arena", "font-size='17'"),
-        _text(LEFT, 47, _comparison(plan), "fill='#666'"),
-        *_legend(),
-    ]
-    right = x(max(count, 1))
-    for tick in range(0, int(top) + 1, step):
-        parts.append(f"<path d='M{LEFT} {y(tick):.1f}H{right:.1f}' stroke='{FAINT}'/>")
-        parts.append(_text(LEFT - 8, y(tick) + 4, f"{tick // unit} {unit_name}" if tick else "0", "text-anchor='end' fill='#666'"))
-    for buffer in rectangles(plan.timeline):
-        parts += _rectangle(buffer, x(buffer["first"]), x(buffer["last"] + 1), y)
-    for index, segment in enumerate(plan.timeline):
-        place = f"translate({x(index) + column / 2 + 3:.1f} {TOP + HEIGHT + 14}) rotate(-45)"
-        parts.append(_text(0, 0, segment["name"], f"text-anchor='end' font-size='10' transform='{place}'"))
-    parts.append(f"<path d='M{LEFT} {y(plan.peak_bytes):.1f}H{right:.1f}' stroke='{PEAK}' stroke-dasharray='6 4'/>")
-    parts.append(_text(right, y(plan.peak_bytes) - 5, f"peak {plan.peak_bytes:,} bytes",
-                       f"text-anchor='end' fill='{PEAK}'"))  # fmt: skip
-    parts.append(f"<path d='M{LEFT} {TOP}V{y(0):.1f}H{right:.1f}' fill='none' stroke='{INK}'/>")
-    return "\n".join([*parts, "</svg>\n"])
-
-
-def _text(x: float, y: float, words: str, attributes: str = "") -> str:
-    return f"<text x='{x:.1f}' y='{y:.1f}' {attributes}>{escape(words)}</text>"
-
-
-def _comparison(plan: Any) -> str:
-    others = [("naive", plan.naive_bytes), ("layerwise", plan.layerwise_bytes), ("fused", plan.fused_bytes)]
-    known = [f"{name} {size(count)}" for name, count in others if name != plan.schedule]
-    return ", ".join([*known, f"lower bound {size(plan.lower_bound_bytes)}"])
-
-
-def _legend() -> list[str]:
-    parts, x = [], float(LEFT)
-    for kind, color in COLORS.items():
-        parts.append(f"<rect x='{x}' y='58' width='12' height='12' fill='{color}' stroke='{INK}' stroke-width='.5'/>")
-        parts.append(_text(x + 18, 68, MEANING[kind]))
-        x += 42 + 6 * len(MEANING[kind])
-    return parts
-
-
-def _rectangle(buffer: dict[str, Any], left: float, right: float, y: Any) -> list[str]:
-    upper, lower = y(buffer["offset"] + buffer["bytes"]), y(buffer["offset"])
-    wide, tall = right - left, lower - upper
-    what = f"{buffer['name']} ({buffer['kind']}): {buffer['bytes']:,} bytes at {buffer['offset']:,}"
-    # A little see-through, because an output that slides over its input shares its place.
-    parts = [
-        f"<rect x='{left + 0.5:.1f}' y='{upper:.1f}' width='{wide - 1:.1f}' height='{max(tall, 0.5):.1f}' "
-        f"fill='{COLORS[buffer['kind']]}' fill-opacity='.85' stroke='{INK}' stroke-width='.5'>"
-        f"<title>{escape(what)}</title></rect>"
-    ]
-    lines = [line for line in (buffer["name"], size(buffer["bytes"])) if 5.6 * len(line) < wide - 4]
-    lines = lines[: max(int((tall - 2) // 12), 0)]
-    for index, line in enumerate(lines):
-        baseline = (upper + lower) / 2 + 3.5 + 12 * (index - (len(lines) - 1) / 2)
-        parts.append(_text((left + right) / 2, baseline, line, "text-anchor='middle' font-size='10' "
-                           "pointer-events='none'"))  # fmt: skip
-    return parts
-
-
-def _tick(peak: int) -> tuple[int, int, str]:
-    """The distance of the grid lines, 1, 2 or 5 times a power of ten of a unit; the bytes and the name of that unit."""
-    unit, name = (1024**2, "MiB") if peak >= 4 * 1024**2 else (1024, "KiB") if peak >= 4 * 1024 else (1, "B")
-    step = unit
-    for factor in (2, 2.5, 2) * 6:  # 1, 2, 5, 10, 20 ...
-        if peak / step <= 8:
-            break
-        step = int(step * factor)
-    return step, unit, name

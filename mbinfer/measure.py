@@ -35,7 +35,7 @@ def measure(
     best), `runs` the number of timed runs (None: a second's worth); `options` go to `Session`.
 
     The result holds ``schedule``, ``isa``, ``threads``, ``runs``; ``latency`` in seconds (``min``, ``median``,
-    ``p90``, ``p99``); in bytes ``arena`` as planned, ``weights`` as mapped, ``observed`` as `observed_memory`
+    ``p90``, ``p99``); ``cycles`` by the cost model and ``extra_percent``, multiply-adds done again; in bytes ``arena`` as planned, ``weights`` as mapped, ``observed`` as `observed_memory`
     describes; and with `profile` the stages of `Session.profile`.
 
     Raises `Error` with the child's message where it failed.
@@ -92,6 +92,8 @@ def _measured(
         "runs": len(seconds),
         "latency": {"min": low, "median": median, "p90": p90, "p99": p99},
         "arena": session.plan.peak_bytes,
+        "cycles": session.plan.cycles,
+        "extra_percent": 100 * session.plan.extra_macs / max(session.plan.macs, 1),
         "weights": session.plan.weight_bytes,
         "observed": observed_memory(before, after, reset),
         **({"profile": session.profile(*arrays)} if profile else {}),

@@ -80,7 +80,8 @@ def test_info(call, model):
     assert record["inputs"] == [{"name": "image", "shape": [1, 64, 64, 3], "dtype": "uint8"}]
     assert record["outputs"][0]["shape"] == [1, CLASSES]
     assert record["labels"] == [f"kind {i}" for i in range(CLASSES)]
-    assert record["arena_bytes"]["naive"] > record["arena_bytes"]["fused"] >= record["arena_bytes"]["lower_bound"] > 0
+    arena = record["arena_bytes"]
+    assert arena["naive"] > arena["layerwise"] > arena["fused"] >= arena["fastest"] >= arena["least"] > 0
     text = call("info", model)
     assert "image [1, 64, 64, 3]" in text and "10: kind 0, kind 1" in text and "arena naive" in text
 
@@ -88,7 +89,7 @@ def test_info(call, model):
 @pytest.mark.parametrize("schedule", cli.SCHEDULES)
 def test_plan_is_consistent(call, model, schedule):
     record = call("plan", model, "--schedule", schedule, "--json")
-    assert record["schedule"] == schedule and record[f"{schedule}_bytes"] == record["peak_bytes"]
+    assert record["schedule"] == schedule and record.get(f"{schedule}_bytes", record["peak_bytes"]) == record["peak_bytes"]
     assert max(s["top_bytes"] for s in record["timeline"]) == record["peak_bytes"]
     assert len(record["timeline"]) == len(record["segments"])
     for segment in record["timeline"]:
@@ -109,11 +110,41 @@ def test_plan_takes_chunks_and_a_limit(call, refused, model):
     assert str(least) in refused("plan", model, "--memory-limit", least - 1).replace(",", "")
 
 
+def words_of(path):
+    return "\n".join(text.text for text in xml.parse(path).getroot().iter("{http://www.w3.org/2000/svg}text"))
+
+
 def test_plan_draws(call, model, tmp_path):
     record = call("plan", model, "--svg", tmp_path / "plan.svg", "--json")
-    root = xml.parse(tmp_path / "plan.svg").getroot()
-    words = "".join(text.text for text in root.iter("{http://www.w3.org/2000/svg}text"))
+    words = words_of(tmp_path / "plan.svg")
     assert "model.bin" in words and f"peak {record['peak_bytes']:,} bytes" in words
+
+
+def test_plan_without_recompute(call, model):
+    least, once = (call("plan", model, "--memory-limit", "least", "--json", *more) for more in ((), ("--no-recompute",)))
+    assert once["extra_macs"] == 0 < least["extra_macs"] and least["peak_bytes"] < once["peak_bytes"]
+
+
+def test_plan_shows_one_segment_row_by_row(call, model, tmp_path):
+    arguments = ["plan", model, "--memory-limit", "least", "--segment", 0]
+    record = call(*arguments, "--svg", tmp_path / "segment.svg", "--json")
+    stage, first, end, live = record["steps"][0]
+    assert first == 0 < end and all(end <= record["values"][name]["height"] for name, (_, end) in live.items())
+    assert "segment 0" in words_of(tmp_path / "segment.svg") and "makes" in words_of(tmp_path / "segment.svg")
+    text = call(*arguments)
+    assert stage in text and f"{len(record['steps']) - 1}  " in text
+
+
+def test_plan_sweeps(call, model, tmp_path):
+    pytest.importorskip("matplotlib")
+    record = call("plan", model, "--sweep", "--svg", tmp_path / "sweep.svg", "--png", tmp_path / "sweep.png", "--json")
+    assert len(record["limits"]) >= 40
+    assert record["points"][0]["peak_bytes"] == call("plan", model, "--memory-limit", "least", "--json")["peak_bytes"]
+    assert set(record["marked"]) == {"least", "fused", "layerwise", "naive", "fastest"}
+    assert "memory against work" in words_of(tmp_path / "sweep.svg")
+    assert (tmp_path / "sweep.png").read_bytes().startswith(b"\x89PNG")
+    text = call("plan", model, "--sweep")
+    assert all(str(p["peak_bytes"]) in text for p in record["points"]) and "naive" in text
 
 
 def test_run(call, model, folder):
@@ -157,6 +188,16 @@ def test_bench_measures_every_configuration_in_its_own_process(call, model):
         assert result["observed"]["growth"] is None or result["observed"]["growth"] > 0
 
 
+def test_bench_measures_points_of_the_sweep(call, model):
+    arguments = ["bench", model, "--sweep", 3, "--isa", mbinfer._core.isas()[0], "--runs", 2]
+    results = call(*arguments, "--json")["results"]
+    assert [r["runs"] for r in results] == [2, 2, 2] and results[0]["arena"] < results[1]["arena"] < results[2]["arena"]
+    assert results[-1]["measured"] == 1 and results[0]["predicted"] > results[1]["predicted"] > results[2]["predicted"]
+    assert results[0]["extra_percent"] > 0
+    text = call(*arguments)
+    assert "predicted" in text and "measured" in text
+
+
 def test_bench_as_text(call, model):
     text = call("bench", model, "--schedule", "fused", "--isa", mbinfer._core.isas()[0], "--runs", 1, "--profile")
     assert "median" in text and "fused" in text and "GMAC/s" in text
@@ -184,7 +225,9 @@ MISTAKES = {
     "limit": (["plan", "model.bin", "--memory-limit", "100"], "100"),
     "limit in words": (["plan", "model.bin", "--memory-limit", "little"], "little"),
     "chunks": (["plan", "model.bin", "--chunks", "-1"], "chunks"),
-    "sweep": (["plan", "model.bin", "--sweep"], "comes with the streamed schedule"),
+    "sweep and limit": (["plan", "model.bin", "--sweep", "--memory-limit", "least"], "--threads only"),
+    "segment": (["plan", "model.bin", "--segment", "99"], "segment 99"),
+    "bench sweep": (["bench", "model.bin", "--sweep", "0"], "1 or more"),
     "isa": (["bench", "model.bin", "--isa", "mmx"], "mmx"),
     "bench schedule": (["bench", "model.bin", "--schedule", "fast", "--runs", "1"], "fast"),
     "svg": (["plan", "model.bin", "--svg", "none/plan.svg"], "none/plan.svg"),

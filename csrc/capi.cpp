@@ -1,6 +1,7 @@
 // The C API of mbinfer.h over exec/session.h: checks what comes in, turns every exception into a status.
 #include "mbinfer.h"
 
+#include <cstdio>
 #include <cstdlib>
 #include <cstring>
 #include <new>
@@ -71,6 +72,11 @@ mbi_status status_of(ErrorKind kind) {
   return MBI_INTERNAL;
 }
 
+// The caller's function ended a run.
+struct Stopped {
+  int row, code;
+};
+
 // Every function that can fail runs its body in here.
 template <class Body>
 mbi_status guarded(Body&& body) noexcept {
@@ -79,6 +85,10 @@ mbi_status guarded(Body&& body) noexcept {
     return MBI_OK;
   } catch (const Error& e) {
     return fail(status_of(e.kind), e.what(), e.node.c_str(), e.op.c_str(), e.needed, e.limit);
+  } catch (const Stopped& s) {
+    char message[80];
+    std::snprintf(message, sizeof message, "row %d: pull returned %d, which ends the run", s.row, s.code);
+    return fail(MBI_STOPPED, message);
   } catch (const std::bad_alloc&) {
     return fail(MBI_NO_MEMORY, "the system has not enough memory");
   } catch (const std::system_error& e) {
@@ -103,6 +113,7 @@ mbi_options default_options() {
   options.threads = 1;
   options.memory_limit = MBI_NO_LIMIT;
   options.schedule = "auto";
+  options.recompute = 1;
   return options;
 }
 
@@ -129,6 +140,7 @@ SessionOptions session_options(const mbi_options& given) {
   options.plan.memory_limit = options.plan.least ? -1 : given.memory_limit;
   options.plan.threads = given.threads;
   options.plan.chunks = given.chunks;
+  options.plan.recompute = given.recompute != 0;
   if (given.chunks && options.plan.schedule != Schedule::kAuto && options.plan.schedule != Schedule::kFused)
     refuse(ErrorKind::kArgument, std::string("chunks split fused blocks, and the schedule '") + given.schedule + "' has none; use 'auto' or 'fused'");
   const char* isa = given.isa ? given.isa : std::getenv("MBINFER_ISA");
@@ -163,7 +175,8 @@ void describe(mbi_session* s) {
   s->results.resize(s->outputs.size());
   const Plan& p = s->session.plan();
   s->plan = {schedule_name(p.schedule), s->session.kernels().isa, s->session.threads(), p.peak_bytes, p.input_bytes, graph.weight_bytes,
-             p.naive_bytes, p.layerwise_bytes, p.fused_bytes, p.lower_bound_bytes, p.macs, p.extra_macs};
+             p.naive_bytes, p.layerwise_bytes, p.fused_bytes, p.lower_bound_bytes, p.macs, p.extra_macs,
+             p.input_rows.data(), p.moved_bytes};
 }
 
 // The item of a list of the session's, or null and MBI_ARGUMENT. A null list: there is no session.
@@ -191,6 +204,13 @@ void check_buffer(const char* what, const mbi_tensor& tensor, const void* data, 
   if (!known) refuse(ErrorKind::kShape, name + ": its dtype is neither MBI_FLOAT32 nor MBI_UINT8");
   if (!aligned) refuse(ErrorKind::kArgument, name + ": data is not aligned for float32");
   refuse(ErrorKind::kShape, name + " takes " + std::to_string(wanted) + " bytes in this dtype, given are " + std::to_string(bytes));
+}
+
+void set_outputs(mbi_session* session, const mbi_output* outputs) {
+  for (size_t i = 0; i < session->outputs.size(); i++) {
+    check_buffer("output", session->outputs[i], outputs[i].data, outputs[i].bytes, MBI_FLOAT32);
+    session->results[i] = outputs[i].data;
+  }
 }
 
 }  // namespace
@@ -252,15 +272,37 @@ mbi_status mbi_session_run(mbi_session* session, const mbi_input* inputs, size_t
     require_pointer(outputs, "outputs");
     check_count("inputs", input_count, session->inputs.size());
     check_count("outputs", output_count, session->outputs.size());
+    session->session.check_not_inside();
     std::lock_guard<std::mutex> lock(session->running);
     for (size_t i = 0; i < input_count; i++) {
       check_buffer("input", session->inputs[i], inputs[i].data, inputs[i].bytes, inputs[i].dtype);
       session->pictures[i] = {inputs[i].data, inputs[i].dtype == MBI_UINT8 ? DType::kUint8 : DType::kFloat32};
     }
-    for (size_t i = 0; i < output_count; i++) {
-      check_buffer("output", session->outputs[i], outputs[i].data, outputs[i].bytes, MBI_FLOAT32);
-      session->results[i] = outputs[i].data;
-    }
+    set_outputs(session, outputs);
     session->session.run(session->pictures.data(), session->results.data());
+  });
+}
+
+mbi_status mbi_session_run_rows(mbi_session* session, int32_t dtype, mbi_pull_row pull, void* context, const mbi_output* outputs,
+                                size_t output_count) {
+  return guarded([&] {
+    require_pointer(session, "session");
+    require_pointer(reinterpret_cast<const void*>(pull), "pull");
+    require_pointer(outputs, "outputs");
+    if (dtype != MBI_FLOAT32 && dtype != MBI_UINT8) refuse(ErrorKind::kShape, "dtype is neither MBI_FLOAT32 nor MBI_UINT8");
+    check_count("outputs", output_count, session->outputs.size());
+    session->session.check_not_inside();
+    std::lock_guard<std::mutex> lock(session->running);
+    set_outputs(session, outputs);
+    struct Rows {
+      mbi_pull_row pull;
+      void* context;
+    } rows = {pull, context};
+    const RowSource source = {[](void* opaque, int row, void* to) {
+                                const Rows& r = *static_cast<const Rows*>(opaque);
+                                if (const int code = r.pull(r.context, size_t(row), to)) throw Stopped{row, code};
+                              },
+                              &rows};
+    session->session.run_rows(dtype == MBI_UINT8 ? DType::kUint8 : DType::kFloat32, source, session->results.data());
   });
 }

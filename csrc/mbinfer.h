@@ -2,7 +2,7 @@
  *
  * Goals
  *   - The memory that a network takes is known before the first run, to the byte: mbi_plan.peak_bytes.
- *   - Nothing is allocated by mbi_session_run.
+ *   - Nothing is allocated by mbi_session_run; mbi_session_run_rows allocates its few rows the first time.
  *   - Every failure is a status and a message. The library never prints, aborts or exits, and no C++ exception leaves it.
  * Non-goals: training, batches of more than one, dynamic shapes, reading JPEG or PNG.
  *
@@ -24,7 +24,7 @@
  * Ownership: the caller owns what it passes in, and the library keeps no pointer to it after the call. What the library
  *   returns a pointer to belongs to the session and lives until mbi_session_close; mbi_last_error's belongs to the thread
  *   and holds until its next failing call. All strings are UTF-8 and end in a zero byte.
- * Threads: any thread may use any session. Calls of mbi_session_run on one session wait in turn; sessions on several
+ * Threads: any thread may use any session. Runs of one session wait in turn; sessions on several
  *   threads run side by side. Only mbi_session_close must be the last call on its session.
  * Errors: functions that return mbi_status say MBI_OK or why not; functions that return a pointer return NULL. Both then
  *   leave the reason in mbi_last_error(). A null argument where none is allowed is MBI_ARGUMENT.
@@ -54,7 +54,8 @@ typedef enum mbi_status {
   MBI_ARGUMENT = 5,     /* a null pointer, or an option that is unknown or out of range */
   MBI_FILE = 6,         /* the file cannot be opened or mapped; the message has the system's reason */
   MBI_NO_MEMORY = 7,    /* the system refused memory or threads */
-  MBI_INTERNAL = 8      /* a bug in mbinfer */
+  MBI_INTERNAL = 8,     /* a bug in mbinfer */
+  MBI_STOPPED = 9       /* the caller's function that gives rows ended the run */
 } mbi_status;
 
 typedef struct mbi_error {
@@ -71,7 +72,7 @@ MBI_API const mbi_error *mbi_last_error(void);
 MBI_API const char *mbi_version(void);
 
 enum {
-  MBI_NO_LIMIT = -1,    /* the plan that is fastest within its schedule's least memory */
+  MBI_NO_LIMIT = -1,    /* the fastest plan */
   MBI_LEAST_MEMORY = -2 /* the smallest arena, whatever it costs in time */
 };
 
@@ -80,9 +81,10 @@ typedef struct mbi_options {
   int32_t threads;      /* 1 to 256, the calling one included. Default 1 */
   int32_t chunks;       /* split every fused block's expanded channels t ways; 0: the planner chooses. Default 0 */
   int64_t memory_limit; /* most bytes of the arena, MBI_NO_LIMIT or MBI_LEAST_MEMORY. Default MBI_NO_LIMIT */
-  const char *schedule; /* "auto", "naive", "layerwise" or "fused". Default "auto" */
+  const char *schedule; /* "auto", "naive", "layerwise", "fused" or "streamed". Default "auto" */
   const char *isa;      /* "reference", "avx2" or "neon"; NULL: $MBINFER_ISA, else the fastest. Default NULL */
   int32_t verify;       /* not 0: also checksum the weights, which reads them all. Default 0 */
+  int32_t recompute;    /* 0: no multiply-add is done twice; else a streamed plan may, to save memory. Default 1 */
 } mbi_options;
 
 /* Sets the defaults. `size` is sizeof(mbi_options) where the caller was compiled. */
@@ -112,6 +114,8 @@ typedef struct mbi_plan {
   int64_t naive_bytes, layerwise_bytes, fused_bytes; /* the arena that each schedule would take */
   int64_t lower_bound_bytes;  /* no order and no placement of this plan's buffers takes less */
   int64_t macs, extra_macs;   /* multiply-adds of the network, and what recomputation adds to them */
+  const int32_t *input_rows;  /* for each input, the rows of it that mbi_session_run_rows holds, beside the arena */
+  int64_t moved_bytes;        /* of values that change their place in a run */
 } mbi_plan;
 
 typedef struct mbi_session mbi_session;
@@ -150,5 +154,16 @@ typedef struct mbi_output {
  * MBI_SHAPE where one is not, or where an input is MBI_UINT8 and the model has no recipe; nothing is written then. */
 MBI_API mbi_status mbi_session_run(mbi_session *session, const mbi_input *inputs, size_t input_count, const mbi_output *outputs,
                                    size_t output_count);
+
+/* Writes row `row` of the image, {width, channels}, to `to`, which is aligned for its dtype. Returns 0, or anything else to
+ * end the run. */
+typedef int (*mbi_pull_row)(void *context, size_t row, void *to);
+
+/* Runs a model with one input on rows as they arrive, from a camera or a decoder: calls pull(context, row, to) on this
+ * thread, once for each row, from 0 to height - 1. dtype: MBI_FLOAT32 or MBI_UINT8, as of mbi_input. MBI_STOPPED where `pull`
+ * ends the run: nothing is written then, and the session can run again. `pull` may not run the same session
+ * (MBI_ARGUMENT). MBI_SHAPE as of mbi_session_run, and where the model has several inputs. */
+MBI_API mbi_status mbi_session_run_rows(mbi_session *session, int32_t dtype, mbi_pull_row pull, void *context,
+                                        const mbi_output *outputs, size_t output_count);
 
 #endif

@@ -144,3 +144,18 @@ class CSession:
         for slot, array in zip(outputs, results):
             slot.data, slot.bytes = ffi.cast("float *", array.ctypes.data), array.nbytes
         self.check(self.lib.mbi_session_run(self.handle, inputs, len(arrays), outputs, len(results)))
+
+    def run_rows(self, dtype: int, pull) -> list[np.ndarray]:
+        """pull(row, to): to is a void pointer; what it returns is returned to the library."""
+        ffi = self.ffi
+        results = [np.zeros(list(t.dims)[: t.rank], np.float32) for t in self.tensors("output")]
+        outputs = ffi.new("mbi_output[]", len(results))
+        for slot, array in zip(outputs, results):
+            slot.data, slot.bytes = ffi.cast("float *", array.ctypes.data), array.nbytes
+        callback = ffi.callback("mbi_pull_row", lambda context, row, to: pull(row, to))
+        try:
+            self.check(self.lib.mbi_session_run_rows(self.handle, dtype, callback, ffi.NULL, outputs, len(results)))
+        except Failure:
+            assert not any(array.any() for array in results)
+            raise
+        return results

@@ -62,23 +62,81 @@ def test_version(ffi, lib):
 
 @pytest.mark.parametrize("options", [
     {}, {"schedule": "naive"}, {"schedule": "layerwise"}, {"schedule": "fused", "chunks": 3}, {"threads": 2},
-    {"isa": "reference"}, {"verify": 1},
+    {"isa": "reference"}, {"verify": 1}, {"schedule": "streamed"}, {"memory_limit": -2},
+    {"memory_limit": -2, "recompute": 0},
 ])  # fmt: skip
 def test_same_bits_and_plan_as_python(opened, mobilenet, options, monkeypatch):
     session = opened(mobilenet, **options)
     if "isa" in options:
         monkeypatch.setenv("MBINFER_ISA", options["isa"])
-    python = mbinfer.Session(mobilenet, **{k: v for k, v in options.items() if k != "isa"})
+    python = mbinfer.Session(mobilenet, **{k: "least" if k == "memory_limit" else v for k, v in options.items() if k != "isa"})
     image = picture((64, 64, 3))
     for array in (image, ((image - np.float32(120)) / np.float32(60))):
         assert same_bits(session.run(array)[0], python.run(array))
     for name in ("peak_bytes", "input_bytes", "weight_bytes", "naive_bytes", "layerwise_bytes", "fused_bytes",
-                 "lower_bound_bytes", "macs", "extra_macs"):  # fmt: skip
+                 "lower_bound_bytes", "macs", "extra_macs", "moved_bytes"):  # fmt: skip
         assert getattr(session.plan, name) == getattr(python.plan, name), name
     text = session.ffi.string
     assert text(session.plan.schedule).decode() == python.plan.schedule
     assert text(session.plan.isa).decode() == python.isa
     assert session.plan.threads == python.threads
+    assert session.ffi.unpack(session.plan.input_rows, 1) == python.plan.input_rows
+
+
+def rows_of(ffi, image, calls, stop=None):
+    """A function that gives the rows of `image`, and returns 7 at row `stop`."""
+
+    def pull(row, to):
+        calls.append(row)
+        if row == stop:
+            return 7
+        ffi.memmove(to, np.ascontiguousarray(image[row]), image[row].nbytes)
+        return 0
+
+    return pull
+
+
+@pytest.mark.parametrize("schedule", ["naive", "layerwise", "fused", "streamed"])
+@pytest.mark.parametrize("threads", [1, 2])
+def test_rows_give_the_same_bits(ffi, lib, opened, mobilenet, schedule, threads):
+    session, image = opened(mobilenet, schedule=schedule, threads=threads), picture((64, 64, 3))
+    for array, dtype in ((image, lib.MBI_UINT8), ((image - np.float32(120)) / np.float32(60), lib.MBI_FLOAT32)):
+        calls = []
+        wanted = session.run(array)[0]
+        assert same_bits(session.run_rows(dtype, rows_of(ffi, array, calls))[0], wanted)
+        assert calls == list(range(64))
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+@pytest.mark.parametrize("stop", [0, 20, 63])
+def test_a_run_whose_rows_stop(ffi, lib, opened, mobilenet, stop, threads):
+    session, image, calls = opened(mobilenet, memory_limit=-2, threads=threads), picture((64, 64, 3)), []
+    wanted = session.run(image)[0]
+    with pytest.raises(Failure) as caught:
+        session.run_rows(lib.MBI_UINT8, rows_of(ffi, image, calls, stop))
+    assert caught.value.status == "MBI_STOPPED"
+    assert f"row {stop}" in caught.value.message and "7" in caught.value.message
+    assert calls == list(range(stop + 1))
+    assert same_bits(session.run(image)[0], wanted)
+    assert same_bits(session.run_rows(lib.MBI_UINT8, rows_of(ffi, image, []))[0], wanted)
+
+
+def test_rows_that_cannot_be(ffi, lib, opened, mobilenet, two):
+    session, image, inner = opened(mobilenet), picture((64, 64, 3)), []
+
+    def runs_the_session(row, to):
+        for run in (lambda: session.run(image), lambda: session.run_rows(lib.MBI_UINT8, rows_of(ffi, image, []))):
+            with pytest.raises(Failure) as caught:
+                run()
+            inner.append(caught.value.status)
+        return rows_of(ffi, image, [])(row, to)
+
+    assert same_bits(session.run_rows(lib.MBI_UINT8, runs_the_session)[0], session.run(image)[0])
+    assert inner == ["MBI_ARGUMENT"] * 128
+    for opened_session, dtype, words in ((session, 99, "dtype"), (opened(two), lib.MBI_UINT8, "one input")):
+        with pytest.raises(Failure) as caught:
+            opened_session.run_rows(dtype, rows_of(ffi, image, []))
+        assert caught.value.status == "MBI_SHAPE" and words in caught.value.message
 
 
 def test_several_inputs_and_outputs(opened, two):
@@ -205,6 +263,7 @@ def test_null_arguments(ffi, lib, opened, two):
     options = ffi.new("mbi_options *")
     lib.mbi_options_init(options, size)
     options.schedule = null
+    pull = ffi.callback("mbi_pull_row", lambda *_: 1)
     failing = [
         lambda: lib.mbi_options_init(null, size),
         lambda: lib.mbi_session_open(null, null, handle),
@@ -214,6 +273,10 @@ def test_null_arguments(ffi, lib, opened, two):
         lambda: lib.mbi_session_run(session.handle, null, 2, outputs, 2),
         lambda: lib.mbi_session_run(session.handle, inputs, 2, null, 2),
         lambda: lib.mbi_session_run(session.handle, inputs, 2, outputs, 2),  # with data NULL
+        lambda: lib.mbi_session_run_rows(null, lib.MBI_UINT8, pull, null, outputs, 2),
+        lambda: lib.mbi_session_run_rows(session.handle, lib.MBI_UINT8, null, null, outputs, 2),
+        lambda: lib.mbi_session_run_rows(session.handle, lib.MBI_UINT8, pull, null, null, 2),
+        lambda: lib.mbi_session_run_rows(session.handle, lib.MBI_UINT8, pull, null, outputs, 2),  # with data NULL
     ]
     for call in failing:
         assert call() == lib.MBI_ARGUMENT

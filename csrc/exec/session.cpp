@@ -70,9 +70,13 @@ bool Session::canaries_intact() const {
   return true;
 }
 
-void Session::check_input(size_t input, DType dtype) const {
+void Session::check_not_inside() const {
   if (runner_.load() == std::this_thread::get_id())
     throw Error(ErrorKind::kArgument, "the session is running: its rows cannot come from a run of the same session");
+}
+
+void Session::check_input(size_t input, DType dtype) const {
+  check_not_inside();
   if (dtype == DType::kUint8 && !graph().inputs[input].recipe.present)
     throw Error(ErrorKind::kShape, "input '" + graph().values[graph().inputs[input].value].name +
                                        "' is uint8, but the model has no recipe to normalise it; convert it with mean= and "

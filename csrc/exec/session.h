@@ -49,6 +49,9 @@ class Session {
   // beside the arena that the first call allocates. All rows are pulled, those that no stage reads too.
   void run_rows(DType dtype, RowSource rows, float* const* outputs);
 
+  // Error(kArgument) on the thread that is inside run or run_rows: a source of rows cannot run its own session.
+  void check_not_inside() const;
+
   const uint8_t* arena() const { return arena_.get(); }
   bool canaries_intact() const;
 

@@ -107,7 +107,7 @@ def readme_table(results: dict[str, dict]) -> str:
         cells = [size(plan["peak_bytes"]) if plan else "" for plan in smallest]
         lines.append(f"| {name} | {size(least['fused_bytes'])} | {' | '.join(cells)} | {size(least['peak_bytes'])} "
                      f"(+{least['extra_percent']:.0f} %) |")  # fmt: skip
-    lines += ["", "Bytes of the arena alone, one thread, counted by `python benchmarks/frontier.py` from plans that run: extra MACs"
+    lines += ["", "Bytes of the arena alone, one thread, of real plans, by `python benchmarks/frontier.py --readme`. Extra MACs"
               " are multiply-adds that the plan does again, as a share of the network's."]  # fmt: skip
     return "\n".join(lines)
 

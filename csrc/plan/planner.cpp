@@ -13,6 +13,8 @@
 namespace mbinfer {
 namespace {
 
+constexpr int64_t kScratchInCache = 256 << 10;  // of a stage, beside its weights and rows in a second-level cache
+
 constexpr const char* kScheduleNames[] = {"naive", "layerwise", "fused", "streamed", "auto"};
 
 // Fills in everything that follows from the stages (ordered, with strip, chunk and step) and the segments.
@@ -223,18 +225,33 @@ std::vector<Stage> ordered_stages(const Graph& graph, Fusion fusion, int threads
   return ordered;
 }
 
-// Every block one operator. The least such plan first; then each stage takes the fastest chunk and step that its headroom
-// (what the arena has, less what is alive beside it) allows. `arena`: bytes it may grow to. A block that as one operator
-// would need more than `layerwise` bytes, because of its scratch, is left in its nodes.
-Plan fused_plan(const Graph& graph, int threads, int64_t arena, int64_t layerwise, int64_t* least) {
+// Every stage a segment of its own, with the least scratch.
+Plan stagewise_plan(const Graph& graph, Schedule schedule, Fusion fusion, int threads, const std::vector<bool>& apart) {
   Plan plan;
-  plan.schedule = Schedule::kFused;
+  plan.schedule = schedule;
+  plan.stages = ordered_stages(graph, fusion, threads, apart);
+  for (int s = 0; s < int(plan.stages.size()); s++) plan.segments.push_back({s, s + 1});
+  lay_out(graph, &plan, true);
+  return plan;
+}
+
+// The same with, for each stage, the fastest chunk and step that its headroom allows: what an arena of `most` bytes has,
+// less what is alive beside it, and no more than stays in the cache.
+Plan faster(const Graph& graph, const Plan& plan, int64_t most) {
+  Plan fast = plan;
+  for (int s = 0; s < int(fast.stages.size()); s++)
+    set_fast(graph, &fast.stages[s], std::min(kScratchInCache, most - live_bytes(plan, s, false)));
+  lay_out(graph, &fast, true);
+  return fast.peak_bytes <= most ? fast : plan;
+}
+
+// Every block one operator. A block that as one operator would need more than `layerwise` bytes, because of its scratch, is
+// left in its nodes. The arena may grow to `arena` bytes for speed.
+Plan fused_plan(const Graph& graph, int threads, int64_t arena, int64_t layerwise, int64_t* least) {
   std::vector<bool> apart(graph.nodes.size(), false);
+  Plan plan;
   for (bool again = true; again;) {
-    plan.stages = ordered_stages(graph, Fusion::kBlocks, threads, apart);
-    plan.segments.clear();
-    for (int s = 0; s < int(plan.stages.size()); s++) plan.segments.push_back({s, s + 1});
-    lay_out(graph, &plan, true);
+    plan = stagewise_plan(graph, Schedule::kFused, Fusion::kBlocks, threads, apart);
     again = false;
     for (int s = 0; s < int(plan.stages.size()) && plan.peak_bytes > layerwise; s++) {
       const Stage& stage = plan.stages[s];
@@ -244,12 +261,9 @@ Plan fused_plan(const Graph& graph, int threads, int64_t arena, int64_t layerwis
       again = true;
     }
   }
-  const int64_t most = std::max(arena, plan.peak_bytes);
-  Plan fast = plan;
-  for (int s = 0; s < int(fast.stages.size()); s++) set_fast(graph, &fast.stages[s], most - live_bytes(plan, s, false));
-  lay_out(graph, &fast, true);
+  const Plan fast = faster(graph, plan, std::max(arena, plan.peak_bytes));
   *least = std::min(plan.peak_bytes, fast.peak_bytes);  // less scratch beside other buffers may fit worse
-  return fast.peak_bytes <= most ? fast : plan;
+  return fast;
 }
 
 // The paper's operator: each block split `chunks` ways over its whole map.
@@ -363,15 +377,20 @@ Plan make_plan(const Graph& graph, const PlanOptions& options) {
   if (options.schedule == Schedule::kNaive) plan = naive;
   if (options.schedule == Schedule::kLayerwise) plan = layerwise;
   if (options.schedule == Schedule::kFused || options.chunks) plan = fused;
+  // A plan is never larger than the least fused one.
+  if (options.schedule == Schedule::kAuto && !options.chunks) {
+    // Where memory is no concern no search is needed: stages one by one, the stem fused too.
+    plan = faster(graph, stagewise_plan(graph, Schedule::kStreamed, Fusion::kAnyExpansion, options.threads, {}), std::min(limit, fused_bytes));
+    if (plan.peak_bytes > std::min(limit, fused_bytes)) plan = {};
+  }
   if (plan.segments.empty()) {
-    // A streamed plan is never larger than the least fused one. Without a limit, fusing blocks only may be faster.
     const Streamer streamer(graph, options.threads, options.recompute, fused_bytes);
     const Plan least = streamer.least();
     if (least.segments.empty()) plan = fused;
     else if (limit <= least.peak_bytes) plan = least;
     else plan = streamer.within(std::min(limit, fused_bytes));
     if (plan.segments.empty()) plan = least;
-    const bool either = options.schedule == Schedule::kAuto && fused.peak_bytes <= limit;
+    const bool either = options.schedule == Schedule::kAuto && fused.peak_bytes <= std::min(limit, fused_bytes);
     if (either && fused.cycles < plan.cycles) plan = fused;
   }
   plan.naive_bytes = naive.peak_bytes;

@@ -171,10 +171,12 @@ void Runner::load(const Stage& stage, int r0, int r1) {
 void Runner::pointwise(const Node& node, View in, View out, Rows made, Channels channels, Part panels, const Epilogue* epilogue,
                        const View* residual) {
   const int width = in.width, pixels = made.count() * width;
-  const bool by_panels = pixels < 2 * kernels_.gemm_pixels * threads_;
+  // Threads share out whichever is larger, weights or pixels, so that each core reads its own part of it once.
+  const int panel_count = panels.end - panels.begin;
+  const bool by_panels = panel_count * kPanel > pixels ? panel_count > kernels_.gemm_panels : pixels < 2 * kernels_.gemm_pixels * threads_;
   const Part pixel_part = by_panels ? Part{0, pixels} : share(pixels, kernels_.gemm_pixels);
   if (by_panels) {
-    const Part part = share(panels.end - panels.begin, kernels_.gemm_panels);
+    const Part part = share(panel_count, kernels_.gemm_panels);
     out.base += part.begin * kPanel;
     panels = {panels.begin + part.begin, panels.begin + part.end};
     if (panels.begin >= panels.end) return;

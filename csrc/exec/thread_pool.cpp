@@ -11,11 +11,12 @@ inline void pause_cpu() {
 #endif
 }
 
-// Spins, and yields from time to time so that more threads than CPUs still make progress.
+// Spins for some microseconds, what a step's imbalance takes; then gives the CPU to whoever has work, which on a busy
+// machine may be the thread that is waited for.
 template <class Done>
 void spin_until(Done&& done) {
-  for (unsigned i = 1; !done(); i++) {
-    if (i % 1024) pause_cpu();
+  for (unsigned i = 0; !done(); i++) {
+    if (i < 256) pause_cpu();
     else std::this_thread::yield();
   }
 }

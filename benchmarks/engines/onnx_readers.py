@@ -1,0 +1,106 @@
+"""mbinfer, and the engines that read ONNX or bring a converter for it: onnxruntime, OpenVINO, MNN."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import numpy as np
+
+from . import Engine
+
+
+def prepare_mbinfer(graph, folder, threads):
+    from mbinfer import model
+
+    model.save(graph, folder / "mbinfer.bin")
+
+
+def open_mbinfer(folder, image, threads):
+    import mbinfer
+
+    session = mbinfer.Session(folder / "mbinfer.bin", threads=threads)
+    return lambda: session.run(image)
+
+
+def reads_onnx(graph, folder, threads):
+    """Nothing to convert."""
+
+
+def open_onnxruntime(folder, image, threads):
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads, options.inter_op_num_threads = threads, 1
+    session = onnxruntime.InferenceSession(folder / "model.onnx", options, providers=["CPUExecutionProvider"])
+    pixels = onnxruntime.OrtValue.ortvalue_from_numpy(channels_first(image))
+    logits = onnxruntime.OrtValue.ortvalue_from_shape_and_type(session.get_outputs()[0].shape, np.float32)
+    binding = session.io_binding()
+    binding.bind_ortvalue_input(session.get_inputs()[0].name, pixels)
+    binding.bind_ortvalue_output(session.get_outputs()[0].name, logits)
+
+    def run():
+        session.run_with_iobinding(binding)
+        return logits.numpy()
+
+    return run
+
+
+def prepare_openvino(graph, folder, threads):
+    """Its own format, which it maps, loads faster than ONNX."""
+    import openvino
+
+    openvino.save_model(openvino.convert_model(folder / "model.onnx"), folder / "openvino.xml", compress_to_fp16=False)
+
+
+def open_openvino(folder, image, threads):
+    import openvino
+
+    settings = {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_NUM_THREADS": threads, "NUM_STREAMS": 1,
+                "INFERENCE_PRECISION_HINT": "f32"}  # fmt: skip
+    request = openvino.Core().compile_model(folder / "openvino.xml", "CPU", settings).create_infer_request()
+    request.set_input_tensor(openvino.Tensor(channels_first(image)))
+    logits = request.get_output_tensor(0).data
+
+    def run():
+        request.infer()
+        return logits
+
+    return run
+
+
+def prepare_mnn(graph, folder, threads):
+    subprocess.run([sys.executable, "-m", "MNN.tools.mnnconvert", "-f", "ONNX", "--modelFile", folder / "model.onnx",
+                    "--MNNModel", folder / "model.mnn", "--bizCode", "biz"], check=True, stdout=sys.stderr)  # fmt: skip
+
+
+def open_mnn(folder, image, threads):
+    import MNN
+
+    net = MNN.Interpreter(str(folder / "model.mnn"))
+    session = net.createSession({"backend": "CPU", "numThread": threads, "precision": "high"})
+    pixels, logits = net.getSessionInput(session), net.getSessionOutput(session)
+    nchw = channels_first(image)
+    host = MNN.Tensor(nchw.shape, MNN.Halide_Type_Float, nchw, MNN.Tensor_DimensionType_Caffe)
+    result = MNN.Tensor(logits.getShape(), MNN.Halide_Type_Float, np.zeros(logits.getShape(), np.float32),
+                        MNN.Tensor_DimensionType_Caffe)  # fmt: skip
+    pixels.copyFrom(host)
+
+    def run():
+        net.runSession(session)
+        logits.copyToHostTensor(result)
+        return result.getNumpyData()
+
+    return run
+
+
+def channels_first(image):
+    return np.ascontiguousarray(image.transpose(0, 3, 1, 2))
+
+
+ENGINES = (
+    Engine("mbinfer", ("mbinfer",), ("mbinfer",), prepare_mbinfer, open_mbinfer),
+    Engine("onnxruntime", ("onnxruntime",), ("onnxruntime",), reads_onnx, open_onnxruntime),
+    Engine("OpenVINO", ("openvino",), ("openvino",), prepare_openvino, open_openvino),
+    Engine("MNN", ("MNN",), ("MNN",), prepare_mnn, open_mnn),
+)

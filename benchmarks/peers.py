@@ -1,0 +1,269 @@
+"""Latency and memory of mbinfer and of other engines on the same networks, float32, side by side on this machine.
+
+    pip install '.[bench]'
+    python benchmarks/peers.py [--threads 2] [--json FILE] [--readme]
+
+Every engine runs in a fresh process for every network and round; rounds are interleaved, so that whatever else the
+machine does meets all of them. A round's ratio is an engine's median over that of the fastest peer of the same round;
+the table shows the medians over all rounds. Peers are timed from an input that is in their own tensor already to logits
+that are in one; mbinfer from one numpy array to another. An engine that is not installed, that cannot convert a network
+or whose logits differ is left out, and the table says so.
+"""
+
+from __future__ import annotations
+
+import argparse
+import importlib.metadata
+import json
+import os
+import platform
+import re
+import statistics
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+sys.path.append(str(Path(__file__).resolve().parents[1]))  # mbinfer may be built in the source folder, not installed
+
+from engines import child, peak, registry
+from engines.networks import NETWORKS, make_graph, write_network
+from mbinfer import zoo
+
+OURS = "mbinfer"
+ROOT = Path(__file__).resolve().parent.parent
+MARKERS = ("<!-- benchmarks/peers.py: begin -->", "<!-- benchmarks/peers.py: end -->")
+BAR = 24  # characters
+PREPARE_SECONDS, MEASURE_SECONDS = 900, 300  # at most
+
+
+def note(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)
+
+
+def version(engine) -> str | None:
+    """The versions of the distributions of `engine`; None where one is missing."""
+    try:
+        return ", ".join(importlib.metadata.version(package) for package in engine.packages)
+    except importlib.metadata.PackageNotFoundError:
+        if engine.name == OURS:  # built in the source folder
+            import mbinfer
+
+            return mbinfer.__version__
+        return None
+
+
+def fresh(threads: int, limit: int, *request) -> dict:
+    """Runs this file in a new process; its result, or ``{"failed": why}``."""
+    command = [sys.executable, os.path.abspath(__file__), "--child", json.dumps([str(r) for r in request])]
+    environment = {**os.environ, "OMP_NUM_THREADS": str(threads), "PYTHONWARNINGS": "ignore"}
+    try:
+        done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=limit)
+    except subprocess.TimeoutExpired:
+        return {"failed": f"took more than {limit} s"}
+    if done.returncode != 0:
+        lines = done.stderr.strip().splitlines()
+        return {"failed": lines[-1] if lines else f"ended with status {done.returncode}"}
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def run_child(request: list[str]) -> None:
+    """In the new process. Whatever an engine prints goes to stderr."""
+    answer = os.fdopen(os.dup(1), "w")
+    os.dup2(2, 1)
+    action, *rest = request
+    if action == "prepare":
+        engine, network, folder, threads = rest
+        child.prepare(engine, network, Path(folder), int(threads))
+        result = {}
+    else:
+        engine, folder, threads, seconds, library = rest
+        result = child.measure(engine, Path(folder), int(threads), float(seconds), Path(library))
+    print(json.dumps(result), file=answer, flush=True)
+    os._exit(0)  # some engines do not end cleanly
+
+
+def prepare(names: list[str], networks: list[str], threads: int, work: Path) -> dict[str, dict[str, str]]:
+    """Makes the networks in every engine's form; for each network, why an engine cannot run it."""
+    failures: dict[str, dict[str, str]] = {}
+    for network in networks:
+        folder = work / network
+        folder.mkdir(parents=True, exist_ok=True)
+        failures[network] = {}
+        if not (folder / "logits.npy").exists():
+            write_network(make_graph(network), folder)
+        for name in names:
+            done = folder / f"{re.sub('[^a-zA-Z0-9]+', '_', name)}_{threads}.prepared"
+            if name != OURS and done.exists():
+                continue
+            note(f"prepare {network} for {name}")
+            result = fresh(threads, PREPARE_SECONDS, "prepare", name, network, folder, threads)
+            if "failed" in result:
+                failures[network][name] = result["failed"]
+                note(f"  {name}: {result['failed']}")
+            else:
+                done.touch()
+    return failures
+
+
+def measure(names, networks, failures, options, work: Path) -> list[dict]:
+    """A row for each round, network and engine; engines take turns in going first."""
+    engines, library, rows = registry(), peak.build(work), []
+    for index in range(options.rounds):
+        for network in networks:
+            able = [name for name in names if name not in failures[network]]
+            for name in able[index % len(able) :] + able[: index % len(able)]:
+                result = fresh(options.threads, MEASURE_SECONDS, "measure", name, work / network, options.threads,
+                               options.seconds, library)  # fmt: skip
+                if "failed" not in result and (result["error"] is None or result["error"] > engines[name].tolerance):
+                    result = {"failed": f"the logits are off by {result['error']} of the largest"}
+                if "failed" in result:
+                    failures[network][name] = result["failed"]
+                    note(f"round {index + 1} {network} {name}: {result['failed']}")
+                    rows = [row for row in rows if (row["network"], row["engine"]) != (network, name)]
+                    continue
+                rows.append({"round": index, "network": network, "engine": name, **result})
+                limit = f"the machine {result['gflops_peak']:.1f} GFLOP/s"
+                note(f"round {index + 1} {network:10} {name:22} {result['median'] * 1e3:8.3f} ms, {limit}")
+    return rows
+
+
+def summarise(rows: list[dict], macs: dict[str, int]) -> list[dict]:
+    """A row for each network and engine: medians over the rounds, and of the ratios within each round.
+
+    ``ratio`` is to the fastest peer of the round, None without one; ``first_ratio``, ``memory_ratio`` likewise to the
+    least of the peers. ``minimum`` is the least of all rounds; ``of_peak`` uses the limit measured in the same process.
+    """
+    summary = []
+    for network, engine in dict.fromkeys((row["network"], row["engine"]) for row in rows):
+        mine = [row for row in rows if (row["network"], row["engine"]) == (network, engine)]
+
+        def against(key):
+            ratios = []
+            for row in mine:
+                peers = [other[key] for other in rows if other["engine"] != OURS
+                         and (other["network"], other["round"]) == (network, row["round"])]  # fmt: skip
+                ratios += [row[key] / min(peers)] if peers else []
+            return statistics.median(ratios) if ratios else None
+
+        middle = {key: statistics.median(row[key] for row in mine)
+                  for key in ("median", "first", "cold", "cores", "peak_memory", "anonymous_memory",
+                              "gflops_peak")}  # fmt: skip
+        summary.append({
+            "network": network, "engine": engine, "rounds": len(mine), **middle,
+            "minimum": min(row["min"] for row in mine),
+            "ratio": against("median"),
+            "first_ratio": against("first"),
+            "memory_ratio": against("peak_memory"),
+            "cold_ratio": statistics.median(row["cold"] / row["median"] for row in mine),
+            "of_peak": statistics.median(2e-9 * macs[network] / row["median"] / row["gflops_peak"] for row in mine),
+            "error": max(row["error"] for row in mine),
+        })  # fmt: skip
+    return summary
+
+
+COLUMNS = ("engine", "", "median, ms", "least, ms", "of the fastest peer", "of the limit", "load to first result, ms",
+           "first run, of a warm one", "memory: most / anonymous, MB")  # fmt: skip
+
+
+def markdown(report: dict) -> str:
+    """One table for each network, fastest first, with bars of the medians."""
+    limits = [row["gflops_peak"] for row in report["summary"]] or [0]
+    threads = "one thread" if report["threads"] == 1 else f"{report['threads']} threads"
+    lines = [
+        f"float32, {threads}, {report['machine']}, medians of {report['rounds']} rounds. The machine's limit (fused"
+        f" multiply-adds in registers), measured in the same processes: {min(limits):.0f} to {max(limits):.0f} GFLOP/s."
+    ]
+    for network in report["networks"]:
+        rows = sorted((row for row in report["summary"] if row["network"] == network), key=lambda row: row["median"])
+        if not rows:
+            continue
+        longest = min(rows[-1]["median"], 3 * rows[0]["median"])
+        million = report["macs"][network] / 1e6
+        lines += ["", f"**{NETWORKS[network][0]}**, {million:.0f} million multiply-adds", "",
+                  f"| {' | '.join(COLUMNS)} |", f"|---|---|{'---:|' * (len(COLUMNS) - 2)}"]  # fmt: skip
+        for row in rows:
+            name = f"{row['engine']} {report['versions'][row['engine']]}"
+            bar = "█" * max(1, round(BAR * min(row["median"] / longest, 1)))
+            memory = f"{row['peak_memory'] / 1e6:.1f} / {row['anonymous_memory'] / 1e6:.1f}"
+            cells = (
+                f"**{name}**" if row["engine"] == OURS else name,
+                bar + "…" if row["median"] > longest else bar,
+                f"{row['median'] * 1e3:.2f}",
+                f"{row['minimum'] * 1e3:.2f}",
+                f"{row['ratio']:.2f}" if row["ratio"] else "",
+                f"{100 * row['of_peak']:.0f} %",
+                f"{row['first'] * 1e3:.1f}",
+                f"{row['cold_ratio']:.2f}",
+                memory,
+            )
+            lines.append(f"| {' | '.join(cells)} |")
+    missing = [f"{name} ({why})" for name, why in report["missing"].items()]
+    for network, failed in report["failures"].items():
+        missing += [f"{name} on {NETWORKS[network][0]} ({why})" for name, why in failed.items()]
+    if missing:
+        lines += ["", f"Not measured: {'; '.join(missing)}."]
+    busy = {row["engine"] for row in report["summary"] if row["cores"] > report["threads"] + 0.1}
+    if busy:
+        lines += ["", f"Used more cores than it was given threads: {', '.join(sorted(busy))}."]
+    return "\n".join(lines)
+
+
+def write_readme(text: str) -> None:
+    """Puts `text` between the markers of README.md."""
+    begin, end = MARKERS
+    path = ROOT / "README.md"
+    pattern = re.compile(f"{re.escape(begin)}.*{re.escape(end)}", re.DOTALL)
+    new, count = pattern.subn(lambda _: f"{begin}\n{text}\n{end}", path.read_text(encoding="utf-8"))
+    if count != 1:
+        raise SystemExit(f"{path}: expected one pair of {begin} and {end}")
+    path.write_text(new, encoding="utf-8")
+
+
+def machine() -> str:
+    """What the processor calls itself, without addresses or names of hosts."""
+    try:
+        names = re.findall(r"^model name\s*:\s*(.+)$", Path("/proc/cpuinfo").read_text(), re.M)
+    except OSError:
+        names = []
+    return f"{names[0] if names else platform.machine()}, {os.cpu_count()} cores"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    for option, known in (("--networks", NETWORKS), ("--engines", registry())):
+        names = list(known)
+        parser.add_argument(option, nargs="+", choices=names, default=names, metavar="NAME", help="; ".join(names))
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--seconds", type=float, default=1.0, help="how long each process measures once warm")
+    parser.add_argument("--work", type=Path, metavar="FOLDER", help="keeps the converted networks for the next time")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="writes everything, every round too")
+    parser.add_argument("--readme", action="store_true", help="writes the table into README.md, between its markers")
+    parser.add_argument("--child", type=json.loads, help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.child:
+        return run_child(options.child)
+    versions = {name: version(registry()[name]) for name in options.engines}
+    missing = {name: "not installed" for name, found in versions.items() if found is None}
+    names = [name for name in options.engines if name not in missing]
+    for name in names:
+        note(f"{name} {versions[name]}")
+    with tempfile.TemporaryDirectory() as temporary:
+        work = (options.work or Path(temporary)).resolve()
+        failures = prepare(names, options.networks, options.threads, work)
+        rows = measure(names, options.networks, failures, options, work)
+    macs = {network: zoo.count(make_graph(network)).macs for network in options.networks}
+    report = {"machine": machine(), "threads": options.threads, "rounds": options.rounds, "networks": options.networks,
+              "macs": macs, "versions": versions, "missing": missing, "failures": failures,
+              "summary": summarise(rows, macs), "rows": rows}  # fmt: skip
+    if options.json:
+        options.json.write_text(json.dumps(report, indent=1) + "\n")
+    text = markdown(report)
+    if options.readme:
+        write_readme(text)
+    print(text)
+
+
+if __name__ == "__main__":
+    main()

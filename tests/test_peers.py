@@ -1,0 +1,102 @@
+"""The comparison with other engines: its ONNX form, its arithmetic, and its adapters where their engines are installed."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import onnxruntime
+import pytest
+
+from mbinfer import zoo
+
+BENCHMARKS = Path(__file__).resolve().parents[1] / "benchmarks"
+if not (BENCHMARKS / "peers.py").exists():
+    pytest.skip("the benchmarks are not here", allow_module_level=True)
+
+
+@pytest.fixture(scope="module")
+def peers():
+    sys.path.insert(0, str(BENCHMARKS))
+    import peers
+
+    yield peers
+    sys.path.remove(str(BENCHMARKS))
+
+
+@pytest.fixture(scope="module")
+def network(peers, tmp_path_factory):
+    """A small graph and a folder with what `write_network` makes of it."""
+    folder = tmp_path_factory.mktemp("network")
+    graph = zoo.mobilenet_v2(width=0.35, resolution=32, classes=10, seed=0)
+    peers.write_network(graph, folder)
+    return graph, folder
+
+
+def test_the_onnx_network_takes_channels_first(network):
+    _, folder = network
+    session = onnxruntime.InferenceSession(folder / "model.onnx", providers=["CPUExecutionProvider"])
+    (image,) = session.get_inputs()
+    assert image.shape == [1, 3, 32, 32]
+    (logits,) = session.run(None, {image.name: np.load(folder / "image.npy").transpose(0, 3, 1, 2)})
+    expected = np.load(folder / "logits.npy")
+    assert logits.shape == expected.shape == (1, 10)
+    assert np.abs(logits - expected).max() <= 1e-5 * np.abs(expected).max()
+
+
+# The others that CI may have take their time to import or to compile.
+@pytest.mark.parametrize("name", ["mbinfer", "onnxruntime", "LiteRT + XNNPACK", "ncnn", "ncnn, fp16 storage"])
+def test_an_engine_agrees(peers, network, name):
+    graph, folder = network
+    engine = peers.registry()[name]
+    if not all(importlib.util.find_spec(module.split(".")[0]) for module in engine.imports):
+        pytest.skip(f"needs {', '.join(engine.packages)}")
+    engine.prepare(graph, folder, 1)
+    logits, expected = engine.open(folder, np.load(folder / "image.npy"), 1)(), np.load(folder / "logits.npy")
+    assert logits.shape == expected.shape
+    assert np.abs(logits - expected).max() <= engine.tolerance * np.abs(expected).max()
+
+
+def row(engine, index, milliseconds, peak_memory=1e6):
+    return {"network": "v2_035_96", "engine": engine, "round": index, "median": milliseconds / 1e3,
+            "min": milliseconds / 2e3, "first": 0.01, "cold": 2 * milliseconds / 1e3, "cores": 1.0,
+            "peak_memory": peak_memory, "anonymous_memory": 5e5, "gflops_peak": 100.0, "error": 0.0}  # fmt: skip
+
+
+def test_ratios_are_to_the_fastest_peer_of_each_round(peers):
+    rows = [row("mbinfer", 0, 1, 2e6), row("a", 0, 2), row("b", 0, 4), row("mbinfer", 1, 6, 2e6), row("a", 1, 10),
+            row("b", 1, 8), row("mbinfer", 2, 1, 2e6), row("a", 2, 1), row("b", 2, 2)]  # fmt: skip
+    ours, a, b = peers.summarise(rows, {"v2_035_96": 50_000_000})
+    assert (ours["ratio"], a["ratio"], b["ratio"]) == (0.75, 1, 2)  # of 1/2, 6/8, 1/1; 1, 10/8, 1; 2, 1, 2
+    assert ours["median"] == 1e-3 and ours["minimum"] == 0.5e-3 and ours["rounds"] == 3
+    assert ours["memory_ratio"] == 2 and ours["cold_ratio"] == 2
+    assert ours["of_peak"] == pytest.approx(1)  # 100 million operations in a millisecond
+    report = {"summary": [ours, a, b], "networks": ["v2_035_96"], "macs": {"v2_035_96": 50_000_000}, "threads": 1,
+              "machine": "a machine", "rounds": 3, "versions": {"mbinfer": "1", "a": "2", "b": "3"},
+              "missing": {"c": "not installed"}, "failures": {"v2_035_96": {"d": "why"}}}  # fmt: skip
+    text = peers.markdown(report)
+    for words in ("| **mbinfer 1** | ██", "c (not installed)", "d on MobileNetV2 0.35@96 (why)"):
+        assert words in text
+
+
+def test_without_peers_there_is_no_ratio(peers):
+    (ours,) = peers.summarise([row("mbinfer", 0, 1)], {"v2_035_96": 1})
+    assert ours["ratio"] is None
+
+
+@pytest.mark.skipif(not shutil.which("g++"), reason="the machine's limit is measured with a compiled loop")
+def test_the_command(tmp_path):
+    command = [sys.executable, str(BENCHMARKS / "peers.py"), "--networks", "v2_035_96", "--engines", "mbinfer",
+               "onnxruntime", "--rounds", "1", "--seconds", "0.05", "--json", str(tmp_path / "report.json")]  # fmt: skip
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    report = json.loads((tmp_path / "report.json").read_text())
+    assert not report["failures"]["v2_035_96"] and {r["engine"] for r in report["rows"]} == {"mbinfer", "onnxruntime"}
+    for measured in report["rows"]:
+        assert 0 < measured["min"] <= measured["median"] and measured["error"] < 1e-3 and measured["gflops_peak"] > 1
+    assert "| **mbinfer" in done.stdout

@@ -380,7 +380,7 @@ Plan make_plan(const Graph& graph, const PlanOptions& options) {
   // A plan is never larger than the least fused one.
   if (options.schedule == Schedule::kAuto && !options.chunks) {
     // Where memory is no concern no search is needed: stages one by one, the stem fused too.
-    plan = faster(graph, stagewise_plan(graph, Schedule::kStreamed, Fusion::kAnyExpansion, options.threads, {}), std::min(limit, fused_bytes));
+    plan = faster(graph, stagewise_plan(graph, Schedule::kStreamed, Fusion::kAnyExpansion, options.threads, {}), fused_bytes);
     if (plan.peak_bytes > std::min(limit, fused_bytes)) plan = {};
   }
   if (plan.segments.empty()) {

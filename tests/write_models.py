@@ -14,7 +14,7 @@ from mbinfer import model, zoo
 from mbinfer.graph import Recipe
 
 ROOT = Path(__file__).resolve().parents[1]
-COUNT = 60
+COUNT = 40
 
 
 def write_models(folder: Path) -> None:

@@ -36,7 +36,7 @@ class Plan:
     peak_bytes: the arena, the one block that holds everything that `run` makes; nothing else is allocated.
     input_bytes: what the caller holds (the uint8 picture where the model has a recipe, else float32).
     input_rows: for each input, the rows of it that `run_rows` holds beside the arena.
-    naive_bytes, layerwise_bytes, fused_bytes: the least arena of those schedules for this model.
+    naive_bytes, layerwise_bytes, fused_bytes: the arena of those schedules for this model, without a limit.
     lower_bound_bytes: no placement of this plan's buffers needs less. weight_bytes: mapped from the file.
     macs, extra_macs: multiply-adds of the network, and what recomputation adds. moved_bytes: of values that change
     their place between segments. cycles: one thread's time by the cost model.

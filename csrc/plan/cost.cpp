@@ -81,10 +81,11 @@ CostTerms cost_terms(const Graph& graph, const Stage& stage, const StepCounts& c
   if (stage.add >= 0 || stage.load >= 0) t.of[kElements] += double(out.shape.pixels()) * out.stride() / kPanel;
 
   // The weights come from far once for each strip, or, where they fit the second-level cache, once; each further step
-  // reads its chunk's again. What the caches hold was measured to cost nothing.
+  // reads its chunk's again; the dense layer after a global pool is taken once. What the caches hold was measured to cost nothing.
   const double lines = double(weights) / kLine;
   t.of[kFarWeights] += lines * (weights > kSecondCache ? strips : 1);
-  if (weights / chunks > kSecondCache) t.of[kFarWeights] += lines * (steps - strips);
+  const int64_t again = global ? (stage.expand >= 0 ? graph.nodes[stage.expand].weight_bytes : 0) : weights;
+  if (again / chunks > kSecondCache) t.of[kFarWeights] += double(again) / kLine * (steps - strips);
   return t;
 }
 

@@ -97,10 +97,11 @@ int64_t place(std::vector<Block>* blocks, const std::vector<Slide>& slides) {
     attempt();
   };
   const std::vector<Block>& all = *blocks;
-  // What slides comes after everything beside it, and what it slides over, which must lie higher, comes last.
-  std::vector<int> rank(count, 0);
-  for (const Slide& s : slides) rank[s.below] = std::min(rank[s.below], -1), rank[s.above] = -2;
-  sorted_by([&](int i) { return rank[i]; });
+  // What slides comes in the order in which it must lie, the latest lowest: after everything beside it, or before.
+  std::vector<bool> slid(count, false);
+  for (const Slide& s : slides) slid[s.below] = slid[s.above] = true;
+  sorted_by([&](int i) { return slid[i] ? all[i].first - (int64_t(1) << 40) : all[i].bytes; });
+  sorted_by([&](int i) { return slid[i] ? all[i].first + (int64_t(1) << 40) : all[i].bytes; });
   sorted_by([&](int i) { return all[i].bytes; });
   sorted_by([&](int i) { return all[i].bytes * (all[i].last - all[i].first + 1); });
   sorted_by([&](int i) { return all[i].last - all[i].first; });
@@ -122,10 +123,13 @@ int64_t place(std::vector<Block>* blocks, const std::vector<Slide>& slides) {
       for (int j = 0; j < count; j++)
         if ((*blocks)[i].first <= (*blocks)[j].last && (*blocks)[j].first <= (*blocks)[i].last) critical.push_back(j);
     }
+    // One block in a new place in the sequence, or, to leave a dead end, several; any block now and then.
     sequence = best_sequence;
-    const int moved = critical[next(critical.size())];
-    sequence.erase(std::find(sequence.begin(), sequence.end(), moved));
-    sequence.insert(sequence.begin() + ptrdiff_t(next(size_t(count))), moved);
+    do {
+      const int moved = next(4) ? critical[next(critical.size())] : int(next(size_t(count)));
+      sequence.erase(std::find(sequence.begin(), sequence.end(), moved));
+      sequence.insert(sequence.begin() + ptrdiff_t(next(size_t(count))), moved);
+    } while (!next(3));
     attempt();
   }
   for (int i = 0; i < count; i++) (*blocks)[i].offset = best[i];

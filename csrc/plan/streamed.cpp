@@ -18,7 +18,10 @@ constexpr int kHeights[] = {1, 2, 3, 4, 7, 8, 14};
 constexpr int kSteps[] = {1, 2, 4, 7};
 constexpr int kChunks[] = {8, 16, 32, 64, 96, 192, 384, 1 << 20};
 constexpr size_t kPathsKept = 6;  // of a Pareto set: the ends and evenly between them
-constexpr double kCapStep = 1.8;                        // between the bounds tried on scratch
+constexpr double kCapStep = 1.8;  // between the bounds tried on scratch
+// Networks of so few stages are searched with every bound on scratch, and Pareto sets that are as good as whole.
+constexpr int kExact = 6;
+constexpr size_t kPathsKeptExact = 64;
 
 int64_t aligned(int64_t bytes) { return round_up(bytes, kArenaAlign); }
 
@@ -242,12 +245,24 @@ class Searcher {
         begin = (end - 1) / rows * rows;
       }
       int floor = value(first.input).shape.height;
-      const int from = last == 0 ? r0 : end, to = last == 0 ? r1 : std::min(first_height, end + first.rows);
-      if (from < first_height) {
-        floor = strip_rows(graph_, first, from, to).begin;
-        if (first.residual == first.input) floor = std::min(floor, from);
+      auto later = [&](int from, int to) {  // the oldest row that strip [from, to) of the first stage reads
+        const int row = strip_rows(graph_, first, from, to).begin;
+        return first.residual == first.input ? std::min(row, from) : row;
+      };
+      if (last > 0) {
+        if (end < first_height) floor = later(end, std::min(first_height, end + first.rows));
+        distance = std::max(distance, r1 * out_row - floor * in_row);
+        continue;
       }
-      distance = std::max(distance, r1 * out_row - floor * in_row);
+      // A stage on its own writes step by step, as measure_segment() has it.
+      const bool global = is_global(graph_, final), done = final.expand >= 0 && graph_.nodes[final.expand].pointwise();
+      const int strip = later(r0, r1);
+      if (r1 < height) floor = later(r1, std::min(height, r1 + final.rows));
+      for_each_step(graph_, final, r0, r1, chunk_count(graph_, final), [&](const Step& step) {
+        int row = std::min(floor, step.last_chunk ? done ? step.fresh.end : step.source.begin : strip);
+        if (final.residual == final.input) row = std::min(row, step.last_chunk ? step.t0 : r0);
+        distance = std::max(distance, (global ? r1 : step.t1) * out_row - row * in_row);
+      });
     }
     return aligned(distance);
   }
@@ -277,8 +292,9 @@ class Searcher {
     for (size_t i = 0; i < caps.size() && caps[i] <= room; i++) {
       if (caps[i] == tried) continue;
       const bool last = i + 1 == caps.size() || caps[i + 1] > room, must = std::binary_search(needed.begin(), needed.end(), caps[i]);
-      if (!must && (at_any_cost_ || (!last && double(caps[i]) < kCapStep * double(tried)))) continue;
-      extend(a, caps[i]);
+      const bool exact = count_ <= kExact, near = !exact && double(caps[i]) < kCapStep * double(tried);
+      if (!must && (at_any_cost_ || (!last && near))) continue;
+      extend(a, caps[i], exact ? kPathsKeptExact : kPathsKept);
       tried = caps[i];
     }
   }
@@ -297,7 +313,7 @@ class Searcher {
     return within;
   }
 
-  void extend(int a, int64_t cap) {
+  void extend(int a, int64_t cap, size_t paths_kept) {
     const int64_t around = alive(a);
     std::vector<std::vector<std::vector<Path>>> levels;  // by stage from a on, by strip height
     for (int b = a; b < count_; b++) {
@@ -324,7 +340,7 @@ class Searcher {
       }
       bool any = false;
       for (std::vector<Path>& set : level) {
-        keep_best(&set, kPathsKept);
+        keep_best(&set, paths_kept);
         any = any || !set.empty();
       }
       if (!any) return;

@@ -77,8 +77,8 @@ def run_child(request: list[str]) -> None:
         child.prepare(engine, network, Path(folder), int(threads))
         result = {}
     else:
-        engine, folder, threads, seconds, library = rest
-        result = child.measure(engine, Path(folder), int(threads), float(seconds), Path(library))
+        engine, folder, threads, seconds, clock, library = rest
+        result = child.measure(engine, Path(folder), int(threads), float(seconds), clock, Path(library))
     print(json.dumps(result), file=answer, flush=True)
     os._exit(0)  # some engines do not end cleanly
 
@@ -114,7 +114,7 @@ def measure(names, networks, failures, options, work: Path) -> list[dict]:
             able = [name for name in names if name not in failures[network]]
             for name in able[index % len(able) :] + able[: index % len(able)]:
                 result = fresh(options.threads, MEASURE_SECONDS, "measure", name, work / network, options.threads,
-                               options.seconds, library)  # fmt: skip
+                               options.seconds, options.clock, library)  # fmt: skip
                 if "failed" not in result and (result["error"] is None or result["error"] > engines[name].tolerance):
                     result = {"failed": f"the logits are off by {result['error']} of the largest"}
                 if "failed" in result:
@@ -122,7 +122,7 @@ def measure(names, networks, failures, options, work: Path) -> list[dict]:
                     note(f"round {index + 1} {network} {name}: {result['failed']}")
                     rows = [row for row in rows if (row["network"], row["engine"]) != (network, name)]
                     continue
-                rows.append({"round": index, "network": network, "engine": name, **result})
+                rows.append({"round": index, "network": network, "engine": name, "half": engines[name].half, **result})
                 limit = f"the machine {result['gflops_peak']:.1f} GFLOP/s"
                 note(f"round {index + 1} {network:10} {name:22} {result['median'] * 1e3:8.3f} ms, {limit}")
     return rows
@@ -131,8 +131,9 @@ def measure(names, networks, failures, options, work: Path) -> list[dict]:
 def summarise(rows: list[dict], macs: dict[str, int]) -> list[dict]:
     """A row for each network and engine: medians over the rounds, and of the ratios within each round.
 
-    ``ratio`` is to the fastest peer of the round, None without one; ``first_ratio``, ``memory_ratio`` likewise to the
-    least of the peers. ``minimum`` is the least of all rounds; ``of_peak`` uses the limit measured in the same process.
+    ``ratio`` is to the fastest peer of the round, None without one; ``first_ratio`` and ``memory_ratio`` likewise, the
+    latter to peers with float32 weights only. ``minimum`` is the least of all rounds; ``of_peak`` uses the limit
+    measured in the same process.
     """
     summary = []
     for network, engine in dict.fromkeys((row["network"], row["engine"]) for row in rows):
@@ -141,8 +142,8 @@ def summarise(rows: list[dict], macs: dict[str, int]) -> list[dict]:
         def against(key):
             ratios = []
             for row in mine:
-                peers = [other[key] for other in rows if other["engine"] != OURS
-                         and (other["network"], other["round"]) == (network, row["round"])]  # fmt: skip
+                peers = [other[key] for other in rows if (other["network"], other["round"]) == (network, row["round"])
+                         and other["engine"] != OURS and not (other["half"] and key == "peak_memory")]  # fmt: skip
                 ratios += [row[key] / min(peers)] if peers else []
             return statistics.median(ratios) if ratios else None
 
@@ -170,6 +171,7 @@ def markdown(report: dict) -> str:
     """One table for each network, fastest first, with bars of the medians."""
     limits = [row["gflops_peak"] for row in report["summary"]] or [0]
     threads = "one thread" if report["threads"] == 1 else f"{report['threads']} threads"
+    threads += ", processor time" if report["clock"] == "processor" else ""
     lines = [
         f"float32, {threads}, {report['machine']}, medians of {report['rounds']} rounds. The machine's limit (fused"
         f" multiply-adds in registers), measured in the same processes: {min(limits):.0f} to {max(limits):.0f} GFLOP/s."
@@ -178,6 +180,7 @@ def markdown(report: dict) -> str:
         rows = sorted((row for row in report["summary"] if row["network"] == network), key=lambda row: row["median"])
         if not rows:
             continue
+        ours = None
         longest = min(rows[-1]["median"], 3 * rows[0]["median"])
         million = report["macs"][network] / 1e6
         lines += ["", f"**{NETWORKS[network][0]}**, {million:.0f} million multiply-adds", "",
@@ -198,6 +201,11 @@ def markdown(report: dict) -> str:
                 memory,
             )
             lines.append(f"| {' | '.join(cells)} |")
+            if row["engine"] == OURS and row["ratio"]:
+                ours = row
+        if ours:
+            lines += ["", f"mbinfer, of the best peer in each round: time {ours['ratio']:.2f}, load to first result"
+                          f" {ours['first_ratio']:.2f}, most memory {ours['memory_ratio']:.2f} (float32 peers)."]
     missing = [f"{name} ({why})" for name, why in report["missing"].items()]
     for network, failed in report["failures"].items():
         missing += [f"{name} on {NETWORKS[network][0]} ({why})" for name, why in failed.items()]
@@ -237,6 +245,8 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--seconds", type=float, default=1.0, help="how long each process measures once warm")
+    parser.add_argument("--clock", choices=child.CLOCKS, default="wall",
+                        help="processor: the time spent computing, for a machine that others use too; one thread")
     parser.add_argument("--work", type=Path, metavar="FOLDER", help="keeps the converted networks for the next time")
     parser.add_argument("--json", type=Path, metavar="FILE", help="writes everything, every round too")
     parser.add_argument("--readme", action="store_true", help="writes the table into README.md, between its markers")
@@ -244,6 +254,8 @@ def main() -> None:
     options = parser.parse_args()
     if options.child:
         return run_child(options.child)
+    if options.threads > 1 and options.clock == "processor":
+        parser.error("several threads are timed by the clock on the wall")
     versions = {name: version(registry()[name]) for name in options.engines}
     missing = {name: "not installed" for name, found in versions.items() if found is None}
     names = [name for name in options.engines if name not in missing]
@@ -254,7 +266,8 @@ def main() -> None:
         failures = prepare(names, options.networks, options.threads, work)
         rows = measure(names, options.networks, failures, options, work)
     macs = {network: zoo.count(make_graph(network)).macs for network in options.networks}
-    report = {"machine": machine(), "threads": options.threads, "rounds": options.rounds, "networks": options.networks,
+    report = {"machine": machine(), "threads": options.threads, "clock": options.clock,
+              "rounds": options.rounds, "networks": options.networks,
               "macs": macs, "versions": versions, "missing": missing, "failures": failures,
               "summary": summarise(rows, macs), "rows": rows}  # fmt: skip
     if options.json:

@@ -1,4 +1,4 @@
-"""The comparison with other engines: its ONNX form, its arithmetic, and its adapters where their engines are installed."""
+"""The comparison with other engines: its ONNX form, its arithmetic, and its adapters where engines are installed."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def test_an_engine_agrees(peers, network, name):
 
 def row(engine, index, milliseconds, peak_memory=1e6):
     return {"network": "v2_035_96", "engine": engine, "round": index, "median": milliseconds / 1e3,
-            "min": milliseconds / 2e3, "first": 0.01, "cold": 2 * milliseconds / 1e3, "cores": 1.0,
+            "half": False, "min": milliseconds / 2e3, "first": 0.01, "cold": 2 * milliseconds / 1e3, "cores": 1.0,
             "peak_memory": peak_memory, "anonymous_memory": 5e5, "gflops_peak": 100.0, "error": 0.0}  # fmt: skip
 
 
@@ -77,9 +77,10 @@ def test_ratios_are_to_the_fastest_peer_of_each_round(peers):
     assert ours["memory_ratio"] == 2 and ours["cold_ratio"] == 2
     assert ours["of_peak"] == pytest.approx(1)  # 100 million operations in a millisecond
     report = {"summary": [ours, a, b], "networks": ["v2_035_96"], "macs": {"v2_035_96": 50_000_000}, "threads": 1,
-              "machine": "a machine", "rounds": 3, "versions": {"mbinfer": "1", "a": "2", "b": "3"},
+              "clock": "wall", "machine": "a machine", "rounds": 3, "versions": {"mbinfer": "1", "a": "2", "b": "3"},
               "missing": {"c": "not installed"}, "failures": {"v2_035_96": {"d": "why"}}}  # fmt: skip
     text = peers.markdown(report)
+    assert "time 0.75, load to first result 1.00, most memory 2.00" in text
     for words in ("| **mbinfer 1** | ██", "c (not installed)", "d on MobileNetV2 0.35@96 (why)"):
         assert words in text
 
@@ -92,7 +93,7 @@ def test_without_peers_there_is_no_ratio(peers):
 @pytest.mark.skipif(not shutil.which("g++"), reason="the machine's limit is measured with a compiled loop")
 def test_the_command(tmp_path):
     command = [sys.executable, str(BENCHMARKS / "peers.py"), "--networks", "v2_035_96", "--engines", "mbinfer",
-               "onnxruntime", "--rounds", "1", "--seconds", "0.05", "--json", str(tmp_path / "report.json")]  # fmt: skip
+               "onnxruntime", "--rounds", "1", "--seconds", "0.05", "--json", str(tmp_path / "report.json")]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     report = json.loads((tmp_path / "report.json").read_text())

@@ -18,6 +18,7 @@ from .networks import make_graph
 
 BATCH_SECONDS, STEADY, MOST_BATCHES = 0.1, 0.02, 20  # warm until the medians of two batches agree to 2 %
 FEWEST_RUNS = 10
+CLOCKS = {"wall": time.perf_counter, "processor": time.process_time}
 
 
 def prepare(engine: str, network: str, folder: Path, threads: int) -> None:
@@ -25,16 +26,16 @@ def prepare(engine: str, network: str, folder: Path, threads: int) -> None:
     registry()[engine].prepare(make_graph(network), folder, threads)
 
 
-def measure(engine: str, folder: Path, threads: int, seconds: float, library: Path) -> dict:
-    """Opens `engine` on what `folder` holds and times it; times in seconds, memory in bytes.
+def measure(engine: str, folder: Path, threads: int, seconds: float, clock_name: str, library: Path) -> dict:
+    """Opens `engine` on what `folder` holds and times it; times in seconds of a clock of CLOCKS, memory in bytes.
 
     ``first``: from before the file is opened until the first logits; ``cold``: the first run alone; ``median`` and
-    ``min``: of `seconds` worth of runs once warm; ``cores``: processor time over time, so how many cores were really used.
+    ``min``: of `seconds` worth of runs once warm; ``cores``: processor time over time, the cores that were really used.
     ``peak_memory``, ``anonymous_memory``: what the process grew by since its imports, at most and in pages that are
     no file's. ``gflops_peak``: the machine's limit before and after the timed runs, the higher one. ``error``: how far
     off the worst logit is, as a share of the largest.
     """
-    adapter = registry()[engine]
+    adapter, clock = registry()[engine], CLOCKS[clock_name]
     for module in adapter.imports:
         importlib.import_module(module)
     image, expected = np.load(folder / "image.npy"), np.load(folder / "logits.npy")
@@ -42,19 +43,19 @@ def measure(engine: str, folder: Path, threads: int, seconds: float, library: Pa
     reset_high_water()
     before = memory_status()
 
-    begin = time.perf_counter()
+    begin = clock()
     run = adapter.open(folder, image, threads)
-    opened = time.perf_counter()
+    opened = clock()
     logits = run()
-    finished = time.perf_counter()
+    finished = clock()
     error = float(np.abs(logits - expected).max() / np.abs(expected).max()) if logits.shape == expected.shape else None
     del logits
 
-    warm_up(run)
+    warm_up(run, clock)
     after = memory_status()
     limits = [peak.gflops(library, threads)]
     busy, started = time.process_time(), time.perf_counter()
-    times = timed(run, seconds)
+    times = timed(run, seconds, clock)
     cores = (time.process_time() - busy) / (time.perf_counter() - started)
     limits.append(peak.gflops(library, threads))
     return {
@@ -79,23 +80,23 @@ def settle() -> None:
         trim(0)
 
 
-def warm_up(run) -> None:
+def warm_up(run, clock) -> None:
     last = None
     for _ in range(MOST_BATCHES):
-        now = statistics.median(timed(run, BATCH_SECONDS))
+        now = statistics.median(timed(run, BATCH_SECONDS, clock))
         if last is not None and abs(now - last) <= STEADY * last:
             return
         last = now
 
 
-def timed(run, seconds: float) -> list[float]:
+def timed(run, seconds: float, clock) -> list[float]:
     """The time of each run, for `seconds` and at least FEWEST_RUNS."""
     times = []
-    begin = time.perf_counter()
+    begin = clock()
     while True:
-        start = time.perf_counter()
+        start = clock()
         run()
-        end = time.perf_counter()
+        end = clock()
         times.append(end - start)
         if end - begin >= seconds and len(times) >= FEWEST_RUNS:
             return times

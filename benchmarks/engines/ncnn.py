@@ -94,6 +94,6 @@ def open_ncnn(folder, image, threads, half):
 
 
 ENGINES = tuple(
-    Engine(name, ("ncnn",), ("ncnn",), prepare, partial(open_ncnn, half=half), tolerance)
+    Engine(name, ("ncnn",), ("ncnn",), prepare, partial(open_ncnn, half=half), tolerance, half)
     for name, half, tolerance in (("ncnn", False, 1e-3), ("ncnn, fp16 storage", True, 1e-2))
 )

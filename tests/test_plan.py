@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from graphs import random_graph
+from graphs import GraphBuilder, random_graph
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from oracle import random_inputs
@@ -74,7 +74,8 @@ def test_every_plan_of_a_random_graph(tmp_path, graph, threads, share, chunks, s
     least = mbinfer.Session(path, threads=threads, memory_limit="least").plan.peak_bytes
     naive, layerwise, fused = (mbinfer.Session(path, threads=threads, schedule=s).plan.peak_bytes for s in
                                ("naive", "layerwise", "fused"))  # fmt: skip
-    assert least <= fused <= layerwise <= naive
+    streamed = mbinfer.Session(path, threads=threads, schedule="streamed").plan.peak_bytes
+    assert least <= streamed <= fused <= layerwise <= naive
     limit = least + int(share * (fused - least))
     ways = [{"memory_limit": least}, {"memory_limit": limit}, {"memory_limit": limit, "recompute": False}, {}, {"schedule": "streamed"},
             {"schedule": "layerwise"}, {"schedule": "fused", "chunks": chunks}]  # fmt: skip
@@ -97,6 +98,16 @@ def test_every_plan_of_a_random_graph(tmp_path, graph, threads, share, chunks, s
     with pytest.raises(mbinfer.MemoryLimitError) as refused:
         mbinfer.Session(path, threads=threads, memory_limit=least - 1)
     assert (refused.value.needed, refused.value.limit) == (least, least - 1)
+
+
+def test_a_segment_slides_over_an_input_that_a_later_stage_adds(tmp_path):
+    net = GraphBuilder(np.random.default_rng(0), (2, 2, 1))
+    added = net.add("add", [net.add("depthwise", ["input"]), "input"])
+    net.output(net.add("depthwise", [added]))
+    model.save(net.graph, tmp_path / "graph.bin")
+    least, streamed = (mbinfer.Session(tmp_path / "graph.bin", **way).plan.peak_bytes for way in
+                       ({"memory_limit": "least"}, {"schedule": "streamed"}))  # fmt: skip
+    assert least <= streamed == 256  # the input, a row of either value in between, and nothing for the output
 
 
 # --- sweeps of the zoo ---

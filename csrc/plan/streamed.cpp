@@ -227,40 +227,44 @@ class Searcher {
     return bytes;
   }
 
-  // Least distance of the segment's output below its input, by following the demand of each output strip to the input.
+  // Least distance of the segment's output below its input, by following the demand of each output strip to the input; what
+  // measure_segment() finds by running every strip.
   int64_t slide_distance(int a, const std::vector<int>& chosen) const {
     const int last = int(chosen.size()) - 1;
     std::vector<Stage> segment(stages_.begin() + a, stages_.begin() + a + last + 1);
     for (int i = 0; i <= last; i++) apply(choices_[size_t(a + i)].options[size_t(chosen[size_t(i)])].split, &segment[size_t(i)]);
     const Stage &first = segment.front(), &final = segment.back();
-    const int64_t out_row = value(final.output).row_bytes(), in_row = value(first.input).row_bytes();
-    const int height = value(final.output).shape.height, first_height = value(first.output).shape.height;
+    const int in = first.input, height = value(final.output).shape.height, none = value(in).shape.height;
+    const int64_t out_row = value(final.output).row_bytes(), in_row = value(in).row_bytes();
+    // The oldest input row that a stage of which rows up to `made` exist reads in its next strip.
+    auto oldest = [&](const Stage& s, int made) {
+      const int rows = value(s.output).shape.height, end = std::min(rows, made + s.rows);
+      int row = none;
+      if (made < rows && s.input == in) row = std::min(row, strip_rows(graph_, s, made, end).begin);
+      if (made < rows && s.residual == in) row = std::min(row, made);
+      return row;
+    };
+    const bool global = is_global(graph_, final), done = final.expand >= 0 && graph_.nodes[final.expand].pointwise();
     int64_t distance = 0;
     for (int r0 = 0; r0 < height; r0 += final.rows) {
       const int r1 = std::min(height, r0 + final.rows);
-      int begin = r0, end = r1;  // the strip of stage i that this demand reaches last
-      for (int i = last; i > 0; i--) {
+      int later = oldest(final, r1);
+      for (int i = last, begin = r0, end = r1; i > 0; i--) {  // the strip of stage i that this demand reaches last
         const int need = strip_rows(graph_, segment[i], begin, end).end, rows = segment[i - 1].rows;
         end = std::min(value(segment[i].input).shape.height, round_up(std::max(need, 1), rows));
         begin = (end - 1) / rows * rows;
+        later = std::min(later, oldest(segment[i - 1], end));
       }
-      int floor = value(first.input).shape.height;
-      auto later = [&](int from, int to) {  // the oldest row that strip [from, to) of the first stage reads
-        const int row = strip_rows(graph_, first, from, to).begin;
-        return first.residual == first.input ? std::min(row, from) : row;
-      };
-      if (last > 0) {
-        if (end < first_height) floor = later(end, std::min(first_height, end + first.rows));
-        distance = std::max(distance, r1 * out_row - floor * in_row);
+      if (final.input != in && final.residual != in) {
+        distance = std::max(distance, r1 * out_row - later * in_row);
         continue;
       }
-      // A stage on its own writes step by step, as measure_segment() has it.
-      const bool global = is_global(graph_, final), done = final.expand >= 0 && graph_.nodes[final.expand].pointwise();
-      const int strip = later(r0, r1);
-      if (r1 < height) floor = later(r1, std::min(height, r1 + final.rows));
+      // A stage that reads the input itself writes step by step, as measure_segment() has it.
+      const int strip = final.input == in ? strip_rows(graph_, final, r0, r1).begin : none;
       for_each_step(graph_, final, r0, r1, chunk_count(graph_, final), [&](const Step& step) {
-        int row = std::min(floor, step.last_chunk ? done ? step.fresh.end : step.source.begin : strip);
-        if (final.residual == final.input) row = std::min(row, step.last_chunk ? step.t0 : r0);
+        int row = later;
+        if (final.input == in) row = std::min(row, step.last_chunk ? done ? step.fresh.end : step.source.begin : strip);
+        if (final.residual == in) row = std::min(row, step.last_chunk ? step.t0 : r0);
         distance = std::max(distance, (global ? r1 : step.t1) * out_row - row * in_row);
       });
     }
@@ -354,7 +358,7 @@ class Searcher {
   void finish(int a, int b, int64_t cap, const std::vector<std::vector<std::vector<Path>>>& levels) {
     const int in = stages_[a].input;
     const int64_t in_bytes = aligned(value(in).bytes()), out_bytes = aligned(value(stages_[b].output).bytes()), around = alive(a);
-    const bool may_slide = producer_[in] >= 0 && stages_[a].load < 0 && last_use_[in] == a;
+    const bool may_slide = producer_[in] >= 0 && stages_[a].load < 0 && last_use_[in] <= b;
     Candidate& best = segments_[a][b];
     for (const std::vector<Path>& set : levels.back()) {
       for (const Path& end : set) {

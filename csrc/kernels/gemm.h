@@ -10,11 +10,11 @@
 namespace mbinfer {
 namespace {
 
-// Weights to ask for while others are multiplied: `lines` cache lines of each panel every kAheadInputs inputs. A few at a
-// time, because a burst of them would hold up the loads of the multiplication itself.
+// Weights to ask for while others are multiplied: of each panel `lines` cache lines, `share` of them every kAheadInputs
+// inputs. A few at a time, because a burst of them would hold up the loads of the multiplication itself.
 struct Ahead {
   const float* at;
-  int lines;
+  int share, lines;
 };
 constexpr int kAheadInputs = 16;
 
@@ -54,44 +54,52 @@ struct GemmTile {
     }
   }
 
-  static void run(const GemmArgs& a, int pixel, int panel, Ahead ahead) {
-    GemmTile tile;
-    float* out = a.out + pixel * a.out_stride + panel * 8;
-    MBI_UNROLL for (int p = 0; p < kPixels; p++) {
-      MBI_UNROLL for (int n = 0; n < kPanels; n++)
-        tile.sums[p][n] = load(a.bias ? a.bias + (panel + n) * 8 : out + p * a.out_stride + n * 8);
-    }
-    for (int t = 0; t < a.tap_count; t++) {
-      const GemmTap& tap = a.taps[t];
-      const float* in = tap.in + pixel * a.in_stride;
-      const float* weights = a.weights + panel * a.panel_stride + ptrdiff_t(tap.weight_row) * 8;
-      for (int k = 0; k < tap.k; k += kAheadInputs) {
-        for (int line = 0; line < ahead.lines; line++, ahead.at += 16)
-          MBI_UNROLL for (int n = 0; n < kPanels; n++) __builtin_prefetch(ahead.at + n * a.panel_stride, 0, 3);
-        tile.multiply(in + k, a.in_stride, weights + k * 8, a.panel_stride, tap.k - k < kAheadInputs ? tap.k - k : kAheadInputs);
+  // `count` tiles of pixels, one after the other.
+  static void run(const GemmArgs& a, int pixel, int count, int panel, Ahead& ahead) {
+    const ptrdiff_t in_stride = a.in_stride, out_stride = a.out_stride, panel_stride = a.panel_stride;
+    const float* bias = a.bias ? a.bias + panel * 8 : nullptr;
+    const float* panel_weights = a.weights + panel * panel_stride;
+    const GemmTap *taps = a.taps, *taps_end = a.taps + a.tap_count;
+    const Epilogue* e = a.epilogue;
+    float* out = a.out + pixel * out_stride + panel * 8;
+    ptrdiff_t in_offset = pixel * in_stride;
+    for (; count > 0; count--, pixel += kPixels, out += kPixels * out_stride, in_offset += kPixels * in_stride) {
+      GemmTile tile;
+      MBI_UNROLL for (int p = 0; p < kPixels; p++) {
+        MBI_UNROLL for (int n = 0; n < kPanels; n++) tile.sums[p][n] = load(bias ? bias + n * 8 : out + p * out_stride + n * 8);
       }
-    }
-    if (const Epilogue* e = a.epilogue) {
-      activate_all(tile.sums, e->activation);
-      if (e->residual) {
-        const float* residual = e->residual + pixel * e->residual_stride + panel * 8;
-        MBI_UNROLL for (int p = 0; p < kPixels; p++) {
-          MBI_UNROLL for (int n = 0; n < kPanels; n++) tile.sums[p][n] = add(tile.sums[p][n], load(residual + p * e->residual_stride + n * 8));
+      for (const GemmTap* tap = taps; tap < taps_end; tap++) {
+        const float *in = tap->in + in_offset, *weights = panel_weights + ptrdiff_t(tap->weight_row) * 8;
+        int k = tap->k;
+        for (; k >= kAheadInputs; k -= kAheadInputs, in += kAheadInputs, weights += kAheadInputs * 8) {
+          for (int line = 0; line < ahead.share && ahead.lines > 0; line++, ahead.lines--, ahead.at += 16)
+            MBI_UNROLL for (int n = 0; n < kPanels; n++) __builtin_prefetch(ahead.at + n * panel_stride, 0, 3);
+          tile.multiply(in, in_stride, weights, panel_stride, kAheadInputs);
         }
-        activate_all(tile.sums, e->after);
+        tile.multiply(in, in_stride, weights, panel_stride, k);
       }
-    }
-    MBI_UNROLL for (int p = 0; p < kPixels; p++) {
-      MBI_UNROLL for (int n = 0; n < kPanels; n++) store(out + p * a.out_stride + n * 8, tile.sums[p][n]);
+      if (e) {
+        activate_all(tile.sums, e->activation);
+        if (e->residual) {
+          const float* residual = e->residual + pixel * e->residual_stride + panel * 8;
+          MBI_UNROLL for (int p = 0; p < kPixels; p++) {
+            MBI_UNROLL for (int n = 0; n < kPanels; n++) tile.sums[p][n] = add(tile.sums[p][n], load(residual + p * e->residual_stride + n * 8));
+          }
+          activate_all(tile.sums, e->after);
+        }
+      }
+      MBI_UNROLL for (int p = 0; p < kPixels; p++) {
+        MBI_UNROLL for (int n = 0; n < kPanels; n++) store(out + p * out_stride + n * 8, tile.sums[p][n]);
+      }
     }
   }
 };
 
-// Runs the tile of `pixels` (1 .. kPixels) by kPanels.
+// Runs `count` tiles of `pixels` (1 .. kPixels) by kPanels.
 template <int kPixels, int kPanels>
-inline void run_tile(const GemmArgs& a, int pixels, int pixel, int panel, Ahead ahead) {
-  if (pixels == kPixels) return GemmTile<kPixels, kPanels>::run(a, pixel, panel, ahead);
-  if constexpr (kPixels > 1) run_tile<kPixels - 1, kPanels>(a, pixels, pixel, panel, ahead);
+inline void run_tiles(const GemmArgs& a, int pixels, int pixel, int count, int panel, Ahead& ahead) {
+  if (pixels == kPixels) return GemmTile<kPixels, kPanels>::run(a, pixel, count, panel, ahead);
+  if constexpr (kPixels > 1) run_tiles<kPixels - 1, kPanels>(a, pixels, pixel, count, panel, ahead);
 }
 
 // All pixels for kPanels panels from `panel` on, in tiles of nearly equal height: 7 pixels are 4 + 3, not 6 + 1. Meanwhile
@@ -100,16 +108,15 @@ template <int kPanels>
 inline void run_panels(const GemmArgs& a, int panel) {
   constexpr int kMost = kGemmPixels[kPanels];
   const int tiles = (a.pixels + kMost - 1) / kMost, height = a.pixels / tiles, taller = a.pixels % tiles;
-  const GemmTap first = a.tap_count ? a.taps[0] : GemmTap{nullptr, 1, 0};  // no tap: all lie outside the input
-  const int inputs = first.k, blocks = (inputs + kAheadInputs - 1) / kAheadInputs, lines = (inputs + 1) / 2;
-  const int share = (lines + tiles * blocks - 1) / (tiles * blocks);  // of the lines, for each block of inputs of each tile
-  const bool more = a.tap_count == 1 && panel + 2 * kPanels <= a.panels;
-  const float* next = a.weights + (panel + kPanels) * a.panel_stride + ptrdiff_t(first.weight_row) * 8;
-  for (int t = 0, pixel = 0; t < tiles; t++) {
-    const int pixels = height + (t < taller), done = t * blocks * share;
-    run_tile<kMost, kPanels>(a, pixels, pixel, panel, {next + done * 16, more && done < lines ? share : 0});
-    pixel += pixels;
+  Ahead ahead = {nullptr, 0, 0};
+  if (a.tap_count == 1 && panel + 2 * kPanels <= a.panels) {
+    const int blocks = tiles * (a.taps[0].k / kAheadInputs);
+    ahead.at = a.weights + (panel + kPanels) * a.panel_stride + ptrdiff_t(a.taps[0].weight_row) * 8;
+    ahead.lines = (a.taps[0].k + 1) / 2;
+    ahead.share = (ahead.lines + blocks - 1) / (blocks ? blocks : 1);
   }
+  if (taller) run_tiles<kMost, kPanels>(a, height + 1, 0, taller, panel, ahead);
+  run_tiles<kMost, kPanels>(a, height, taller * (height + 1), tiles - taller, panel, ahead);
 }
 
 void gemm(const GemmArgs* a) {
@@ -117,10 +124,13 @@ void gemm(const GemmArgs* a) {
   int panel = 0;
   // One pixel, a dense layer: many panels side by side, or each sum would wait for the one before.
   if (a->pixels == 1 && a->tap_count)
-    for (; a->panels - panel >= kVectorPanels; panel += kVectorPanels) {
-      const float* ahead = a->weights + panel * a->panel_stride + (a->taps[0].weight_row + 4 * kAheadInputs) * 8;
-      GemmTile<1, kVectorPanels>::run(*a, 0, panel, {ahead, kAheadInputs / 2});
-    }
+    for (Ahead none = {nullptr, 0, 0}; a->panels - panel >= kVectorPanels; panel += kVectorPanels) GemmTile<1, kVectorPanels>::run(*a, 0, 1, panel, none);
+  if constexpr (kGemmPanels >= 3) {
+    // Tiles of few pixels want more panels for the same reason.
+    constexpr int kMost = kGemmPixels[2];
+    if (a->pixels / ((a->pixels + kMost - 1) / kMost) <= kGemmPixels[3])
+      for (; a->panels - panel == 3 || a->panels - panel >= 5; panel += 3) run_panels<3>(*a, panel);
+  }
   if constexpr (kGemmPanels >= 2) {
     for (; a->panels - panel >= 4 || a->panels - panel == 2; panel += 2) run_panels<2>(*a, panel);
     if constexpr (kGemmPanels >= 3)

@@ -3,76 +3,80 @@
 //
 //   columns   c0 c1 c2 c3 c4 ...        kernel 3, stride 1: pixel t sums c(t) w0 + c(t+1) w1 + c(t+2) w2
 //
-// Walking the columns from left to right keeps each pixel's chain in kx order. Tiles at the border leave out the columns
-// that lie outside. Included by isa.cpp only.
+// Walking the columns from left to right keeps each pixel's chain in kx order. Tiles at either end of a row leave out the
+// columns that lie outside. Included by isa.cpp only.
 #pragma once
 
 namespace mbinfer {
 namespace {
 
-// A tile of kPixels from x on, for every panel: neighbouring panels share cache lines, neighbouring tiles only columns.
-template <int kKernel, int kStride, int kPixels, bool kBorder>
-MBI_INLINE void depthwise_tile(const DepthwiseArgs& a, int x) {
-  const ptrdiff_t in_stride = a.in_stride, out_stride = a.out_stride;
-  const int first = x * kStride - a.pad_left, kernel_h = a.kernel_h;
-  const float *weights = a.weights, *bias = a.bias;
-  float* out = a.out + (x - a.x0) * out_stride;
-  ptrdiff_t offset = first * in_stride;
-  for (int panel = 0; panel < a.panels; panel++, offset += 8, bias += 8, out += 8) {
-    f32x8 sums[kPixels][1];
-    MBI_UNROLL for (int t = 0; t < kPixels; t++) sums[t][0] = load(bias);
+// A tile of kPixels from x on, kPanels panels at a time from `panel` on. Returns the panel after the last one done.
+template <int kKernel, int kStride, int kPixels, int kPanels>
+MBI_INLINE int depthwise_tile(const DepthwiseArgs& a, int x, int panel) {
+  constexpr int kColumns = (kPixels - 1) * kStride + kKernel, kPad = kKernel / 2;
+  const ptrdiff_t in_stride = a.in_stride, out_stride = a.out_stride, panel_weights = ptrdiff_t(a.kernel_h) * kKernel * 8;
+  const int first = x * kStride - a.pad_left, inside = a.in_width - first, kernel_h = a.kernel_h, panels = a.panels;
+  const float* const* rows = a.rows;
+  const ActivationArgs activation = a.activation;
+  const float *weights = a.weights + panel * panel_weights, *bias = a.bias + panel * 8;
+  float* out = a.out + (x - a.x0) * out_stride + panel * 8;
+  ptrdiff_t offset = first * in_stride + panel * 8;
+  for (; panels - panel >= kPanels; panel += kPanels, offset += kPanels * 8, bias += kPanels * 8, out += kPanels * 8) {
+    f32x8 sums[kPixels][kPanels];
+    MBI_UNROLL for (int t = 0; t < kPixels; t++) {
+      MBI_UNROLL for (int n = 0; n < kPanels; n++) sums[t][n] = load(bias + n * 8);
+    }
     for (int ky = 0; ky < kernel_h; ky++, weights += kKernel * 8) {
-      const float* row = a.rows[ky];
-      if (!row) continue;
-      const float* in = row + offset;
-      f32x8 w[kKernel];
-      MBI_UNROLL for (int kx = 0; kx < kKernel; kx++) w[kx] = load(weights + kx * 8);
-      MBI_UNROLL for (int c = 0; c < (kPixels - 1) * kStride + kKernel; c++) {
-        if (kBorder && unsigned(first + c) >= unsigned(a.in_width)) continue;
-        const f32x8 column = load(in + c * in_stride);
+      if (!rows[ky]) continue;
+      const float* in = rows[ky] + offset;
+      f32x8 w[kKernel][kPanels];
+      MBI_UNROLL for (int kx = 0; kx < kKernel; kx++) {
+        MBI_UNROLL for (int n = 0; n < kPanels; n++) w[kx][n] = load(weights + n * panel_weights + kx * 8);
+      }
+      MBI_UNROLL for (int c = 0; c < kColumns; c++, in = next_column(in, in_stride)) {
+        if (c < kPad && c < -first) continue;
+        if (c >= kColumns - kPad && c >= inside) continue;
+        f32x8 column[kPanels];
+        MBI_UNROLL for (int n = 0; n < kPanels; n++) column[n] = kStride > 1 ? load_once(in + n * 8) : load(in + n * 8);
         MBI_UNROLL for (int t = 0; t < kPixels; t++) {
           const int kx = c - t * kStride;
-          if (kx >= 0 && kx < kKernel) sums[t][0] = fma(column, w[kx], sums[t][0]);
+          if (kx < 0 || kx >= kKernel) continue;
+          MBI_UNROLL for (int n = 0; n < kPanels; n++) sums[t][n] = fma(column[n], w[kx][n], sums[t][n]);
         }
       }
     }
-    activate_all(sums, a.activation);
-    MBI_UNROLL for (int t = 0; t < kPixels; t++) store(out + t * out_stride, sums[t][0]);
+    weights += (kPanels - 1) * panel_weights;
+    activate_all(sums, activation);
+    MBI_UNROLL for (int t = 0; t < kPixels; t++) {
+      MBI_UNROLL for (int n = 0; n < kPanels; n++) store(out + t * out_stride + n * 8, sums[t][n]);
+    }
   }
+  return panel;
 }
 
-// Tiles of kPixels over [x, end) as long as they fit.
-template <int kKernel, int kStride, int kPixels, bool kBorder>
-MBI_INLINE int depthwise_tiles(const DepthwiseArgs& a, int x, int end) {
-  for (; end - x >= kPixels; x += kPixels) depthwise_tile<kKernel, kStride, kPixels, kBorder>(a, x);
+// Tiles of kPixels over [x, x1) as long as they fit, each for all panels: neighbouring panels share cache lines,
+// neighbouring tiles only columns. Where a tile has few pixels, two panels go together, or each sum would wait for itself.
+template <int kKernel, int kStride, int kPixels>
+int depthwise_tiles(const DepthwiseArgs& a, int x) {
+  for (; a.x1 - x >= kPixels; x += kPixels) {
+    int panel = 0;
+    if constexpr (kPixels * 2 <= kDepthwisePixels && kKernel == 3) panel = depthwise_tile<kKernel, kStride, kPixels, 2>(a, x, panel);
+    depthwise_tile<kKernel, kStride, kPixels, 1>(a, x, panel);
+  }
   return x;
 }
 
-// All of [x, end) in tiles from the largest to the smallest. Rows of 7, 14, 21 ... pixels are whole tiles of 7.
-template <int kKernel, int kStride, bool kBorder>
-void depthwise_run(const DepthwiseArgs& a, int x, int end) {
-  if constexpr (kDepthwisePixels >= 8 && kKernel == 3) {
-    if ((end - x) % 8 && (end - x) % 7 == 0) x = depthwise_tiles<kKernel, kStride, 7, kBorder>(a, x, end);
-    x = depthwise_tiles<kKernel, kStride, 8, kBorder>(a, x, end);
-  }
-  if constexpr (kDepthwisePixels >= 4) x = depthwise_tiles<kKernel, kStride, 4, kBorder>(a, x, end);
-  x = depthwise_tiles<kKernel, kStride, 2, kBorder>(a, x, end);
-  depthwise_tiles<kKernel, kStride, 1, kBorder>(a, x, end);
-}
-
+// A row in tiles from the largest to the smallest; rows of 7, 14, 21 ... pixels are whole tiles of 7.
 template <int kKernel, int kStride>
-void depthwise_rows(const DepthwiseArgs& a) {
-  // Pixels whose taps all lie inside are [inner, outer). Outside of [begin, end) tiles look at every column; those two are
-  // moved inwards to whole tiles.
-  constexpr int kTile = kDepthwisePixels < 4 ? kDepthwisePixels : kKernel == 3 ? kDepthwisePixels : 4;
-  const int room = a.in_width - kKernel + a.pad_left;
-  const int inner = (a.pad_left + kStride - 1) / kStride, outer = room < 0 ? 0 : room / kStride + 1;
-  const int begin = inner <= a.x0 ? a.x0 : a.x0 + (inner - a.x0 + kTile - 1) / kTile * kTile;
-  const int end = outer >= a.x1 ? a.x1 : begin + (outer - begin) / kTile * kTile;
-  if (begin >= end) return depthwise_run<kKernel, kStride, true>(a, a.x0, a.x1);
-  depthwise_run<kKernel, kStride, true>(a, a.x0, begin);
-  depthwise_run<kKernel, kStride, false>(a, begin, end);
-  depthwise_run<kKernel, kStride, true>(a, end, a.x1);
+void depthwise_row(const DepthwiseArgs& a) {
+  int x = a.x0;
+  if constexpr (kDepthwisePixels >= 8 && kKernel <= 5) {
+    if ((a.x1 - x) % 8 && (a.x1 - x) % 7 == 0) x = depthwise_tiles<kKernel, kStride, 7>(a, x);
+    x = depthwise_tiles<kKernel, kStride, 8>(a, x);
+  }
+  if constexpr (kDepthwisePixels >= 4) x = depthwise_tiles<kKernel, kStride, 4>(a, x);
+  x = depthwise_tiles<kKernel, kStride, 2>(a, x);
+  depthwise_tiles<kKernel, kStride, 1>(a, x);
 }
 
 // Any kernel, stride and dilation: one pixel at a time, taps cut to the input.
@@ -96,11 +100,13 @@ void depthwise_pixels(const DepthwiseArgs& a) {
 }
 
 void depthwise(const DepthwiseArgs* a) {
-  if (a->dilation == 1 && (a->stride == 1 || a->stride == 2)) {
+  // A tile may reach half a kernel over either end of the row.
+  const int over = (a->x1 - 1) * a->stride - a->pad_left + a->kernel_w - a->in_width, most = a->kernel_w / 2;
+  if (a->dilation == 1 && (a->stride == 1 || a->stride == 2) && a->pad_left - a->x0 * a->stride <= most && over <= most) {
     const bool one = a->stride == 1;
-    if (a->kernel_w == 3) return one ? depthwise_rows<3, 1>(*a) : depthwise_rows<3, 2>(*a);
-    if (a->kernel_w == 5) return one ? depthwise_rows<5, 1>(*a) : depthwise_rows<5, 2>(*a);
-    if (a->kernel_w == 7) return one ? depthwise_rows<7, 1>(*a) : depthwise_rows<7, 2>(*a);
+    if (a->kernel_w == 3) return one ? depthwise_row<3, 1>(*a) : depthwise_row<3, 2>(*a);
+    if (a->kernel_w == 5) return one ? depthwise_row<5, 1>(*a) : depthwise_row<5, 2>(*a);
+    if (a->kernel_w == 7) return one ? depthwise_row<7, 1>(*a) : depthwise_row<7, 2>(*a);
   }
   depthwise_pixels(*a);
 }

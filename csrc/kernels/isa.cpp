@@ -43,6 +43,13 @@ MBI_INLINE void activate_all(f32x8 (&x)[kPixels][kPanels], const ActivationArgs&
   }
 }
 
+// One pointer that walks over the columns: a compiler would keep the distance to each in a register, and most on the stack.
+MBI_INLINE const float* next_column(const float* in, ptrdiff_t stride) {
+  in += stride;
+  asm("" : "+r"(in));
+  return in;
+}
+
 }  // namespace
 }  // namespace mbinfer
 

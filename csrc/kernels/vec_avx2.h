@@ -18,6 +18,12 @@ constexpr int kVectorPanels = 8;  // of one pixel
 constexpr int kDepthwisePixels = 8;
 
 inline f32x8 load(const float* p) { return {_mm256_loadu_ps(p)}; }
+// A value for several uses: a compiler would make each of them a load, to have it as an operand from memory.
+inline f32x8 load_once(const float* p) {
+  __m256 v = _mm256_loadu_ps(p);
+  asm("" : "+x"(v));
+  return {v};
+}
 inline void store(float* p, f32x8 a) { _mm256_storeu_ps(p, a.v); }
 inline f32x8 splat(float x) { return {_mm256_set1_ps(x)}; }
 inline f32x8 add(f32x8 a, f32x8 b) { return {_mm256_add_ps(a.v, b.v)}; }

@@ -33,7 +33,7 @@ MBI_INLINE int depthwise_tile(const DepthwiseArgs& a, int x, int panel) {
       MBI_UNROLL for (int kx = 0; kx < kKernel; kx++) {
         MBI_UNROLL for (int n = 0; n < kPanels; n++) w[kx][n] = load(weights + n * panel_weights + kx * 8);
       }
-      MBI_UNROLL for (int c = 0; c < kColumns; c++, in = next_column(in, in_stride)) {
+      MBI_UNROLL for (int c = 0; c < kColumns; c++, in = next_pixel(in, in_stride)) {
         if (c < kPad && c < -first) continue;
         if (c >= kColumns - kPad && c >= inside) continue;
         f32x8 column[kPanels];

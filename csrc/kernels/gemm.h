@@ -17,6 +17,7 @@ struct Ahead {
   int share, lines;
 };
 constexpr int kAheadInputs = 16;
+constexpr int kAheadRows = 512;  // of 8 weights; what is smaller stays in the first cache
 
 template <int kPixels, int kPanels>
 struct GemmTile {
@@ -63,7 +64,7 @@ struct GemmTile {
     const Epilogue* e = a.epilogue;
     float* out = a.out + pixel * out_stride + panel * 8;
     ptrdiff_t in_offset = pixel * in_stride;
-    for (; count > 0; count--, pixel += kPixels, out += kPixels * out_stride, in_offset += kPixels * in_stride) {
+    for (; count > 0; count--, pixel += kPixels, in_offset += kPixels * in_stride) {
       GemmTile tile;
       MBI_UNROLL for (int p = 0; p < kPixels; p++) {
         MBI_UNROLL for (int n = 0; n < kPanels; n++) tile.sums[p][n] = load(bias ? bias + n * 8 : out + p * out_stride + n * 8);
@@ -71,7 +72,7 @@ struct GemmTile {
       for (const GemmTap* tap = taps; tap < taps_end; tap++) {
         const float *in = tap->in + in_offset, *weights = panel_weights + ptrdiff_t(tap->weight_row) * 8;
         int k = tap->k;
-        for (; k >= kAheadInputs; k -= kAheadInputs, in += kAheadInputs, weights += kAheadInputs * 8) {
+        for (; ahead.share && k >= kAheadInputs; k -= kAheadInputs, in += kAheadInputs, weights += kAheadInputs * 8) {
           for (int line = 0; line < ahead.share && ahead.lines > 0; line++, ahead.lines--, ahead.at += 16)
             MBI_UNROLL for (int n = 0; n < kPanels; n++) __builtin_prefetch(ahead.at + n * panel_stride, 0, 3);
           tile.multiply(in, in_stride, weights, panel_stride, kAheadInputs);
@@ -88,8 +89,8 @@ struct GemmTile {
           activate_all(tile.sums, e->after);
         }
       }
-      MBI_UNROLL for (int p = 0; p < kPixels; p++) {
-        MBI_UNROLL for (int n = 0; n < kPanels; n++) store(out + p * out_stride + n * 8, tile.sums[p][n]);
+      MBI_UNROLL for (int p = 0; p < kPixels; p++, out = next_pixel(out, out_stride)) {
+        MBI_UNROLL for (int n = 0; n < kPanels; n++) store(out + n * 8, tile.sums[p][n]);
       }
     }
   }
@@ -109,7 +110,7 @@ inline void run_panels(const GemmArgs& a, int panel) {
   constexpr int kMost = kGemmPixels[kPanels];
   const int tiles = (a.pixels + kMost - 1) / kMost, height = a.pixels / tiles, taller = a.pixels % tiles;
   Ahead ahead = {nullptr, 0, 0};
-  if (a.tap_count == 1 && panel + 2 * kPanels <= a.panels) {
+  if (a.tap_count == 1 && panel + 2 * kPanels <= a.panels && a.panels * a.taps[0].k >= kAheadRows) {
     const int blocks = tiles * (a.taps[0].k / kAheadInputs);
     ahead.at = a.weights + (panel + kPanels) * a.panel_stride + ptrdiff_t(a.taps[0].weight_row) * 8;
     ahead.lines = (a.taps[0].k + 1) / 2;

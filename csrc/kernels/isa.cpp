@@ -43,11 +43,12 @@ MBI_INLINE void activate_all(f32x8 (&x)[kPixels][kPanels], const ActivationArgs&
   }
 }
 
-// One pointer that walks over the columns: a compiler would keep the distance to each in a register, and most on the stack.
-MBI_INLINE const float* next_column(const float* in, ptrdiff_t stride) {
-  in += stride;
-  asm("" : "+r"(in));
-  return in;
+// One pointer that walks over pixels: a compiler would keep the distance to each in a register, and most on the stack.
+template <class T>
+MBI_INLINE T* next_pixel(T* pixel, ptrdiff_t stride) {
+  pixel += stride;
+  asm("" : "+r"(pixel));
+  return pixel;
 }
 
 }  // namespace
@@ -95,11 +96,21 @@ void add(const AddArgs* a) {
             activate(add(load(a->a + p * a->a_stride + c), load(a->b + p * a->b_stride + c)), a->activation));
 }
 
+// A period's means and factors stay in registers.
+template <int kVectors>
+MBI_INLINE int normalise_periods(const NormaliseArgs& a) {
+  f32x8 mean[kVectors], scale[kVectors];
+  MBI_UNROLL for (int v = 0; v < kVectors; v++) mean[v] = load(a.mean + v * 8), scale[v] = load(a.scale + v * 8);
+  int i = 0;
+  for (; i + kVectors * 8 <= a.count; i += kVectors * 8) {
+    MBI_UNROLL for (int v = 0; v < kVectors; v++) store(a.out + i + v * 8, mul(sub(widen_u8(a.in + i + v * 8), mean[v]), scale[v]));
+  }
+  return i;
+}
+
 void normalise(const NormaliseArgs* a) {
-  int i = 0, j = 0;
-  for (; i + 8 <= a->count; i += 8, j = j + 8 == a->period ? 0 : j + 8)
-    store(a->out + i, mul(sub(widen_u8(a->in + i), load(a->mean + j)), load(a->scale + j)));
-  for (; i < a->count; i++, j++) a->out[i] = (float(a->in[i]) - a->mean[j]) * a->scale[j];
+  int i = a->period == 24 ? normalise_periods<3>(*a) : a->period == 8 ? normalise_periods<1>(*a) : 0;
+  for (int j = 0; i < a->count; i++, j = j + 1 == a->period ? 0 : j + 1) a->out[i] = (float(a->in[i]) - a->mean[j]) * a->scale[j];
 }
 
 }  // namespace

@@ -23,11 +23,11 @@ template <int kPixels, int kPanels>
 struct GemmTile {
   f32x8 sums[kPixels][kPanels];
 
-#ifdef __ARM_NEON  // four scalars of a pixel in one load, each multiplied in by lane
+#ifdef __aarch64__  // four scalars of a pixel in one load, each multiplied in by lane
   template <int kLane>
-  inline void step(const quad (&x)[kPixels], const float* w, ptrdiff_t panel_stride) {
+  inline void step(const quad (&x)[kPixels], const float* const (&panels)[kPanels]) {
     f32x8 row[kPanels];
-    MBI_UNROLL for (int n = 0; n < kPanels; n++) row[n] = load(w + n * panel_stride + kLane * 8);
+    MBI_UNROLL for (int n = 0; n < kPanels; n++) row[n] = load(panels[n] + kLane * 8);
     MBI_UNROLL for (int p = 0; p < kPixels; p++) {
       MBI_UNROLL for (int n = 0; n < kPanels; n++) sums[p][n] = fma_lane<kLane>(row[n], x[p], sums[p][n]);
     }
@@ -35,14 +35,17 @@ struct GemmTile {
 #endif
 
   inline void multiply(const float* in, ptrdiff_t in_stride, const float* w, ptrdiff_t panel_stride, int k) {
-#ifdef __ARM_NEON
+#ifdef __aarch64__
+    const float* panels[kPanels];  // a pointer each, so that loads need no other arithmetic
+    MBI_UNROLL for (int n = 0; n < kPanels; n++) panels[n] = w + n * panel_stride;
     for (; k >= 4; k -= 4, in += 4, w += 32) {
       quad x[kPixels];
       MBI_UNROLL for (int p = 0; p < kPixels; p++) x[p] = load_quad(in + p * in_stride);
-      step<0>(x, w, panel_stride);
-      step<1>(x, w, panel_stride);
-      step<2>(x, w, panel_stride);
-      step<3>(x, w, panel_stride);
+      step<0>(x, panels);
+      step<1>(x, panels);
+      step<2>(x, panels);
+      step<3>(x, panels);
+      MBI_UNROLL for (int n = 0; n < kPanels; n++) panels[n] += 32;
     }
 #endif
     for (; k > 0; k--, in++, w += 8) {
@@ -55,8 +58,8 @@ struct GemmTile {
     }
   }
 
-  // `count` tiles of pixels, one after the other.
-  static void run(const GemmArgs& a, int pixel, int count, int panel, Ahead& ahead) {
+  // `count` tiles of pixels, one after the other. Never inlined: among the other tiles of gemm() GCC would spill the sums.
+  __attribute__((noinline)) static void run(const GemmArgs& a, int pixel, int count, int panel, Ahead& ahead) {
     const ptrdiff_t in_stride = a.in_stride, out_stride = a.out_stride, panel_stride = a.panel_stride;
     const float* bias = a.bias ? a.bias + panel * 8 : nullptr;
     const float* panel_weights = a.weights + panel * panel_stride;

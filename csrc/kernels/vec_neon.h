@@ -46,6 +46,7 @@ inline f32x8 widen_u8(const uint8_t* p) {
   return {vcvtq_f32_u32(vmovl_u16(vget_low_u16(h))), vcvtq_f32_u32(vmovl_u16(vget_high_u16(h)))};
 }
 
+#ifdef __aarch64__
 // Four consecutive scalars of which each meets a whole vector: one load, then multiply by lane.
 struct quad {
   float32x4_t v;
@@ -53,13 +54,9 @@ struct quad {
 inline quad load_quad(const float* p) { return {vld1q_f32(p)}; }
 template <int kLane>
 inline f32x8 fma_lane(f32x8 w, quad x, f32x8 sum) {
-#ifdef __aarch64__
   return {vfmaq_laneq_f32(sum.lo, w.lo, x.v, kLane), vfmaq_laneq_f32(sum.hi, w.hi, x.v, kLane)};
-#else
-  float32x4_t s = vdupq_lane_f32(kLane < 2 ? vget_low_f32(x.v) : vget_high_f32(x.v), kLane % 2);
-  return {vfmaq_f32(sum.lo, w.lo, s), vfmaq_f32(sum.hi, w.hi, s)};
-#endif
 }
+#endif  // armv7 has no fused multiply-add by lane
 
 }  // namespace
 }  // namespace mbinfer

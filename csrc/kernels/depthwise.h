@@ -58,9 +58,10 @@ MBI_INLINE int depthwise_tile(const DepthwiseArgs& a, int x, int panel) {
 // neighbouring tiles only columns. Where a tile has few pixels, two panels go together, or each sum would wait for itself.
 template <int kKernel, int kStride, int kPixels>
 int depthwise_tiles(const DepthwiseArgs& a, int x) {
+  constexpr int kMost = kDepthwisePixels[kKernel / 2];
   for (; a.x1 - x >= kPixels; x += kPixels) {
     int panel = 0;
-    if constexpr (kPixels * 2 <= kDepthwisePixels && kKernel == 3) panel = depthwise_tile<kKernel, kStride, kPixels, 2>(a, x, panel);
+    if constexpr (kPixels * 2 <= kMost && kKernel == 3) panel = depthwise_tile<kKernel, kStride, kPixels, 2>(a, x, panel);
     depthwise_tile<kKernel, kStride, kPixels, 1>(a, x, panel);
   }
   return x;
@@ -70,11 +71,12 @@ int depthwise_tiles(const DepthwiseArgs& a, int x) {
 template <int kKernel, int kStride>
 void depthwise_row(const DepthwiseArgs& a) {
   int x = a.x0;
-  if constexpr (kDepthwisePixels >= 8 && kKernel <= 5) {
+  constexpr int kMost = kDepthwisePixels[kKernel / 2];
+  if constexpr (kMost >= 8) {
     if ((a.x1 - x) % 8 && (a.x1 - x) % 7 == 0) x = depthwise_tiles<kKernel, kStride, 7>(a, x);
     x = depthwise_tiles<kKernel, kStride, 8>(a, x);
   }
-  if constexpr (kDepthwisePixels >= 4) x = depthwise_tiles<kKernel, kStride, 4>(a, x);
+  if constexpr (kMost >= 4) x = depthwise_tiles<kKernel, kStride, 4>(a, x);
   x = depthwise_tiles<kKernel, kStride, 2>(a, x);
   depthwise_tiles<kKernel, kStride, 1>(a, x);
 }

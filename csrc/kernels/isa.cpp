@@ -43,14 +43,6 @@ MBI_INLINE void activate_all(f32x8 (&x)[kPixels][kPanels], const ActivationArgs&
   }
 }
 
-// One pointer that walks over pixels: a compiler would keep the distance to each in a register, and most on the stack.
-template <class T>
-MBI_INLINE T* next_pixel(T* pixel, ptrdiff_t stride) {
-  pixel += stride;
-  asm("" : "+r"(pixel));
-  return pixel;
-}
-
 }  // namespace
 }  // namespace mbinfer
 

@@ -15,7 +15,7 @@ struct f32x8 {
 constexpr int kGemmPixels[4] = {0, 12, 6, 4};  // by number of panels
 constexpr int kGemmPanels = 3;
 constexpr int kVectorPanels = 8;  // of one pixel
-constexpr int kDepthwisePixels = 8;
+constexpr int kDepthwisePixels[4] = {0, 8, 8, 4};  // by kernel: 3, 5, 7
 
 inline f32x8 load(const float* p) { return {_mm256_loadu_ps(p)}; }
 // A value for several uses: a compiler would make each of them a load, to have it as an operand from memory.
@@ -23,6 +23,13 @@ inline f32x8 load_once(const float* p) {
   __m256 v = _mm256_loadu_ps(p);
   asm("" : "+x"(v));
   return {v};
+}
+// One pointer that walks over pixels: a compiler would keep the distance to each in a register, and most on the stack.
+template <class T>
+inline T* next_pixel(T* pixel, ptrdiff_t stride) {
+  pixel += stride;
+  asm("" : "+r"(pixel));
+  return pixel;
 }
 inline void store(float* p, f32x8 a) { _mm256_storeu_ps(p, a.v); }
 inline f32x8 splat(float x) { return {_mm256_set1_ps(x)}; }

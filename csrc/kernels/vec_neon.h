@@ -16,15 +16,28 @@ struct f32x8 {
 constexpr int kGemmPixels[4] = {0, 8, 5, 0};
 constexpr int kGemmPanels = 2;
 constexpr int kVectorPanels = 8;
-constexpr int kDepthwisePixels = 8;
+constexpr int kDepthwisePixels[4] = {0, 8, 4, 4};  // by kernel: 3, 5, 7
 #else
-constexpr int kGemmPixels[4] = {0, 4, 0, 0};
+constexpr int kGemmPixels[4] = {0, 6, 0, 0};
 constexpr int kGemmPanels = 1;
-constexpr int kVectorPanels = 4;
-constexpr int kDepthwisePixels = 3;
+constexpr int kVectorPanels = 3;
+constexpr int kDepthwisePixels[4] = {0, 4, 2, 2};
 #endif
 
-inline f32x8 load(const float* p) { return {vld1q_f32(p), vld1q_f32(p + 4)}; }
+inline f32x8 load(const float* p) {
+#if defined(__aarch64__) || defined(__clang__)
+  return {vld1q_f32(p), vld1q_f32(p + 4)};
+#else  // one instruction and one address for both; GCC 12 has no intrinsic that loads two registers in a row
+  float32x4x2_t v;
+  asm("vld1.32 %h0, %A1" : "=w"(v) : "Q"(*reinterpret_cast<const float(*)[8]>(p)));
+  return {v.val[0], v.val[1]};
+#endif
+}
+inline f32x8 load_once(const float* p) { return load(p); }
+template <class T>
+inline T* next_pixel(T* pixel, ptrdiff_t stride) {
+  return pixel + stride;
+}
 inline void store(float* p, f32x8 a) {
   vst1q_f32(p, a.lo);
   vst1q_f32(p + 4, a.hi);
@@ -34,12 +47,21 @@ inline f32x8 add(f32x8 a, f32x8 b) { return {vaddq_f32(a.lo, b.lo), vaddq_f32(a.
 inline f32x8 sub(f32x8 a, f32x8 b) { return {vsubq_f32(a.lo, b.lo), vsubq_f32(a.hi, b.hi)}; }
 inline f32x8 mul(f32x8 a, f32x8 b) { return {vmulq_f32(a.lo, b.lo), vmulq_f32(a.hi, b.hi)}; }
 inline f32x8 fma(f32x8 a, f32x8 b, f32x8 c) { return {vfmaq_f32(c.lo, a.lo, b.lo), vfmaq_f32(c.hi, a.hi, b.hi)}; }
+inline uint32x4_t above(float32x4_t a, float32x4_t b) {
+#ifdef __aarch64__
+  return vcgtq_f32(a, b);
+#else  // GCC 11 and later make scalar code of the intrinsic, 35 instructions, because NEON flushes denormals
+  uint32x4_t mask;
+  asm("vcgt.f32 %q0, %q1, %q2" : "=w"(mask) : "w"(a), "w"(b));
+  return mask;
+#endif
+}
 // Selected by comparison, not vmaxq: the second operand must come back for NaN and for zeros of either sign.
 inline f32x8 greater(f32x8 a, f32x8 b) {
-  return {vbslq_f32(vcgtq_f32(a.lo, b.lo), a.lo, b.lo), vbslq_f32(vcgtq_f32(a.hi, b.hi), a.hi, b.hi)};
+  return {vbslq_f32(above(a.lo, b.lo), a.lo, b.lo), vbslq_f32(above(a.hi, b.hi), a.hi, b.hi)};
 }
 inline f32x8 less(f32x8 a, f32x8 b) {
-  return {vbslq_f32(vcltq_f32(a.lo, b.lo), a.lo, b.lo), vbslq_f32(vcltq_f32(a.hi, b.hi), a.hi, b.hi)};
+  return {vbslq_f32(above(b.lo, a.lo), a.lo, b.lo), vbslq_f32(above(b.hi, a.hi), a.hi, b.hi)};
 }
 inline f32x8 widen_u8(const uint8_t* p) {
   uint16x8_t h = vmovl_u8(vld1_u8(p));

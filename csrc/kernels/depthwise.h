@@ -16,6 +16,7 @@ MBI_INLINE int depthwise_tile(const DepthwiseArgs& a, int x, int panel) {
   constexpr int kColumns = (kPixels - 1) * kStride + kKernel, kPad = kKernel / 2;
   const ptrdiff_t in_stride = a.in_stride, out_stride = a.out_stride, panel_weights = ptrdiff_t(a.kernel_h) * kKernel * 8;
   const int first = x * kStride - a.pad_left, inside = a.in_width - first, kernel_h = a.kernel_h, panels = a.panels;
+  auto exists = [&](int c) { return (c >= kPad || c >= -first) && (c < kColumns - kPad || c < inside); };
   const float* const* rows = a.rows;
   const ActivationArgs activation = a.activation;
   const float *weights = a.weights + panel * panel_weights, *bias = a.bias + panel * 8;
@@ -29,15 +30,21 @@ MBI_INLINE int depthwise_tile(const DepthwiseArgs& a, int x, int panel) {
     for (int ky = 0; ky < kernel_h; ky++, weights += kKernel * 8) {
       if (!rows[ky]) continue;
       const float* in = rows[ky] + offset;
-      f32x8 w[kKernel][kPanels];
+      f32x8 w[kKernel][kPanels], columns[kColumnsAhead + 1][kPanels];
       MBI_UNROLL for (int kx = 0; kx < kKernel; kx++) {
         MBI_UNROLL for (int n = 0; n < kPanels; n++) w[kx][n] = load(weights + n * panel_weights + kx * 8);
       }
-      MBI_UNROLL for (int c = 0; c < kColumns; c++, in = next_pixel(in, in_stride)) {
-        if (c < kPad && c < -first) continue;
-        if (c >= kColumns - kPad && c >= inside) continue;
-        f32x8 column[kPanels];
-        MBI_UNROLL for (int n = 0; n < kPanels; n++) column[n] = kStride > 1 ? load_once(in + n * 8) : load(in + n * 8);
+      MBI_UNROLL for (int c = -kColumnsAhead; c < kColumns; c++) {
+        const int loaded = c + kColumnsAhead;
+        if (loaded < kColumns) {
+          if (exists(loaded)) {
+            MBI_UNROLL for (int n = 0; n < kPanels; n++)
+              columns[loaded % (kColumnsAhead + 1)][n] = kStride > 1 ? load_once(in + n * 8) : load(in + n * 8);
+          }
+          in = next_pixel(in, in_stride);
+        }
+        if (c < 0 || !exists(c)) continue;
+        const f32x8(&column)[kPanels] = columns[c % (kColumnsAhead + 1)];
         MBI_UNROLL for (int t = 0; t < kPixels; t++) {
           const int kx = c - t * kStride;
           if (kx < 0 || kx >= kKernel) continue;

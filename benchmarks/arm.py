@@ -19,6 +19,7 @@ from __future__ import annotations
 import argparse
 import json
 import re
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -36,6 +37,8 @@ EMULATORS = {  # name: what Debian calls it, emulator, core
     "armv7": ("arm-linux-gnueabihf", "qemu-arm", "cortex-a15"),
 }
 ISAS = ("neon", "reference")
+TOOLS = ("cmake", "c++filt", *(f"{triplet}-g++" for triplet, _, _ in EMULATORS.values()))
+TOOLS_OF = {"loops": ("g++", arm_loops.mca()), "counts": ("gcc", *(emulator for _, emulator, _ in EMULATORS.values()))}
 SHOWN = 6  # functions of a count
 
 
@@ -47,7 +50,7 @@ def run(*command, **options) -> str:
     return done.stdout
 
 
-def loop_report(source: Path, least_fmas: int = 8) -> list[dict]:
+def loop_report(source: Path, least_fmas: int = 6) -> list[dict]:
     """For each instruction set its cores, their limits and the loops of at least `least_fmas` multiply-adds."""
     report = []
     for target in arm_loops.TARGETS:
@@ -146,8 +149,12 @@ def main() -> None:
     parser.add_argument("--json", type=Path, metavar="FILE")
     options = parser.parse_args()
     source = options.source.resolve()
-    loops = loop_report(source) if options.only != "counts" else []
-    counts = count_report(source, options.schedule) if options.only != "loops" else []
+    parts = [options.only] if options.only else list(TOOLS_OF)
+    missing = [tool for tool in (*TOOLS, *(t for part in parts for t in TOOLS_OF[part])) if not shutil.which(tool)]
+    if missing:
+        parser.error(f"{', '.join(missing)} not found; install what the first lines of --help say")
+    loops = loop_report(source) if "loops" in parts else []
+    counts = count_report(source, options.schedule) if "counts" in parts else []
     if options.json:
         options.json.write_text(json.dumps({"loops": loops, "counts": counts}, indent=1) + "\n")
     print(markdown(loops, counts))

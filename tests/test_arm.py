@@ -1,0 +1,119 @@
+"""The report on ARM: its reading of assembly and of counts, its tables, and llvm-mca where it is installed."""
+
+from __future__ import annotations
+
+import platform
+import re
+import shutil
+import sys
+from pathlib import Path
+
+import pytest
+
+BENCHMARKS = Path(__file__).resolve().parents[1] / "benchmarks"
+if not (BENCHMARKS / "arm.py").exists():
+    pytest.skip("the benchmarks are not here", allow_module_level=True)
+
+
+@pytest.fixture(scope="module")
+def arm():
+    sys.path.insert(0, str(BENCHMARKS))
+    import arm
+
+    yield arm
+    sys.path.remove(str(BENCHMARKS))
+
+
+def target(arm, name):
+    return next(t for t in arm.arm_loops.TARGETS if t.name == name)
+
+
+ASSEMBLY = """
+\t.type\tvoid mbinfer::(anonymous namespace)::depthwise_run<3, 1, false>(mbinfer::DepthwiseArgs const&, int), %function
+void mbinfer::(anonymous namespace)::depthwise_run<3, 1, false>(mbinfer::DepthwiseArgs const&, int):
+.LFB1:
+\tldr\tx0, [x1]
+.L2:\t// rows
+\tldr\tq9, [x2], 16
+.L3:
+\tldp\tq1, q2, [sp, 32]\t// a spill
+\tfmla\tv3.4s, v1.4s, v9.4s
+\tfmla\tv4.4s, v2.4s, v9.4s
+\tcmp\tx3, x4
+\tbne\t.L3
+\tfmla\tv5.4s, v1.4s, v9.4s
+\tfmla\tv5.4s, v1.4s, v9.4s
+\tfmla\tv5.4s, v1.4s, v9.4s
+\tbne\t.L2
+\t.size\tdepthwise_run, .-depthwise_run
+\t.type\tmbinfer::(anonymous namespace)::depthwise_run<3, 1, true>(int), %function
+.L4:
+\tfmla\tv3.4s, v1.4s, v9.4s
+\tbne\t.L4
+\t.size\tborder, .-border
+\t.type\tmbinfer::(anonymous namespace)::GemmTile<5, 2>::run(mbinfer::GemmArgs const&) [clone .isra.0], %function
+.L5:
+\tfmla\tv3.4s, v1.4s, v9.s[1]
+\tb.gt\t.L5
+\t.size\ttile, .-tile
+\t.type\tmbinfer::(anonymous namespace)::pool(mbinfer::PoolArgs const*), %function
+.L6:
+\tfmla\tv3.4s, v1.4s, v9.4s
+\tbne\t.L6
+\t.size\tpool, .-pool
+"""
+
+
+def test_innermost_loops_are_found(arm):
+    depthwise, tile = arm.arm_loops.find_loops(ASSEMBLY, target(arm, "aarch64").fma)
+    assert (depthwise.kernel, depthwise.function) == ("depthwise", "depthwise_run<3, 1, false>")
+    assert (depthwise.fmas, depthwise.stack, len(depthwise.body)) == (2, 1, 5)  # not the loop around it
+    assert depthwise.body[0] == "ldp q1, q2, [sp, 32]" and depthwise.body[-1] == "bne .L3"
+    assert (tile.kernel, tile.function, tile.fmas) == ("matrix", "GemmTile<5, 2>::run", 1)
+
+
+@pytest.mark.parametrize("name, line", [
+    ("aarch64", "fmla v8.4s, v12.4s, v3.s[0]"), ("armv7", "vfma.f32 q1, q14, q9"),
+    ("x86-64", "vfmadd231ps (%rax), %ymm1, %ymm0"),
+])  # fmt: skip
+def test_multiply_adds_are_known(arm, name, line):
+    assert [t.name for t in arm.arm_loops.TARGETS if re.match(t.fma, line)] == [name]
+    assert re.match(target(arm, name).fma, target(arm, name).limit.format(0))
+
+
+def test_counts_are_added_up_by_symbol(arm, tmp_path):
+    log = tmp_path / "log"
+    log.write_text("count 40 mbinfer::gemm\nnoise 3 f\ncount 2 mbinfer::gemm\ncount 7 ?\n")
+    assert arm.executed(["true"], log) == {"mbinfer::gemm": 42, "?": 7}
+
+
+def test_the_tables(arm):
+    loop = {"kernel": "matrix", "function": "GemmTile<5, 2>::run", "fmas": 80, "instructions": 99, "stack": 0,
+            "cycles_per_fma": {"cortex-a53": 1.734, "cortex-a76": None, "cortex-a7": None}}  # fmt: skip
+    limits = {"cortex-a53": 1.0, "cortex-a76": 0.5, "cortex-a7": None}
+    counts = [{"machine": "aarch64", "isa": isa, "instructions": number, "macs": 2_000_000,
+               "functions": {"gemm": number // 2}} for isa, number in (("neon", 1_500_000), ("reference", 30_000_000))]  # fmt: skip
+    text = arm.markdown([{"isa": "aarch64", "limits": limits, "loops": [loop]}], counts)
+    for line in ("; no model of cortex-a7", "| the limit | | | | | 1.00 | 0.50 |",
+                 "| matrix | `GemmTile<5, 2>::run` | 80 | 99 | 0 | 1.73 | ? |",
+                 "| aarch64 | neon | 1.5 | 0.75 | 0.050 | gemm 50 % |"):  # fmt: skip
+        assert line in text
+
+
+def test_llvm_mca(arm):
+    if not shutil.which(arm.arm_loops.mca()):
+        pytest.skip("needs llvm-mca")
+    x86 = target(arm, "x86-64")
+    assert arm.arm_loops.limit(x86, "haswell") == pytest.approx(0.5, abs=0.05)
+    chain = ["vfmadd231ps %ymm1, %ymm2, %ymm0"]  # waits for itself
+    assert arm.arm_loops.cycles(x86, "haswell", chain) == pytest.approx(5, abs=0.1)
+    assert arm.arm_loops.limit(target(arm, "armv7"), "cortex-a7") is None  # LLVM has no model of it
+
+
+@pytest.mark.skipif(platform.machine() != "x86_64" or not shutil.which("cmake") or not shutil.which("g++"),
+                    reason="compiles the kernels of x86-64")  # fmt: skip
+def test_the_kernels_have_the_names_that_are_looked_for(arm):
+    x86 = target(arm, "x86-64")
+    loops = arm.arm_loops.find_loops(arm.arm_loops.assembly(x86, BENCHMARKS.parent / "csrc"), x86.fma)
+    functions = {loop.function for loop in loops}
+    assert {"depthwise_run<3, 1, false>", "depthwise_run<5, 2, false>", "GemmTile<6, 2>::run"} <= functions

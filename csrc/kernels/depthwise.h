@@ -10,13 +10,14 @@
 namespace mbinfer {
 namespace {
 
-// A tile of kPixels from x on, kPanels panels at a time from `panel` on. Returns the panel after the last one done.
-template <int kKernel, int kStride, int kPixels, int kPanels>
-MBI_INLINE int depthwise_tile(const DepthwiseArgs& a, int x, int panel) {
-  constexpr int kColumns = (kPixels - 1) * kStride + kKernel, kPad = kKernel / 2;
+// A tile of kPixels from x on, kPanels panels at a time from `panel` on; at an edge some columns do not exist. Returns the
+// panel after the last one done.
+template <int kKernel, int kStride, int kPixels, int kPanels, bool kEdge>
+MBI_INLINE int depthwise_panels(const DepthwiseArgs& a, int x, int panel) {
+  constexpr int kColumns = (kPixels - 1) * kStride + kKernel, kPad = kKernel / 2, kAhead = kEdge ? 0 : kColumnsAhead;
   const ptrdiff_t in_stride = a.in_stride, out_stride = a.out_stride, panel_weights = ptrdiff_t(a.kernel_h) * kKernel * 8;
   const int first = x * kStride - a.pad_left, inside = a.in_width - first, kernel_h = a.kernel_h, panels = a.panels;
-  auto exists = [&](int c) { return (c >= kPad || c >= -first) && (c < kColumns - kPad || c < inside); };
+  auto exists = [&](int c) { return !kEdge || ((c >= kPad || c >= -first) && (c < kColumns - kPad || c < inside)); };
   const float* const* rows = a.rows;
   const ActivationArgs activation = a.activation;
   const float *weights = a.weights + panel * panel_weights, *bias = a.bias + panel * 8;
@@ -30,21 +31,21 @@ MBI_INLINE int depthwise_tile(const DepthwiseArgs& a, int x, int panel) {
     for (int ky = 0; ky < kernel_h; ky++, weights += kKernel * 8) {
       if (!rows[ky]) continue;
       const float* in = rows[ky] + offset;
-      f32x8 w[kKernel][kPanels], columns[kColumnsAhead + 1][kPanels];
+      f32x8 w[kKernel][kPanels], columns[kAhead + 1][kPanels];
       MBI_UNROLL for (int kx = 0; kx < kKernel; kx++) {
         MBI_UNROLL for (int n = 0; n < kPanels; n++) w[kx][n] = load(weights + n * panel_weights + kx * 8);
       }
-      MBI_UNROLL for (int c = -kColumnsAhead; c < kColumns; c++) {
-        const int loaded = c + kColumnsAhead;
+      MBI_UNROLL for (int c = -kAhead; c < kColumns; c++) {
+        const int loaded = c + kAhead;
         if (loaded < kColumns) {
           if (exists(loaded)) {
             MBI_UNROLL for (int n = 0; n < kPanels; n++)
-              columns[loaded % (kColumnsAhead + 1)][n] = kStride > 1 ? load_once(in + n * 8) : load(in + n * 8);
+              columns[loaded % (kAhead + 1)][n] = kStride > 1 ? load_once(in + n * 8) : load(in + n * 8);
           }
           in = next_pixel(in, in_stride);
         }
         if (c < 0 || !exists(c)) continue;
-        const f32x8(&column)[kPanels] = columns[c % (kColumnsAhead + 1)];
+        const f32x8(&column)[kPanels] = columns[c % (kAhead + 1)];
         MBI_UNROLL for (int t = 0; t < kPixels; t++) {
           const int kx = c - t * kStride;
           if (kx < 0 || kx >= kKernel) continue;
@@ -61,15 +62,23 @@ MBI_INLINE int depthwise_tile(const DepthwiseArgs& a, int x, int panel) {
   return panel;
 }
 
+// Where a tile has few pixels, two panels go together, or each sum would wait for itself.
+template <int kKernel, int kStride, int kPixels, bool kEdge>
+MBI_INLINE void depthwise_tile(const DepthwiseArgs& a, int x) {
+  int panel = 0;
+  if constexpr (kThinPanels > 1 && kPixels * 2 <= kDepthwisePixels[1] && kKernel == 3)
+    panel = depthwise_panels<kKernel, kStride, kPixels, kThinPanels, kEdge>(a, x, panel);
+  depthwise_panels<kKernel, kStride, kPixels, 1, kEdge>(a, x, panel);
+}
+
 // Tiles of kPixels over [x, x1) as long as they fit, each for all panels: neighbouring panels share cache lines,
-// neighbouring tiles only columns. Where a tile has few pixels, two panels go together, or each sum would wait for itself.
+// neighbouring tiles only columns.
 template <int kKernel, int kStride, int kPixels>
-int depthwise_tiles(const DepthwiseArgs& a, int x) {
-  constexpr int kMost = kDepthwisePixels[kKernel / 2];
+__attribute__((noinline)) int depthwise_tiles(const DepthwiseArgs& a, int x) {
   for (; a.x1 - x >= kPixels; x += kPixels) {
-    int panel = 0;
-    if constexpr (kPixels * 2 <= kMost && kKernel == 3) panel = depthwise_tile<kKernel, kStride, kPixels, 2>(a, x, panel);
-    depthwise_tile<kKernel, kStride, kPixels, 1>(a, x, panel);
+    const int first = x * kStride - a.pad_left, end = first + (kPixels - 1) * kStride + kKernel;
+    if (first >= 0 && end <= a.in_width) depthwise_tile<kKernel, kStride, kPixels, false>(a, x);
+    else depthwise_tile<kKernel, kStride, kPixels, true>(a, x);
   }
   return x;
 }

@@ -16,6 +16,7 @@ constexpr int kGemmPixels[4] = {0, 12, 6, 4};  // by number of panels
 constexpr int kGemmPanels = 3;
 constexpr int kVectorPanels = 8;  // of one pixel
 constexpr int kDepthwisePixels[4] = {0, 8, 8, 4};  // by kernel: 3, 5, 7
+constexpr int kThinPanels = 2;    // side by side where a depthwise tile has at most half as many pixels
 constexpr int kColumnsAhead = 0;  // loaded before they are multiplied: for cores that run in order
 
 inline f32x8 load(const float* p) { return {_mm256_loadu_ps(p)}; }

@@ -17,12 +17,14 @@ constexpr int kGemmPixels[4] = {0, 8, 5, 0};
 constexpr int kGemmPanels = 2;
 constexpr int kVectorPanels = 8;
 constexpr int kDepthwisePixels[4] = {0, 8, 4, 4};  // by kernel: 3, 5, 7
+constexpr int kThinPanels = 1;
 constexpr int kColumnsAhead = 2;
 #else
 constexpr int kGemmPixels[4] = {0, 6, 0, 0};
 constexpr int kGemmPanels = 1;
 constexpr int kVectorPanels = 3;
 constexpr int kDepthwisePixels[4] = {0, 4, 2, 2};
+constexpr int kThinPanels = 1;
 constexpr int kColumnsAhead = 0;
 #endif
 

@@ -83,14 +83,20 @@ __attribute__((noinline)) int depthwise_tiles(const DepthwiseArgs& a, int x) {
   return x;
 }
 
+// Pixels so many floats apart share a few sets of the first cache: a tile's columns drive each other out before the next
+// panel, the other half of their lines, comes. Then tiles of two panels side by side, thus narrow ones, are better.
+constexpr ptrdiff_t kCrowded = 256;
+
 // A row in tiles from the largest to the smallest; rows of 7, 14, 21 ... pixels are whole tiles of 7.
 template <int kKernel, int kStride>
 void depthwise_row(const DepthwiseArgs& a) {
   int x = a.x0;
   constexpr int kMost = kDepthwisePixels[kKernel / 2];
   if constexpr (kMost >= 8) {
-    if ((a.x1 - x) % 8 && (a.x1 - x) % 7 == 0) x = depthwise_tiles<kKernel, kStride, 7>(a, x);
-    x = depthwise_tiles<kKernel, kStride, 8>(a, x);
+    if (kThinPanels == 1 || a.in_stride % kCrowded) {
+      if ((a.x1 - x) % 8 && (a.x1 - x) % 7 == 0) x = depthwise_tiles<kKernel, kStride, 7>(a, x);
+      x = depthwise_tiles<kKernel, kStride, 8>(a, x);
+    }
   }
   if constexpr (kMost >= 4) x = depthwise_tiles<kKernel, kStride, 4>(a, x);
   x = depthwise_tiles<kKernel, kStride, 2>(a, x);

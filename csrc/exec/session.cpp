@@ -46,10 +46,13 @@ Session::Session(std::shared_ptr<const Model> model, const SessionOptions& optio
   void* block = nullptr;
   if (posix_memalign(&block, kArenaAlign, size_t(plan_.peak_bytes) + 2 * kCanaryBytes)) throw std::bad_alloc();
   arena_.reset(static_cast<uint8_t*>(block) + kCanaryBytes);
+  // The memory is taken now, not in the middle of the first run.
+  std::memset(arena_.get(), 0, size_t(plan_.peak_bytes));
   for (size_t i = 0; i < kCanaryBytes; i += sizeof kCanary) {
     std::memcpy(arena_.get() - kCanaryBytes + i, &kCanary, sizeof kCanary);
     std::memcpy(arena_.get() + plan_.peak_bytes + i, &kCanary, sizeof kCanary);
   }
+  model_->file->populate();
   pictures_.resize(graph().values.size());
   produced_.assign(size_t(pool_.threads()), std::vector<int>(plan_.stages.size(), 0));
   for (const GraphInput& in : graph().inputs) {

@@ -15,6 +15,8 @@ class MappedFile {
   MappedFile& operator=(const MappedFile&) = delete;
   const uint8_t* data() const { return data_; }
   uint64_t size() const { return size_; }
+  // Maps every page now, in one call of the system, where the first run would stop for each few of them.
+  void populate() const;
 
  private:
   const uint8_t* data_ = nullptr;

@@ -114,7 +114,7 @@ def functions(text: str):
 
 def short(function: str) -> str:
     """``GemmTile<5, 2>::run`` of a demangled declaration."""
-    function = re.sub(r"mbinfer::|\(anonymous namespace\)::|^void | \[clone.*", "", function)
+    function = re.sub(r"mbinfer::|\(anonymous namespace\)::|^(void|int) | \[clone.*", "", function)
     return re.sub(r"\(.*", "", function)
 
 

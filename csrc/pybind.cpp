@@ -349,6 +349,8 @@ PYBIND11_MODULE(_core, m) {
       .def("check", [](const Session& s) { return check_plan(s.graph(), s.plan()); })
       .def("canaries_intact", &Session::canaries_intact);
   m.def("place", &place_blocks, py::arg("blocks"), py::arg("slides"));
+  m.def("peak_rate", [](const std::string& isa, double seconds) { return peak_rate(select_kernels(isa), seconds); },
+        py::call_guard<py::gil_scoped_release>());
   m.def("isas", [] {
     std::vector<std::string> names;
     for (const KernelTable* table : usable_kernels()) names.emplace_back(table->isa);

@@ -138,6 +138,20 @@ def sweep_text(result: dict[str, Any], title: str) -> str:
     return f"{title}: {planned}\n\n{table(columns, rows)}\n\ntimes fastest: estimated cycles over those of the fastest plan"
 
 
+def _profile_text(result: dict[str, Any]) -> str:
+    """A row for each stage and one for all, with the rate as a share of the measured peak; a multiply-add is two FLOP."""
+    stages, peak = result["profile"], result["peak"]
+    total = {key: sum(stage[key] for stage in stages) for key in ("seconds", "macs", "bytes")}
+    rows = []
+    for stage in (*stages, {"stage": "all", "kind": "", **total}):
+        rate = stage["macs"] / max(stage["seconds"], 1e-9)
+        rows.append((stage["stage"], stage["kind"], f"{1000 * stage['seconds']:.3f}", f"{stage['macs']:,}", f"{2e-9 * rate:.1f}",
+                     f"{100 * rate / peak:.0f} %", size(stage["bytes"])))  # fmt: skip
+    title = (f"{result['schedule']}, {result['isa']}, threads {result['threads']}, arena {size(result['arena'])};"
+             f" peak {2e-9 * peak:.1f} GFLOP/s")  # fmt: skip
+    return f"{title}\n{table(('stage', 'kind', 'ms', 'MACs', 'GFLOP/s', 'of peak', 'moved'), rows)}"
+
+
 def bench_text(results: Sequence[dict[str, Any]]) -> str:
     """One row for each result of `measure.measure`, times in milliseconds; then their profiles, where there are any.
 
@@ -161,9 +175,5 @@ def bench_text(results: Sequence[dict[str, Any]]) -> str:
         parts.append("the kernel did not let VmHWM start afresh, so observed memory may be too low")
     for result in results:
         if "profile" in result:
-            rows = [(stage["stage"], stage["kind"], f"{1000 * stage['seconds']:.3f}", f"{stage['macs']:,}",
-                     f"{stage['macs'] / max(stage['seconds'], 1e-9) / 1e9:.2f}", size(stage["bytes"]))
-                    for stage in result["profile"]]  # fmt: skip
-            title = f"{result['schedule']}, {result['isa']}, threads {result['threads']}, arena {size(result['arena'])}"
-            parts.append(f"{title}\n{table(('stage', 'kind', 'ms', 'MACs', 'GMAC/s', 'moved'), rows)}")
+            parts.append(_profile_text(result))
     return "\n\n".join(parts)

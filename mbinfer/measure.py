@@ -15,6 +15,7 @@ import numpy as np
 from .errors import Error
 
 WARM_UP = 2
+PROFILED, PEAK_SECONDS = 20, 0.05
 ENOUGH_SECONDS, FEWEST_RUNS, MOST_RUNS = 1.0, 5, 1000  # how long to measure when the number of runs is not given
 
 # The child looks for mbinfer first where this process found it, not in whatever folder is the current one.
@@ -36,7 +37,8 @@ def measure(
 
     The result holds ``schedule``, ``isa``, ``threads``, ``runs``; ``latency`` in seconds (``min``, ``median``,
     ``p90``, ``p99``); ``cycles`` by the cost model and ``extra_percent``, multiply-adds done again; in bytes ``arena`` as planned, ``weights`` as mapped, ``observed`` as `observed_memory`
-    describes; and with `profile` the stages of `Session.profile`.
+    describes; and with `profile` the stages of `Session.profile`, each with its least time of as many runs, at most
+    PROFILED, and ``peak``, the most multiply-adds a second that so many cores can do by themselves, measured in between.
 
     Raises `Error` with the child's message where it failed.
     """
@@ -96,8 +98,18 @@ def _measured(
         "extra_percent": 100 * session.plan.extra_macs / max(session.plan.macs, 1),
         "weights": session.plan.weight_bytes,
         "observed": observed_memory(before, after, reset),
-        **({"profile": session.profile(*arrays)} if profile else {}),
+        **(_profiled(session, arrays, min(len(seconds), PROFILED)) if profile else {}),
     }
+
+
+def _profiled(session: Any, arrays: list[np.ndarray], runs: int) -> dict[str, Any]:
+    from mbinfer import _core
+
+    peak = _core.peak_rate(session.isa, PEAK_SECONDS)
+    profiles = [session.profile(*arrays) for _ in range(runs)]
+    peak = max(peak, _core.peak_rate(session.isa, PEAK_SECONDS)) * session.threads
+    stages = [{**same[0], "seconds": min(stage["seconds"] for stage in same)} for same in zip(*profiles)]
+    return {"profile": stages, "peak": peak}
 
 
 def describe_inputs(session: Any) -> list[dict[str, Any]]:

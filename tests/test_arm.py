@@ -116,4 +116,4 @@ def test_the_kernels_have_the_names_that_are_looked_for(arm):
     x86 = target(arm, "x86-64")
     loops = arm.arm_loops.find_loops(arm.arm_loops.assembly(x86, BENCHMARKS.parent / "csrc"), x86.fma)
     functions = {loop.function for loop in loops}
-    assert {"depthwise_run<3, 1, false>", "depthwise_run<5, 2, false>", "GemmTile<6, 2>::run"} <= functions
+    assert {"depthwise_tiles<3, 1, 8>", "depthwise_tiles<5, 2, 8>", "GemmTile<6, 2>::run"} <= functions

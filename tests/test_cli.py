@@ -184,7 +184,7 @@ def test_bench_measures_every_configuration_in_its_own_process(call, model):
         assert 0 < latency["min"] <= latency["median"] <= latency["p90"] <= latency["p99"]
         session = mbinfer.Session(model, schedule=result["schedule"], threads=result["threads"])
         assert (result["arena"], result["weights"]) == (session.plan.peak_bytes, session.plan.weight_bytes)
-        assert sum(stage["macs"] for stage in result["profile"]) > 0
+        assert sum(stage["macs"] for stage in result["profile"]) > 0 and result["peak"] > 0
         assert result["observed"]["growth"] is None or result["observed"]["growth"] > 0
 
 
@@ -200,7 +200,7 @@ def test_bench_measures_points_of_the_sweep(call, model):
 
 def test_bench_as_text(call, model):
     text = call("bench", model, "--schedule", "fused", "--isa", mbinfer._core.isas()[0], "--runs", 1, "--profile")
-    assert "median" in text and "fused" in text and "GMAC/s" in text
+    assert "median" in text and "fused" in text and "GFLOP/s" in text and "of peak" in text
 
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="/proc is Linux")

@@ -105,12 +105,27 @@ void normalise(const NormaliseArgs* a) {
   for (int j = 0; i < a->count; i++, j = j + 1 == a->period ? 0 : j + 1) a->out[i] = (float(a->in[i]) - a->mean[j]) * a->scale[j];
 }
 
+constexpr int kTilePixels = kGemmPixels[kGemmPanels > 1 ? 2 : 1], kTilePanels = kGemmPanels > 1 ? 2 : 1;
+
+long multiply_adds(const float* values, float* sums, int rounds) {
+  constexpr int kChains = kTilePixels * kTilePanels;
+  static_assert(kChains * 8 <= kPeakSums, "room for the sums");
+  const f32x8 a = load(values), b = load(values + 8);
+  f32x8 chains[kChains];
+  MBI_UNROLL for (int i = 0; i < kChains; i++) chains[i] = load(sums + i * 8);
+  for (int r = 0; r < rounds; r++) {
+    MBI_UNROLL for (int i = 0; i < kChains; i++) chains[i] = fma(a, b, chains[i]);
+  }
+  MBI_UNROLL for (int i = 0; i < kChains; i++) store(sums + i * 8, chains[i]);
+  return 8L * kChains * rounds;
+}
+
 }  // namespace
 
 #if defined(__AVX2__)
-const KernelTable kAvx2Kernels = {"avx2", kGemmPixels[kGemmPanels > 1 ? 2 : 1], kGemmPanels > 1 ? 2 : 1, gemm, depthwise, pool, reduce, add, normalise};
+const KernelTable kAvx2Kernels = {"avx2", kTilePixels, kTilePanels, gemm, depthwise, pool, reduce, add, normalise, multiply_adds};
 #else
-const KernelTable kNeonKernels = {"neon", kGemmPixels[kGemmPanels > 1 ? 2 : 1], kGemmPanels > 1 ? 2 : 1, gemm, depthwise, pool, reduce, add, normalise};
+const KernelTable kNeonKernels = {"neon", kTilePixels, kTilePanels, gemm, depthwise, pool, reduce, add, normalise, multiply_adds};
 #endif
 
 }  // namespace mbinfer

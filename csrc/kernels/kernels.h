@@ -113,7 +113,11 @@ struct KernelTable {
   void (*reduce)(const ReduceArgs*);
   void (*add)(const AddArgs*);
   void (*normalise)(const NormaliseArgs*);
+  // Fused multiply-adds and nothing else, in as many chains as the matrix kernel has sums: the most that a core can do.
+  // Returns how many. values: 16 floats; sums: kPeakSums floats.
+  long (*multiply_adds)(const float* values, float* sums, int rounds);
 };
+constexpr int kPeakSums = 128;
 
 extern const KernelTable kReferenceKernels;
 extern const KernelTable kAvx2Kernels;

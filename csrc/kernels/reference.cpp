@@ -121,6 +121,12 @@ void softmax(const float* in, float* out, int channels) {
   for (int c = 0; c < channels; c++) out[c] /= sum;
 }
 
-const KernelTable kReferenceKernels = {"reference", 8, 1, gemm, depthwise, pool, reduce, add, normalise};
+long multiply_adds(const float* values, float* sums, int rounds) {
+  for (int r = 0; r < rounds; r++)
+    for (int i = 0; i < 8; i++) sums[i] = fmaf(values[i], values[8 + i], sums[i]);
+  return 8L * rounds;
+}
+
+const KernelTable kReferenceKernels = {"reference", 8, 1, gemm, depthwise, pool, reduce, add, normalise, multiply_adds};
 
 }  // namespace mbinfer

@@ -86,6 +86,12 @@ void Runner::step(const Stage& stage, const Step& s, int r0) {
   const int channel = s.chunk * stage.chunk, all = expanded_channels(graph_, stage);
   const int channels = stage.chunk ? std::min(stage.chunk, all - channel) : all;
   const Part panels = {channel / kPanel, (channel + channels) / kPanel};
+  // What a thread expands it filters itself, without waiting, where the panels of the chunk go round: in pairs, because two
+  // panels share a cache line, which no two threads should write.
+  const int count = panels.end - panels.begin;
+  const bool alone = threads_ > 1 && stage.expand >= 0 && plan_.values[stage.input].kind == Placement::kArena &&
+                     graph_.nodes[stage.expand].pointwise() && (count % (2 * threads_) == 0 || count >= 8 * threads_);
+  const Part own = alone ? share(count, 2) : Part{0, count};
   uint8_t* arena = session_.arena_.get();
   const View out = view(stage.output);
   View in = view(stage.input);
@@ -99,8 +105,15 @@ void Runner::step(const Stage& stage, const Step& s, int r0) {
                            ptrdiff_t(width) * stage.chunk, stage.chunk};
     if (!s.fresh.empty()) {
       epilogue.activation = activation(expand);
-      conv(stage, expand, in, expanded, s.fresh, panels, epilogue, nullptr);
-      session_.pool_.barrier();
+      if (alone) {
+        View to = expanded;
+        to.base += own.begin * kPanel;
+        pointwise(expand, in, to, s.fresh, {0, graph_.values[stage.input].shape.channels, true},
+                  {panels.begin + own.begin, panels.begin + own.end}, &epilogue, nullptr, true);
+      } else {
+        conv(stage, expand, in, expanded, s.fresh, panels, epilogue, nullptr);
+        session_.pool_.barrier();
+      }
     }
     in = expanded;
   } else if (stage.spatial >= 0) {
@@ -115,9 +128,13 @@ void Runner::step(const Stage& stage, const Step& s, int r0) {
       middle = {reinterpret_cast<float*>(arena + stage.spatial_offset), INT_MAX, width, ptrdiff_t(width) * stage.chunk, stage.chunk};
       middle.base -= made.begin * middle.row_stride;
     }
-    spatial(stage, s, r0, in, middle, channel, channels / kPanel);
-    session_.pool_.barrier();
-    if (global && s.t1 < window_rows(graph_, stage, 0, 1).end) return;
+    in.base += own.begin * kPanel;
+    View to = middle;
+    to.base += own.begin * kPanel;
+    spatial(stage, s, r0, in, to, channel + own.begin * kPanel, own.end - own.begin, alone);
+    const bool more = global && s.t1 < window_rows(graph_, stage, 0, 1).end;
+    if (!alone || !more) session_.pool_.barrier();
+    if (more) return;
   }
 
   if (stage.project >= 0) {
@@ -169,12 +186,12 @@ void Runner::load(const Stage& stage, int r0, int r1) {
 // A 1x1 convolution of some channels of its input into some of its panels. Rows that follow one another in memory on all
 // sides are one run of pixels.
 void Runner::pointwise(const Node& node, View in, View out, Rows made, Channels channels, Part panels, const Epilogue* epilogue,
-                       const View* residual) {
+                       const View* residual, bool alone) {
   const int width = in.width, pixels = made.count() * width;
   // Threads share out whichever is larger, weights or pixels, so that each core reads its own part of it once.
   const int panel_count = panels.end - panels.begin;
-  const bool by_panels = panel_count * kPanel > pixels ? panel_count > kernels_.gemm_panels : pixels < 2 * kernels_.gemm_pixels * threads_;
-  const Part pixel_part = by_panels ? Part{0, pixels} : share(pixels, kernels_.gemm_pixels);
+  const bool by_panels = !alone && (panel_count * kPanel > pixels ? panel_count > kernels_.gemm_panels : pixels < 2 * kernels_.gemm_pixels * threads_);
+  const Part pixel_part = alone || by_panels ? Part{0, pixels} : share(pixels, 1);
   if (by_panels) {
     const Part part = share(panel_count, kernels_.gemm_panels);
     out.base += part.begin * kPanel;
@@ -322,7 +339,7 @@ void Runner::conv_row(const Node& node, const float* const* rows, ptrdiff_t in_s
   for (int x = end; x < x1; x++) pixels(x, 1);
 }
 
-void Runner::spatial(const Stage& stage, const Step& s, int r0, View in, View out, int channel, int panels) {
+void Runner::spatial(const Stage& stage, const Step& s, int r0, View in, View out, int channel, int panels, bool alone) {
   const Node& node = graph_.nodes[stage.spatial];
   const Shape& shape = graph_.values[node.inputs[0]].shape;
   if (node.op == Op::kSoftmax) {
@@ -334,7 +351,7 @@ void Runner::spatial(const Stage& stage, const Step& s, int r0, View in, View ou
     return;
   }
   if (node.op == Op::kGlobalAvgPool) {
-    const Part part = share(panels, 1);
+    const Part part = alone ? Part{0, panels} : share(panels, 1);
     if (part.begin >= part.end) return;
     for (int t = s.t0; t < s.t1; t++) {
       const ReduceArgs args = {in.row(t) + part.begin * kPanel, in.stride, shape.width, part.end - part.begin, out.row(r0) + part.begin * kPanel,
@@ -344,7 +361,8 @@ void Runner::spatial(const Stage& stage, const Step& s, int r0, View in, View ou
     return;
   }
   const float* rows[kMaxKernel];
-  const Part part = share((s.t1 - s.t0) * panels, 1);
+  const int units = (s.t1 - s.t0) * panels;
+  const Part part = alone ? Part{0, units} : share(units, 1);
   for (int unit = part.begin; unit < part.end;) {
     const int t = s.t0 + unit / panels, panel = unit % panels, last = std::min(panels, panel + part.end - unit);
     for (int ky = 0; ky < node.y.kernel; ky++) {

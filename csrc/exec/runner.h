@@ -36,12 +36,14 @@ class Runner {
 
   void step(const Stage& stage, const Step& step, int r0);
   void load(const Stage& stage, int r0, int r1);
-  void pointwise(const Node& node, View in, View out, Rows made, Channels channels, Part panels, const Epilogue* epilogue, const View* residual);
+  // Each of these makes this thread's share; or all of it, `alone`.
+  void pointwise(const Node& node, View in, View out, Rows made, Channels channels, Part panels, const Epilogue* epilogue,
+                 const View* residual, bool alone = false);
   void conv(const Stage& stage, const Node& node, View in, View out, Rows made, Part panels, Epilogue epilogue, const View* residual);
   const float* patch_row(const Stage& stage, const Node& node, int ky, int iy, int x0, int x1);
   void conv_row(const Node& node, const float* const* rows, ptrdiff_t in_stride, float* out, ptrdiff_t out_stride, int x0, int x1,
                 Part panels, Epilogue epilogue);
-  void spatial(const Stage& stage, const Step& step, int r0, View in, View out, int channel, int panels);
+  void spatial(const Stage& stage, const Step& step, int r0, View in, View out, int channel, int panels, bool alone);
   void add(const Stage& stage, Rows made);
 
   Session& session_;

@@ -1,5 +1,7 @@
 #include "exec/thread_pool.h"
 
+#include <pthread.h>
+
 namespace mbinfer {
 namespace {
 
@@ -24,6 +26,7 @@ void spin_until(Done&& done) {
 }  // namespace
 
 ThreadPool::ThreadPool(int threads) : threads_(threads) {
+  if (sched_getaffinity(0, sizeof allowed_, &allowed_)) CPU_ZERO(&allowed_);
   try {
     for (int t = 1; t < threads; t++) workers_.emplace_back([this, t] { work(t); });
   } catch (...) {  // the system has no more threads: those that started have to end before their handles go
@@ -43,8 +46,18 @@ void ThreadPool::stop() {
   for (std::thread& worker : workers_) worker.join();
 }
 
+// A worker that wakes on the caller's CPU stays there for a millisecond or two, which is longer than a small network takes.
+void ThreadPool::leave_to_caller(int cpu) {
+  if (cpu == callers_cpu_ || cpu < 0 || CPU_COUNT(&allowed_) < threads_) return;
+  callers_cpu_ = cpu;
+  cpu_set_t others = allowed_;
+  CPU_CLR(cpu, &others);
+  for (std::thread& worker : workers_) pthread_setaffinity_np(worker.native_handle(), sizeof others, &others);  // a wish: it may fail
+}
+
 void ThreadPool::run_raw(Function function, void* context) {
   if (threads_ == 1) return function(context, 0);
+  leave_to_caller(sched_getcpu());
   {
     std::lock_guard<std::mutex> lock(mutex_);
     function_ = function;

@@ -1,6 +1,8 @@
 // Threads that run one function together and meet at barriers. Between runs they sleep; inside a run they spin, because a
-// step takes microseconds. Threads inherit the caller's CPU set.
+// step takes microseconds. Threads inherit the caller's CPU set, and leave the CPU that the caller runs on to it.
 #pragma once
+
+#include <sched.h>
 
 #include <atomic>
 #include <condition_variable>
@@ -28,10 +30,13 @@ class ThreadPool {
  private:
   using Function = void (*)(void*, int);
   void run_raw(Function function, void* context);
+  void leave_to_caller(int cpu);
   void work(int thread);
   void stop();
 
   const int threads_;
+  cpu_set_t allowed_;
+  int callers_cpu_ = -1;
   Function function_ = nullptr;
   void* context_ = nullptr;
   std::atomic<unsigned> epoch_{0}, arrived_{0}, phase_{0};

@@ -240,7 +240,7 @@ Plan stagewise_plan(const Graph& graph, Schedule schedule, Fusion fusion, int th
 Plan faster(const Graph& graph, const Plan& plan, int64_t most) {
   Plan fast = plan;
   for (int s = 0; s < int(fast.stages.size()); s++)
-    set_fast(graph, &fast.stages[s], std::min(kScratchInCache, most - live_bytes(plan, s, false)));
+    set_fast(graph, &fast.stages[s], std::min(kScratchInCache * fast.stages[s].patches, most - live_bytes(plan, s, false)));
   lay_out(graph, &fast, true);
   return fast.peak_bytes <= most ? fast : plan;
 }

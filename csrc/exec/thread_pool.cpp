@@ -2,6 +2,8 @@
 
 #include <pthread.h>
 
+#include <chrono>
+
 namespace mbinfer {
 namespace {
 
@@ -22,6 +24,9 @@ void spin_until(Done&& done) {
     else std::this_thread::yield();
   }
 }
+
+// How long a worker looks out for the next run before it sleeps: waking it takes as long.
+constexpr std::chrono::microseconds kLookout(100);
 
 }  // namespace
 
@@ -71,6 +76,8 @@ void ThreadPool::run_raw(Function function, void* context) {
 
 void ThreadPool::work(int thread) {
   for (unsigned seen = 0;; seen++) {
+    const auto sleep_at = std::chrono::steady_clock::now() + kLookout;
+    spin_until([&] { return stop_ || epoch_.load(std::memory_order_acquire) != seen || std::chrono::steady_clock::now() > sleep_at; });
     {
       std::unique_lock<std::mutex> lock(mutex_);
       wake_.wait(lock, [&] { return stop_ || epoch_ != seen; });

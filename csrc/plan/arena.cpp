@@ -12,47 +12,63 @@
 namespace mbinfer {
 namespace {
 
-constexpr int kTries = 1500;
+constexpr int64_t kEffort = 1 << 18;  // of the local search, in pairs of blocks looked at
 
 class Placer {
  public:
-  Placer(const std::vector<Block>& blocks, const std::vector<Slide>& slides) : blocks_(blocks), count_(int(blocks.size())) {
-    distance_.assign(size_t(count_) * count_, kFree);
-    for (int i = 0; i < count_; i++)
-      for (int j = 0; j < count_; j++)
+  Placer(const std::vector<Block>& blocks, const std::vector<Slide>& slides) : blocks_(blocks), meets_(blocks.size()) {
+    for (size_t i = 0; i < blocks.size(); i++)
+      for (size_t j = 0; j < blocks.size(); j++)
         if (i != j && blocks[i].first <= blocks[j].last && blocks[j].first <= blocks[i].last)
-          distance_[i * count_ + j] = round_up(blocks[i].bytes, kArenaAlign);
-    for (const Slide& s : slides) {
-      int64_t& d = distance_[s.below * count_ + s.above];
-      d = std::min(d, round_up(s.distance, kArenaAlign));  // may be negative
-    }
+          meets_[i].push_back({int(j), round_up(blocks[i].bytes, kArenaAlign), round_up(blocks[j].bytes, kArenaAlign)});
+    for (const Slide& s : slides)
+      for (int i : {s.below, s.above})
+        for (Meeting& m : meets_[size_t(i)]) {
+          if (m.other != s.below && m.other != s.above) continue;
+          int64_t& d = i == s.below ? m.above : m.below;
+          d = std::min(d, round_up(s.distance, kArenaAlign));  // may be negative
+        }
   }
 
-  int64_t place(const std::vector<int>& sequence, std::vector<int64_t>* offsets) const {
-    offsets->assign(count_, -1);
+  // The size of the arena, or a part of it that is more than `most`.
+  int64_t place(const std::vector<int>& sequence, int64_t most, std::vector<int64_t>* offsets) {
+    offsets->assign(blocks_.size(), -1);
     int64_t top = 0;
-    std::vector<std::pair<int64_t, int64_t>> forbidden;
     for (int i : sequence) {
-      forbidden.clear();
-      for (int j = 0; j < count_; j++) {
-        if ((*offsets)[j] < 0 || distance_[i * count_ + j] == kFree) continue;
-        forbidden.emplace_back((*offsets)[j] - distance_[i * count_ + j], (*offsets)[j] + distance_[j * count_ + i]);
-      }
-      std::sort(forbidden.begin(), forbidden.end());
+      forbidden_.clear();
+      for (const Meeting& m : meets_[size_t(i)])
+        if ((*offsets)[size_t(m.other)] >= 0) forbidden_.emplace_back((*offsets)[size_t(m.other)] - m.above, (*offsets)[size_t(m.other)] + m.below);
+      std::sort(forbidden_.begin(), forbidden_.end());
       int64_t at = 0;
-      for (const auto& f : forbidden)
+      for (const auto& f : forbidden_)
         if (f.first < at && at < f.second) at = f.second;
-      (*offsets)[i] = at;
-      top = std::max(top, at + round_up(blocks_[i].bytes, kArenaAlign));
+      (*offsets)[size_t(i)] = at;
+      top = std::max(top, at + round_up(blocks_[size_t(i)].bytes, kArenaAlign));
+      if (top > most) break;
     }
     return top;
   }
 
+  // The blocks alive together with block i, and that one.
+  void add_meeting(int i, std::vector<int>* blocks) const {
+    blocks->push_back(i);
+    for (const Meeting& m : meets_[size_t(i)]) blocks->push_back(m.other);
+  }
+
+  int64_t effort() const {
+    int64_t pairs = 0;
+    for (const auto& meets : meets_) pairs += int64_t(meets.size()) + 1;
+    return pairs;
+  }
+
  private:
-  static constexpr int64_t kFree = INT64_MAX;  // never alive at once: they may meet anywhere
+  struct Meeting {  // of two blocks that are alive at once
+    int other;
+    int64_t above, below;  // least distance up to the other one when that lies above, and down to it
+  };
   const std::vector<Block>& blocks_;
-  int count_;
-  std::vector<int64_t> distance_;  // [i][j]: least offset(j) - offset(i) when i lies below j
+  std::vector<std::vector<Meeting>> meets_;
+  std::vector<std::pair<int64_t, int64_t>> forbidden_;  // offsets
 };
 
 }  // namespace
@@ -76,20 +92,17 @@ int64_t placement_bound(const std::vector<Block>& blocks, const std::vector<Slid
 int64_t place(std::vector<Block>* blocks, const std::vector<Slide>& slides) {
   const int count = int(blocks->size());
   if (!count) return 0;
-  const Placer placer(*blocks, slides);
+  Placer placer(*blocks, slides);
   const int64_t bound = placement_bound(*blocks, slides);
   std::vector<int> sequence(count), best_sequence;
   std::vector<int64_t> offsets, best;
   int64_t least = INT64_MAX;
   auto attempt = [&] {
-    int64_t top = placer.place(sequence, &offsets);
-    if (top <= least) {
-      least = top;
-      best = offsets;
-      best_sequence = sequence;
-      return true;
-    }
-    return false;
+    const int64_t top = placer.place(sequence, least, &offsets);
+    if (top > least) return;
+    least = top;
+    best = offsets;
+    best_sequence = sequence;
   };
   auto sorted_by = [&](auto key) {  // falling
     std::iota(sequence.begin(), sequence.end(), 0);
@@ -116,13 +129,10 @@ int64_t place(std::vector<Block>* blocks, const std::vector<Slide>& slides) {
     return size_t(random % uint64_t(n));
   };
   std::vector<int> critical;
-  for (int tries = 0; tries < kTries && least > bound && count > 1; tries++) {
+  for (int64_t effort = 0; effort < kEffort && least > bound && count > 1; effort += placer.effort()) {
     critical.clear();
-    for (int i = 0; i < count; i++) {
-      if (best[i] + round_up((*blocks)[i].bytes, kArenaAlign) < least) continue;
-      for (int j = 0; j < count; j++)
-        if ((*blocks)[i].first <= (*blocks)[j].last && (*blocks)[j].first <= (*blocks)[i].last) critical.push_back(j);
-    }
+    for (int i = 0; i < count; i++)
+      if (best[i] + round_up(all[i].bytes, kArenaAlign) >= least) placer.add_meeting(i, &critical);
     // One block in a new place in the sequence, or, to leave a dead end, several; any block now and then.
     sequence = best_sequence;
     do {

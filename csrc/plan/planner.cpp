@@ -13,6 +13,7 @@
 namespace mbinfer {
 namespace {
 
+constexpr double kNearFastest = 1.01;
 constexpr int64_t kScratchInCache = 256 << 10;  // of a stage, beside its weights and rows in a second-level cache
 
 constexpr const char* kScheduleNames[] = {"naive", "layerwise", "fused", "streamed", "auto"};
@@ -172,7 +173,7 @@ void set_fast(const Graph& graph, Stage* stage, int64_t budget) {
   const int channels = expanded_channels(graph, *stage), height = graph.values[stage->input].shape.height;
   Stage best = *stage;
   double cheapest = INFINITY;
-  for (int step = 1; step <= height; step *= 2) {
+  for (int step = 1, last = 0; step != last; last = step, step = std::min(2 * step, height)) {
     Stage s = *stage;
     set_whole(graph, &s, kPanel, step);
     const StepCounts counts = count_steps(graph, s);
@@ -225,14 +226,25 @@ std::vector<Stage> ordered_stages(const Graph& graph, Fusion fusion, int threads
   return ordered;
 }
 
-// Every stage a segment of its own, with the least scratch.
-Plan stagewise_plan(const Graph& graph, Schedule schedule, Fusion fusion, int threads, const std::vector<bool>& apart) {
-  Plan plan;
-  plan.schedule = schedule;
-  plan.stages = ordered_stages(graph, fusion, threads, apart);
-  for (int s = 0; s < int(plan.stages.size()); s++) plan.segments.push_back({s, s + 1});
-  lay_out(graph, &plan, true);
-  return plan;
+// Every stage a segment of its own, with the least scratch. A block that as one operator would need more than `most` bytes,
+// because of its scratch, is left in its nodes.
+Plan stagewise_plan(const Graph& graph, Schedule schedule, Fusion fusion, int threads, int64_t most) {
+  std::vector<bool> apart(graph.nodes.size(), false);
+  for (;;) {
+    Plan plan;
+    plan.schedule = schedule;
+    plan.stages = ordered_stages(graph, fusion, threads, apart);
+    for (int s = 0; s < int(plan.stages.size()); s++) plan.segments.push_back({s, s + 1});
+    lay_out(graph, &plan, true);
+    bool again = false;
+    for (int s = 0; s < int(plan.stages.size()) && plan.peak_bytes > most; s++) {
+      const Stage& stage = plan.stages[s];
+      if (!stage.bottleneck() || live_bytes(plan, s) <= most) continue;
+      for (int node : {stage.expand, stage.spatial, stage.project})
+        if (node >= 0) apart[node] = again = true;
+    }
+    if (!again) return plan;
+  }
 }
 
 // The same with, for each stage, the fastest chunk and step that its headroom allows: what an arena of `most` bytes has,
@@ -245,22 +257,9 @@ Plan faster(const Graph& graph, const Plan& plan, int64_t most) {
   return fast.peak_bytes <= most ? fast : plan;
 }
 
-// Every block one operator. A block that as one operator would need more than `layerwise` bytes, because of its scratch, is
-// left in its nodes. `bytes`: the arena without a limit, which for speed is a thirty-second more than it could be.
+// Every block one operator. `bytes`: the arena without a limit, which for speed is a thirty-second more than it could be.
 Plan fused_plan(const Graph& graph, int threads, int64_t limit, int64_t layerwise, int64_t* bytes) {
-  std::vector<bool> apart(graph.nodes.size(), false);
-  Plan plan;
-  for (bool again = true; again;) {
-    plan = stagewise_plan(graph, Schedule::kFused, Fusion::kBlocks, threads, apart);
-    again = false;
-    for (int s = 0; s < int(plan.stages.size()) && plan.peak_bytes > layerwise; s++) {
-      const Stage& stage = plan.stages[s];
-      if (!stage.bottleneck() || live_bytes(plan, s) <= layerwise) continue;
-      for (int node : {stage.expand, stage.spatial, stage.project})
-        if (node >= 0) apart[node] = true;
-      again = true;
-    }
-  }
+  const Plan plan = stagewise_plan(graph, Schedule::kFused, Fusion::kBlocks, threads, layerwise);
   const Plan fast = faster(graph, plan, std::max(plan.peak_bytes, std::min(layerwise, plan.peak_bytes / 32 * 33)));
   *bytes = fast.peak_bytes;
   return limit == INT64_MAX ? fast : faster(graph, plan, std::max(limit, plan.peak_bytes));
@@ -284,27 +283,30 @@ Plan chunked_plan(const Graph& graph, int threads, int chunks) {
 class Streamer {
  public:
   Streamer(const Graph& graph, int threads, bool recompute, int64_t most)
-      : graph_(graph), stages_(ordered_stages(graph, Fusion::kAnyExpansion, threads, {})), recompute_(recompute), most_(most),
-        counted_(least_limit(graph, {most, recompute}, stages_)) {}
+      : graph_(graph), stages_(ordered_stages(graph, Fusion::kAnyExpansion, threads, {})), search_(graph, stages_, recompute, most) {
+    smallest_.schedule = Schedule::kStreamed;
+    smallest_.stages = stages_;
+    smallest_.segments = search_.smallest(&smallest_.stages, &counted_);
+  }
 
-  // The smallest plan, of those the cheapest found. Empty where nothing fits `most`.
-  Plan least() const {
+  // The smallest plan, of those the cheapest found. Empty where nothing fits.
+  Plan least() {
     Plan best;
-    if (counted_ < 0) return best;
+    if (smallest_.segments.empty()) return best;
     for (double more : {1.0, 1.01, 1.03, 1.06}) {
-      Plan plan = attempt(std::min(most_, int64_t(double(counted_) * more)), false);
+      Plan plan = attempt(int64_t(double(counted_) * more));
       if (smaller(plan, best)) best = std::move(plan);
       if (!best.segments.empty() && best.peak_bytes <= counted_) return best;
     }
-    Plan plan = attempt(counted_, true);
-    return smaller(plan, best) ? plan : best;
+    lay_out(graph_, &smallest_, true);
+    return smaller(smallest_, best) ? smallest_ : best;
   }
 
   // The cheapest plan of at most `limit` bytes, if one is found.
   Plan within(int64_t limit) const {
     Plan plan;
     for (int64_t counted = limit, tries = 0; tries < 4 && counted_ >= 0 && counted >= counted_; tries++) {
-      plan = attempt(counted, false);
+      plan = attempt(counted);
       if (plan.segments.empty() || plan.peak_bytes <= limit) return plan;
       counted -= plan.peak_bytes - limit;
     }
@@ -312,11 +314,11 @@ class Streamer {
   }
 
  private:
-  Plan attempt(int64_t counted, bool at_any_cost) const {
+  Plan attempt(int64_t counted) const {
     Plan plan;
     plan.schedule = Schedule::kStreamed;
     plan.stages = stages_;
-    plan.segments = choose_segments(graph_, {counted, recompute_, at_any_cost}, &plan.stages);
+    plan.segments = search_.cheapest(counted, &plan.stages);
     if (!plan.segments.empty()) lay_out(graph_, &plan, true);
     return plan;
   }
@@ -327,9 +329,33 @@ class Streamer {
 
   const Graph& graph_;
   const std::vector<Stage> stages_;
-  const bool recompute_;
-  const int64_t most_, counted_;
+  const SegmentSearch search_;
+  Plan smallest_;
+  int64_t counted_;  // its bytes by the search's count
 };
+
+// The cheapest plan of at most `limit` bytes, or else the least; never larger than the fused one, which takes `fused_bytes`.
+Plan streamed_plan(const Graph& graph, const PlanOptions& options, int64_t limit, int64_t fused_bytes, const Plan& fused) {
+  Plan apart;
+  if (options.schedule == Schedule::kAuto) {
+    // Stages one by one, the stem fused too. Where memory hardly slows them no search is needed.
+    apart = stagewise_plan(graph, Schedule::kStreamed, Fusion::kAnyExpansion, options.threads, fused_bytes);
+    double cycles = 0;
+    for (Stage s : apart.stages) {
+      set_fast(graph, &s, kScratchInCache);
+      cycles += stage_cycles(graph, s, count_steps(graph, s));
+    }
+    apart = faster(graph, apart, fused_bytes);
+    if (apart.peak_bytes <= limit && apart.cycles <= kNearFastest * cycles) return apart;
+  }
+  Streamer streamer(graph, options.threads, options.recompute, fused_bytes);
+  Plan plan = streamer.within(limit);
+  if (plan.segments.empty()) plan = streamer.least();
+  if (plan.segments.empty()) return fused;
+  if (options.schedule != Schedule::kAuto) return plan;
+  if (apart.peak_bytes <= limit && apart.cycles < plan.cycles) plan = apart;
+  return fused.peak_bytes <= limit && fused.cycles < plan.cycles ? fused : plan;
+}
 
 [[noreturn]] void unsupported(const Node& node, const std::string& why) {
   Error error(ErrorKind::kUnsupported, "node '" + node.name + "' (" + op_name(node.op) + "): " + why);
@@ -377,22 +403,7 @@ Plan make_plan(const Graph& graph, const PlanOptions& options) {
   if (options.schedule == Schedule::kNaive) plan = naive;
   if (options.schedule == Schedule::kLayerwise) plan = layerwise;
   if (options.schedule == Schedule::kFused || options.chunks) plan = fused;
-  // A plan is never larger than the fused one.
-  if (options.schedule == Schedule::kAuto && !options.chunks) {
-    // Where memory is no concern no search is needed: stages one by one, the stem fused too.
-    plan = faster(graph, stagewise_plan(graph, Schedule::kStreamed, Fusion::kAnyExpansion, options.threads, {}), fused_bytes);
-    if (plan.peak_bytes > std::min(limit, fused_bytes)) plan = {};
-  }
-  if (plan.segments.empty()) {
-    const Streamer streamer(graph, options.threads, options.recompute, fused_bytes);
-    const Plan least = streamer.least();
-    if (least.segments.empty()) plan = fused;
-    else if (limit <= least.peak_bytes) plan = least;
-    else plan = streamer.within(std::min(limit, fused_bytes));
-    if (plan.segments.empty()) plan = least;
-    const bool either = options.schedule == Schedule::kAuto && fused.peak_bytes <= std::min(limit, fused_bytes);
-    if (either && fused.cycles < plan.cycles) plan = fused;
-  }
+  if (plan.segments.empty()) plan = streamed_plan(graph, options, std::min(limit, fused_bytes), fused_bytes, fused);
   plan.naive_bytes = naive.peak_bytes;
   plan.layerwise_bytes = layerwise.peak_bytes;
   plan.fused_bytes = fused_bytes;

@@ -1,7 +1,8 @@
 // Dynamic programming twice over. Inside a segment, stages are added one by one; what the next stage must know of those
 // before it is the strip height of the last one, because that alone decides how many rows the ring between them holds. For
 // each strip height a Pareto set of (bytes, cycles) is kept. Over the network, segments are edges between cut points, and
-// the plan is the cheapest path whose segments all fit the limit.
+// the plan is the cheapest path whose segments all fit the limit. A path goes no further where, even if all later stages
+// ran the cheapest way that fits, it would cost more than a plan that is known: its own, with every later stage alone.
 #include "plan/streamed.h"
 
 #include <algorithm>
@@ -17,11 +18,9 @@ namespace {
 constexpr int kHeights[] = {1, 2, 3, 4, 7, 8, 14};
 constexpr int kSteps[] = {1, 2, 4, 7};
 constexpr int kChunks[] = {8, 16, 32, 64, 96, 192, 384, 1 << 20};
-constexpr size_t kPathsKept = 6;  // of a Pareto set: the ends and evenly between them
-constexpr double kCapStep = 1.8;  // between the bounds tried on scratch
-// Networks of so few stages are searched with every bound on scratch, and Pareto sets that are as good as whole.
-constexpr int kExact = 6;
-constexpr size_t kPathsKeptExact = 64;
+
+constexpr size_t kPathsKept = 24;  // of a Pareto set
+constexpr double kRounding = 1 + 1e-9;  // of sums of cycles in another order
 
 int64_t aligned(int64_t bytes) { return round_up(bytes, kArenaAlign); }
 
@@ -35,76 +34,57 @@ struct Option {
   Split split;
   int height;               // index of split.rows in Choices::heights
   int64_t kept, transient;  // bytes: expanded rows kept from strip to strip; scratch of a strip
+  int64_t least;            // bytes of any segment with it: these, and the smallest ring before the stage
   double cycles;
+  int way() const { return height * 2 + split.keep; }
 };
 
 struct Choices {
   std::vector<int> heights;
-  std::vector<Option> options;
-  std::vector<int> rings;  // rows of the ring before the stage, by height of the producer, own height, keep
+  std::vector<Option> options;           // by rising height, then cycles
+  std::vector<std::vector<Rows>> reads;  // by way and strip: rows of the input
+  std::vector<int> rings;                // rows of the ring before the stage, by height of the producer, way
 };
 
 // A way to run stages first .. of a segment, as a link to the way without its last stage.
 struct Path {
-  int64_t bytes;      // rings and kept rows
-  int64_t transient;  // the largest of any stage
+  int64_t bytes;  // rings and kept rows
   double cycles;
-  int option, before_height, before;  // of the last stage; height and index of the path without it
+  int option, before;  // of the last stage; index of the path without it
 };
 
-struct Candidate {  // the best way found to run a whole segment
-  int64_t bytes = INT64_MAX;
-  double cycles = INFINITY;
-  std::vector<int> options;
-};
+}  // namespace
 
-// Keeps the elements of a Pareto set in rising bytes and falling cycles, thinned to `most`.
-template <class T>
-void keep_best(std::vector<T>* set, size_t most) {
-  std::sort(set->begin(), set->end(), [](const T& a, const T& b) { return a.bytes != b.bytes ? a.bytes < b.bytes : a.cycles < b.cycles; });
-  size_t kept = 0;
-  for (size_t i = 0; i < set->size(); i++)
-    if (!kept || (*set)[i].cycles < (*set)[kept - 1].cycles) {
-      if (kept != i) (*set)[kept] = std::move((*set)[i]);
-      kept++;
-    }
-  if (kept > most) {
-    for (size_t i = 0; i < most; i++) {
-      const size_t from = i * (kept - 1) / (most - 1);
-      if (from != i) (*set)[i] = std::move((*set)[from]);
-    }
-    kept = most;
-  }
-  set->erase(set->begin() + ptrdiff_t(kept), set->end());
-}
-
-class Searcher {
+class SegmentSearch::Impl {
  public:
-  Searcher(const Graph& graph, const std::vector<Stage>& stages, const Search& search)
-      : graph_(graph), stages_(stages), count_(int(stages.size())), limit_(search.limit), recompute_(search.recompute),
-        at_any_cost_(search.at_any_cost) {
+  Impl(const Graph& graph, const std::vector<Stage>& stages, bool recompute, int64_t most)
+      : graph_(graph), stages_(stages), count_(int(stages.size())), most_(most), recompute_(recompute) {
     find_lifetimes();
-    for (int s = 0; s < count_; s++) choices_.push_back(make_choices(s));
+    for (int s = 0; s < count_; s++) {
+      choices_.push_back(make_choices(s));
+      for (int o = 0; o < int(choices_.back().options.size()); o++) by_scratch_.emplace_back(s, o);
+    }
+    std::stable_sort(by_scratch_.begin(), by_scratch_.end(), [&](auto& a, auto& b) { return option(a).transient < option(b).transient; });
   }
 
-  std::vector<Segment> run(std::vector<Stage>* stages) {
+  std::vector<Segment> smallest(std::vector<Stage>* stages, int64_t* bytes) {
+    start(most_, true);
     for (int a = 0; a < count_; a++) extend_from(a);
-    return cheapest_path(stages);
+    *bytes = reached_.back().from < 0 ? -1 : int64_t(reached_.back().cost);
+    return path(stages);
   }
 
-  // The least over all paths of a path's largest segment.
-  int64_t least() {
+  std::vector<Segment> cheapest(int64_t limit, std::vector<Stage>* stages) {
+    start(std::min(limit, most_), false);
+    for (int a = count_ - 1; a >= 0; a--) tail_[size_t(a)] = tail_[size_t(a) + 1] + alone(a);
     for (int a = 0; a < count_; a++) extend_from(a);
-    std::vector<int64_t> most(size_t(count_) + 1, INT64_MAX);
-    most[0] = 0;
-    for (int a = 0; a < count_; a++)
-      for (int b = a; b < count_; b++)
-        most[b + 1] = std::min(most[b + 1], std::max(most[a], segments_[a][b].bytes));
-    return most[count_] == INT64_MAX ? -1 : most[count_];
+    return path(stages);
   }
 
  private:
   const Value& value(int v) const { return graph_.values[v]; }
+
+  const Option& option(const std::pair<int, int>& of) const { return choices_[of.first].options[of.second]; }
 
   static void apply(const Split& split, Stage* stage) {
     stage->rows = split.rows;
@@ -122,19 +102,27 @@ class Searcher {
     for (int rows : kHeights)
       if (rows < height) all.heights.push_back(rows);
     all.heights.push_back(height);
+    for (int rows : all.heights)
+      for (bool keep : {false, true}) {
+        apply({rows, 1, 0, keep}, &s);
+        all.reads.emplace_back();
+        for (int r0 = 0; r0 < height; r0 += rows) all.reads.back().push_back(strip_rows(graph_, s, r0, std::min(height, r0 + rows)));
+      }
+    const bool in_ring = index > 0 && linked(index - 1);
+    for (int h = 0; in_ring && h < int(choices_[size_t(index) - 1].heights.size()); h++)
+      for (int way = 0; way < int(all.reads.size()); way++)
+        all.rings.push_back(ring_rows(choices_[size_t(index) - 1].heights[h], s, all.heights[size_t(way / 2)], all.reads[size_t(way)]));
     for (int h = 0; h < int(all.heights.size()); h++) {
       s.rows = all.heights[h];
       const size_t first = all.options.size();
       add_options(s, h, &all.options);
       prune(&all.options, first);
     }
-    if (index > 0 && linked(index - 1))
-      for (int made : choices_[size_t(index) - 1].heights)
-        for (int rows : all.heights)
-          for (bool keep : {false, true}) {
-            apply({rows, 1, 0, keep}, &s);
-            all.rings.push_back(ring_rows(made, s));
-          }
+    for (Option& o : all.options) {
+      int ring = in_ring ? INT_MAX : 0;
+      for (size_t i = size_t(o.way()); i < all.rings.size(); i += all.reads.size()) ring = std::min(ring, all.rings[i]);
+      o.least = o.kept + o.transient + aligned(ring * value(s.input).row_bytes());
+    }
     return all;
   }
 
@@ -161,9 +149,9 @@ class Searcher {
           }
           size_scratch(graph_, &s);
           const Split split = {s.rows, s.step, s.chunk, s.keep};
-          const Option option = {split, h, keep ? aligned(s.expanded_bytes) : 0, aligned(s.transient_bytes()),
-                                 at_any_cost_ ? 0.0 : stage_cycles(graph_, s, counts)};
-          if (option.kept + option.transient <= limit_) options->push_back(option);
+          const Option option = {split, h, keep ? aligned(s.expanded_bytes) : 0, aligned(s.transient_bytes()), 0,
+                                 stage_cycles(graph_, s, counts)};
+          if (option.kept + option.transient <= most_) options->push_back(option);
           if (!bottleneck) return;
         }
       }
@@ -183,14 +171,14 @@ class Searcher {
     options->erase(options->begin() + ptrdiff_t(kept), options->end());
   }
 
-  // Rows of the ring between a producer with strips of `made` rows and a stage.
-  int ring_rows(int made, const Stage& s) const {
-    const int height = value(s.output).shape.height, in_height = value(s.input).shape.height;
-    int most = 0;
-    for (int r0 = 0; r0 < height; r0 += s.rows) {
-      const Rows rows = strip_rows(graph_, s, r0, std::min(height, r0 + s.rows));
-      const int produced = std::min(in_height, round_up(rows.end, made));
-      most = std::max(most, produced - (s.residual == s.input ? std::min(rows.begin, r0) : rows.begin));
+  // Rows of the ring between a producer with strips of `made` rows and a stage with strips of `rows`.
+  int ring_rows(int made, const Stage& s, int rows, const std::vector<Rows>& reads) const {
+    const int in_height = value(s.input).shape.height;
+    int most = 0, r0 = 0;
+    for (const Rows& read : reads) {
+      const int produced = std::min(in_height, round_up(read.end, made));
+      most = std::max(most, produced - (s.residual == s.input ? std::min(read.begin, r0) : read.begin));
+      r0 += rows;
     }
     return most;
   }
@@ -227,45 +215,58 @@ class Searcher {
     return bytes;
   }
 
+  // Bytes in which the output of segment [a, b] may at most lie over its input, which must die there.
+  int64_t most_overlap(int a, int b) const {
+    const int in = stages_[a].input;
+    if (producer_[in] < 0 || stages_[a].load >= 0 || last_use_[in] > b) return 0;
+    return aligned(std::min(value(in).bytes(), value(stages_[b].output).bytes()));
+  }
+
+  // Bytes in which it does.
+  int64_t overlap(int a, const std::vector<int>& options) const {
+    const int b = a + int(options.size()) - 1;
+    return std::max<int64_t>(0, std::min(most_overlap(a, b), aligned(value(stages_[b].output).bytes()) - slide_distance(a, options)));
+  }
+
   // Least distance of the segment's output below its input, by following the demand of each output strip to the input; what
   // measure_segment() finds by running every strip.
   int64_t slide_distance(int a, const std::vector<int>& chosen) const {
-    const int last = int(chosen.size()) - 1;
-    std::vector<Stage> segment(stages_.begin() + a, stages_.begin() + a + last + 1);
-    for (int i = 0; i <= last; i++) apply(choices_[size_t(a + i)].options[size_t(chosen[size_t(i)])].split, &segment[size_t(i)]);
-    const Stage &first = segment.front(), &final = segment.back();
-    const int in = first.input, height = value(final.output).shape.height, none = value(in).shape.height;
-    const int64_t out_row = value(final.output).row_bytes(), in_row = value(in).row_bytes();
-    // The oldest input row that a stage of which rows up to `made` exist reads in its next strip.
-    auto oldest = [&](const Stage& s, int made) {
-      const int rows = value(s.output).shape.height, end = std::min(rows, made + s.rows);
+    const int b = a + int(chosen.size()) - 1;
+    const int in = stages_[a].input, none = value(in).shape.height, height = value(stages_[b].output).shape.height;
+    const int64_t out_row = value(stages_[b].output).row_bytes(), in_row = value(in).row_bytes();
+    auto option = [&](int s) -> const Option& { return choices_[s].options[size_t(chosen[size_t(s - a)])]; };
+    auto reads = [&](int s) -> const std::vector<Rows>& { return choices_[s].reads[size_t(option(s).way())]; };
+    // The oldest input row that a stage reads from a strip on.
+    auto oldest = [&](int s, int strip) {
       int row = none;
-      if (made < rows && s.input == in) row = std::min(row, strip_rows(graph_, s, made, end).begin);
-      if (made < rows && s.residual == in) row = std::min(row, made);
+      if (strip >= int(reads(s).size())) return row;
+      if (stages_[s].input == in) row = std::min(row, reads(s)[size_t(strip)].begin);
+      if (stages_[s].residual == in) row = std::min(row, strip * option(s).split.rows);
       return row;
     };
+    Stage final = stages_[b];
+    apply(option(b).split, &final);
     const bool global = is_global(graph_, final), done = final.expand >= 0 && graph_.nodes[final.expand].pointwise();
     int64_t distance = 0;
-    for (int r0 = 0; r0 < height; r0 += final.rows) {
-      const int r1 = std::min(height, r0 + final.rows);
-      int later = oldest(final, r1);
-      for (int i = last, begin = r0, end = r1; i > 0; i--) {  // the strip of stage i that this demand reaches last
-        const int need = strip_rows(graph_, segment[i], begin, end).end, rows = segment[i - 1].rows;
-        end = std::min(value(segment[i].input).shape.height, round_up(std::max(need, 1), rows));
-        begin = (end - 1) / rows * rows;
-        later = std::min(later, oldest(segment[i - 1], end));
+    for (int strip = 0; strip < int(reads(b).size()); strip++) {
+      const int r0 = strip * final.rows, r1 = std::min(height, r0 + final.rows);
+      int later = oldest(b, strip + 1);
+      for (int s = b, at = strip; s > a; s--) {  // the strip of stage s that this demand reaches last
+        at = (std::max(reads(s)[size_t(at)].end, 1) - 1) / option(s - 1).split.rows;
+        later = std::min(later, oldest(s - 1, at + 1));
       }
+      auto write = [&](int end, int row) { distance = std::max(distance, end * out_row - std::min(row, later) * in_row); };
       if (final.input != in && final.residual != in) {
-        distance = std::max(distance, r1 * out_row - later * in_row);
+        write(r1, later);
         continue;
       }
-      // A stage that reads the input itself writes step by step, as measure_segment() has it.
-      const int strip = final.input == in ? strip_rows(graph_, final, r0, r1).begin : none;
-      for_each_step(graph_, final, r0, r1, chunk_count(graph_, final), [&](const Step& step) {
-        int row = later;
-        if (final.input == in) row = std::min(row, step.last_chunk ? done ? step.fresh.end : step.source.begin : strip);
-        if (final.residual == in) row = std::min(row, step.last_chunk ? step.t0 : r0);
-        distance = std::max(distance, (global ? r1 : step.t1) * out_row - row * in_row);
+      // A stage that reads the input itself writes step by step, for every chunk but the last all rows that it reads again.
+      const int first = std::min(final.input == in ? reads(b)[size_t(strip)].begin : none, final.residual == in ? r0 : none);
+      if (chunk_count(graph_, final) > 1) write(r1, first);
+      for_each_step(graph_, final, r0, r1, 1, [&](const Step& step) {
+        int row = final.input == in ? done ? step.fresh.end : step.source.begin : none;
+        if (final.residual == in) row = std::min(row, step.t0);
+        write(global ? r1 : step.t1, row);
       });
     }
     return aligned(distance);
@@ -273,129 +274,148 @@ class Searcher {
 
   // --- segments -----------------------------------------------------------------------------------------------------
 
+  // The best way found to run the stages before a cut: its cycles, or, at any cost, the bytes of its largest segment, and
+  // its last segment: first stage and options.
+  struct Reached {
+    double cost = INFINITY;
+    int from = -1;
+    std::vector<int> options;
+  };
+
+  void start(int64_t limit, bool at_any_cost) {
+    limit_ = limit;
+    at_any_cost_ = at_any_cost;
+    bound_ = INFINITY;
+    reached_.assign(size_t(count_) + 1, {});
+    reached_[0].cost = 0;
+    tail_.assign(size_t(count_) + 1, INFINITY);
+    tail_.back() = 0;
+    rest_.assign(size_t(count_) + 1, 0);
+    for (int s = count_ - 1; s >= 0; s--) {
+      double least = INFINITY;
+      for (const Option& o : choices_[s].options)
+        if (o.least <= limit) least = std::min(least, cycles(o));
+      rest_[s] = rest_[s + 1] + least;
+    }
+  }
+
+  double cycles(const Option& option) const { return at_any_cost_ ? 0 : option.cycles; }
+
+  // Segments from stage a on. The scratch that passes is shared by the stages of a segment: options are let in by rising
+  // scratch, and each time those paths are made that have one of the new options.
   void extend_from(int a) {
-    segments_.emplace_back(size_t(count_));
-    // The scratch that passes is shared by all stages of a segment: one search for each bound on it. Bounds worth trying
-    // are the least that each stage can do with, keeping its expanded rows or not, and a few larger ones.
-    std::vector<int64_t> caps, needed;
-    for (int b = a; b < count_; b++) {
-      int64_t least = INT64_MAX, least_kept = INT64_MAX;
-      for (const Option& o : choices_[b].options) {
-        caps.push_back(o.transient);
-        int64_t& own = o.kept ? least_kept : least;
-        own = std::min(own, o.transient);
-      }
-      needed.push_back(least);
-      needed.push_back(least_kept);
-      if (b + 1 < count_ && !linked(b)) break;
-    }
-    std::sort(needed.begin(), needed.end());
-    std::sort(caps.begin(), caps.end());
-    const int64_t room = limit_ - alive(a);
-    int64_t tried = -1;
-    for (size_t i = 0; i < caps.size() && caps[i] <= room; i++) {
-      if (caps[i] == tried) continue;
-      const bool last = i + 1 == caps.size() || caps[i + 1] > room, must = std::binary_search(needed.begin(), needed.end(), caps[i]);
-      const bool exact = count_ <= kExact, near = !exact && double(caps[i]) < kCapStep * double(tried);
-      if (!must && (at_any_cost_ || (!last && near))) continue;
-      extend(a, caps[i], exact ? kPathsKeptExact : kPathsKept);
-      tried = caps[i];
-    }
-  }
-
-  // The options of stage b within a bound on scratch that no other one beats in bytes kept and cycles.
-  std::vector<int> options_within(int b, int64_t cap) const {
-    std::vector<int> within;
-    const std::vector<Option>& options = choices_[b].options;
-    for (int o = 0; o < int(options.size()); o++) {
-      if (options[o].transient > cap) continue;
-      bool beaten = false;
-      for (int other : within)
-        beaten = beaten || (options[other].height == options[o].height && options[other].kept <= options[o].kept && options[other].cycles <= options[o].cycles);
-      if (!beaten) within.push_back(o);
-    }
-    return within;
-  }
-
-  void extend(int a, int64_t cap, size_t paths_kept) {
-    const int64_t around = alive(a);
-    std::vector<std::vector<std::vector<Path>>> levels;  // by stage from a on, by strip height
-    for (int b = a; b < count_; b++) {
-      const Choices& now = choices_[b];
-      std::vector<std::vector<Path>> level(now.heights.size());
-      for (std::vector<Path>& set : level) set.reserve(64);
-      for (int o : options_within(b, cap)) {
-        const Option& option = now.options[o];
-        std::vector<Path>& set = level[option.height];
-        if (b == a) {
-          set.push_back({option.kept, option.transient, option.cycles, o, 0, -1});
-          continue;
-        }
-        const int64_t row = value(stages_[b].input).row_bytes();
-        for (int h = 0; h < int(levels.back().size()); h++) {
-          const int rows = now.rings[(h * now.heights.size() + option.height) * 2 + option.split.keep];
-          const int64_t more = aligned(rows * row) + option.kept;
-          const std::vector<Path>& before = levels.back()[h];
-          for (int p = 0; p < int(before.size()); p++) {
-            const Path path = {before[p].bytes + more, std::max(before[p].transient, option.transient), before[p].cycles + option.cycles, o, h, p};
-            if (around + path.bytes + path.transient <= limit_) set.push_back(path);
-          }
-        }
-      }
+    if (!(reached_[a].cost < INFINITY) || reached_[a].cost + rest_[a] > bound_) return;
+    int end = a + 1;
+    while (end < count_ && linked(end - 1)) end++;
+    around_ = alive(a);
+    paths_.clear();
+    sets_.assign(size_t(end - a), {});
+    for (int b = a; b < end; b++) sets_[b - a].resize(choices_[b].heights.size());
+    due_.resize(size_t(count_));
+    for (auto next = by_scratch_.begin(); next != by_scratch_.end();) {
+      const int64_t scratch = option(*next).transient;
+      if (around_ + scratch > limit_) break;
       bool any = false;
-      for (std::vector<Path>& set : level) {
-        keep_best(&set, paths_kept);
-        any = any || !set.empty();
+      for (; next != by_scratch_.end() && option(*next).transient == scratch; ++next) {
+        if (next->first < a || next->first >= end || option(*next).least > limit_) continue;
+        due_[size_t(next->first)].push_back(next->second);
+        any = true;
       }
-      if (!any) return;
-      levels.push_back(std::move(level));
-      finish(a, b, cap, levels);
-      if (b + 1 < count_ && !linked(b)) return;
+      if (any) extend(a, end, scratch);
     }
   }
 
-  // The paths that end at b are segments [a, b]. Kept is the cheapest that fits, or, at any cost, the smallest.
-  void finish(int a, int b, int64_t cap, const std::vector<std::vector<std::vector<Path>>>& levels) {
-    const int in = stages_[a].input;
-    const int64_t in_bytes = aligned(value(in).bytes()), out_bytes = aligned(value(stages_[b].output).bytes()), around = alive(a);
-    const bool may_slide = producer_[in] >= 0 && stages_[a].load < 0 && last_use_[in] <= b;
-    Candidate& best = segments_[a][b];
-    for (const std::vector<Path>& set : levels.back()) {
-      for (const Path& end : set) {
-        // The least is counted with the bound itself, so that a search with costs, whatever else it prefers, finds it too.
-        int64_t bytes = around + end.bytes + (at_any_cost_ ? cap : end.transient) + out_bytes;
-        const int64_t gain = may_slide ? std::min(in_bytes, out_bytes) : 0;
-        if (bytes - gain > limit_ || (at_any_cost_ ? bytes - gain >= best.bytes : end.cycles >= best.cycles)) continue;
-        std::vector<int> options(size_t(b - a + 1));
-        const Path* path = &end;
-        for (int i = b - a; i >= 0; i--) {
-          options[i] = path->option;
-          if (i) path = &levels[i - 1][path->before_height][path->before];
+  // The paths with at least one of the options that are due, which have `scratch` bytes of it, and others of less.
+  void extend(int a, int end, int64_t scratch) {
+    const int first_new = int(paths_.size());
+    std::vector<std::vector<int>> fresh;  // by height: the new paths to the stage before
+    for (int b = a; b < end; b++) {
+      const Choices& now = choices_[b];
+      const int64_t row = value(stages_[b].input).row_bytes();
+      const bool reads = stages_[b].input == stages_[a].input || stages_[b].residual == stages_[a].input;
+      const size_t made = paths_.size();
+      auto add = [&](int o, const Path& path) {
+        const int64_t own = b == a ? now.options[o].transient : scratch;
+        if (around_ + path.bytes + own > limit_ || reached_[a].cost + path.cycles + rest_[b + 1] > bound_) return;
+        if (reads) finish(a, b, own, path);  // its option decides how far it may slide
+        insert(&sets_[b - a][now.options[o].height], path);
+      };
+      auto extend_by = [&](int o, const std::vector<std::vector<int>>& paths) {
+        const Option& option = now.options[o];
+        for (size_t h = 0; h < paths.size(); h++) {
+          if (paths[h].empty()) continue;
+          const int64_t more = aligned(now.rings[h * now.reads.size() + size_t(option.way())] * row) + option.kept;
+          for (int p : paths[h]) add(o, {paths_[p].bytes + more, paths_[p].cycles + cycles(option), o, p});
         }
-        if (may_slide && (at_any_cost_ || bytes > limit_)) bytes -= std::max<int64_t>(0, std::min(gain, out_bytes - slide_distance(a, options)));
-        if (bytes <= limit_ && (!at_any_cost_ || bytes < best.bytes)) best = {bytes, end.cycles, std::move(options)};
+      };
+      for (int o : due_[b]) {
+        if (b == a) add(o, {now.options[o].kept, cycles(now.options[o]), o, -1});
+        else extend_by(o, sets_[b - a - 1]);
       }
+      due_[b].clear();
+      for (int o = 0; !fresh.empty() && o < int(now.options.size()); o++)
+        if (now.options[o].transient < scratch && now.options[o].least <= limit_) extend_by(o, fresh);
+      fresh.clear();
+      if (paths_.size() == made) continue;
+      fresh.resize(now.heights.size());
+      for (size_t h = 0; h < fresh.size(); h++)
+        for (int p : sets_[b - a][h]) {
+          if (p < first_new) continue;
+          fresh[h].push_back(p);
+          if (!reads) finish(a, b, scratch, paths_[p]);
+        }
     }
   }
 
-  // --- the network --------------------------------------------------------------------------------------------------
+  // Into a Pareto set in rising bytes and falling cycles, unless a path of it is as good.
+  void insert(std::vector<int>* set, const Path& path) {
+    auto at = std::lower_bound(set->begin(), set->end(), path.bytes, [&](int p, int64_t bytes) { return paths_[p].bytes < bytes; });
+    const bool equal = at != set->end() && paths_[*at].bytes == path.bytes;
+    if ((equal && paths_[*at].cycles <= path.cycles) || (at != set->begin() && paths_[at[-1]].cycles <= path.cycles)) return;
+    auto beaten = at;
+    while (beaten != set->end() && paths_[*beaten].cycles >= path.cycles) ++beaten;
+    at = set->erase(at, beaten);
+    set->insert(at, int(paths_.size()));
+    paths_.push_back(path);
+    if (set->size() > kPathsKept) set->erase(set->begin() + ptrdiff_t(kPathsKept / 2));
+  }
 
-  std::vector<Segment> cheapest_path(std::vector<Stage>* stages) const {
-    std::vector<double> cycles(size_t(count_) + 1, INFINITY);
-    std::vector<int> from(size_t(count_) + 1, -1);
-    cycles[0] = 0;
-    for (int a = 0; a < count_; a++)
-      for (int b = a; b < count_; b++) {
-        const double there = cycles[a] + segments_[a][b].cycles;
-        if (there < cycles[b + 1]) cycles[b + 1] = there, from[b + 1] = a;
-      }
+  // Cycles of the cheapest segment of stage a alone.
+  double alone(int a) const {
+    double least = INFINITY;
+    const std::vector<Option>& options = choices_[a].options;
+    const int64_t around = alive(a) + aligned(value(stages_[a].output).bytes()), most = most_overlap(a, a);
+    for (int o = 0; o < int(options.size()); o++) {
+      const int64_t bytes = around + options[o].kept + options[o].transient;
+      if (options[o].cycles < least && bytes - most <= limit_ && (bytes <= limit_ || bytes - overlap(a, {o}) <= limit_)) least = options[o].cycles;
+    }
+    return least;
+  }
+
+  // The path is segment [a, b]. Kept is the cheapest that fits, or, at any cost, the smallest.
+  void finish(int a, int b, int64_t scratch, const Path& path) {
+    const int64_t most = most_overlap(a, b);
+    int64_t bytes = around_ + path.bytes + scratch + aligned(value(stages_[b].output).bytes());
+    Reached& best = reached_[size_t(b) + 1];
+    auto cost = [&](int64_t all) { return at_any_cost_ ? std::max(reached_[a].cost, double(all)) : reached_[a].cost + path.cycles; };
+    if (bytes - most > limit_ || cost(bytes - most) >= best.cost) return;
+    std::vector<int> options(size_t(b - a + 1));
+    options.back() = path.option;
+    for (int s = b - a - 1, p = path.before; s >= 0; s--, p = paths_[p].before) options[s] = paths_[p].option;
+    if (most && (at_any_cost_ || bytes > limit_)) bytes -= overlap(a, options);
+    if (bytes > limit_ || cost(bytes) >= best.cost) return;
+    best = {cost(bytes), a, std::move(options)};
+    if (!at_any_cost_) bound_ = std::min(bound_, (best.cost + tail_[size_t(b) + 1]) * kRounding);
+  }
+
+  std::vector<Segment> path(std::vector<Stage>* stages) const {
     std::vector<Segment> segments;
-    if (from[count_] < 0) return segments;
-    for (int end = count_; end > 0; end = from[end]) {
-      const int a = from[end];
-      segments.insert(segments.begin(), Segment{a, end});
-      for (int s = a; s < end; s++) {
-        apply(choices_[s].options[segments_[a][end - 1].options[s - a]].split, &(*stages)[s]);
+    if (reached_[size_t(count_)].from < 0) return segments;
+    for (int end = count_; end > 0; end = reached_[end].from) {
+      const Reached& last = reached_[end];
+      segments.insert(segments.begin(), Segment{last.from, end});
+      for (int s = last.from; s < end; s++) {
+        apply(choices_[s].options[last.options[s - last.from]].split, &(*stages)[s]);
         size_scratch(graph_, &(*stages)[s]);
       }
     }
@@ -405,22 +425,33 @@ class Searcher {
   const Graph& graph_;
   const std::vector<Stage> stages_;
   const int count_;
-  const int64_t limit_;
+  const int64_t most_;
   const bool recompute_;
-  const bool at_any_cost_;  // costs are all zero, so that a Pareto set is its least bytes
   std::vector<Choices> choices_;
+  std::vector<std::pair<int, int>> by_scratch_;  // stage and option
   std::vector<int> producer_, last_use_, readers_;
-  std::vector<std::vector<Candidate>> segments_;  // by first and last stage
+
+  // Of the search that runs.
+  int64_t limit_ = 0;
+  bool at_any_cost_ = false;
+  std::vector<Reached> reached_;  // by cut
+  std::vector<double> rest_, tail_;  // by cut: no plan has fewer cycles after it; some plan has no more
+  double bound_ = INFINITY;          // cycles of a plan that is known
+
+  // Of the segments from one stage on.
+  int64_t around_ = 0;
+  std::vector<Path> paths_;
+  std::vector<std::vector<std::vector<int>>> sets_;  // by stage and strip height: Pareto sets of paths
+  std::vector<std::vector<int>> due_;                // by stage: options that are let in next
 };
 
-}  // namespace
+SegmentSearch::SegmentSearch(const Graph& graph, const std::vector<Stage>& stages, bool recompute, int64_t most)
+    : impl_(new Impl(graph, stages, recompute, most)) {}
 
-std::vector<Segment> choose_segments(const Graph& graph, const Search& search, std::vector<Stage>* stages) {
-  return Searcher(graph, *stages, search).run(stages);
-}
+SegmentSearch::~SegmentSearch() = default;
 
-int64_t least_limit(const Graph& graph, const Search& search, const std::vector<Stage>& stages) {
-  return Searcher(graph, stages, {search.limit, search.recompute, true}).least();
-}
+std::vector<Segment> SegmentSearch::smallest(std::vector<Stage>* stages, int64_t* bytes) const { return impl_->smallest(stages, bytes); }
+
+std::vector<Segment> SegmentSearch::cheapest(int64_t limit, std::vector<Stage>* stages) const { return impl_->cheapest(limit, stages); }
 
 }  // namespace mbinfer

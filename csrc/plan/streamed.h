@@ -1,21 +1,26 @@
 // The streamed schedule: where to cut the network into segments, and the strips, chunks and rings inside each.
 #pragma once
 
+#include <memory>
+
 #include "plan/plan.h"
 
 namespace mbinfer {
 
-struct Search {
-  int64_t limit;
-  bool recompute;            // strips may expand rows again
-  bool at_any_cost = false;  // look for the least bytes, not the least cycles
+// Over the ways to run `stages`, in the order in which they stand, by the search's own count of bytes, which places nothing.
+class SegmentSearch {
+ public:
+  // recompute: strips may expand rows again. most: bytes that no answer exceeds.
+  SegmentSearch(const Graph& graph, const std::vector<Stage>& stages, bool recompute, int64_t most);
+  ~SegmentSearch();
+
+  // Both set rows, chunk, step and keep of `stages` and return the segments. Empty: nothing fits.
+  std::vector<Segment> smallest(std::vector<Stage>* stages, int64_t* bytes) const;  // at any cost
+  std::vector<Segment> cheapest(int64_t limit, std::vector<Stage>* stages) const;
+
+ private:
+  class Impl;
+  std::unique_ptr<Impl> impl_;
 };
-
-// Sets rows, chunk, step and keep of `stages` (in the order in which they run) and returns the segments: the cheapest whose
-// memory is at most `limit` bytes by the search's own count. Empty: nothing fits.
-std::vector<Segment> choose_segments(const Graph& graph, const Search& search, std::vector<Stage>* stages);
-
-// The smallest limit for which choose_segments() finds segments, if there is one up to search.limit; otherwise -1.
-int64_t least_limit(const Graph& graph, const Search& search, const std::vector<Stage>& stages);
 
 }  // namespace mbinfer

@@ -16,7 +16,7 @@ import mbinfer
 from mbinfer import _core, model, zoo
 
 KIB = 1024
-COARSENESS = 1.03  # of the search: a plan for more memory may be slower by this, by the cost model
+COARSENESS = 1.01  # the plan that is made without a search, where memory is no concern, may be slower by this, by the cost model
 # Networks at 224 (and 96, 144): arena bytes by the tables of the issues, planning only.
 NETWORKS = {
     "V2 1.0@224": (zoo.mobilenet_v2, 1.0, 224),
@@ -110,6 +110,17 @@ def test_a_segment_slides_over_an_input_that_a_later_stage_adds(tmp_path):
     assert least <= streamed == 256  # the input, a row of either value in between, and nothing for the output
 
 
+def test_rows_that_see_padding_only_keep_nothing(tmp_path):
+    net = GraphBuilder(np.random.default_rng(0), (3, 15, 8))
+    value = net.add("depthwise", ["input"])
+    value = net.add("depthwise", [net.add("add", [value, value])], pads=(1, 0, 2, 0))
+    value = net.add("depthwise", [net.add("conv", [value], 24)], kernel=(3, 3), stride=(2, 2), pads=(1, 1, 1, 1))
+    net.output(net.add("conv", [value], 13))
+    model.save(net.graph, tmp_path / "graph.bin")
+    session = mbinfer.Session(tmp_path / "graph.bin", memory_limit="least")
+    assert session._core.check() == "" and session.plan.peak_bytes <= 6400
+
+
 # --- sweeps of the zoo ---
 
 
@@ -140,10 +151,11 @@ def test_every_plan_of_a_sweep_gives_the_same_bits_within_its_bytes(tmp_path, ma
 @pytest.mark.parametrize("name", NETWORKS)
 def test_every_plan_of_a_sweep_is_sound_and_memory_buys_speed(networks, name):
     fused, fastest_so_far, longest = networks(name, schedule="fused").plan, np.inf, 0
+    unlimited = networks(name).plan.peak_bytes
     for session in sweep(lambda **options: networks(name, **options), 40):
         plan = session.plan
         assert session._core.check() == "" and plan.macs == fused.macs
-        assert plan.cycles <= COARSENESS * fastest_so_far
+        assert plan.cycles <= (COARSENESS if plan.peak_bytes == unlimited else 1 + 1e-9) * fastest_so_far
         fastest_so_far = min(fastest_so_far, plan.cycles)
         longest = max(longest, *(len(segment["stages"]) for segment in plan.segments))
         # A MobileNet is one chain: nothing waits, whole, beyond the segment that reads it.

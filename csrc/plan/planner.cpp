@@ -336,25 +336,26 @@ class Streamer {
 
 // The cheapest plan of at most `limit` bytes, or else the least; never larger than the fused one, which takes `fused_bytes`.
 Plan streamed_plan(const Graph& graph, const PlanOptions& options, int64_t limit, int64_t fused_bytes, const Plan& fused) {
-  Plan apart;
+  Plan alone, fast;
   if (options.schedule == Schedule::kAuto) {
     // Stages one by one, the stem fused too. Where memory hardly slows them no search is needed.
-    apart = stagewise_plan(graph, Schedule::kStreamed, Fusion::kAnyExpansion, options.threads, fused_bytes);
+    alone = stagewise_plan(graph, Schedule::kStreamed, Fusion::kAnyExpansion, options.threads, fused_bytes);
+    fast = faster(graph, alone, fused_bytes);
     double cycles = 0;
-    for (Stage s : apart.stages) {
+    for (Stage s : alone.stages) {
       set_fast(graph, &s, kScratchInCache);
       cycles += stage_cycles(graph, s, count_steps(graph, s));
     }
-    apart = faster(graph, apart, fused_bytes);
-    if (apart.peak_bytes <= limit && apart.cycles <= kNearFastest * cycles) return apart;
+    if (fast.peak_bytes <= limit && fast.cycles <= kNearFastest * cycles) return fast;
   }
   Streamer streamer(graph, options.threads, options.recompute, fused_bytes);
   Plan plan = streamer.within(limit);
   if (plan.segments.empty()) plan = streamer.least();
-  if (plan.segments.empty()) return fused;
+  if (plan.segments.empty()) plan = fused;
   if (options.schedule != Schedule::kAuto) return plan;
-  if (apart.peak_bytes <= limit && apart.cycles < plan.cycles) plan = apart;
-  return fused.peak_bytes <= limit && fused.cycles < plan.cycles ? fused : plan;
+  for (const Plan& other : {alone, fast, fused})
+    if (plan.peak_bytes > limit ? other.peak_bytes < plan.peak_bytes : other.peak_bytes <= limit && other.cycles < plan.cycles) plan = other;
+  return plan;
 }
 
 [[noreturn]] void unsupported(const Node& node, const std::string& why) {

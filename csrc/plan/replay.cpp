@@ -42,6 +42,7 @@ SegmentNeeds measure_segment(const Graph& graph, const Plan& plan, const Segment
   std::vector<int> produced(plan.stages.size(), 0);
   const int in = plan.stages[segment.first].input, out = plan.stages[segment.last - 1].output;
   int pulled = 0;  // rows of the segment's input that were asked for
+  needs.slide = -graph.values[in].bytes();  // where nothing is read once rows of the output are made, it may lie anywhere
   const int64_t in_row = graph.values[in].row_bytes(), out_row = graph.values[out].row_bytes();
   auto oldest = [&](int c, int v) { return oldest_row(graph, plan, produced, c, v); };
   run_segment(graph, plan, segment, produced.data(), [&](int stage, int r0, int r1) {
@@ -50,7 +51,7 @@ SegmentNeeds measure_segment(const Graph& graph, const Plan& plan, const Segment
     int needed = graph.values[s.output].shape.height;
     for (int c = segment.first; c < segment.last; c++) needed = std::min(needed, oldest(c, s.output));
     int& ring = needs.ring_rows[stage - segment.first];
-    ring = std::max(ring, r1 - needed);
+    ring = std::max(ring, r1 - std::min(r0, needed));
     if (s.load >= 0) {
       needs.source_rows = std::max(needs.source_rows, r1 - r0);
     } else if (s.input == in) {
@@ -74,7 +75,7 @@ SegmentNeeds measure_segment(const Graph& graph, const Plan& plan, const Segment
       if (s.input == in && step.last_chunk) floor = std::min(floor, done ? step.fresh.end : step.source.begin);
       if (s.residual == in) floor = std::min(floor, step.last_chunk ? step.t0 : r0);
       const bool global = is_global(graph, s);
-      needs.slide = std::max(needs.slide, (global ? r1 : step.t1) * out_row - floor * in_row);
+      if (floor < graph.values[in].shape.height) needs.slide = std::max(needs.slide, (global ? r1 : step.t1) * out_row - floor * in_row);
     });
     produced[stage] = r0;
   });

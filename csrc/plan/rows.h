@@ -14,11 +14,13 @@ struct Rows {
   int count() const { return end - begin; }
 };
 
-// No output rows need no input rows: an empty range, where their window would end.
+// Without output rows, or where these see padding only, no input row has to be made, and those before the window may go: an
+// empty range from where the window begins, with its end at 0.
 inline Rows input_rows(const Graph& graph, const Node& node, Rows out) {
   const int height = graph.values[node.inputs[0]].shape.height;
-  auto range = node.y.input_range(out.empty() ? 0 : out.begin, out.end, height);
-  return {out.empty() ? range.second : range.first, range.second};
+  const auto range = node.y.input_range(out.begin, out.end, height);
+  if (range.first < range.second) return {range.first, range.second};
+  return {std::min(height, std::max(0, out.begin * node.y.stride - node.y.pad)), 0};
 }
 
 // A global pool makes its one row from all rows of its input, and takes them a few at a time.

@@ -42,7 +42,7 @@ struct Option {
 struct Choices {
   std::vector<int> heights;
   std::vector<Option> options;           // by rising height, then cycles
-  std::vector<std::vector<Rows>> reads;  // by way and strip: rows of the input
+  std::vector<std::vector<Rows>> reads;  // by way and strip: rows of the input, up to all that were read
   std::vector<int> rings;                // rows of the ring before the stage, by height of the producer, way
 };
 
@@ -106,7 +106,10 @@ class SegmentSearch::Impl {
       for (bool keep : {false, true}) {
         apply({rows, 1, 0, keep}, &s);
         all.reads.emplace_back();
-        for (int r0 = 0; r0 < height; r0 += rows) all.reads.back().push_back(strip_rows(graph_, s, r0, std::min(height, r0 + rows)));
+        for (int r0 = 0, end = 0; r0 < height; r0 += rows) {
+          const Rows read = strip_rows(graph_, s, r0, std::min(height, r0 + rows));
+          all.reads.back().push_back({read.begin, end = std::max(end, read.end)});
+        }
       }
     const bool in_ring = index > 0 && linked(index - 1);
     for (int h = 0; in_ring && h < int(choices_[size_t(index) - 1].heights.size()); h++)
@@ -177,7 +180,8 @@ class SegmentSearch::Impl {
     int most = 0, r0 = 0;
     for (const Rows& read : reads) {
       const int produced = std::min(in_height, round_up(read.end, made));
-      most = std::max(most, produced - (s.residual == s.input ? std::min(read.begin, r0) : read.begin));
+      const int oldest = std::min(read.begin, std::max(0, produced - 1) / made * made);  // of the strip made last, if not older
+      most = std::max(most, produced - (s.residual == s.input ? std::min(oldest, r0) : oldest));
       r0 += rows;
     }
     return most;
@@ -255,7 +259,10 @@ class SegmentSearch::Impl {
         at = (std::max(reads(s)[size_t(at)].end, 1) - 1) / option(s - 1).split.rows;
         later = std::min(later, oldest(s - 1, at + 1));
       }
-      auto write = [&](int end, int row) { distance = std::max(distance, end * out_row - std::min(row, later) * in_row); };
+      auto write = [&](int end, int row) {
+        row = std::min(row, later);
+        if (row < none) distance = std::max(distance, end * out_row - row * in_row);
+      };
       if (final.input != in && final.residual != in) {
         write(r1, later);
         continue;

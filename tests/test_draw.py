@@ -85,9 +85,11 @@ def test_bench_text():
     result = {"schedule": "fused", "isa": "avx2", "threads": 1, "runs": 9, "arena": 8320, "weights": 1 << 21,
               "latency": {"min": 0.001, "median": 0.002, "p90": 0.003, "p99": 0.004},
               "observed": {"growth": None, "anonymous": None, "file": None, "reset": False},
-              "profile": [{"stage": "a", "kind": "conv", "seconds": 0.001, "macs": 2000000, "bytes": 64}]}  # fmt: skip
+              "profile": [{"stage": "a", "kind": "conv", "seconds": 0.001, "macs": 2000000, "bytes": 64}],
+              "peak": 8e9}  # fmt: skip
     text = draw.bench_text([result])
-    assert "1.000   2.000  3.000  4.000" in text and "did not let VmHWM" in text and "2.00" in text
+    assert "1.000   2.000  3.000  4.000" in text and "did not let VmHWM" in text
+    assert "peak 16.0 GFLOP/s" in text and "4.0     25 %" in text
     text = draw.bench_text([{**result, "extra_percent": 4.5, "predicted": 1.25, "measured": 1.31}])
     assert "4.50 %" in text and "1.250" in text and "1.310" in text
 

@@ -343,7 +343,7 @@ Plan streamed_plan(const Graph& graph, const PlanOptions& options, int64_t limit
     fast = faster(graph, alone, fused_bytes);
     double cycles = 0;
     for (Stage s : alone.stages) {
-      set_fast(graph, &s, kScratchInCache);
+      set_fast(graph, &s, kScratchInCache * s.patches);
       cycles += stage_cycles(graph, s, count_steps(graph, s));
     }
     if (fast.peak_bytes <= limit && fast.cycles <= kNearFastest * cycles) return fast;

@@ -171,8 +171,8 @@ class Exhaustive:
         _, width, channels = self.graph.values[value]
         return width * -(-channels // 8) * 8 * 4
 
-    def _options(self, index: int) -> dict[tuple[int, bool], list[tuple]]:
-        """By strip rows and keep: (split, kept bytes, scratch bytes, cycles)."""
+    def _options(self, index: int) -> dict[tuple[int, bool, int], list[tuple]]:
+        """By strip rows, keep and what that keeps: (split, kept bytes, scratch bytes, cycles)."""
         stage = self.stages[index]
         ops = [self.nodes[name].op for name in stage["nodes"] if name in self.nodes]
         height = stage["output_shape"][0]
@@ -183,7 +183,7 @@ class Exhaustive:
         counts = {-(-channels // -(-channels // min(chunk, channels))) for chunk in CHUNKS} if block else {0}
         chunks = sorted({-(-count // 8) * 8 for count in counts})
         most = self.graph.values[self.nodes[spatial].inputs[0]][0] if is_global else height
-        found: dict[tuple[int, bool], list[tuple]] = {}
+        found: dict[tuple[int, bool, int], list[tuple]] = {}
         for rows in sorted({*[h for h in HEIGHTS if h < height], height}):
             for keep in (False, True):
                 if keep and (not block or first != "conv" or is_global or rows >= height):
@@ -193,7 +193,7 @@ class Exhaustive:
                     needs = self.core.measure(index, [(rows, step, chunk, keep)])
                     option = ((rows, step, chunk, keep), aligned(needs["kept_bytes"][0]),
                               aligned(needs["transient_bytes"][0]), needs["cycles"][0])  # fmt: skip
-                    found.setdefault((rows, keep), []).append(option)
+                    found.setdefault((rows, keep, option[1]), []).append(option)
         return found
 
     def segments(self, a: int, b: int) -> list[tuple[int, float, list]]:

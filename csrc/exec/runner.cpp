@@ -63,17 +63,23 @@ void Runner::enter(int segment) {
 void Runner::strip(int index, int r0, int r1, StageTime* times) {
   const Stage& stage = plan_.stages[index];
   const double start = times && thread_ == 0 ? now() : 0;
-  if (session_.source_.pull && (stage.load >= 0 || plan_.values[stage.input].kind == Placement::kExternal)) {
-    if (thread_ == 0) session_.pull(strip_rows(graph_, stage, r0, r1).end);
+  const bool pulled = session_.source_.pull && (stage.load >= 0 || plan_.values[stage.input].kind == Placement::kExternal);
+  const bool by_step = pulled && pulled_by_step(graph_, stage);
+  auto pull = [&](int upto) {
+    if (thread_ == 0) session_.pull(upto);
     session_.pool_.barrier();
-  }
+  };
+  if (pulled && !by_step) pull(strip_rows(graph_, stage, r0, r1).end);
   // After a failed pull the rest runs on whatever rows there are, because every thread has to pass the same barriers; its
   // output is never seen.
   if (stage.load >= 0) {
     load(stage, r0, r1);
     session_.pool_.barrier();
   } else {
-    for_each_step(graph_, stage, r0, r1, chunk_count(graph_, stage), [&](const Step& s) { step(stage, s, r0); });
+    for_each_step(graph_, stage, r0, r1, chunk_count(graph_, stage), [&](const Step& s) {
+      if (by_step) pull(s.source.end);
+      step(stage, s, r0);
+    });
   }
   if (times && thread_ == 0) times[index].seconds += now() - start;
 }

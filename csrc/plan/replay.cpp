@@ -52,12 +52,12 @@ SegmentNeeds measure_segment(const Graph& graph, const Plan& plan, const Segment
     for (int c = segment.first; c < segment.last; c++) needed = std::min(needed, oldest(c, s.output));
     int& ring = needs.ring_rows[stage - segment.first];
     ring = std::max(ring, r1 - std::min(r0, needed));
-    if (s.load >= 0) {
-      needs.source_rows = std::max(needs.source_rows, r1 - r0);
-    } else if (s.input == in) {
-      pulled = std::max(pulled, strip_rows(graph, s, r0, r1).end);
-      needs.source_rows = std::max(needs.source_rows, pulled - oldest(stage, in));
-    }
+    auto pull = [&](Rows rows) {
+      pulled = std::max(pulled, rows.end);
+      needs.source_rows = std::max(needs.source_rows, pulled - rows.begin);
+    };
+    if (s.load >= 0) needs.source_rows = std::max(needs.source_rows, r1 - r0);
+    else if (s.input == in && !pulled_by_step(graph, s)) pull({oldest(stage, in), strip_rows(graph, s, r0, r1).end});
 
     // Rows of the segment's input that somebody reads after this strip, beside this stage.
     produced[stage] = r1;
@@ -66,6 +66,7 @@ SegmentNeeds measure_segment(const Graph& graph, const Plan& plan, const Segment
     const int strip_begin = s.input == in ? strip_rows(graph, s, r0, r1).begin : later;
     for_each_step(graph, s, r0, r1, chunks, [&](const Step& step) {
       needs.stage_macs[stage - segment.first] += step_macs(graph, s, step, chunks);
+      if (s.load < 0 && s.input == in && pulled_by_step(graph, s)) pull(step.source);
       if (stage != segment.last - 1) return;
       // This step writes output rows up to t1, while rows from `floor` on are still to be read (now, or later).
       int floor = later;

@@ -29,4 +29,7 @@ bool reads_in_place(const Stage& stage, int value);
 // A uint8 image is normalised a patch at a time: the input of this many output pixels of a convolution.
 constexpr int kPatchPixels = 32;
 
+// Whether rows of a pulled input come step by step; where each chunk reads them all again, they come strip by strip.
+inline bool pulled_by_step(const Graph& graph, const Stage& stage) { return stage.load < 0 && chunk_count(graph, stage) == 1; }
+
 }  // namespace mbinfer

@@ -8,7 +8,7 @@ same picture, and opens no session. The processes open a model of seeded random 
   planned    Plan.peak_bytes, known before the first run
   allocated  bytes in use by malloc (mallinfo2), over the control process: arena and bookkeeping, after the runs
   opening    the most memory that was resident (VmHWM) until the session was open, less the pages of mapped files then, over the
-             control process: bookkeeping, and what planning needed for a while. The arena is not touched yet
+             control process: bookkeeping and the arena, or what planning needed for a while, if that was more
   observed   the same during the runs: arena and bookkeeping
   file       resident pages of mapped files over the control process: the weights, used where they lie in the file, and
              code. The kernel can drop them at any time and read them again

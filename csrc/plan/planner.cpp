@@ -296,10 +296,17 @@ class Streamer {
     for (double more : {1.0, 1.01, 1.03, 1.06}) {
       Plan plan = attempt(int64_t(double(counted_) * more));
       if (smaller(plan, best)) best = std::move(plan);
-      if (!best.segments.empty() && best.peak_bytes <= counted_) return best;
+      if (!best.segments.empty() && best.peak_bytes <= counted_) break;
     }
     lay_out(graph_, &smallest_, true);
-    return smaller(smallest_, best) ? smallest_ : best;
+    if (smaller(smallest_, best)) best = smallest_;
+    // A stage that sees nothing but padding lets those before it idle, and the search counts their rings: any plan may be smaller.
+    for (const Stage& s : stages_) {
+      if (strip_rows(graph_, s, 0, graph_.values[s.output].shape.height).end > 0) continue;
+      Plan plan = attempt(INT64_MAX);
+      return smaller(plan, best) ? plan : best;
+    }
+    return best;
   }
 
   // The cheapest plan of at most `limit` bytes, if one is found.

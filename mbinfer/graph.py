@@ -48,8 +48,8 @@ class Node:
     activation: str = "none"
     clamp: tuple[float, float] = (-np.inf, np.inf)
     counts_padding: bool = False  # avg_pool: divide by kh*kw at the border too
-    weight: np.ndarray | None = None
-    bias: np.ndarray | None = None
+    weight: np.ndarray | None = field(default=None, repr=False)
+    bias: np.ndarray | None = field(default=None, repr=False)
 
 
 @dataclass

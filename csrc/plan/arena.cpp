@@ -1,4 +1,4 @@
-// First fit in a sequence, and a local search over sequences. For two blocks alive at once the distance from the lower to
+// First fit in a sequence, and a search over sequences. For two blocks alive at once the distance from the lower to
 // the upper one has a minimum (its size, or less where it slides), so a placed block forbids an interval of offsets to the next.
 #include "plan/arena.h"
 
@@ -12,7 +12,9 @@
 namespace mbinfer {
 namespace {
 
-constexpr int64_t kEffort = 1 << 18;  // of the local search, in pairs of blocks looked at
+constexpr int kFew = 7;  // blocks, of which every sequence is tried
+constexpr int64_t kEffort = 1 << 19;  // of the local search, in pairs of blocks looked at
+constexpr int64_t kAttempt = 32;      // what an attempt takes beside them
 
 class Placer {
  public:
@@ -56,7 +58,7 @@ class Placer {
   }
 
   int64_t effort() const {
-    int64_t pairs = 0;
+    int64_t pairs = kAttempt;
     for (const auto& meets : meets_) pairs += int64_t(meets.size()) + 1;
     return pairs;
   }
@@ -119,6 +121,11 @@ int64_t place(std::vector<Block>* blocks, const std::vector<Slide>& slides) {
   sorted_by([&](int i) { return all[i].bytes * (all[i].last - all[i].first + 1); });
   sorted_by([&](int i) { return all[i].last - all[i].first; });
   sorted_by([&](int i) { return -all[i].first; });
+  if (count <= kFew) {
+    std::iota(sequence.begin(), sequence.end(), 0);
+    do attempt();
+    while (least > bound && std::next_permutation(sequence.begin(), sequence.end()));
+  }
   // Moves a block that is alive where the arena is fullest to another place in the best sequence; a fixed generator, so
   // that a plan is the same every time.
   uint64_t random = 0x9E3779B97F4A7C15u;
@@ -129,7 +136,7 @@ int64_t place(std::vector<Block>* blocks, const std::vector<Slide>& slides) {
     return size_t(random % uint64_t(n));
   };
   std::vector<int> critical;
-  for (int64_t effort = 0; effort < kEffort && least > bound && count > 1; effort += placer.effort()) {
+  for (int64_t effort = 0; effort < kEffort && least > bound && count > kFew; effort += placer.effort()) {
     critical.clear();
     for (int i = 0; i < count; i++)
       if (best[i] + round_up(all[i].bytes, kArenaAlign) >= least) placer.add_meeting(i, &critical);

@@ -26,7 +26,7 @@ from pathlib import Path
 
 sys.path.append(str(Path(__file__).resolve().parents[1]))  # mbinfer may be built in the source folder, not installed
 
-from engines import child, peak, registry
+from engines import child, registry
 from engines.networks import NETWORKS, make_graph, write_network
 from mbinfer import zoo
 
@@ -77,8 +77,8 @@ def run_child(request: list[str]) -> None:
         child.prepare(engine, network, Path(folder), int(threads))
         result = {}
     else:
-        engine, folder, threads, seconds, clock, library = rest
-        result = child.measure(engine, Path(folder), int(threads), float(seconds), clock, Path(library))
+        engine, folder, threads, seconds, clock = rest
+        result = child.measure(engine, Path(folder), int(threads), float(seconds), clock)
     print(json.dumps(result), file=answer, flush=True)
     os._exit(0)  # some engines do not end cleanly
 
@@ -108,13 +108,13 @@ def prepare(names: list[str], networks: list[str], threads: int, work: Path) -> 
 
 def measure(names, networks, failures, options, work: Path) -> list[dict]:
     """A row for each round, network and engine; engines take turns in going first."""
-    engines, library, rows = registry(), peak.build(work), []
+    engines, rows = registry(), []
     for index in range(options.rounds):
         for network in networks:
             able = [name for name in names if name not in failures[network]]
             for name in able[index % len(able) :] + able[: index % len(able)]:
                 result = fresh(options.threads, MEASURE_SECONDS, "measure", name, work / network, options.threads,
-                               options.seconds, options.clock, library)  # fmt: skip
+                               options.seconds, options.clock)  # fmt: skip
                 if "failed" not in result and (result["error"] is None or result["error"] > engines[name].tolerance):
                     result = {"failed": f"the logits are off by {result['error']} of the largest"}
                 if "failed" in result:

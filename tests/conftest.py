@@ -2,12 +2,42 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 import sys
 from pathlib import Path
+
+import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
 
 # `python -m pytest` puts the source folder first on sys.path, where mbinfer has no compiled part unless one was built there.
 if not list((ROOT / "mbinfer").glob("_core*.so")):
     sys.path[:] = [folder for folder in sys.path if os.path.realpath(folder or ".") != str(ROOT)]
+
+
+@pytest.fixture(scope="module")
+def net(tmp_path_factory):
+    """The file of a small MobileNetV2 with a recipe."""
+    from small_network import small_network
+
+    from mbinfer import model
+
+    path = tmp_path_factory.mktemp("net") / "net.bin"
+    model.save(small_network(), path)
+    return path
+
+
+@pytest.fixture(scope="session")
+def load_benchmark():
+    """Imports a module of the benchmarks, which find each other by their folder."""
+    folder = ROOT / "benchmarks"
+
+    def load(name):
+        if not (folder / f"{name}.py").exists():
+            pytest.skip("the benchmarks are not here")
+        return importlib.import_module(name)
+
+    sys.path.insert(0, str(folder))
+    yield load
+    sys.path.remove(str(folder))

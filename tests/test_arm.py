@@ -5,23 +5,14 @@ from __future__ import annotations
 import platform
 import re
 import shutil
-import sys
 from pathlib import Path
 
 import pytest
 
-BENCHMARKS = Path(__file__).resolve().parents[1] / "benchmarks"
-if not (BENCHMARKS / "arm.py").exists():
-    pytest.skip("the benchmarks are not here", allow_module_level=True)
-
 
 @pytest.fixture(scope="module")
-def arm():
-    sys.path.insert(0, str(BENCHMARKS))
-    import arm
-
-    yield arm
-    sys.path.remove(str(BENCHMARKS))
+def arm(load_benchmark):
+    return load_benchmark("arm")
 
 
 def target(arm, name):
@@ -114,6 +105,6 @@ def test_llvm_mca(arm):
                     reason="compiles the kernels of x86-64")  # fmt: skip
 def test_the_kernels_have_the_names_that_are_looked_for(arm):
     x86 = target(arm, "x86-64")
-    loops = arm.arm_loops.find_loops(arm.arm_loops.assembly(x86, BENCHMARKS.parent / "csrc"), x86.fma)
+    loops = arm.arm_loops.find_loops(arm.arm_loops.assembly(x86, Path(arm.__file__).parents[1] / "csrc"), x86.fma)
     functions = {loop.function for loop in loops}
     assert {"depthwise_tiles<3, 1, 8>", "depthwise_tiles<5, 2, 8>", "GemmTile<6, 2>::run"} <= functions

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import importlib.util
 import json
-import shutil
 import subprocess
 import sys
-from pathlib import Path
 
 import numpy as np
 import onnxruntime
@@ -15,18 +13,10 @@ import pytest
 
 from mbinfer import zoo
 
-BENCHMARKS = Path(__file__).resolve().parents[1] / "benchmarks"
-if not (BENCHMARKS / "peers.py").exists():
-    pytest.skip("the benchmarks are not here", allow_module_level=True)
-
 
 @pytest.fixture(scope="module")
-def peers():
-    sys.path.insert(0, str(BENCHMARKS))
-    import peers
-
-    yield peers
-    sys.path.remove(str(BENCHMARKS))
+def peers(load_benchmark):
+    return load_benchmark("peers")
 
 
 @pytest.fixture(scope="module")
@@ -90,9 +80,8 @@ def test_without_peers_there_is_no_ratio(peers):
     assert ours["ratio"] is None
 
 
-@pytest.mark.skipif(not shutil.which("g++"), reason="the machine's limit is measured with a compiled loop")
-def test_the_command(tmp_path):
-    command = [sys.executable, str(BENCHMARKS / "peers.py"), "--networks", "v2_035_96", "--engines", "mbinfer",
+def test_the_command(peers, tmp_path):
+    command = [sys.executable, peers.__file__, "--networks", "v2_035_96", "--engines", "mbinfer",
                "onnxruntime", "--rounds", "1", "--seconds", "0.05", "--json", str(tmp_path / "report.json")]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr

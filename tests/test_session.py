@@ -12,31 +12,11 @@ from graphs import GraphBuilder, random_graph
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from oracle import random_inputs
+from small_network import RECIPE, SIZE, normalise, picture
 
 import mbinfer
-from mbinfer import _core, model, zoo
+from mbinfer import _core, model
 from mbinfer.graph import Graph, Node, Output, Recipe
-
-SIZE = 48
-RECIPE = Recipe((103.5, 116.25, 123.675), (0.017, 0.0175, 0.01742919))
-
-
-@pytest.fixture(scope="module")
-def net(tmp_path_factory):
-    """A small MobileNetV2 with a recipe."""
-    graph = zoo.mobilenet_v2(width=0.35, resolution=SIZE, classes=10, seed=0)
-    graph.inputs = {name: RECIPE for name in graph.inputs}
-    path = tmp_path_factory.mktemp("session") / "net.bin"
-    model.save(graph, path)
-    return path
-
-
-def picture(seed=0, shape=(SIZE, SIZE, 3)):
-    return np.random.default_rng(seed).integers(0, 256, shape, dtype=np.uint8)
-
-
-def normalise(image, recipe=RECIPE):
-    return (image.astype(np.float32) - np.float32(recipe.mean)) * np.float32(recipe.scale)
 
 
 def saved(graph, tmp_path):

@@ -11,9 +11,9 @@ from pathlib import Path
 
 import numpy as np
 
-from mbinfer.measure import memory_status, reset_high_water
+from mbinfer.measure import memory_status, peak_rate, reset_high_water
 
-from . import peak, registry
+from . import registry
 from .networks import make_graph
 
 BATCH_SECONDS, STEADY, MOST_BATCHES = 0.1, 0.02, 20  # warm until the medians of two batches agree to 2 %
@@ -26,7 +26,7 @@ def prepare(engine: str, network: str, folder: Path, threads: int) -> None:
     registry()[engine].prepare(make_graph(network), folder, threads)
 
 
-def measure(engine: str, folder: Path, threads: int, seconds: float, clock_name: str, library: Path) -> dict:
+def measure(engine: str, folder: Path, threads: int, seconds: float, clock_name: str) -> dict:
     """Opens `engine` on what `folder` holds and times it; times in seconds of a clock of CLOCKS, memory in bytes.
 
     ``first``: from before the file, which is in the page cache, is opened until the first logits; ``cold``: the first run alone; ``median`` and
@@ -57,11 +57,11 @@ def measure(engine: str, folder: Path, threads: int, seconds: float, clock_name:
 
     warm_up(run, clock)
     after = memory_status()
-    limits = [peak.gflops(library, threads)]
+    limits = [peak_rate(threads)]
     busy, started = time.process_time(), time.perf_counter()
     times = timed(run, seconds, clock)
     cores = (time.process_time() - busy) / (time.perf_counter() - started)
-    limits.append(peak.gflops(library, threads))
+    limits.append(peak_rate(threads))
     return {
         "first": finished - begin,
         "cold": finished - opened,
@@ -71,7 +71,7 @@ def measure(engine: str, folder: Path, threads: int, seconds: float, clock_name:
         "cores": cores,
         "peak_memory": after["VmHWM"] - before["VmRSS"],
         "anonymous_memory": after["RssAnon"] - before["RssAnon"],
-        "gflops_peak": max(limits),
+        "gflops_peak": 2e-9 * max(limits),
         "error": error,
     }
 

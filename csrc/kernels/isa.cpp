@@ -101,8 +101,10 @@ MBI_INLINE int normalise_periods(const NormaliseArgs& a) {
 }
 
 void normalise(const NormaliseArgs* a) {
-  int i = a->period == 24 ? normalise_periods<3>(*a) : a->period == 8 ? normalise_periods<1>(*a) : 0;
-  for (int j = 0; i < a->count; i++, j = j + 1 == a->period ? 0 : j + 1) a->out[i] = (float(a->in[i]) - a->mean[j]) * a->scale[j];
+  int i = a->period == 24 ? normalise_periods<3>(*a) : a->period == 8 ? normalise_periods<1>(*a) : 0, j = 0;
+  for (; i + 8 <= a->count; i += 8, j = j + 8 == a->period ? 0 : j + 8)
+    store(a->out + i, mul(sub(widen_u8(a->in + i), load(a->mean + j)), load(a->scale + j)));
+  for (; i < a->count; i++, j++) a->out[i] = (float(a->in[i]) - a->mean[j]) * a->scale[j];
 }
 
 constexpr int kTilePixels = kGemmPixels[kGemmPanels > 1 ? 2 : 1], kTilePanels = kGemmPanels > 1 ? 2 : 1;

@@ -161,8 +161,7 @@ void set_whole(const Graph& graph, Stage* stage, int chunk, int step) {
   stage->rows = graph.values[stage->output].shape.height;
   stage->keep = false;
   stage->chunk = stage->bottleneck() ? std::min(chunk, expanded_channels(graph, *stage)) : 0;
-  const bool global = stage->spatial >= 0 && graph.nodes[stage->spatial].op == Op::kGlobalAvgPool;
-  stage->step = std::min(step, global ? graph.values[stage->input].shape.height : stage->rows);
+  stage->step = std::min(step, is_global(graph, *stage) ? graph.values[stage->input].shape.height : stage->rows);
   size_scratch(graph, stage);
 }
 
@@ -196,34 +195,38 @@ int64_t live_bytes(const Plan& plan, int segment, bool with_scratch = true) {
   return live;
 }
 
-Plan simple_plan(const Graph& graph, Schedule schedule, int threads) {
+// The stages, each a segment of its own.
+Plan one_by_one(Schedule schedule, std::vector<Stage> stages) {
   Plan plan;
   plan.schedule = schedule;
-  plan.stages = make_stages(graph, Fusion::kNone, threads);
-  for (Stage& s : plan.stages) set_whole(graph, &s, 1 << 30, 1 << 30);
-  if (schedule == Schedule::kLayerwise) {
-    std::vector<int64_t> scratch;
-    for (const Stage& s : plan.stages) scratch.push_back(round_up(s.transient_bytes(), kArenaAlign));
-    Order order = least_memory_order(graph, plan.stages, scratch);
-    std::vector<Stage> ordered;
-    for (int s : order.stages) ordered.push_back(plan.stages[s]);
-    plan.stages = std::move(ordered);
-  }
+  plan.stages = std::move(stages);
   for (int s = 0; s < int(plan.stages.size()); s++) plan.segments.push_back({s, s + 1});
-  lay_out(graph, &plan, schedule != Schedule::kNaive);
+  return plan;
+}
+
+std::vector<Stage> in_least_memory_order(const Graph& graph, const std::vector<Stage>& stages) {
+  std::vector<int64_t> scratch;
+  for (const Stage& s : stages) scratch.push_back(round_up(s.transient_bytes(), kArenaAlign));
+  std::vector<Stage> ordered;
+  for (int s : least_memory_order(graph, stages, scratch).stages) ordered.push_back(stages[s]);
+  return ordered;
+}
+
+// Every node a stage, whole.
+Plan simple_plan(const Graph& graph, Schedule schedule, int threads) {
+  std::vector<Stage> stages = make_stages(graph, Fusion::kNone, threads);
+  for (Stage& s : stages) set_whole(graph, &s, 1 << 30, 1 << 30);
+  const bool naive = schedule == Schedule::kNaive;
+  Plan plan = one_by_one(schedule, naive ? stages : in_least_memory_order(graph, stages));
+  lay_out(graph, &plan, !naive);
   return plan;
 }
 
 // Stages in the order that needs the least memory, each with the least scratch that it can do with.
 std::vector<Stage> ordered_stages(const Graph& graph, Fusion fusion, int threads, const std::vector<bool>& apart) {
-  std::vector<Stage> stages = make_stages(graph, fusion, threads, apart), ordered;
-  std::vector<int64_t> scratch;
-  for (Stage& s : stages) {
-    set_whole(graph, &s, kPanel, 1);
-    scratch.push_back(round_up(s.transient_bytes(), kArenaAlign));
-  }
-  for (int s : least_memory_order(graph, stages, scratch).stages) ordered.push_back(stages[s]);
-  return ordered;
+  std::vector<Stage> stages = make_stages(graph, fusion, threads, apart);
+  for (Stage& s : stages) set_whole(graph, &s, kPanel, 1);
+  return in_least_memory_order(graph, stages);
 }
 
 // Every stage a segment of its own, with the least scratch. A block that as one operator would need more than `most` bytes,
@@ -231,10 +234,7 @@ std::vector<Stage> ordered_stages(const Graph& graph, Fusion fusion, int threads
 Plan stagewise_plan(const Graph& graph, Schedule schedule, Fusion fusion, int threads, int64_t most) {
   std::vector<bool> apart(graph.nodes.size(), false);
   for (;;) {
-    Plan plan;
-    plan.schedule = schedule;
-    plan.stages = ordered_stages(graph, fusion, threads, apart);
-    for (int s = 0; s < int(plan.stages.size()); s++) plan.segments.push_back({s, s + 1});
+    Plan plan = one_by_one(schedule, ordered_stages(graph, fusion, threads, apart));
     lay_out(graph, &plan, true);
     bool again = false;
     for (int s = 0; s < int(plan.stages.size()) && plan.peak_bytes > most; s++) {
@@ -248,11 +248,16 @@ Plan stagewise_plan(const Graph& graph, Schedule schedule, Fusion fusion, int th
 }
 
 // The same with, for each stage, the fastest chunk and step that its headroom allows: what an arena of `most` bytes has,
-// less what is alive beside it, and no more than stays in the cache.
-Plan faster(const Graph& graph, const Plan& plan, int64_t most) {
+// less what is alive beside it, and no more than stays in the cache. `cycles`: without a bound on the arena.
+Plan faster(const Graph& graph, const Plan& plan, int64_t most, double* cycles = nullptr) {
   Plan fast = plan;
-  for (int s = 0; s < int(fast.stages.size()); s++)
-    set_fast(graph, &fast.stages[s], std::min(kScratchInCache * fast.stages[s].patches, most - live_bytes(plan, s, false)));
+  for (int s = 0; s < int(fast.stages.size()); s++) {
+    Stage& stage = fast.stages[s];
+    const int64_t headroom = most - live_bytes(plan, s, false);
+    set_fast(graph, &stage, kScratchInCache * stage.patches);
+    if (cycles) *cycles += stage_cycles(graph, stage, count_steps(graph, stage));
+    if (round_up(stage.transient_bytes(), kArenaAlign) > headroom) set_fast(graph, &stage, headroom);
+  }
   lay_out(graph, &fast, true);
   return fast.peak_bytes <= most ? fast : plan;
 }
@@ -267,13 +272,9 @@ Plan fused_plan(const Graph& graph, int threads, int64_t limit, int64_t layerwis
 
 // The paper's operator: each block split `chunks` ways over its whole map.
 Plan chunked_plan(const Graph& graph, int threads, int chunks) {
-  Plan plan;
-  plan.schedule = Schedule::kFused;
-  plan.stages = ordered_stages(graph, Fusion::kBlocks, threads, {});
-  for (Stage& s : plan.stages) {
+  Plan plan = one_by_one(Schedule::kFused, ordered_stages(graph, Fusion::kBlocks, threads, {}));
+  for (Stage& s : plan.stages)
     set_whole(graph, &s, round_up(ceil_div(std::max(1, expanded_channels(graph, s)), chunks), kPanel), INT_MAX);
-    plan.segments.push_back({int(plan.segments.size()), int(plan.segments.size()) + 1});
-  }
   lay_out(graph, &plan, true);
   return plan;
 }
@@ -347,12 +348,8 @@ Plan streamed_plan(const Graph& graph, const PlanOptions& options, int64_t limit
   if (options.schedule == Schedule::kAuto) {
     // Stages one by one, the stem fused too. Where memory hardly slows them no search is needed.
     alone = stagewise_plan(graph, Schedule::kStreamed, Fusion::kAnyExpansion, options.threads, fused_bytes);
-    fast = faster(graph, alone, fused_bytes);
     double cycles = 0;
-    for (Stage s : alone.stages) {
-      set_fast(graph, &s, kScratchInCache * s.patches);
-      cycles += stage_cycles(graph, s, count_steps(graph, s));
-    }
+    fast = faster(graph, alone, fused_bytes, &cycles);
     if (fast.peak_bytes <= limit && fast.cycles <= kNearFastest * cycles) return fast;
   }
   Streamer streamer(graph, options.threads, options.recompute, fused_bytes);

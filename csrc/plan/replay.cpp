@@ -66,7 +66,7 @@ SegmentNeeds measure_segment(const Graph& graph, const Plan& plan, const Segment
     const int strip_begin = s.input == in ? strip_rows(graph, s, r0, r1).begin : later;
     for_each_step(graph, s, r0, r1, chunks, [&](const Step& step) {
       needs.stage_macs[stage - segment.first] += step_macs(graph, s, step, chunks);
-      if (s.load < 0 && s.input == in && pulled_by_step(graph, s)) pull(step.source);
+      if (s.input == in && pulled_by_step(graph, s)) pull(step.source);
       if (stage != segment.last - 1) return;
       // This step writes output rows up to t1, while rows from `floor` on are still to be read (now, or later).
       int floor = later;

@@ -264,7 +264,7 @@ class SegmentSearch::Impl {
         if (row < none) distance = std::max(distance, end * out_row - row * in_row);
       };
       if (final.input != in && final.residual != in) {
-        write(r1, later);
+        write(r1, none);
         continue;
       }
       // A stage that reads the input itself writes step by step, for every chunk but the last all rows that it reads again.

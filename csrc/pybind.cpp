@@ -11,7 +11,6 @@
 #include "kernels/dispatch.h"
 #include "plan/arena.h"
 #include "plan/cost.h"
-#include "plan/cost.h"
 #include "plan/replay.h"
 #include "plan/rows.h"
 #include "plan/stages.h"

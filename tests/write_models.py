@@ -6,7 +6,8 @@ import shutil
 import sys
 from pathlib import Path
 
-from graphs import random_graph
+import numpy as np
+from graphs import GraphBuilder, random_graph
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -18,11 +19,13 @@ COUNT = 40
 
 
 def write_models(folder: Path) -> None:
-    """The golden file, the example's model, small MobileNets, and COUNT random graphs, some of them with a recipe."""
+    """The golden file, the example's model, small MobileNets, a network of its own, and COUNT random graphs, some of them
+    with a recipe."""
     for path in [*ROOT.glob("tests/data/*.bin"), *ROOT.glob("examples/*.bin")]:
         shutil.copy(path, folder)
     model.save(zoo.mobilenet_v1(width=0.25, resolution=32, classes=10, seed=1), folder / "v1.bin")
     model.save(zoo.mobilenet_v2(width=0.35, resolution=32, classes=10, seed=2), folder / "v2.bin")
+    model.save(sliding_expansion(), folder / "sliding.bin")
     written = 0
 
     @settings(max_examples=COUNT, derandomize=True, database=None, deadline=None, suppress_health_check=list(HealthCheck))
@@ -36,6 +39,14 @@ def write_models(folder: Path) -> None:
         written += 1
 
     write()
+
+
+def sliding_expansion():
+    """An expansion whose depthwise result is written over its input: every thread has to wait for all of it."""
+    net = GraphBuilder(np.random.default_rng(0), (16, 16, 16))
+    value = net.convolve(net.add("max_pool", ["input"], kernel=(2, 2), stride=(2, 2)), 32)
+    net.output(net.add("depthwise", [value], kernel=(5, 5)))
+    return net.graph
 
 
 if __name__ == "__main__":

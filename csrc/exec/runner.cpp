@@ -93,9 +93,10 @@ void Runner::step(const Stage& stage, const Step& s, int r0) {
   const int channels = stage.chunk ? std::min(stage.chunk, all - channel) : all;
   const Part panels = {channel / kPanel, (channel + channels) / kPanel};
   // What a thread expands it filters itself, without waiting, where the panels of the chunk go round: in pairs, because two
-  // panels share a cache line, which no two threads should write.
+  // panels share a cache line, which no two threads should write. Not where it would filter into the output, which may lie
+  // over the input that other threads still expand.
   const int count = panels.end - panels.begin;
-  const bool alone = threads_ > 1 && stage.expand >= 0 && plan_.values[stage.input].kind == Placement::kArena &&
+  const bool alone = threads_ > 1 && stage.expand >= 0 && stage.project >= 0 && plan_.values[stage.input].kind == Placement::kArena &&
                      graph_.nodes[stage.expand].pointwise() && (count % (2 * threads_) == 0 || count >= 8 * threads_);
   const Part own = alone ? share(count, 2) : Part{0, count};
   uint8_t* arena = session_.arena_.get();

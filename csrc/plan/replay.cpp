@@ -8,17 +8,15 @@
 namespace mbinfer {
 namespace {
 
-// Multiply-adds of one step: every part for the rows that it makes.
-int64_t step_macs(const Graph& graph, const Stage& s, const Step& step, int chunks) {
+// Multiply-adds of one step in all chunks: every part for the rows that it makes.
+int64_t step_macs(const Graph& graph, const Stage& s, const Step& step) {
   auto per_row = [&](int n) { return n < 0 ? 0 : macs(graph, graph.nodes[n]) / graph.values[graph.nodes[n].output].shape.height; };
   const bool global = is_global(graph, s);
   const int64_t rows = step.t1 - step.t0;
   int64_t total = std::max(0, step.fresh.count()) * per_row(s.expand);
   if (!global) total += rows * (per_row(s.spatial) + per_row(s.project));
   else if (step.t0 == 0) total += per_row(s.project);
-  if (chunks == 1) return total;
-  const int channels = expanded_channels(graph, s), c0 = step.chunk * s.chunk, c1 = std::min(channels, c0 + s.chunk);
-  return total * (c1 - c0) / channels;
+  return total;
 }
 
 // The oldest row of value v that stage c of a running segment will still read; the value's height where it reads none.
@@ -47,7 +45,6 @@ SegmentNeeds measure_segment(const Graph& graph, const Plan& plan, const Segment
   auto oldest = [&](int c, int v) { return oldest_row(graph, plan, produced, c, v); };
   run_segment(graph, plan, segment, produced.data(), [&](int stage, int r0, int r1) {
     const Stage& s = plan.stages[stage];
-    const int chunks = chunk_count(graph, s);
     int needed = graph.values[s.output].shape.height;
     for (int c = segment.first; c < segment.last; c++) needed = std::min(needed, oldest(c, s.output));
     int& ring = needs.ring_rows[stage - segment.first];
@@ -63,21 +60,15 @@ SegmentNeeds measure_segment(const Graph& graph, const Plan& plan, const Segment
     produced[stage] = r1;
     int later = graph.values[in].shape.height;
     for (int c = segment.first; c < segment.last; c++) later = std::min(later, oldest(c, in));
-    const int strip_begin = s.input == in ? strip_rows(graph, s, r0, r1).begin : later;
-    for_each_step(graph, s, r0, r1, chunks, [&](const Step& step) {
-      needs.stage_macs[stage - segment.first] += step_macs(graph, s, step, chunks);
+    for_each_step(graph, s, r0, r1, 1, [&](const Step& step) {
+      needs.stage_macs[stage - segment.first] += step_macs(graph, s, step);
       if (s.input == in && pulled_by_step(graph, s)) pull(step.source);
-      if (stage != segment.last - 1) return;
-      // This step writes output rows up to t1, while rows from `floor` on are still to be read (now, or later).
-      int floor = later;
-      if (s.input == in && !step.last_chunk) floor = std::min(floor, strip_begin);
-      // A 1x1 expansion has read its rows before the output is written; other convolutions read some of them again.
-      const bool done = s.expand >= 0 && graph.nodes[s.expand].pointwise();
-      if (s.input == in && step.last_chunk) floor = std::min(floor, done ? step.fresh.end : step.source.begin);
-      if (s.residual == in) floor = std::min(floor, step.last_chunk ? step.t0 : r0);
-      const bool global = is_global(graph, s);
-      if (floor < graph.values[in].shape.height) needs.slide = std::max(needs.slide, (global ? r1 : step.t1) * out_row - floor * in_row);
     });
+    if (stage == segment.last - 1)
+      for_each_write(graph, s, in, r0, r1, [&](int end, int row) {
+        row = std::min(row, later);
+        if (row < graph.values[in].shape.height) needs.slide = std::max(needs.slide, end * out_row - row * in_row);
+      });
     produced[stage] = r0;
   });
   for (int64_t m : needs.stage_macs) needs.macs += m;

@@ -4,7 +4,7 @@
 
 #include <algorithm>
 
-#include "plan/plan.h"
+#include "plan/stages.h"
 
 namespace mbinfer {
 
@@ -81,6 +81,23 @@ void for_each_step(const Graph& graph, const Stage& stage, int r0, int r1, int c
       body(step);
     }
   }
+}
+
+// What a strip of a stage writes while it may still read value `in`: write(end, row) where output rows up to `end` are
+// written and rows of `in` from `row` on are read then or after that; `row` is its height where none is.
+template <class Write>
+void for_each_write(const Graph& graph, const Stage& stage, int in, int r0, int r1, Write&& write) {
+  const int none = graph.values[in].shape.height;
+  const bool reads = stage.input == in, adds = stage.residual == in;
+  if (!reads && !adds) return write(r1, none);
+  // For every chunk but the last, all rows are read again.
+  if (chunk_count(graph, stage) > 1) write(r1, std::min(reads ? strip_rows(graph, stage, r0, r1).begin : none, adds ? r0 : none));
+  // A 1x1 expansion has read its rows before the output is written; other convolutions read some of them again.
+  const bool global = is_global(graph, stage), done = stage.expand >= 0 && graph.nodes[stage.expand].pointwise();
+  for_each_step(graph, stage, r0, r1, 1, [&](const Step& step) {
+    const int row = !reads ? none : done ? step.fresh.end : step.source.begin;
+    write(global ? r1 : step.t1, adds ? std::min(row, step.t0) : row);
+  });
 }
 
 // Advances `stage` until `upto` rows of its output exist, advancing its producers in the segment first.

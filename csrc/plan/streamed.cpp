@@ -250,7 +250,6 @@ class SegmentSearch::Impl {
     };
     Stage final = stages_[b];
     apply(option(b).split, &final);
-    const bool global = is_global(graph_, final), done = final.expand >= 0 && graph_.nodes[final.expand].pointwise();
     int64_t distance = 0;
     for (int strip = 0; strip < int(reads(b).size()); strip++) {
       const int r0 = strip * final.rows, r1 = std::min(height, r0 + final.rows);
@@ -259,21 +258,9 @@ class SegmentSearch::Impl {
         at = (std::max(reads(s)[size_t(at)].end, 1) - 1) / option(s - 1).split.rows;
         later = std::min(later, oldest(s - 1, at + 1));
       }
-      auto write = [&](int end, int row) {
+      for_each_write(graph_, final, in, r0, r1, [&](int end, int row) {
         row = std::min(row, later);
         if (row < none) distance = std::max(distance, end * out_row - row * in_row);
-      };
-      if (final.input != in && final.residual != in) {
-        write(r1, none);
-        continue;
-      }
-      // A stage that reads the input itself writes step by step, for every chunk but the last all rows that it reads again.
-      const int first = std::min(final.input == in ? reads(b)[size_t(strip)].begin : none, final.residual == in ? r0 : none);
-      if (chunk_count(graph_, final) > 1) write(r1, first);
-      for_each_step(graph_, final, r0, r1, 1, [&](const Step& step) {
-        int row = final.input == in ? done ? step.fresh.end : step.source.begin : none;
-        if (final.residual == in) row = std::min(row, step.t0);
-        write(global ? r1 : step.t1, row);
       });
     }
     return aligned(distance);

@@ -17,7 +17,7 @@ struct Ahead {
   int share, lines;
 };
 constexpr int kAheadInputs = 16;
-constexpr int kAheadRows = 512;  // of 8 weights; what is smaller stays in the first cache
+constexpr int kAheadRows = 2048;  // of 8 weights; what is smaller stays in the nearer caches
 
 template <int kPixels, int kPanels>
 struct GemmTile {
@@ -58,43 +58,77 @@ struct GemmTile {
     }
   }
 
-  // `count` tiles of pixels, one after the other. Never inlined: among the other tiles of gemm() GCC would spill the sums.
+  MBI_INLINE void start(const float* bias, const float* out, ptrdiff_t out_stride) {
+    MBI_UNROLL for (int p = 0; p < kPixels; p++) {
+      MBI_UNROLL for (int n = 0; n < kPanels; n++) sums[p][n] = load(bias ? bias + n * 8 : out + p * out_stride + n * 8);
+    }
+  }
+
+  // Each sum is finished and stored before the next one: a row of stores would hold up the multiplications of the next tile.
+  template <class Finish>
+  MBI_INLINE void store_all(float* out, ptrdiff_t out_stride, Finish&& finish) {
+    MBI_UNROLL for (int p = 0; p < kPixels; p++, out = next_pixel(out, out_stride)) {
+      MBI_UNROLL for (int n = 0; n < kPanels; n++) store(out + n * 8, finish(sums[p][n], p, n));
+    }
+  }
+
+  MBI_INLINE void finish(const Epilogue* e, const float* residual, float* out, ptrdiff_t out_stride) {
+    if (!e) return store_all(out, out_stride, [](f32x8 x, int, int) { return x; });
+    const ActivationArgs &first = e->activation, &after = e->after;
+    auto residual_at = [&](int p, int n) {
+      if (p > 0 && n == 0) residual = next_pixel(residual, e->residual_stride);
+      return load(residual + n * 8);
+    };
+    if (first.hard_swish || (residual && after.hard_swish))
+      return store_all(out, out_stride, [&](f32x8 x, int p, int n) {
+        x = activate(x, first);
+        return residual ? activate(add(x, residual_at(p, n)), after) : x;
+      });
+    const f32x8 lo = splat(first.lo), hi = splat(first.hi);
+    if (!residual) return store_all(out, out_stride, [&](f32x8 x, int, int) { return less(hi, greater(lo, x)); });
+    const f32x8 lo_after = splat(after.lo), hi_after = splat(after.hi);
+    store_all(out, out_stride, [&](f32x8 x, int p, int n) {
+      return less(hi_after, greater(lo_after, add(less(hi, greater(lo, x)), residual_at(p, n))));
+    });
+  }
+
+  // `count` tiles of pixels, one after the other; `kPlain`: of one tap, with no weights to ask for. Never inlined: among the
+  // other tiles of gemm() GCC would spill the sums.
+  template <bool kPlain>
   __attribute__((noinline)) static void run(const GemmArgs& a, int pixel, int count, int panel, Ahead& ahead) {
     const ptrdiff_t in_stride = a.in_stride, out_stride = a.out_stride, panel_stride = a.panel_stride;
     const float* bias = a.bias ? a.bias + panel * 8 : nullptr;
     const float* panel_weights = a.weights + panel * panel_stride;
     const GemmTap *taps = a.taps, *taps_end = a.taps + a.tap_count;
     const Epilogue* e = a.epilogue;
+    const float* residual = e && e->residual ? e->residual + pixel * e->residual_stride + panel * 8 : nullptr;
     float* out = a.out + pixel * out_stride + panel * 8;
     ptrdiff_t in_offset = pixel * in_stride;
-    for (; count > 0; count--, pixel += kPixels, in_offset += kPixels * in_stride) {
+    const float* plain_in = kPlain ? taps->in + in_offset : nullptr;
+    const float* plain_weights = kPlain ? panel_weights + ptrdiff_t(taps->weight_row) * 8 : nullptr;
+    const int plain_k = kPlain ? taps->k : 0;
+    for (; count > 0; count--) {
       GemmTile tile;
-      MBI_UNROLL for (int p = 0; p < kPixels; p++) {
-        MBI_UNROLL for (int n = 0; n < kPanels; n++) tile.sums[p][n] = load(bias ? bias + n * 8 : out + p * out_stride + n * 8);
-      }
-      for (const GemmTap* tap = taps; tap < taps_end; tap++) {
-        const float *in = tap->in + in_offset, *weights = panel_weights + ptrdiff_t(tap->weight_row) * 8;
-        int k = tap->k;
-        for (; ahead.share && k >= kAheadInputs; k -= kAheadInputs, in += kAheadInputs, weights += kAheadInputs * 8) {
-          for (int line = 0; line < ahead.share && ahead.lines > 0; line++, ahead.lines--, ahead.at += 16)
-            MBI_UNROLL for (int n = 0; n < kPanels; n++) __builtin_prefetch(ahead.at + n * panel_stride, 0, 3);
-          tile.multiply(in, in_stride, weights, panel_stride, kAheadInputs);
-        }
-        tile.multiply(in, in_stride, weights, panel_stride, k);
-      }
-      if (e) {
-        activate_all(tile.sums, e->activation);
-        if (e->residual) {
-          const float* residual = e->residual + pixel * e->residual_stride + panel * 8;
-          MBI_UNROLL for (int p = 0; p < kPixels; p++) {
-            MBI_UNROLL for (int n = 0; n < kPanels; n++) tile.sums[p][n] = add(tile.sums[p][n], load(residual + p * e->residual_stride + n * 8));
+      tile.start(bias, out, out_stride);
+      if (kPlain) {
+        tile.multiply(plain_in, in_stride, plain_weights, panel_stride, plain_k);
+        plain_in = next_pixel(plain_in, kPixels * in_stride);
+      } else {
+        for (const GemmTap* tap = taps; tap < taps_end; tap++) {
+          const float *in = tap->in + in_offset, *weights = panel_weights + ptrdiff_t(tap->weight_row) * 8;
+          int k = tap->k;
+          for (; ahead.share && k >= kAheadInputs; k -= kAheadInputs, in += kAheadInputs, weights += kAheadInputs * 8) {
+            for (int line = 0; line < ahead.share && ahead.lines > 0; line++, ahead.lines--, ahead.at += 16)
+              MBI_UNROLL for (int n = 0; n < kPanels; n++) __builtin_prefetch(ahead.at + n * panel_stride, 0, 3);
+            tile.multiply(in, in_stride, weights, panel_stride, kAheadInputs);
           }
-          activate_all(tile.sums, e->after);
+          tile.multiply(in, in_stride, weights, panel_stride, k);
         }
+        in_offset += kPixels * in_stride;
       }
-      MBI_UNROLL for (int p = 0; p < kPixels; p++, out = next_pixel(out, out_stride)) {
-        MBI_UNROLL for (int n = 0; n < kPanels; n++) store(out + n * 8, tile.sums[p][n]);
-      }
+      tile.finish(e, residual, out, out_stride);
+      out += kPixels * out_stride;
+      if (residual) residual += kPixels * e->residual_stride;
     }
   }
 };
@@ -102,7 +136,11 @@ struct GemmTile {
 // Runs `count` tiles of `pixels` (1 .. kPixels) by kPanels.
 template <int kPixels, int kPanels>
 inline void run_tiles(const GemmArgs& a, int pixels, int pixel, int count, int panel, Ahead& ahead) {
-  if (pixels == kPixels) return GemmTile<kPixels, kPanels>::run(a, pixel, count, panel, ahead);
+  if (pixels == kPixels) {
+    using Tile = GemmTile<kPixels, kPanels>;
+    const bool plain = a.tap_count == 1 && !ahead.share;
+    return plain ? Tile::template run<true>(a, pixel, count, panel, ahead) : Tile::template run<false>(a, pixel, count, panel, ahead);
+  }
   if constexpr (kPixels > 1) run_tiles<kPixels - 1, kPanels>(a, pixels, pixel, count, panel, ahead);
 }
 
@@ -128,7 +166,8 @@ void gemm(const GemmArgs* a) {
   int panel = 0;
   // One pixel, a dense layer: many panels side by side, or each sum would wait for the one before.
   if (a->pixels == 1 && a->tap_count)
-    for (Ahead none = {nullptr, 0, 0}; a->panels - panel >= kVectorPanels; panel += kVectorPanels) GemmTile<1, kVectorPanels>::run(*a, 0, 1, panel, none);
+    for (Ahead none = {nullptr, 0, 0}; a->panels - panel >= kVectorPanels; panel += kVectorPanels)
+      run_tiles<1, kVectorPanels>(*a, 1, 0, 1, panel, none);
   if constexpr (kGemmPanels >= 3) {
     // Tiles of few pixels want more panels for the same reason.
     constexpr int kMost = kGemmPixels[2];

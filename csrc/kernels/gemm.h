@@ -17,7 +17,7 @@ struct Ahead {
   int share, lines;
 };
 constexpr int kAheadInputs = 16;
-constexpr int kAheadRows = 2048;  // of 8 weights; what is smaller stays in the nearer caches
+constexpr int kAheadRows = 1024;  // of 8 weights; what is smaller stays in the nearer caches
 
 template <int kPixels, int kPanels>
 struct GemmTile {
@@ -151,14 +151,25 @@ inline void run_panels(const GemmArgs& a, int panel) {
   constexpr int kMost = kGemmPixels[kPanels];
   const int tiles = (a.pixels + kMost - 1) / kMost, height = a.pixels / tiles, taller = a.pixels % tiles;
   Ahead ahead = {nullptr, 0, 0};
-  if (a.tap_count == 1 && panel + 2 * kPanels <= a.panels && a.panels * a.taps[0].k >= kAheadRows) {
+  if (a.tap_count == 1 && panel + 2 * kPanels <= a.panels && a.taps[0].k >= kAheadInputs && a.panels * a.taps[0].k >= kAheadRows) {
     const int blocks = tiles * (a.taps[0].k / kAheadInputs);
     ahead.at = a.weights + (panel + kPanels) * a.panel_stride + ptrdiff_t(a.taps[0].weight_row) * 8;
     ahead.lines = (a.taps[0].k + 1) / 2;
-    ahead.share = (ahead.lines + blocks - 1) / (blocks ? blocks : 1);
+    ahead.share = (ahead.lines + blocks - 1) / blocks;
   }
-  if (taller) run_tiles<kMost, kPanels>(a, height + 1, 0, taller, panel, ahead);
-  run_tiles<kMost, kPanels>(a, height, taller * (height + 1), tiles - taller, panel, ahead);
+  // The first tiles ask for all of them; the others have the plain loop.
+  auto run = [&](int pixels, int pixel, int count) {
+    int asking = 0;
+    if (ahead.share && ahead.lines) {
+      const int tile_lines = ahead.share * (a.taps[0].k / kAheadInputs), needed = (ahead.lines + tile_lines - 1) / tile_lines;
+      asking = needed < count ? needed : count;
+      run_tiles<kMost, kPanels>(a, pixels, pixel, asking, panel, ahead);
+    }
+    Ahead none = {nullptr, 0, 0};
+    if (asking < count) run_tiles<kMost, kPanels>(a, pixels, pixel + asking * pixels, count - asking, panel, none);
+  };
+  if (taller) run(height + 1, 0, taller);
+  run(height, taller * (height + 1), tiles - taller);
 }
 
 void gemm(const GemmArgs* a) {

@@ -75,7 +75,7 @@ def find_loops(text: str, fma: str) -> list[Loop]:
     best: dict[str, Loop] = {}
     for function, lines in functions(text):
         kernel = re.search(r"[gG]emm|run_panels|depthwise", function)
-        if not kernel or "true>" in function:  # tiles that look at every tap stand at the border only
+        if not kernel or (kernel[0] == "depthwise" and "true>" in function):  # tiles at the border of a map only
             continue
         kernel = "depthwise" if kernel[0] == "depthwise" else "matrix"
         labels: dict[str, int] = {}

@@ -138,7 +138,7 @@ template <int kPixels, int kPanels>
 inline void run_tiles(const GemmArgs& a, int pixels, int pixel, int count, int panel, Ahead& ahead) {
   if (pixels == kPixels) {
     using Tile = GemmTile<kPixels, kPanels>;
-    const bool plain = a.tap_count == 1 && !ahead.share;
+    const bool plain = a.tap_count == 1 && !ahead.lines;
     return plain ? Tile::template run<true>(a, pixel, count, panel, ahead) : Tile::template run<false>(a, pixel, count, panel, ahead);
   }
   if constexpr (kPixels > 1) run_tiles<kPixels - 1, kPanels>(a, pixels, pixel, count, panel, ahead);
@@ -157,16 +157,15 @@ inline void run_panels(const GemmArgs& a, int panel) {
     ahead.lines = (a.taps[0].k + 1) / 2;
     ahead.share = (ahead.lines + blocks - 1) / blocks;
   }
-  // The first tiles ask for all of them; the others have the plain loop.
+  // The first tiles ask for all of them; then none are left, and the others have the plain loop.
   auto run = [&](int pixels, int pixel, int count) {
-    int asking = 0;
-    if (ahead.share && ahead.lines) {
+    if (ahead.lines) {
       const int tile_lines = ahead.share * (a.taps[0].k / kAheadInputs), needed = (ahead.lines + tile_lines - 1) / tile_lines;
-      asking = needed < count ? needed : count;
+      const int asking = needed < count ? needed : count;
       run_tiles<kMost, kPanels>(a, pixels, pixel, asking, panel, ahead);
+      pixel += asking * pixels, count -= asking;
     }
-    Ahead none = {nullptr, 0, 0};
-    if (asking < count) run_tiles<kMost, kPanels>(a, pixels, pixel + asking * pixels, count - asking, panel, none);
+    run_tiles<kMost, kPanels>(a, pixels, pixel, count, panel, ahead);
   };
   if (taller) run(height + 1, 0, taller);
   run(height, taller * (height + 1), tiles - taller);

@@ -12,6 +12,9 @@ namespace mbinfer {
 namespace {
 
 constexpr int kTaps = 32;  // of one call of the matrix kernel; larger kernels go on from the sums of the call before
+constexpr int64_t kSoftmaxWork = 64;  // of a value, in multiply-adds
+constexpr int kPieces = 4;                // of a thread's share of a part, at most
+constexpr int64_t kPieceWork = 64 << 10;  // multiply-adds, at least: two microseconds, next to which taking a piece is nothing
 
 ActivationArgs activation(const Node& node) {
   if (node.activation == Activation::kClamp) return {node.lo, node.hi, 0};
@@ -43,10 +46,30 @@ Runner::View Runner::view(int value) const {
 // Rows of the caller's array: all of them, or a ring of those that were pulled.
 int Runner::source_rows() const { return session_.source_.pull ? plan_.input_rows[0] : INT_MAX; }
 
-Runner::Part Runner::share(int total, int grain) const {
-  if (threads_ == 1) return {0, total};
+// Cuts `total`, which is `work` multiply-adds, into a share of whole grains for each thread, and shares that are worth it into
+// pieces: a thread makes those of its own, then what the others have not begun of theirs, so that one whose core is taken
+// from it for a while does not keep them waiting. Which thread makes a piece changes no bit. The threads have to meet before
+// the next call.
+template <class Make>
+void Runner::in_pieces(bool alone, int total, int grain, int64_t work, Make&& make) {
+  if (alone || threads_ == 1) return make(Part{0, total});
   const int grains = ceil_div(total, grain);
-  return {int(int64_t(grains) * thread_ / threads_) * grain, std::min(total, int(int64_t(grains) * (thread_ + 1) / threads_) * grain)};
+  const int pieces = std::max(1, int(std::min<int64_t>({kPieces, grains / threads_, work / threads_ / kPieceWork})));
+  auto edge = [&](int piece) { return std::min(total, int(int64_t(grains) * piece / (pieces * threads_)) * grain); };
+  auto make_piece = [&](int piece) {
+    const Part part = {edge(piece), edge(piece + 1)};
+    if (part.begin < part.end) make(part);
+  };
+  if (pieces == 1) return make_piece(thread_);
+  for (int i = 0; i < threads_; i++) {
+    const int whose = (thread_ + i) % threads_;
+    for (int n; (n = session_.pool_.take(whose)) < pieces;) make_piece(whose * pieces + n);
+  }
+}
+
+int64_t Runner::work(const Node& node, int pixels, int panels) const {
+  const Shape& out = graph_.values[node.output].shape;
+  return int64_t(pixels) * panels * (macs(graph_, node) * kPanel / out.elements());
 }
 
 void Runner::enter(int segment) {
@@ -92,13 +115,12 @@ void Runner::step(const Stage& stage, const Step& s, int r0) {
   const int channel = s.chunk * stage.chunk, all = expanded_channels(graph_, stage);
   const int channels = stage.chunk ? std::min(stage.chunk, all - channel) : all;
   const Part panels = {channel / kPanel, (channel + channels) / kPanel};
-  // What a thread expands it filters itself, without waiting, where the panels of the chunk go round: in pairs, because two
-  // panels share a cache line, which no two threads should write. Not where it would filter into the output, which may lie
-  // over the input that other threads still expand.
+  // The panels that a thread expands it filters itself, without waiting, where there are enough of them: in pairs, because
+  // two share a cache line, which no two threads should write. Not where it would filter into the output, which may lie over
+  // the input that other threads still expand.
   const int count = panels.end - panels.begin;
   const bool alone = threads_ > 1 && stage.expand >= 0 && stage.project >= 0 && plan_.values[stage.input].kind == Placement::kArena &&
                      graph_.nodes[stage.expand].pointwise() && (count % (2 * threads_) == 0 || count >= 8 * threads_);
-  const Part own = alone ? share(count, 2) : Part{0, count};
   uint8_t* arena = session_.arena_.get();
   const View out = view(stage.output);
   View in = view(stage.input);
@@ -110,17 +132,10 @@ void Runner::step(const Stage& stage, const Step& s, int r0) {
     const int64_t ring = stage.keep ? s.chunk * (stage.expanded_bytes / chunk_count(graph_, stage)) : 0;
     const View expanded = {reinterpret_cast<float*>(arena + stage.expanded_offset + ring), stage.expanded_rows, width,
                            ptrdiff_t(width) * stage.chunk, stage.chunk};
-    if (!s.fresh.empty()) {
-      epilogue.activation = activation(expand);
-      if (alone) {
-        View to = expanded;
-        to.base += own.begin * kPanel;
-        pointwise(expand, in, to, s.fresh, {0, graph_.values[stage.input].shape.channels, true},
-                  {panels.begin + own.begin, panels.begin + own.end}, &epilogue, nullptr, true);
-      } else {
-        conv(stage, expand, in, expanded, s.fresh, panels, epilogue, nullptr);
-        session_.pool_.barrier();
-      }
+    epilogue.activation = activation(expand);
+    if (!alone && !s.fresh.empty()) {
+      conv(stage, expand, in, expanded, s.fresh, panels, epilogue, nullptr);
+      session_.pool_.barrier();
     }
     in = expanded;
   } else if (stage.spatial >= 0) {
@@ -135,13 +150,21 @@ void Runner::step(const Stage& stage, const Step& s, int r0) {
       middle = {reinterpret_cast<float*>(arena + stage.spatial_offset), INT_MAX, width, ptrdiff_t(width) * stage.chunk, stage.chunk};
       middle.base -= made.begin * middle.row_stride;
     }
-    in.base += own.begin * kPanel;
-    View to = middle;
-    to.base += own.begin * kPanel;
-    spatial(stage, s, r0, in, to, channel + own.begin * kPanel, own.end - own.begin, alone);
-    const bool more = global && s.t1 < window_rows(graph_, stage, 0, 1).end;
-    if (!alone || !more) session_.pool_.barrier();
-    if (more) return;
+    if (alone) {
+      const Node& expand = graph_.nodes[stage.expand];
+      const int64_t both = work(expand, s.fresh.count() * in.width, count) + work(graph_.nodes[stage.spatial], (s.t1 - s.t0) * middle.width, count);
+      in_pieces(false, count, 2, both, [&](Part own) {
+        const int first = own.begin * kPanel;
+        if (!s.fresh.empty())
+          pointwise(expand, view(stage.input), in.from(first), s.fresh, {0, graph_.values[stage.input].shape.channels, true},
+                    {panels.begin + own.begin, panels.begin + own.end}, &epilogue, nullptr, true);
+        spatial(stage, s, r0, in.from(first), middle.from(first), channel + first, own.end - own.begin, true);
+      });
+    } else {
+      spatial(stage, s, r0, in, middle, channel, count);
+    }
+    session_.pool_.barrier();
+    if (global && s.t1 < window_rows(graph_, stage, 0, 1).end) return;
   }
 
   if (stage.project >= 0) {
@@ -175,68 +198,67 @@ void Runner::load(const Stage& stage, int r0, int r1) {
   const Picture& picture = session_.pictures_[stage.load];
   const Placement& placed = plan_.values[stage.load];
   const int stride = graph_.values[stage.load].stride();
-  const Part part = share(r1 - r0, 1);
-  for (int r = r0 + part.begin; r < r0 + part.end; r++) {
-    float* to = reinterpret_cast<float*>(session_.arena_.get() + placed.at(segment_)) + ptrdiff_t(r % placed.rows) * shape.width * stride;
-    const int64_t first = int64_t(r % source_rows()) * shape.width * shape.channels;
-    for (int x = 0; x < shape.width; x++, to += stride) {
-      for (int c = 0; c < stride; c++) {
-        const int64_t i = first + int64_t(x) * shape.channels + c;
-        to[c] = c >= shape.channels ? 0.0f
-                : picture.dtype == DType::kUint8 ? (float(static_cast<const uint8_t*>(picture.data)[i]) - recipe.mean[c]) * recipe.scale[c]
-                                                 : static_cast<const float*>(picture.data)[i];
+  in_pieces(false, r1 - r0, 1, int64_t(r1 - r0) * shape.width * shape.channels, [&](Part part) {
+    for (int r = r0 + part.begin; r < r0 + part.end; r++) {
+      float* to = reinterpret_cast<float*>(session_.arena_.get() + placed.at(segment_)) + ptrdiff_t(r % placed.rows) * shape.width * stride;
+      const int64_t first = int64_t(r % source_rows()) * shape.width * shape.channels;
+      for (int x = 0; x < shape.width; x++, to += stride) {
+        for (int c = 0; c < stride; c++) {
+          const int64_t i = first + int64_t(x) * shape.channels + c;
+          to[c] = c >= shape.channels ? 0.0f
+                  : picture.dtype == DType::kUint8 ? (float(static_cast<const uint8_t*>(picture.data)[i]) - recipe.mean[c]) * recipe.scale[c]
+                                                   : static_cast<const float*>(picture.data)[i];
+        }
       }
     }
-  }
+  });
 }
 
 // A 1x1 convolution of some channels of its input into some of its panels. Rows that follow one another in memory on all
 // sides are one run of pixels.
 void Runner::pointwise(const Node& node, View in, View out, Rows made, Channels channels, Part panels, const Epilogue* epilogue,
                        const View* residual, bool alone) {
-  const int width = in.width, pixels = made.count() * width;
-  // Threads share out whichever is larger, weights or pixels, so that each core reads its own part of it once.
-  const int panel_count = panels.end - panels.begin;
-  const bool by_panels = !alone && (panel_count * kPanel > pixels ? panel_count > kernels_.gemm_panels : pixels < 2 * kernels_.gemm_pixels * threads_);
-  const Part pixel_part = alone || by_panels ? Part{0, pixels} : share(pixels, 1);
-  if (by_panels) {
-    const Part part = share(panel_count, kernels_.gemm_panels);
-    out.base += part.begin * kPanel;
-    panels = {panels.begin + part.begin, panels.begin + part.end};
-    if (panels.begin >= panels.end) return;
-  }
+  const int width = in.width, pixels = made.count() * width, panel_count = panels.end - panels.begin;
   const ptrdiff_t panel_stride = ptrdiff_t(graph_.values[node.inputs[0]].shape.channels) * kPanel;
   auto follows = [](const View& v, int r) { return r % v.rows != 0; };  // row r comes right after row r - 1
 
-  for (int p = pixel_part.begin; p < pixel_part.end;) {
-    const int row = made.begin + p / width, x = p % width;
-    int last = row + 1;
-    while (last < made.end && follows(in, last) && follows(out, last) && (!residual || follows(*residual, last))) last++;
-    const int run = std::min(pixel_part.end, (last - made.begin) * width) - p;
-    const GemmTap tap = {in.row(row) + x * in.stride, channels.count, channels.first};
-    Epilogue finish;
-    if (epilogue) {
-      finish = *epilogue;
-      if (residual) {
-        finish.residual = residual->row(row) + x * residual->stride + panels.begin * kPanel;
-        finish.residual_stride = residual->stride;
+  auto make = [&](Part part, Part own) {  // own: of `panels`, from its first on
+    for (int p = part.begin; p < part.end;) {
+      const int row = made.begin + p / width, x = p % width;
+      int last = row + 1;
+      while (last < made.end && follows(in, last) && follows(out, last) && (!residual || follows(*residual, last))) last++;
+      const int run = std::min(part.end, (last - made.begin) * width) - p, first = panels.begin + own.begin;
+      const GemmTap tap = {in.row(row) + x * in.stride, channels.count, channels.first};
+      Epilogue finish;
+      if (epilogue) {
+        finish = *epilogue;
+        if (residual) {
+          finish.residual = residual->row(row) + x * residual->stride + first * kPanel;
+          finish.residual_stride = residual->stride;
+        }
       }
+      GemmArgs args;
+      args.taps = &tap;
+      args.tap_count = 1;
+      args.in_stride = in.stride;
+      args.out = out.row(row) + x * out.stride + own.begin * kPanel;
+      args.out_stride = out.stride;
+      args.pixels = run;
+      args.weights = static_cast<const float*>(node.weights) + first * panel_stride;
+      args.panel_stride = panel_stride;
+      args.panels = own.end - own.begin;
+      args.bias = channels.from_bias ? node.bias + first * kPanel : nullptr;
+      args.epilogue = epilogue ? &finish : nullptr;
+      kernels_.gemm(&args);
+      p += run;
     }
-    GemmArgs args;
-    args.taps = &tap;
-    args.tap_count = 1;
-    args.in_stride = in.stride;
-    args.out = out.row(row) + x * out.stride;
-    args.out_stride = out.stride;
-    args.pixels = run;
-    args.weights = static_cast<const float*>(node.weights) + panels.begin * panel_stride;
-    args.panel_stride = panel_stride;
-    args.panels = panels.end - panels.begin;
-    args.bias = channels.from_bias ? node.bias + panels.begin * kPanel : nullptr;
-    args.epilogue = epilogue ? &finish : nullptr;
-    kernels_.gemm(&args);
-    p += run;
-  }
+  };
+  const int64_t all = work(node, pixels, panel_count) * channels.count / graph_.values[node.inputs[0]].shape.channels;
+  // Threads share out whichever is larger, weights or pixels, so that each core reads its own part of it once.
+  if (panel_count * kPanel > pixels ? panel_count > kernels_.gemm_panels : pixels < 2 * kernels_.gemm_pixels * threads_)
+    in_pieces(alone, panel_count, kernels_.gemm_panels, all, [&](Part own) { make({0, pixels}, own); });
+  else
+    in_pieces(alone, pixels, kernels_.gemm_pixels, all, [&](Part part) { make(part, {0, panel_count}); });
 }
 
 // Any convolution of the stage's input into some of its panels. A uint8 image is normalised a patch at a time.
@@ -246,23 +268,25 @@ void Runner::conv(const Stage& stage, const Node& node, View in, View out, Rows 
   const Shape& shape = graph_.values[stage.input].shape;
   if (!bytes && node.pointwise()) return pointwise(node, in, out, made, {0, shape.channels, true}, panels, &epilogue, residual);
 
-  const float* rows[kMaxKernel];
-  const Part part = share(made.count() * out.width, kPatchPixels);
-  for (int p = part.begin; p < part.end;) {
-    const int t = made.begin + p / out.width, x0 = p % out.width;
-    int x1 = std::min(out.width, x0 + part.end - p);
-    if (bytes) x1 = std::min(x1, x0 + kPatchPixels);
-    for (int ky = 0; ky < node.y.kernel; ky++) {
-      const int iy = t * node.y.stride - node.y.pad + ky * node.y.dilation;
-      rows[ky] = iy < 0 || iy >= shape.height ? nullptr : bytes ? patch_row(stage, node, ky, iy, x0, x1) : in.row(iy);
+  const int total = made.count() * out.width;
+  in_pieces(false, total, kPatchPixels, work(node, total, panels.end - panels.begin), [&](Part part) {
+    const float* rows[kMaxKernel];
+    for (int p = part.begin; p < part.end;) {
+      const int t = made.begin + p / out.width, x0 = p % out.width;
+      int x1 = std::min(out.width, x0 + part.end - p);
+      if (bytes) x1 = std::min(x1, x0 + kPatchPixels);
+      for (int ky = 0; ky < node.y.kernel; ky++) {
+        const int iy = t * node.y.stride - node.y.pad + ky * node.y.dilation;
+        rows[ky] = iy < 0 || iy >= shape.height ? nullptr : bytes ? patch_row(stage, node, ky, iy, x0, x1) : in.row(iy);
+      }
+      if (residual) {
+        epilogue.residual = residual->row(t) + x0 * residual->stride;
+        epilogue.residual_stride = residual->stride;
+      }
+      conv_row(node, rows, in.stride, out.row(t) + x0 * out.stride, out.stride, x0, x1, panels, epilogue);
+      p += x1 - x0;
     }
-    if (residual) {
-      epilogue.residual = residual->row(t) + x0 * residual->stride;
-      epilogue.residual_stride = residual->stride;
-    }
-    conv_row(node, rows, in.stride, out.row(t) + x0 * out.stride, out.stride, x0, x1, panels, epilogue);
-    p += x1 - x0;
-  }
+  });
 }
 
 // Normalises what output pixels [x0, x1) read of row iy of the caller's uint8 image. Returns where pixel 0 of the row
@@ -349,61 +373,59 @@ void Runner::conv_row(const Node& node, const float* const* rows, ptrdiff_t in_s
 void Runner::spatial(const Stage& stage, const Step& s, int r0, View in, View out, int channel, int panels, bool alone) {
   const Node& node = graph_.nodes[stage.spatial];
   const Shape& shape = graph_.values[node.inputs[0]].shape;
-  if (node.op == Op::kSoftmax) {
-    const Part part = share((s.t1 - s.t0) * out.width, 1);
-    for (int p = part.begin; p < part.end; p++) {
-      const int t = s.t0 + p / out.width, x = p % out.width;
-      softmax(in.row(t) + x * in.stride, out.row(t) + x * out.stride, shape.channels);
+  if (node.op == Op::kSoftmax)
+    return in_pieces(alone, (s.t1 - s.t0) * out.width, 1, kSoftmaxWork * (s.t1 - s.t0) * out.width * shape.channels, [&](Part part) {
+      for (int p = part.begin; p < part.end; p++) {
+        const int t = s.t0 + p / out.width, x = p % out.width;
+        softmax(in.row(t) + x * in.stride, out.row(t) + x * out.stride, shape.channels);
+      }
+    });
+  if (node.op == Op::kGlobalAvgPool)
+    return in_pieces(alone, panels, 2, int64_t(s.t1 - s.t0) * shape.width * panels * kPanel, [&](Part part) {
+      for (int t = s.t0; t < s.t1; t++) {
+        const ReduceArgs args = {in.row(t) + part.begin * kPanel, in.stride, shape.width, part.end - part.begin, out.row(r0) + part.begin * kPanel,
+                                 t == 0, t == shape.height - 1, 1.0f / float(shape.pixels()), activation(node)};
+        kernels_.reduce(&args);
+      }
+    });
+  in_pieces(alone, (s.t1 - s.t0) * panels, 2, work(node, (s.t1 - s.t0) * out.width, panels), [&](Part units) {  // a panel of a row each
+    const float* rows[kMaxKernel];
+    for (int unit = units.begin; unit < units.end;) {
+      const int t = s.t0 + unit / panels, panel = unit % panels, last = std::min(panels, panel + units.end - unit);
+      for (int ky = 0; ky < node.y.kernel; ky++) {
+        const int iy = t * node.y.stride - node.y.pad + ky * node.y.dilation;
+        rows[ky] = iy < 0 || iy >= shape.height ? nullptr : in.row(iy) + panel * kPanel;
+      }
+      float* to = out.row(t) + panel * kPanel;
+      const int first = channel / kPanel + panel;
+      if (node.op == Op::kDepthwise) {
+        const DepthwiseArgs args = {rows, node.y.kernel, node.x.kernel, node.x.stride, node.x.dilation, node.x.pad, shape.width, in.stride,
+                                    to, out.stride, 0, out.width,
+                                    static_cast<const float*>(node.weights) + ptrdiff_t(first) * node.y.kernel * node.x.kernel * kPanel,
+                                    node.bias + first * kPanel, last - panel, activation(node)};
+        kernels_.depthwise(&args);
+      } else {
+        const bool average = node.op == Op::kAvgPool;
+        const PoolArgs args = {rows, node.y.kernel, node.x.kernel, node.x.stride, node.x.pad, shape.width, in.stride, to, out.stride, 0, out.width,
+                               last - panel, average, average && node.counts_padding ? node.y.kernel * node.x.kernel : 0, activation(node)};
+        kernels_.pool(&args);
+      }
+      unit += last - panel;
     }
-    return;
-  }
-  if (node.op == Op::kGlobalAvgPool) {
-    const Part part = alone ? Part{0, panels} : share(panels, 1);
-    if (part.begin >= part.end) return;
-    for (int t = s.t0; t < s.t1; t++) {
-      const ReduceArgs args = {in.row(t) + part.begin * kPanel, in.stride, shape.width, part.end - part.begin, out.row(r0) + part.begin * kPanel,
-                               t == 0, t == shape.height - 1, 1.0f / float(shape.pixels()), activation(node)};
-      kernels_.reduce(&args);
-    }
-    return;
-  }
-  const float* rows[kMaxKernel];
-  const int units = (s.t1 - s.t0) * panels;
-  const Part part = alone ? Part{0, units} : share(units, 1);
-  for (int unit = part.begin; unit < part.end;) {
-    const int t = s.t0 + unit / panels, panel = unit % panels, last = std::min(panels, panel + part.end - unit);
-    for (int ky = 0; ky < node.y.kernel; ky++) {
-      const int iy = t * node.y.stride - node.y.pad + ky * node.y.dilation;
-      rows[ky] = iy < 0 || iy >= shape.height ? nullptr : in.row(iy) + panel * kPanel;
-    }
-    float* to = out.row(t) + panel * kPanel;
-    const int first = channel / kPanel + panel;
-    if (node.op == Op::kDepthwise) {
-      const DepthwiseArgs args = {rows, node.y.kernel, node.x.kernel, node.x.stride, node.x.dilation, node.x.pad, shape.width, in.stride,
-                                  to, out.stride, 0, out.width,
-                                  static_cast<const float*>(node.weights) + ptrdiff_t(first) * node.y.kernel * node.x.kernel * kPanel,
-                                  node.bias + first * kPanel, last - panel, activation(node)};
-      kernels_.depthwise(&args);
-    } else {
-      const bool average = node.op == Op::kAvgPool;
-      const PoolArgs args = {rows, node.y.kernel, node.x.kernel, node.x.stride, node.x.pad, shape.width, in.stride, to, out.stride, 0, out.width,
-                             last - panel, average, average && node.counts_padding ? node.y.kernel * node.x.kernel : 0, activation(node)};
-      kernels_.pool(&args);
-    }
-    unit += last - panel;
-  }
+  });
 }
 
 void Runner::add(const Stage& stage, Rows made) {
   const View a = view(stage.input), b = view(stage.residual), out = view(stage.output);
-  const Part part = share(made.count() * out.width, 1);
-  for (int p = part.begin; p < part.end;) {
-    const int t = made.begin + p / out.width, x = p % out.width, run = std::min(out.width - x, part.end - p);
-    const AddArgs args = {a.row(t) + x * a.stride, b.row(t) + x * b.stride, out.row(t) + x * out.stride, a.stride, b.stride, out.stride,
-                          run, int(out.stride / kPanel), activation(graph_.nodes[stage.add])};
-    kernels_.add(&args);
-    p += run;
-  }
+  in_pieces(false, made.count() * out.width, 1, int64_t(made.count()) * out.width * out.stride, [&](Part part) {
+    for (int p = part.begin; p < part.end;) {
+      const int t = made.begin + p / out.width, x = p % out.width, run = std::min(out.width - x, part.end - p);
+      const AddArgs args = {a.row(t) + x * a.stride, b.row(t) + x * b.stride, out.row(t) + x * out.stride, a.stride, b.stride, out.stride,
+                            run, int(out.stride / kPanel), activation(graph_.nodes[stage.add])};
+      kernels_.add(&args);
+      p += run;
+    }
+  });
 }
 
 }  // namespace mbinfer

@@ -1,5 +1,5 @@
 // Runs one strip of one stage on one thread. Every thread of a session runs the same strips and steps in the same order,
-// takes its share of each part, and meets the others at a barrier after it.
+// makes its share of each part, then what others have not begun of theirs, and meets them at a barrier after it.
 #pragma once
 
 #include "exec/session.h"
@@ -20,8 +20,9 @@ class Runner {
     int rows, width;
     ptrdiff_t row_stride, stride;  // floats from row to row and from pixel to pixel
     float* row(int r) const { return base + r % rows * row_stride; }
+    View from(int channel) const { return {base + channel, rows, width, row_stride, stride}; }
   };
-  struct Part {  // a range of panels, or a thread's share of a total
+  struct Part {  // a range of panels, pixels or rows
     int begin, end;
   };
 
@@ -32,18 +33,20 @@ class Runner {
 
   View view(int value) const;
   int source_rows() const;
-  Part share(int total, int grain) const;
+  template <class Make>
+  void in_pieces(bool alone, int total, int grain, int64_t work, Make&& make);
+  int64_t work(const Node& node, int pixels, int panels) const;  // multiply-adds, of so many of its outputs
 
   void step(const Stage& stage, const Step& step, int r0);
   void load(const Stage& stage, int r0, int r1);
-  // Each of these makes this thread's share; or all of it, `alone`.
+  // Each of these is cut into pieces for the threads; or this one makes all of it, `alone`.
   void pointwise(const Node& node, View in, View out, Rows made, Channels channels, Part panels, const Epilogue* epilogue,
                  const View* residual, bool alone = false);
   void conv(const Stage& stage, const Node& node, View in, View out, Rows made, Part panels, Epilogue epilogue, const View* residual);
   const float* patch_row(const Stage& stage, const Node& node, int ky, int iy, int x0, int x1);
   void conv_row(const Node& node, const float* const* rows, ptrdiff_t in_stride, float* out, ptrdiff_t out_stride, int x0, int x1,
                 Part panels, Epilogue epilogue);
-  void spatial(const Stage& stage, const Step& step, int r0, View in, View out, int channel, int panels, bool alone);
+  void spatial(const Stage& stage, const Step& step, int r0, View in, View out, int channel, int panels, bool alone = false);
   void add(const Stage& stage, Rows made);
 
   Session& session_;

@@ -30,7 +30,7 @@ constexpr std::chrono::microseconds kLookout(100);
 
 }  // namespace
 
-ThreadPool::ThreadPool(int threads) : threads_(threads) {
+ThreadPool::ThreadPool(int threads) : threads_(threads), taken_(size_t(threads)) {
   if (sched_getaffinity(0, sizeof allowed_, &allowed_)) CPU_ZERO(&allowed_);
   try {
     for (int t = 1; t < threads; t++) workers_.emplace_back([this, t] { work(t); });
@@ -93,6 +93,7 @@ void ThreadPool::barrier() {
   const unsigned phase = phase_.load(std::memory_order_acquire);
   if (arrived_.fetch_add(1, std::memory_order_acq_rel) + 1 == unsigned(threads_)) {
     arrived_.store(0, std::memory_order_relaxed);
+    for (Taken& taken : taken_) taken.count.store(0, std::memory_order_relaxed);
     phase_.store(phase + 1, std::memory_order_release);
   } else {
     spin_until([&] { return phase_.load(std::memory_order_acquire) != phase; });

@@ -1,4 +1,4 @@
-// Threads that run one function together and meet at barriers. Between runs they sleep, after a short while; inside a run
+// Threads that run one function together, take pieces of work from one another and meet at barriers. Between runs they sleep, after a short while; inside a run
 // they spin, because a step takes microseconds. Threads inherit the caller's CPU set, and leave the CPU that the caller runs on to it.
 #pragma once
 
@@ -27,6 +27,9 @@ class ThreadPool {
   // Inside run(): waits until every thread has come here. What was written before is visible after.
   void barrier();
 
+  // Inside run(): how many pieces of the share of thread `whose` were taken before this one, since the last barrier.
+  int take(int whose) { return taken_[size_t(whose)].count.fetch_add(1, std::memory_order_relaxed); }
+
  private:
   using Function = void (*)(void*, int);
   void run_raw(Function function, void* context);
@@ -39,7 +42,12 @@ class ThreadPool {
   int callers_cpu_ = -1;
   Function function_ = nullptr;
   void* context_ = nullptr;
+  struct alignas(64) Taken {  // a cache line each
+    std::atomic<int> count{0};
+  };
+
   std::atomic<unsigned> epoch_{0}, arrived_{0}, phase_{0};
+  std::vector<Taken> taken_;
   std::atomic<bool> stop_{false};
   std::mutex mutex_;
   std::condition_variable wake_;

@@ -115,11 +115,14 @@ void Runner::step(const Stage& stage, const Step& s, int r0) {
   const int channel = s.chunk * stage.chunk, all = expanded_channels(graph_, stage);
   const int channels = stage.chunk ? std::min(stage.chunk, all - channel) : all;
   const Part panels = {channel / kPanel, (channel + channels) / kPanel};
-  // The panels that a thread expands it filters itself, without waiting, where there are enough of them: in pairs, because
-  // two share a cache line, which no two threads should write. Not where it would filter into the output, which may lie over
-  // the input that other threads still expand.
+  // A thread goes on with what it made itself, without waiting, because its cache holds that. Where the map is larger than
+  // the weights, it filters and projects the same rows; not where rows projected may lie over rows that others still filter.
+  const bool by_rows = shares_rows(stage, made);
+  // Else it expands and filters the same panels, where there are enough of them: in pairs, because two share a cache line,
+  // which no two threads should write. Not where it would filter into the output, which may lie over the input that other
+  // threads still expand.
   const int count = panels.end - panels.begin;
-  const bool alone = threads_ > 1 && stage.expand >= 0 && stage.project >= 0 && plan_.values[stage.input].kind == Placement::kArena &&
+  const bool alone = threads_ > 1 && !by_rows && stage.expand >= 0 && stage.project >= 0 && plan_.values[stage.input].kind == Placement::kArena &&
                      graph_.nodes[stage.expand].pointwise() && (count % (2 * threads_) == 0 || count >= 8 * threads_);
   uint8_t* arena = session_.arena_.get();
   const View out = view(stage.output);
@@ -160,10 +163,10 @@ void Runner::step(const Stage& stage, const Step& s, int r0) {
                     {panels.begin + own.begin, panels.begin + own.end}, &epilogue, nullptr, true);
         spatial(stage, s, r0, in.from(first), middle.from(first), channel + first, own.end - own.begin, true);
       });
-    } else {
+    } else if (!by_rows) {
       spatial(stage, s, r0, in, middle, channel, count);
     }
-    session_.pool_.barrier();
+    if (!by_rows) session_.pool_.barrier();
     if (global && s.t1 < window_rows(graph_, stage, 0, 1).end) return;
   }
 
@@ -178,8 +181,20 @@ void Runner::step(const Stage& stage, const Step& s, int r0) {
     const View* added = stage.add >= 0 ? &residual : nullptr;
     const Part all_panels = {0, int(out.stride / kPanel)};
     if (stage.spatial >= 0) {
-      const int k = std::min(channels, graph_.values[project.inputs[0]].shape.channels - channel);
-      pointwise(project, middle, out, made, {channel, k, s.chunk == 0}, all_panels, s.last_chunk ? &epilogue : nullptr, added);
+      const Channels read = {channel, std::min(channels, graph_.values[project.inputs[0]].shape.channels - channel), s.chunk == 0};
+      const Epilogue* finish = s.last_chunk ? &epilogue : nullptr;
+      if (by_rows) {
+        const int pixels = made.count() * out.width;
+        const int64_t both = work(graph_.nodes[stage.spatial], pixels, count) + work(project, pixels, all_panels.end) / chunk_count(graph_, stage);
+        in_pieces(false, made.count(), 1, both, [&](Part part) {
+          Step own = s;
+          own.t0 = made.begin + part.begin, own.t1 = made.begin + part.end;
+          spatial(stage, own, r0, in, middle, channel, count, true);
+          pointwise(project, middle, out, {own.t0, own.t1}, read, all_panels, finish, added, true);
+        });
+      } else {
+        pointwise(project, middle, out, made, read, all_panels, finish, added);
+      }
     } else {
       conv(stage, project, in, out, made, all_panels, epilogue, added);
     }
@@ -188,6 +203,16 @@ void Runner::step(const Stage& stage, const Step& s, int r0) {
     add(stage, made);
     session_.pool_.barrier();
   }
+}
+
+bool Runner::shares_rows(const Stage& stage, Rows made) const {
+  if (threads_ == 1 || stage.spatial < 0 || stage.project < 0 || is_global(graph_, stage) || made.count() < threads_) return false;
+  const Value &in = graph_.values[stage.input], &out = graph_.values[stage.output];
+  if (made.count() * out.shape.width < (stage.expand >= 0 ? in.shape.channels : 0) + out.shape.channels) return false;
+  if (stage.expand >= 0) return true;
+  const Placement &from = plan_.values[stage.input], &to = plan_.values[stage.output];
+  const int64_t begin = to.at(segment_), end = begin + to.rows * out.row_bytes();
+  return from.kind == Placement::kArena && (end <= from.at(segment_) || from.at(segment_) + from.rows * in.row_bytes() <= begin);
 }
 
 void Runner::load(const Stage& stage, int r0, int r1) {

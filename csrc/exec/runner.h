@@ -38,6 +38,7 @@ class Runner {
   int64_t work(const Node& node, int pixels, int panels) const;  // multiply-adds, of so many of its outputs
 
   void step(const Stage& stage, const Step& step, int r0);
+  bool shares_rows(const Stage& stage, Rows made) const;
   void load(const Stage& stage, int r0, int r1);
   // Each of these is cut into pieces for the threads; or this one makes all of it, `alone`.
   void pointwise(const Node& node, View in, View out, Rows made, Channels channels, Part panels, const Epilogue* epilogue,

@@ -19,6 +19,7 @@ except ImportError as error:  # the source folder shadows an installed package, 
         " folder), and run Python from another folder or with `--import-mode=importlib` under pytest"
     ) from error
 
+_DTYPES = (np.dtype(np.float32), np.dtype(np.uint8))  # of inputs; compared on every run, where types would be converted first
 _UNITS = {"": 1, "b": 1, "kib": 1 << 10, "mib": 1 << 20, "gib": 1 << 30, "kb": 10**3, "mb": 10**6, "gb": 10**9}
 
 
@@ -167,16 +168,18 @@ class Session:
         ]
 
     def _run(self, arrays, named, seconds):
-        names = [info.name for info in self.inputs]
-        if named:
-            unknown = sorted(set(named) - set(names))
-            if unknown or arrays or len(named) != len(names):
-                raise ShapeError(f"inputs are {', '.join(names)}; got {len(arrays)} by position and {', '.join(named)}")
-            arrays = [named[name] for name in names]
-        if len(arrays) != len(names):
-            raise ShapeError(f"the model takes {len(names)} input(s) ({', '.join(names)}), got {len(arrays)}")
+        if named or len(arrays) != len(self.inputs):
+            arrays = self._in_order(arrays, named)
         checked = [self._check(info, recipe, a) for info, recipe, a in zip(self.inputs, self._recipes, arrays)]
         return self._named(self._core.run(checked, seconds))
+
+    def _in_order(self, arrays, named):
+        names = [info.name for info in self.inputs]
+        if not named:
+            raise ShapeError(f"the model takes {len(names)} input(s) ({', '.join(names)}), got {len(arrays)}")
+        if arrays or sorted(named) != sorted(names):
+            raise ShapeError(f"inputs are {', '.join(names)}; got {len(arrays)} by position and {', '.join(named)}")
+        return [named[name] for name in names]
 
     def _named(self, results):
         if len(results) == 1:
@@ -187,9 +190,9 @@ class Session:
     def _check(info: TensorInfo, recipe, array) -> np.ndarray:
         if not isinstance(array, np.ndarray):
             raise ShapeError(f"input {info.name!r}: give a numpy array, not {type(array).__name__}")
-        if array.dtype not in (np.float32, np.uint8):
+        if array.dtype not in _DTYPES:
             raise ShapeError(f"input {info.name!r}: dtype is {array.dtype}, give float32 (normalised) or uint8")
-        if array.dtype == np.uint8 and recipe is None:
+        if recipe is None and array.dtype == _DTYPES[1]:
             raise ShapeError(
                 f"input {info.name!r} is uint8, but the model has no recipe to normalise it: convert it with mean= and"
                 " scale=, or give a normalised float32 array"

@@ -3,8 +3,8 @@
     pip install '.[bench]'
     python benchmarks/peers.py [--threads 2] [--json FILE] [--readme]
 
-Every engine runs in a fresh process for every network and round; rounds are interleaved, so that whatever else the
-machine does meets all of them. A round's ratio is an engine's median over that of the fastest peer of the same round;
+Every engine runs in a fresh process for every network and round. The processes of a round are timed in short turns, one
+engine after the other, so that whatever else the machine does meets all of them. A round's ratio is an engine's median over that of the fastest peer of the same round;
 the table shows the medians over all rounds. Peers are timed from an input that is in their own tensor already to logits
 that are in one; mbinfer from one numpy array to another. An engine that is not installed, that cannot convert a network
 or whose logits differ is left out, and the table says so.
@@ -22,6 +22,8 @@ import statistics
 import subprocess
 import sys
 import tempfile
+import threading
+import time
 from pathlib import Path
 
 sys.path.append(str(Path(__file__).resolve().parents[1]))  # mbinfer may be built in the source folder, not installed
@@ -35,6 +37,8 @@ ROOT = Path(__file__).resolve().parent.parent
 MARKERS = ("<!-- benchmarks/peers.py: begin -->", "<!-- benchmarks/peers.py: end -->")
 BAR = 24  # characters
 PREPARE_SECONDS, MEASURE_SECONDS = 900, 300  # at most
+TURNS = 5  # of each engine in a round
+PAUSE_SECONDS = 0.25  # before a turn on several threads: those of the engine before it may wait awake for a while
 
 
 def note(text: str) -> None:
@@ -53,33 +57,60 @@ def version(engine) -> str | None:
         return None
 
 
-def fresh(threads: int, limit: int, *request) -> dict:
-    """Runs this file in a new process; its result, or ``{"failed": why}``."""
-    command = [sys.executable, os.path.abspath(__file__), "--child", json.dumps([str(r) for r in request])]
-    environment = {**os.environ, "OMP_NUM_THREADS": str(threads), "PYTHONWARNINGS": "ignore"}
-    try:
-        done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=limit)
-    except subprocess.TimeoutExpired:
-        return {"failed": f"took more than {limit} s"}
-    if done.returncode != 0:
-        lines = done.stderr.strip().splitlines()
-        return {"failed": lines[-1] if lines else f"ended with status {done.returncode}"}
-    return json.loads(done.stdout.splitlines()[-1])
+class Fresh:
+    """This file in a new process, which does a request and gives an answer, a line of JSON, and another for each line it is told."""
+
+    def __init__(self, threads: int, limit: int, *request):
+        command = [sys.executable, os.path.abspath(__file__), "--child", json.dumps([str(r) for r in request])]
+        environment = {**os.environ, "OMP_NUM_THREADS": str(threads), "PYTHONWARNINGS": "ignore"}
+        self.errors, self.limit = tempfile.TemporaryFile("w+"), limit
+        self.process = subprocess.Popen(command, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+                                        stderr=self.errors, text=True)  # fmt: skip
+        self.late = threading.Timer(limit, self.process.kill)
+        self.late.start()
+
+    def answer(self) -> dict:
+        """``{"failed": why}`` where the process has ended."""
+        line = self.process.stdout.readline()
+        if line:
+            return json.loads(line)
+        status, late = self.process.wait(), not self.late.is_alive()
+        self.errors.seek(0)
+        lines = self.errors.read().strip().splitlines()
+        if late:
+            return {"failed": f"took more than {self.limit} s"}
+        return {"failed": lines[-1] if lines else f"ended with status {status}"}
+
+    def tell(self, line: str) -> dict:
+        try:
+            print(line, file=self.process.stdin, flush=True)
+        except BrokenPipeError:
+            pass  # the answer says why
+        return self.answer()
+
+    def end(self) -> None:
+        self.late.cancel()
+        self.process.kill()
+        self.process.communicate()
+        self.errors.close()
 
 
 def run_child(request: list[str]) -> None:
     """In the new process. Whatever an engine prints goes to stderr."""
-    answer = os.fdopen(os.dup(1), "w")
+    answers = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)
     action, *rest = request
     if action == "prepare":
         engine, network, folder, threads = rest
         child.prepare(engine, network, Path(folder), int(threads))
-        result = {}
+        print(json.dumps({}), file=answers, flush=True)
     else:
-        engine, folder, threads, seconds, clock = rest
-        result = child.measure(engine, Path(folder), int(threads), float(seconds), clock)
-    print(json.dumps(result), file=answer, flush=True)
+        engine, folder, threads, clock = rest
+        subject = child.Subject(engine, Path(folder), int(threads), clock)
+        print(json.dumps({}), file=answers, flush=True)
+        for seconds in sys.stdin:
+            subject.turn(float(seconds))
+            print(json.dumps(subject.result()), file=answers, flush=True)
     os._exit(0)  # some engines do not end cleanly
 
 
@@ -97,7 +128,9 @@ def prepare(names: list[str], networks: list[str], threads: int, work: Path) -> 
             if name != OURS and done.exists():
                 continue
             note(f"prepare {network} for {name}")
-            result = fresh(threads, PREPARE_SECONDS, "prepare", name, network, folder, threads)
+            process = Fresh(threads, PREPARE_SECONDS, "prepare", name, network, folder, threads)
+            result = process.answer()
+            process.end()
             if "failed" in result:
                 failures[network][name] = result["failed"]
                 note(f"  {name}: {result['failed']}")
@@ -107,14 +140,21 @@ def prepare(names: list[str], networks: list[str], threads: int, work: Path) -> 
 
 
 def measure(names, networks, failures, options, work: Path) -> list[dict]:
-    """A row for each round, network and engine; engines take turns in going first."""
+    """A row for each round, network and engine. All engines of a round are opened one after the other, then take turns."""
     engines, rows = registry(), []
     for index in range(options.rounds):
         for network in networks:
             able = [name for name in names if name not in failures[network]]
+            processes, results = {}, {}
             for name in able[index % len(able) :] + able[: index % len(able)]:
-                result = fresh(options.threads, MEASURE_SECONDS, "measure", name, work / network, options.threads,
-                               options.seconds, options.clock)  # fmt: skip
+                processes[name] = Fresh(options.threads, MEASURE_SECONDS, "measure", name, work / network, options.threads, options.clock)
+                results[name] = processes[name].answer()
+            for _ in range(TURNS):
+                for name in [name for name in processes if "failed" not in results[name]]:
+                    time.sleep(PAUSE_SECONDS if options.threads > 1 else 0)
+                    results[name] = processes[name].tell(str(options.seconds / TURNS))
+            for name, result in results.items():
+                processes[name].end()
                 if "failed" not in result and (result["error"] is None or result["error"] > engines[name].tolerance):
                     result = {"failed": f"the logits are off by {result['error']} of the largest"}
                 if "failed" in result:
@@ -244,7 +284,7 @@ def main() -> None:
         parser.add_argument(option, nargs="+", choices=names, default=names, metavar="NAME", help="; ".join(names))
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--seconds", type=float, default=1.0, help="how long each process measures once warm")
+    parser.add_argument("--seconds", type=float, default=1.0, help="how long each process measures once warm, in turns with the others")
     parser.add_argument("--clock", choices=child.CLOCKS, default="wall",
                         help="processor: the time spent computing, for a machine that others use too; one thread")
     parser.add_argument("--work", type=Path, metavar="FOLDER", help="keeps the converted networks for the next time")

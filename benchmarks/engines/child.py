@@ -17,7 +17,7 @@ from . import registry
 from .networks import make_graph
 
 BATCH_SECONDS, STEADY, MOST_BATCHES = 0.1, 0.02, 20  # warm until the medians of two batches agree to 2 %
-FEWEST_RUNS = 10
+FEWEST_RUNS = 5
 CLOCKS = {"wall": time.perf_counter, "processor": time.process_time}
 
 
@@ -26,54 +26,72 @@ def prepare(engine: str, network: str, folder: Path, threads: int) -> None:
     registry()[engine].prepare(make_graph(network), folder, threads)
 
 
-def measure(engine: str, folder: Path, threads: int, seconds: float, clock_name: str) -> dict:
-    """Opens `engine` on what `folder` holds and times it; times in seconds of a clock of CLOCKS, memory in bytes.
+class Subject:
+    """`engine` on what `folder` holds: opened, checked and warm, then timed in turns with others.
 
-    ``first``: from before the file, which is in the page cache, is opened until the first logits; ``cold``: the first run alone; ``median`` and
-    ``min``: of `seconds` worth of runs once warm; ``cores``: processor time over time, the cores that were really used.
-    ``peak_memory``, ``anonymous_memory``: what the process grew by since its imports, at most and in pages that are
-    no file's. ``gflops_peak``: the machine's limit before and after the timed runs, the higher one. ``error``: how far
-    off the worst logit is, as a share of the largest.
+    Times are in seconds of a clock of CLOCKS, memory in bytes.
     """
-    adapter, clock = registry()[engine], CLOCKS[clock_name]
-    for module in adapter.imports:
-        importlib.import_module(module)
-    image, expected = np.load(folder / "image.npy"), np.load(folder / "logits.npy")
-    for file in sorted(path for path in folder.rglob("*") if path.is_file()):
-        with file.open("rb") as stream:  # into the page cache, a piece at a time: opening should not measure the disk
-            while stream.read(1 << 16):
-                pass
-    settle()
-    reset_high_water()
-    before = memory_status()
 
-    begin = clock()
-    run = adapter.open(folder, image, threads)
-    opened = clock()
-    logits = run()
-    finished = clock()
-    error = float(np.abs(logits - expected).max() / np.abs(expected).max()) if logits.shape == expected.shape else None
-    del logits
+    def __init__(self, engine: str, folder: Path, threads: int, clock_name: str):
+        adapter, clock = registry()[engine], CLOCKS[clock_name]
+        for module in adapter.imports:
+            importlib.import_module(module)
+        image, expected = np.load(folder / "image.npy"), np.load(folder / "logits.npy")
+        for file in sorted(path for path in folder.rglob("*") if path.is_file()):
+            with file.open("rb") as stream:  # into the page cache, a piece at a time: opening should not measure the disk
+                while stream.read(1 << 16):
+                    pass
+        settle()
+        reset_high_water()
+        before = memory_status()
 
-    warm_up(run, clock)
-    after = memory_status()
-    limits = [peak_rate(threads)]
-    busy, started = time.process_time(), time.perf_counter()
-    times = timed(run, seconds, clock)
-    cores = (time.process_time() - busy) / (time.perf_counter() - started)
-    limits.append(peak_rate(threads))
-    return {
-        "first": finished - begin,
-        "cold": finished - opened,
-        "median": statistics.median(times),
-        "min": min(times),
-        "runs": len(times),
-        "cores": cores,
-        "peak_memory": after["VmHWM"] - before["VmRSS"],
-        "anonymous_memory": after["RssAnon"] - before["RssAnon"],
-        "gflops_peak": 2e-9 * max(limits),
-        "error": error,
-    }
+        begin = clock()
+        run = adapter.open(folder, image, threads)
+        opened = clock()
+        logits = run()
+        finished = clock()
+        self.error = float(np.abs(logits - expected).max() / np.abs(expected).max()) if logits.shape == expected.shape else None
+        del logits
+
+        warm_up(run, clock)
+        after = memory_status()
+        self.run, self.clock, self.threads = run, clock, threads
+        self.first, self.cold = finished - begin, finished - opened
+        self.peak_memory, self.anonymous_memory = after["VmHWM"] - before["VmRSS"], after["RssAnon"] - before["RssAnon"]
+        self.times: list[float] = []
+        self.limits: list[float] = []
+        self.busy = self.elapsed = 0.0
+
+    def turn(self, seconds: float) -> None:
+        """Times `seconds` worth of runs, once the caches hold what others had driven out."""
+        limit = peak_rate(self.threads)
+        timed(self.run, seconds / 4, self.clock)
+        busy, started = time.process_time(), time.perf_counter()
+        self.times += timed(self.run, seconds, self.clock)
+        self.busy += time.process_time() - busy
+        self.elapsed += time.perf_counter() - started
+        self.limits.append(max(limit, peak_rate(self.threads)))
+
+    def result(self) -> dict:
+        """
+        ``first``: from before the file, which is in the page cache, is opened until the first logits; ``cold``: the first
+        run alone; ``median`` and ``min``: of all runs of all turns; ``cores``: processor time over time, the cores that
+        were really used. ``peak_memory``, ``anonymous_memory``: what the process grew by from its imports until it was
+        warm, at most and in pages that are no file's. ``gflops_peak``: the machine's limit, the median of the turns, in
+        each the higher one of before and after. ``error``: how far off the worst logit is, as a share of the largest.
+        """
+        return {
+            "first": self.first,
+            "cold": self.cold,
+            "median": statistics.median(self.times),
+            "min": min(self.times),
+            "runs": len(self.times),
+            "cores": self.busy / self.elapsed,
+            "peak_memory": self.peak_memory,
+            "anonymous_memory": self.anonymous_memory,
+            "gflops_peak": 2e-9 * statistics.median(self.limits),
+            "error": self.error,
+        }
 
 
 def settle() -> None:

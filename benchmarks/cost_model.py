@@ -20,7 +20,7 @@ import numpy as np
 import mbinfer
 from mbinfer import model, zoo
 
-TERMS = ["tiles", "tile inputs", "vectors", "vector taps", "calls", "elements", "far weights"]
+TERMS = ["tiles", "tile inputs", "vectors", "vector taps", "calls", "elements", "far weights", "far rows"]
 NETWORKS = {
     "V2 1.0@224": lambda: zoo.mobilenet_v2(),
     "V2 1.4@224": lambda: zoo.mobilenet_v2(width=1.4),

@@ -215,7 +215,13 @@ std::shared_ptr<Session> open_session(const std::string& path, int threads, int6
 std::vector<std::vector<double>> stage_cost_terms(const Session& session) {
   std::vector<std::vector<double>> all;
   for (const Stage& s : session.plan().stages) {
-    const CostTerms terms = cost_terms(session.graph(), s, count_steps(session.graph(), s));
+    CostTerms terms = cost_terms(session.graph(), s, count_steps(session.graph(), s));
+    for (const Segment& segment : session.plan().segments) {
+      const int index = int(&s - session.plan().stages.data());
+      const auto values = session.graph().values.begin();
+      if (index == segment.first && session.plan().values[s.input].kind == Placement::kArena) terms.of[kFarRows] += far_lines(values[s.input]);
+      if (index == segment.last - 1) terms.of[kFarRows] += far_lines(values[s.output]);
+    }
     all.emplace_back(terms.of, terms.of + kCostTerms);
   }
   return all;

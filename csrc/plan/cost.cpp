@@ -9,7 +9,7 @@ namespace mbinfer {
 namespace {
 
 // Cycles for each term, in the order of CostTerm.
-constexpr double kCycles[kCostTerms] = {14.5, 6, 1.33, 0.8, 36, 6.4, 1.2};
+constexpr double kCycles[kCostTerms] = {14.5, 6, 1.33, 0.8, 36, 6.4, 1.2, 2.9};
 
 constexpr int kTilePixels = 6, kTilePanels = 2;
 constexpr int64_t kSecondCache = 512 << 10;  // what of it a stage may count on
@@ -95,5 +95,9 @@ double stage_cycles(const Graph& graph, const Stage& stage, const StepCounts& co
   for (int i = 0; i < kCostTerms; i++) cycles += kCycles[i] * terms.of[i];
   return cycles;
 }
+
+double far_lines(const Value& value) { return value.bytes() > kSecondCache ? double(value.bytes()) / kLine : 0; }
+
+double far_cycles(const Value& value) { return kCycles[kFarRows] * far_lines(value); }
 
 }  // namespace mbinfer

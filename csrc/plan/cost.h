@@ -21,6 +21,7 @@ enum CostTerm {
   kCalls,        // kernel calls
   kElements,     // vectors copied, added or normalised
   kFarWeights,   // lines of weights read from beyond the second-level cache
+  kFarRows,      // lines of whole values written and read beyond it, by a segment
   kCostTerms
 };
 
@@ -31,5 +32,10 @@ struct CostTerms {
 CostTerms cost_terms(const Graph& graph, const Stage& stage, const StepCounts& counts);
 
 double stage_cycles(const Graph& graph, const Stage& stage, const StepCounts& counts);
+
+// A whole value that the second-level cache does not hold: its cache lines, and the cycles to write or read it once; 0 for
+// a smaller one. A segment reads its input and writes its output whole; between its stages rows stay in the cache.
+double far_lines(const Value& value);
+double far_cycles(const Value& value);
 
 }  // namespace mbinfer

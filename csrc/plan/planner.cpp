@@ -18,6 +18,12 @@ constexpr int64_t kScratchInCache = 256 << 10;  // of a stage, beside its weight
 
 constexpr const char* kScheduleNames[] = {"naive", "layerwise", "fused", "streamed", "auto"};
 
+// What a segment's input and output cost where the cache does not hold them.
+double far_cycles(const Graph& graph, const Plan& plan, const Segment& segment) {
+  const int in = plan.stages[segment.first].input, out = plan.stages[segment.last - 1].output;
+  return far_cycles(graph.values[out]) + (plan.values[in].kind == Placement::kArena ? far_cycles(graph.values[in]) : 0);
+}
+
 // Fills in everything that follows from the stages (ordered, with strip, chunk and step) and the segments.
 void lay_out(const Graph& graph, Plan* plan, bool share) {
   plan->values.assign(graph.values.size(), {});
@@ -75,6 +81,7 @@ void lay_out(const Graph& graph, Plan* plan, bool share) {
     add(Buffer::kScratch, g, transient, g, g);
     // The input dies here, row by row, while the output grows: it may slide over it.
     const int in = plan->stages[segment.first].input, out = plan->stages[segment.last - 1].output;
+    plan->cycles += far_cycles(graph, *plan, segment);
     if (plan->stages[segment.first].load < 0 && plan->values[in].kind == Placement::kArena && last_use[in] == g)
       slid.push_back({g, in, out, needs.slide});
   }
@@ -248,7 +255,8 @@ Plan stagewise_plan(const Graph& graph, Schedule schedule, Fusion fusion, int th
 }
 
 // The same with, for each stage, the fastest chunk and step that its headroom allows: what an arena of `most` bytes has,
-// less what is alive beside it, and no more than stays in the cache. `cycles`: without a bound on the arena.
+// less what is alive beside it, and no more than stays in the cache. `cycles`: without a bound on the arena, and without
+// what values beyond the cache cost.
 Plan faster(const Graph& graph, const Plan& plan, int64_t most, double* cycles = nullptr) {
   Plan fast = plan;
   for (int s = 0; s < int(fast.stages.size()); s++) {
@@ -346,10 +354,13 @@ class Streamer {
 Plan streamed_plan(const Graph& graph, const PlanOptions& options, int64_t limit, int64_t fused_bytes, const Plan& fused) {
   Plan alone, fast;
   if (options.schedule == Schedule::kAuto) {
-    // Stages one by one, the stem fused too. Where memory hardly slows them no search is needed.
+    // Stages one by one, the stem fused too. Where memory hardly slows them no search is needed. Values beyond the cache are
+    // a reason for one on one thread only: several divide the few rows of a strip badly.
     alone = stagewise_plan(graph, Schedule::kStreamed, Fusion::kAnyExpansion, options.threads, fused_bytes);
     double cycles = 0;
     fast = faster(graph, alone, fused_bytes, &cycles);
+    if (options.threads > 1)
+      for (int s = 0; s < int(fast.stages.size()); s++) cycles += far_cycles(graph, fast, {s, s + 1});
     if (fast.peak_bytes <= limit && fast.cycles <= kNearFastest * cycles) return fast;
   }
   Streamer streamer(graph, options.threads, options.recompute, fused_bytes);

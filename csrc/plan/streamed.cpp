@@ -343,7 +343,7 @@ class SegmentSearch::Impl {
         }
       };
       for (int o : due_[b]) {
-        if (b == a) add(o, {now.options[o].kept, cycles(now.options[o]), o, -1});
+        if (b == a) add(o, {now.options[o].kept, cycles(now.options[o]) + far_input(a), o, -1});
         else extend_by(o, sets_[b - a - 1]);
       }
       due_[b].clear();
@@ -374,6 +374,12 @@ class SegmentSearch::Impl {
     if (set->size() > kPathsKept) set->erase(set->begin() + ptrdiff_t(kPathsKept / 2));
   }
 
+  // Cycles to read the input of a segment from stage a on.
+  double far_input(int a) const {
+    const bool whole = stages_[a].load < 0 && producer_[stages_[a].input] >= 0;
+    return whole && !at_any_cost_ ? far_cycles(value(stages_[a].input)) : 0;
+  }
+
   // Cycles of the cheapest segment of stage a alone.
   double alone(int a) const {
     double least = INFINITY;
@@ -383,7 +389,7 @@ class SegmentSearch::Impl {
       const int64_t bytes = around + options[o].kept + options[o].transient;
       if (options[o].cycles < least && bytes - most <= limit_ && (bytes <= limit_ || bytes - overlap(a, {o}) <= limit_)) least = options[o].cycles;
     }
-    return least;
+    return least + far_input(a) + far_cycles(value(stages_[a].output));
   }
 
   // The path is segment [a, b]. Kept is the cheapest that fits, or, at any cost, the smallest.
@@ -391,7 +397,8 @@ class SegmentSearch::Impl {
     const int64_t most = most_overlap(a, b);
     int64_t bytes = around_ + path.bytes + scratch + aligned(value(stages_[b].output).bytes());
     Reached& best = reached_[size_t(b) + 1];
-    auto cost = [&](int64_t all) { return at_any_cost_ ? std::max(reached_[a].cost, double(all)) : reached_[a].cost + path.cycles; };
+    const double cheapest = reached_[a].cost + path.cycles + far_cycles(value(stages_[b].output));
+    auto cost = [&](int64_t all) { return at_any_cost_ ? std::max(reached_[a].cost, double(all)) : cheapest; };
     if (bytes - most > limit_ || cost(bytes - most) >= best.cost) return;
     std::vector<int> options(size_t(b - a + 1));
     options.back() = path.option;

@@ -4,10 +4,10 @@
     python benchmarks/peers.py [--threads 2] [--json FILE] [--readme]
 
 Every engine runs in a fresh process for every network and round. The processes of a round are timed in short turns, one
-engine after the other, so that whatever else the machine does meets all of them. A round's ratio is an engine's median over that of the fastest peer of the same round;
-the table shows the medians over all rounds. Peers are timed from an input that is in their own tensor already to logits
-that are in one; mbinfer from one numpy array to another. An engine that is not installed, that cannot convert a network
-or whose logits differ is left out, and the table says so.
+engine after the other, so that whatever else the machine does meets all of them. A round's ratio is an engine's median
+over that of the fastest peer of the same round; the table shows the medians over all rounds. Peers are timed from an
+input that is in their own tensor already to logits that are in one; mbinfer from one numpy array to another. An engine
+that is not installed, that cannot convert a network or whose logits differ is left out, and the table says so.
 """
 
 from __future__ import annotations

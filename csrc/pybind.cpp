@@ -214,16 +214,14 @@ std::shared_ptr<Session> open_session(const std::string& path, int threads, int6
 // The cost model's terms of each stage, for benchmarks/cost_model.py.
 std::vector<std::vector<double>> stage_cost_terms(const Session& session) {
   std::vector<std::vector<double>> all;
-  for (const Stage& s : session.plan().stages) {
-    CostTerms terms = cost_terms(session.graph(), s, count_steps(session.graph(), s));
-    for (const Segment& segment : session.plan().segments) {
-      const int index = int(&s - session.plan().stages.data());
-      const auto values = session.graph().values.begin();
-      if (index == segment.first && session.plan().values[s.input].kind == Placement::kArena) terms.of[kFarRows] += far_lines(values[s.input]);
-      if (index == segment.last - 1) terms.of[kFarRows] += far_lines(values[s.output]);
+  const Graph& graph = session.graph();
+  const Plan& plan = session.plan();
+  for (const Segment& segment : plan.segments)
+    for (int s = segment.first; s < segment.last; s++) {
+      CostTerms terms = cost_terms(graph, plan.stages[s], count_steps(graph, plan.stages[s]));
+      terms.of[kFarRows] = far_lines(graph, plan, segment, s);
+      all.emplace_back(terms.of, terms.of + kCostTerms);
     }
-    all.emplace_back(terms.of, terms.of + kCostTerms);
-  }
   return all;
 }
 

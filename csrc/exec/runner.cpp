@@ -12,7 +12,7 @@ namespace mbinfer {
 namespace {
 
 constexpr int kTaps = 32;  // of one call of the matrix kernel; larger kernels go on from the sums of the call before
-constexpr int64_t kSoftmaxWork = 64;  // of a value, in multiply-adds
+constexpr int64_t kSoftmaxWork = 64;      // of a value, in multiply-adds
 constexpr int kPieces = 4;                // of a thread's share of a part, at most
 constexpr int64_t kPieceWork = 64 << 10;  // multiply-adds, at least: two microseconds, next to which taking a piece is nothing
 
@@ -68,6 +68,7 @@ void Runner::in_pieces(bool alone, int total, int grain, int64_t work, Make&& ma
 }
 
 int64_t Runner::work(const Node& node, int pixels, int panels) const {
+  if (threads_ == 1) return 0;  // nobody to share with, nobody asks
   const Shape& out = graph_.values[node.output].shape;
   return int64_t(pixels) * panels * (macs(graph_, node) * kPanel / out.elements());
 }

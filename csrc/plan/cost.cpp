@@ -23,6 +23,8 @@ void add_matrix(CostTerms* t, double pixels, int panels, int inputs, double call
   t->of[kCalls] += calls;
 }
 
+double far_lines(const Value& value) { return value.bytes() > kSecondCache ? double(value.bytes()) / kLine : 0; }
+
 }  // namespace
 
 StepCounts count_steps(const Graph& graph, const Stage& stage) {
@@ -96,8 +98,16 @@ double stage_cycles(const Graph& graph, const Stage& stage, const StepCounts& co
   return cycles;
 }
 
-double far_lines(const Value& value) { return value.bytes() > kSecondCache ? double(value.bytes()) / kLine : 0; }
-
 double far_cycles(const Value& value) { return kCycles[kFarRows] * far_lines(value); }
+
+double far_lines(const Graph& graph, const Plan& plan, const Segment& segment, int stage) {
+  const int in = plan.stages[stage].input, out = plan.stages[stage].output;
+  const bool reads = stage == segment.first && plan.values[in].kind == Placement::kArena, writes = stage == segment.last - 1;
+  return (reads ? far_lines(graph.values[in]) : 0) + (writes ? far_lines(graph.values[out]) : 0);
+}
+
+double far_cycles(const Graph& graph, const Plan& plan, const Segment& segment, int stage) {
+  return kCycles[kFarRows] * far_lines(graph, plan, segment, stage);
+}
 
 }  // namespace mbinfer

@@ -18,12 +18,6 @@ constexpr int64_t kScratchInCache = 256 << 10;  // of a stage, beside its weight
 
 constexpr const char* kScheduleNames[] = {"naive", "layerwise", "fused", "streamed", "auto"};
 
-// What a segment's input and output cost where the cache does not hold them.
-double far_cycles(const Graph& graph, const Plan& plan, const Segment& segment) {
-  const int in = plan.stages[segment.first].input, out = plan.stages[segment.last - 1].output;
-  return far_cycles(graph.values[out]) + (plan.values[in].kind == Placement::kArena ? far_cycles(graph.values[in]) : 0);
-}
-
 // Fills in everything that follows from the stages (ordered, with strip, chunk and step) and the segments.
 void lay_out(const Graph& graph, Plan* plan, bool share) {
   plan->values.assign(graph.values.size(), {});
@@ -76,12 +70,11 @@ void lay_out(const Graph& graph, Plan* plan, bool share) {
       stage.extra_macs = std::max<int64_t>(0, needs.stage_macs[s - segment.first] - base);
       plan->macs += stage.macs;
       plan->extra_macs += stage.extra_macs;
-      plan->cycles += stage_cycles(graph, stage, count_steps(graph, stage));
+      plan->cycles += stage_cycles(graph, stage, count_steps(graph, stage)) + far_cycles(graph, *plan, segment, s);
     }
     add(Buffer::kScratch, g, transient, g, g);
     // The input dies here, row by row, while the output grows: it may slide over it.
     const int in = plan->stages[segment.first].input, out = plan->stages[segment.last - 1].output;
-    plan->cycles += far_cycles(graph, *plan, segment);
     if (plan->stages[segment.first].load < 0 && plan->values[in].kind == Placement::kArena && last_use[in] == g)
       slid.push_back({g, in, out, needs.slide});
   }
@@ -360,7 +353,7 @@ Plan streamed_plan(const Graph& graph, const PlanOptions& options, int64_t limit
     double cycles = 0;
     fast = faster(graph, alone, fused_bytes, &cycles);
     if (options.threads > 1)
-      for (int s = 0; s < int(fast.stages.size()); s++) cycles += far_cycles(graph, fast, {s, s + 1});
+      for (int s = 0; s < int(fast.stages.size()); s++) cycles += far_cycles(graph, fast, {s, s + 1}, s);
     if (fast.peak_bytes <= limit && fast.cycles <= kNearFastest * cycles) return fast;
   }
   Streamer streamer(graph, options.threads, options.recompute, fused_bytes);

@@ -42,7 +42,7 @@ MBI_INLINE int depthwise_panels(const DepthwiseArgs& a, int x, int panel) {
             MBI_UNROLL for (int n = 0; n < kPanels; n++)
               columns[loaded % (kAhead + 1)][n] = kStride > 1 ? load_once(in + n * 8) : load(in + n * 8);
           }
-          in = next_pixel(in, in_stride);
+          in = opaque(in + in_stride);
         }
         if (c < 0 || !exists(c)) continue;
         const f32x8(&column)[kPanels] = columns[c % (kAhead + 1)];

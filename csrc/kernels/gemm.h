@@ -10,16 +10,23 @@
 namespace mbinfer {
 namespace {
 
-// Weights to ask for while others are multiplied: of each panel `lines` cache lines, `share` of them every kAheadInputs
-// inputs. A few at a time, because a burst of them would hold up the loads of the multiplication itself.
+// Weights to ask for while others are multiplied: of each panel `lines` cache lines, `share` of them every `inputs` inputs.
+// A few at a time, because a burst of them would hold up the loads of the multiplication itself; where there are many inputs,
+// less often, because the loop begins anew each time.
 struct Ahead {
   const float* at;
-  int share, lines;
+  int share, lines, inputs;
 };
-constexpr int kAheadInputs = 16;
 constexpr int kAheadRows = 1024;  // of 8 weights; what is smaller stays in the nearer caches
+constexpr int kAheadInputs = 16, kAheadManyInputs = 48, kManyInputs = 256;
 
-template <int kPixels, int kPanels>
+inline const float* at(const float* p, ptrdiff_t bytes) {
+  return reinterpret_cast<const float*>(reinterpret_cast<const char*>(p) + bytes);
+}
+
+// kInputs: of a pixel, multiplied in one turn of the loop; each tap has a multiple of it. More than one, because a core that is
+// shared with another thread may have room for few instructions beside the multiplications.
+template <int kPixels, int kPanels, int kInputs>
 struct GemmTile {
   f32x8 sums[kPixels][kPanels];
 
@@ -34,26 +41,43 @@ struct GemmTile {
   }
 #endif
 
-  inline void multiply(const float* in, ptrdiff_t in_stride, const float* w, ptrdiff_t panel_stride, int k) {
+  // pixels, panels: how far each is from the first one, in bytes.
+  MBI_INLINE void multiply(const float* in, ptrdiff_t (&pixels)[kPixels], const float* w, ptrdiff_t (&panels)[kPanels], int k) {
 #ifdef __aarch64__
-    const float* panels[kPanels];  // a pointer each, so that loads need no other arithmetic
-    MBI_UNROLL for (int n = 0; n < kPanels; n++) panels[n] = w + n * panel_stride;
+    const float* rows[kPanels];  // a pointer each, so that loads need no other arithmetic
+    MBI_UNROLL for (int n = 0; n < kPanels; n++) rows[n] = at(w, panels[n]);
     for (; k >= 4; k -= 4, in += 4, w += 32) {
       quad x[kPixels];
-      MBI_UNROLL for (int p = 0; p < kPixels; p++) x[p] = load_quad(in + p * in_stride);
-      step<0>(x, panels);
-      step<1>(x, panels);
-      step<2>(x, panels);
-      step<3>(x, panels);
-      MBI_UNROLL for (int n = 0; n < kPanels; n++) panels[n] += 32;
+      MBI_UNROLL for (int p = 0; p < kPixels; p++) x[p] = load_quad(at(in, pixels[p]));
+      step<0>(x, rows);
+      step<1>(x, rows);
+      step<2>(x, rows);
+      step<3>(x, rows);
+      MBI_UNROLL for (int n = 0; n < kPanels; n++) rows[n] += 32;
     }
 #endif
-    for (; k > 0; k--, in++, w += 8) {
+    if (kInputs == 1) {
+      for (; k > 0; k--, in++, w += 8) turn(in, pixels, w, panels);
+    } else {  // never none: k is a multiple
+      do {
+        turn(in, pixels, w, panels);
+        k -= kInputs, in += kInputs, w += kInputs * 8;
+      } while (k > 0);
+    }
+  }
+
+  MBI_INLINE void turn(const float* in, ptrdiff_t (&pixels)[kPixels], const float* w, ptrdiff_t (&panels)[kPanels]) {
+    if (kInputs > 1) {  // or each pixel's every input would have a register of its own
+      MBI_UNROLL for (int p = 1; p < kPixels; p++) pixels[p] = opaque(pixels[p]);
+      MBI_UNROLL for (int n = 1; n < kPanels; n++) panels[n] = opaque(panels[n]);
+    }
+    MBI_UNROLL for (int i = 0; i < kInputs; i++) {
+      if (i) loads_stay();
       f32x8 row[kPanels];
-      MBI_UNROLL for (int n = 0; n < kPanels; n++) row[n] = load(w + n * panel_stride);
+      MBI_UNROLL for (int n = 0; n < kPanels; n++) row[n] = load(at(w + i * 8, panels[n]));
       MBI_UNROLL for (int p = 0; p < kPixels; p++) {
-        f32x8 x = splat(in[p * in_stride]);
-        MBI_UNROLL for (int n = 0; n < kPanels; n++) sums[p][n] = fma(row[n], x, sums[p][n]);
+        f32x8 x = splat(*at(in + i, pixels[p]));
+        MBI_UNROLL for (int n = 0; n < kPanels; n++) sums[p][n] = kInputs > 1 ? fma_in_place(row[n], x, sums[p][n]) : fma(row[n], x, sums[p][n]);
       }
     }
   }
@@ -67,16 +91,21 @@ struct GemmTile {
   // Each sum is finished and stored before the next one: a row of stores would hold up the multiplications of the next tile.
   template <class Finish>
   MBI_INLINE void store_all(float* out, ptrdiff_t out_stride, Finish&& finish) {
-    MBI_UNROLL for (int p = 0; p < kPixels; p++, out = next_pixel(out, out_stride)) {
-      MBI_UNROLL for (int n = 0; n < kPanels; n++) store(out + n * 8, finish(sums[p][n], p, n));
+    MBI_UNROLL for (int p = 0; p < kPixels; p++, out = opaque(out + out_stride)) {
+      MBI_UNROLL for (int n = 0; n < kPanels; n++) store(out + n * 8, finish(kInputs > 1 ? in_turn(sums[p][n]) : sums[p][n], p, n));
     }
   }
 
   MBI_INLINE void finish(const Epilogue* e, const float* residual, float* out, ptrdiff_t out_stride) {
+    if (kInputs > 1) {  // in registers here, whatever becomes of them
+      MBI_UNROLL for (int p = 0; p < kPixels; p++) {
+        MBI_UNROLL for (int n = 0; n < kPanels; n++) sums[p][n] = in_turn(sums[p][n]);
+      }
+    }
     if (!e) return store_all(out, out_stride, [](f32x8 x, int, int) { return x; });
     const ActivationArgs &first = e->activation, &after = e->after;
     auto residual_at = [&](int p, int n) {
-      if (p > 0 && n == 0) residual = next_pixel(residual, e->residual_stride);
+      if (p > 0 && n == 0) residual = opaque(residual + e->residual_stride);
       return load(residual + n * 8);
     };
     if (first.hard_swish || (residual && after.hard_swish))
@@ -107,22 +136,27 @@ struct GemmTile {
     const float* plain_in = kPlain ? taps->in + in_offset : nullptr;
     const float* plain_weights = kPlain ? panel_weights + ptrdiff_t(taps->weight_row) * 8 : nullptr;
     const int plain_k = kPlain ? taps->k : 0;
+    ptrdiff_t pixels[kPixels], panels[kPanels];
+    MBI_UNROLL for (int p = 0; p < kPixels; p++) pixels[p] = p * in_stride * ptrdiff_t(sizeof(float));
+    MBI_UNROLL for (int n = 0; n < kPanels; n++) panels[n] = n * panel_stride * ptrdiff_t(sizeof(float));
     for (; count > 0; count--) {
       GemmTile tile;
       tile.start(bias, out, out_stride);
       if (kPlain) {
-        tile.multiply(plain_in, in_stride, plain_weights, panel_stride, plain_k);
-        plain_in = next_pixel(plain_in, kPixels * in_stride);
+        tile.multiply(plain_in, pixels, plain_weights, panels, plain_k);
+        plain_in = opaque(plain_in + kPixels * in_stride);
       } else {
         for (const GemmTap* tap = taps; tap < taps_end; tap++) {
           const float *in = tap->in + in_offset, *weights = panel_weights + ptrdiff_t(tap->weight_row) * 8;
-          int k = tap->k;
-          for (; ahead.share && k >= kAheadInputs; k -= kAheadInputs, in += kAheadInputs, weights += kAheadInputs * 8) {
-            for (int line = 0; line < ahead.share && ahead.lines > 0; line++, ahead.lines--, ahead.at += 16)
-              MBI_UNROLL for (int n = 0; n < kPanels; n++) __builtin_prefetch(ahead.at + n * panel_stride, 0, 3);
-            tile.multiply(in, in_stride, weights, panel_stride, kAheadInputs);
+          for (int k = tap->k, part; k > 0; k -= part, in += part, weights += part * 8) {
+            part = k;
+            if (ahead.share && k >= ahead.inputs) {
+              part = ahead.inputs;
+              for (int line = 0; line < ahead.share && ahead.lines > 0; line++, ahead.lines--, ahead.at += 16)
+                MBI_UNROLL for (int n = 0; n < kPanels; n++) __builtin_prefetch(ahead.at + n * panel_stride, 0, 3);
+            }
+            tile.multiply(in, pixels, weights, panels, part);
           }
-          tile.multiply(in, in_stride, weights, panel_stride, k);
         }
         in_offset += kPixels * in_stride;
       }
@@ -137,7 +171,10 @@ struct GemmTile {
 template <int kPixels, int kPanels>
 inline void run_tiles(const GemmArgs& a, int pixels, int pixel, int count, int panel, Ahead& ahead) {
   if (pixels == kPixels) {
-    using Tile = GemmTile<kPixels, kPanels>;
+    constexpr int kInputs = kPixels > 1 ? kGemmInputs : 1;  // one pixel's weights come from far, and nothing makes that faster
+    using Tile = GemmTile<kPixels, kPanels, kInputs>;
+    for (int t = 0; kInputs > 1 && t < a.tap_count; t++)
+      if (a.taps[t].k % kInputs) return GemmTile<kPixels, kPanels, 1>::template run<false>(a, pixel, count, panel, ahead);
     const bool plain = a.tap_count == 1 && !ahead.lines;
     return plain ? Tile::template run<true>(a, pixel, count, panel, ahead) : Tile::template run<false>(a, pixel, count, panel, ahead);
   }
@@ -150,17 +187,19 @@ template <int kPanels>
 inline void run_panels(const GemmArgs& a, int panel) {
   constexpr int kMost = kGemmPixels[kPanels];
   const int tiles = (a.pixels + kMost - 1) / kMost, height = a.pixels / tiles, taller = a.pixels % tiles;
-  Ahead ahead = {nullptr, 0, 0};
-  if (a.tap_count == 1 && panel + 2 * kPanels <= a.panels && a.taps[0].k >= kAheadInputs && a.panels * a.taps[0].k >= kAheadRows) {
-    const int blocks = tiles * (a.taps[0].k / kAheadInputs);
+  Ahead ahead = {};
+  const int k = a.tap_count == 1 ? a.taps[0].k : 0;
+  if (panel + 2 * kPanels <= a.panels && k >= kAheadInputs && a.panels * k >= kAheadRows) {
     ahead.at = a.weights + (panel + kPanels) * a.panel_stride + ptrdiff_t(a.taps[0].weight_row) * 8;
-    ahead.lines = (a.taps[0].k + 1) / 2;
-    ahead.share = (ahead.lines + blocks - 1) / blocks;
+    ahead.lines = (k + 1) / 2;
+    ahead.inputs = k < kManyInputs ? kAheadInputs : kAheadManyInputs;
+    const int times = tiles * (k / ahead.inputs);
+    ahead.share = (ahead.lines + times - 1) / times;
   }
   // The first tiles ask for all of them; then none are left, and the others have the plain loop.
   auto run = [&](int pixels, int pixel, int count) {
     if (ahead.lines) {
-      const int tile_lines = ahead.share * (a.taps[0].k / kAheadInputs), needed = (ahead.lines + tile_lines - 1) / tile_lines;
+      const int tile_lines = ahead.share * (k / ahead.inputs), needed = (ahead.lines + tile_lines - 1) / tile_lines;
       const int asking = needed < count ? needed : count;
       run_tiles<kMost, kPanels>(a, pixels, pixel, asking, panel, ahead);
       pixel += asking * pixels, count -= asking;
@@ -176,7 +215,7 @@ void gemm(const GemmArgs* a) {
   int panel = 0;
   // One pixel, a dense layer: many panels side by side, or each sum would wait for the one before.
   if (a->pixels == 1 && a->tap_count)
-    for (Ahead none = {nullptr, 0, 0}; a->panels - panel >= kVectorPanels; panel += kVectorPanels)
+    for (Ahead none = {}; a->panels - panel >= kVectorPanels; panel += kVectorPanels)
       run_tiles<1, kVectorPanels>(*a, 1, 0, 1, panel, none);
   if constexpr (kGemmPanels >= 3) {
     // Tiles of few pixels want more panels for the same reason.

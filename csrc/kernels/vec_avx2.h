@@ -14,6 +14,7 @@ struct f32x8 {
 // Register tiles: pixels by panels that the GEMM keeps as sums in 16 registers, and pixels of a depthwise row.
 constexpr int kGemmPixels[4] = {0, 12, 6, 4};  // by number of panels
 constexpr int kGemmPanels = 3;
+constexpr int kGemmInputs = 4;
 constexpr int kVectorPanels = 8;  // of one pixel
 constexpr int kDepthwisePixels[4] = {0, 8, 8, 4};  // by kernel: 3, 5, 7
 constexpr int kThinPanels = 2;    // side by side where a depthwise tile has at most half as many pixels
@@ -26,12 +27,19 @@ inline f32x8 load_once(const float* p) {
   asm("" : "+x"(v));
   return {v};
 }
-// One pointer that walks over pixels: a compiler would keep the distance to each in a register, and most on the stack.
+// A pointer or a distance that nothing is known of: a compiler would have the sum of it and each constant in a register, and
+// most on the stack.
 template <class T>
-inline T* next_pixel(T* pixel, ptrdiff_t stride) {
-  pixel += stride;
-  asm("" : "+r"(pixel));
-  return pixel;
+inline T opaque(T x) {
+  asm("" : "+r"(x));
+  return x;
+}
+// Loads after it come after what was loaded before it, for which sums would lose their registers.
+inline void loads_stay() { asm volatile("" : : : "memory"); }
+// A value that is in a register, and not used before what was stored earlier is stored.
+inline f32x8 in_turn(f32x8 x) {
+  asm volatile("" : "+x"(x.v) : : "memory");
+  return x;
 }
 inline void store(float* p, f32x8 a) { _mm256_storeu_ps(p, a.v); }
 inline f32x8 splat(float x) { return {_mm256_set1_ps(x)}; }
@@ -39,6 +47,11 @@ inline f32x8 add(f32x8 a, f32x8 b) { return {_mm256_add_ps(a.v, b.v)}; }
 inline f32x8 sub(f32x8 a, f32x8 b) { return {_mm256_sub_ps(a.v, b.v)}; }
 inline f32x8 mul(f32x8 a, f32x8 b) { return {_mm256_mul_ps(a.v, b.v)}; }
 inline f32x8 fma(f32x8 a, f32x8 b, f32x8 c) { return {_mm256_fmadd_ps(a.v, b.v, c.v)}; }
+// The same where the sum stays in its register; a compiler would move sums from one to another.
+inline f32x8 fma_in_place(f32x8 a, f32x8 b, f32x8 sum) {
+  asm("vfmadd231ps %1, %2, %0" : "+x"(sum.v) : "x"(a.v), "x"(b.v));
+  return sum;
+}
 inline f32x8 greater(f32x8 a, f32x8 b) { return {_mm256_max_ps(a.v, b.v)}; }  // a > b ? a : b
 inline f32x8 less(f32x8 a, f32x8 b) { return {_mm256_min_ps(a.v, b.v)}; }     // a < b ? a : b
 inline f32x8 widen_u8(const uint8_t* p) {

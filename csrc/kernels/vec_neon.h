@@ -27,6 +27,7 @@ constexpr int kDepthwisePixels[4] = {0, 4, 2, 2};
 constexpr int kThinPanels = 1;
 constexpr int kColumnsAhead = 0;
 #endif
+constexpr int kGemmInputs = 1;  // or four by lane, on aarch64
 
 inline f32x8 load(const float* p) {
 #if defined(__aarch64__) || defined(__clang__)
@@ -39,9 +40,11 @@ inline f32x8 load(const float* p) {
 }
 inline f32x8 load_once(const float* p) { return load(p); }
 template <class T>
-inline T* next_pixel(T* pixel, ptrdiff_t stride) {
-  return pixel + stride;
+inline T opaque(T x) {
+  return x;
 }
+inline void loads_stay() {}
+inline f32x8 in_turn(f32x8 x) { return x; }
 inline void store(float* p, f32x8 a) {
   vst1q_f32(p, a.lo);
   vst1q_f32(p + 4, a.hi);
@@ -51,6 +54,7 @@ inline f32x8 add(f32x8 a, f32x8 b) { return {vaddq_f32(a.lo, b.lo), vaddq_f32(a.
 inline f32x8 sub(f32x8 a, f32x8 b) { return {vsubq_f32(a.lo, b.lo), vsubq_f32(a.hi, b.hi)}; }
 inline f32x8 mul(f32x8 a, f32x8 b) { return {vmulq_f32(a.lo, b.lo), vmulq_f32(a.hi, b.hi)}; }
 inline f32x8 fma(f32x8 a, f32x8 b, f32x8 c) { return {vfmaq_f32(c.lo, a.lo, b.lo), vfmaq_f32(c.hi, a.hi, b.hi)}; }
+inline f32x8 fma_in_place(f32x8 a, f32x8 b, f32x8 sum) { return fma(a, b, sum); }
 inline uint32x4_t above(float32x4_t a, float32x4_t b) {
 #ifdef __aarch64__
   return vcgtq_f32(a, b);

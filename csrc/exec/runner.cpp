@@ -209,7 +209,7 @@ void Runner::step(const Stage& stage, const Step& s, int r0) {
 bool Runner::shares_rows(const Stage& stage, Rows made) const {
   if (threads_ == 1 || stage.spatial < 0 || stage.project < 0 || is_global(graph_, stage) || made.count() < threads_) return false;
   const Value &in = graph_.values[stage.input], &out = graph_.values[stage.output];
-  if (made.count() * out.shape.width < (stage.expand >= 0 ? in.shape.channels : 0) + out.shape.channels) return false;
+  if (2 * made.count() * out.shape.width < (stage.expand >= 0 ? in.shape.channels : 0) + out.shape.channels) return false;
   if (stage.expand >= 0) return true;
   const Placement &from = plan_.values[stage.input], &to = plan_.values[stage.output];
   const int64_t begin = to.at(segment_), end = begin + to.rows * out.row_bytes();

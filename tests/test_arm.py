@@ -107,4 +107,4 @@ def test_the_kernels_have_the_names_that_are_looked_for(arm):
     x86 = target(arm, "x86-64")
     loops = arm.arm_loops.find_loops(arm.arm_loops.assembly(x86, Path(arm.__file__).parents[1] / "csrc"), x86.fma)
     functions = {loop.function for loop in loops}
-    assert {"depthwise_tiles<3, 1, 8>", "depthwise_tiles<5, 2, 8>", "GemmTile<6, 2>::run<true>", "GemmTile<6, 2>::run<false>"} <= functions
+    assert {"depthwise_tiles<3, 1, 8>", "depthwise_tiles<5, 2, 8>", "GemmTile<6, 2, 4>::run<true>", "GemmTile<6, 2, 1>::run<false>"} <= functions

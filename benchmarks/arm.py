@@ -30,6 +30,7 @@ ROOT = Path(__file__).resolve().parents[1]
 sys.path.append(str(ROOT))  # mbinfer may be built in the source folder, not installed
 
 import arm_loops
+
 from mbinfer import model, zoo
 
 EMULATORS = {  # name: what Debian calls it, emulator, core
@@ -61,8 +62,16 @@ def loop_report(source: Path, least_fmas: int = 6) -> list[dict]:
                 continue
             cycles = {core: arm_loops.cycles(target, core, loop.body) for core in target.cores}
             per_fma = {core: found and found / loop.fmas for core, found in cycles.items()}
-            loops.append({"kernel": loop.kernel, "function": loop.function, "fmas": loop.fmas,
-                          "instructions": len(loop.body), "stack": loop.stack, "cycles_per_fma": per_fma})  # fmt: skip
+            loops.append(
+                {
+                    "kernel": loop.kernel,
+                    "function": loop.function,
+                    "fmas": loop.fmas,
+                    "instructions": len(loop.body),
+                    "stack": loop.stack,
+                    "cycles_per_fma": per_fma,
+                }
+            )
         report.append({"isa": target.name, "limits": limits, "loops": loops})
     return report
 
@@ -81,15 +90,45 @@ def count_report(source: Path, schedule: str) -> list[dict]:
             build = folder / machine
             run("cmake", "-S", source.parent, "-B", build, f"-DCMAKE_TOOLCHAIN_FILE={ROOT / 'cmake' / machine}.cmake")
             run("cmake", "--build", build, "--parallel", "2", "--target", "mbinfer")
-            run(f"{triplet}-gcc", "-O2", f"-I{source}", ROOT / "benchmarks/arm_infer.c", build / "libmbinfer.a",
-                "-lstdc++", "-lm", "-lpthread", "-o", build / "infer")  # fmt: skip
-            emulated = [emulator, "-L", f"/usr/{triplet}", "-cpu", core, "-plugin", plugin, "-d", "plugin",
-                        "-D", folder / "log", build / "infer", folder / "model.bin"]  # fmt: skip
+            run(
+                f"{triplet}-gcc",
+                "-O2",
+                f"-I{source}",
+                ROOT / "benchmarks/arm_infer.c",
+                build / "libmbinfer.a",
+                "-lstdc++",
+                "-lm",
+                "-lpthread",
+                "-o",
+                build / "infer",
+            )
+            emulated = [
+                emulator,
+                "-L",
+                f"/usr/{triplet}",
+                "-cpu",
+                core,
+                "-plugin",
+                plugin,
+                "-d",
+                "plugin",
+                "-D",
+                folder / "log",
+                build / "infer",
+                folder / "model.bin",
+            ]
             for isa in ISAS:
                 before, after = (executed([*emulated, isa, schedule, runs], folder / "log") for runs in (2, 3))
                 after.subtract(before)
-                report.append({"machine": machine, "isa": isa, "instructions": sum(after.values()), "macs": macs,
-                               "functions": dict(readable(after.most_common(SHOWN)))})  # fmt: skip
+                report.append(
+                    {
+                        "machine": machine,
+                        "isa": isa,
+                        "instructions": sum(after.values()),
+                        "macs": macs,
+                        "functions": dict(readable(after.most_common(SHOWN))),
+                    }
+                )
     return report
 
 
@@ -113,11 +152,12 @@ def markdown(loops: list[dict], counts: list[dict]) -> str:
         cores = [core for core, limit in part["limits"].items() if limit]
         unknown = "".join(f"; no model of {core}" for core, limit in part["limits"].items() if not limit)
         lines += [
-            f"**{part['isa']}**, cycles per multiply-add of a vector{unknown}", "",
+            f"**{part['isa']}**, cycles per multiply-add of a vector{unknown}",
+            "",
             f"| kernel | loop of | multiply-adds | instructions | of them on the stack | {' | '.join(cores)} |",
             f"|---|---|---:|---:|---:|{'---:|' * len(cores)}",
             f"| the limit | | | | | {' | '.join(format(part['limits'][core], '.2f') for core in cores)} |",
-        ]  # fmt: skip
+        ]
         for loop in part["loops"]:
             per_fma = [loop["cycles_per_fma"][core] for core in cores]
             cells = [loop["kernel"], f"`{loop['function']}`"]
@@ -127,23 +167,27 @@ def markdown(loops: list[dict], counts: list[dict]) -> str:
         lines.append("")
     if counts:
         lines += [
-            "**MobileNetV2 0.35@96**, instructions of one inference", "",
+            "**MobileNetV2 0.35@96**, instructions of one inference",
+            "",
             "| machine | kernels | million | per multiply-add | of the reference | most in |",
             "|---|---|---:|---:|---:|---|",
-        ]  # fmt: skip
+        ]
     for row in counts:
         total = row["instructions"]
         reference = next(r["instructions"] for r in counts if (r["machine"], r["isa"]) == (row["machine"], "reference"))
         most = ", ".join(f"{name} {100 * number / total:.0f} %" for name, number in list(row["functions"].items())[:3])
-        lines.append(f"| {row['machine']} | {row['isa']} | {total / 1e6:.1f} | {total / row['macs']:.2f}"
-                     f" | {total / reference:.3f} | {most} |")  # fmt: skip
+        lines.append(
+            f"| {row['machine']} | {row['isa']} | {total / 1e6:.1f} | {total / row['macs']:.2f}"
+            f" | {total / reference:.3f} | {most} |"
+        )
     return "\n".join(lines)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--source", type=Path, default=ROOT / "csrc", metavar="FOLDER",
-                        help="a csrc folder, CMakeLists.txt beside it")
+    parser.add_argument(
+        "--source", type=Path, default=ROOT / "csrc", metavar="FOLDER", help="a csrc folder, CMakeLists.txt beside it"
+    )
     parser.add_argument("--schedule", default="auto", help="of the inference that is counted")
     parser.add_argument("--only", choices=("loops", "counts"))
     parser.add_argument("--json", type=Path, metavar="FILE")

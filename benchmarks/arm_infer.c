@@ -7,10 +7,10 @@
 
 #include "mbinfer.h"
 
-int main(int argc, char **argv) {
+int main(int argc, char** argv) {
   if (argc != 5) return 2;
   mbi_options options;
-  mbi_session *session;
+  mbi_session* session;
   mbi_options_init(&options, sizeof options);
   options.isa = argv[2];
   options.schedule = argv[3];

@@ -34,13 +34,37 @@ class Target:
 
 
 TARGETS = (
-    Target("aarch64", "aarch64.cmake", "aarch64-linux-gnu", "",
-           ("cortex-a53", "cortex-a55", "cortex-a72", "cortex-a76"), r"fmla\b", "fmla v{}.4s, v30.4s, v31.4s", 24),
-    Target("armv7", "armv7.cmake", "thumbv7-linux-gnueabihf", "+neon,+vfp4", ("cortex-a7", "cortex-a15", "cortex-a57"),
-           r"vfma\.f32\b", "vfma.f32 q{}, q14, q15", 12),
-    Target("x86-64", "", "x86_64-linux-gnu", "", ("znver3", "haswell"),
-           r"vfmadd\d+ps\b", "vfmadd231ps %ymm14, %ymm15, %ymm{}", 12),
-)  # fmt: skip
+    Target(
+        "aarch64",
+        "aarch64.cmake",
+        "aarch64-linux-gnu",
+        "",
+        ("cortex-a53", "cortex-a55", "cortex-a72", "cortex-a76"),
+        r"fmla\b",
+        "fmla v{}.4s, v30.4s, v31.4s",
+        24,
+    ),
+    Target(
+        "armv7",
+        "armv7.cmake",
+        "thumbv7-linux-gnueabihf",
+        "+neon,+vfp4",
+        ("cortex-a7", "cortex-a15", "cortex-a57"),
+        r"vfma\.f32\b",
+        "vfma.f32 q{}, q14, q15",
+        12,
+    ),
+    Target(
+        "x86-64",
+        "",
+        "x86_64-linux-gnu",
+        "",
+        ("znver3", "haswell"),
+        r"vfmadd\d+ps\b",
+        "vfmadd231ps %ymm14, %ymm15, %ymm{}",
+        12,
+    ),
+)
 
 
 @dataclass
@@ -120,8 +144,13 @@ def short(function: str) -> str:
 
 def cycles(target: Target, core: str, body: list[str]) -> float | None:
     """Of one iteration of `body` when it repeats, by llvm-mca; None where it has no model."""
-    command = [mca(), f"-mtriple={target.triple}", f"-mattr={target.attributes}", f"-mcpu={core}",
-               f"-iterations={ITERATIONS}"]  # fmt: skip
+    command = [
+        mca(),
+        f"-mtriple={target.triple}",
+        f"-mattr={target.attributes}",
+        f"-mcpu={core}",
+        f"-iterations={ITERATIONS}",
+    ]
     done = subprocess.run(command, input="\n".join(body) + "\n", capture_output=True, text=True)
     if done.returncode != 0:
         if "scheduling" in done.stderr:  # no model of the core, or not of an instruction

@@ -57,8 +57,16 @@ def measure_splits(path: str, rounds: int, threads: int) -> list[dict]:
     for t, session in sessions.items():
         ratio = statistics.median(mine / first for mine, first in zip(seconds[t], seconds[1]))  # of the same round
         scratch = max(stage["scratch_bytes"] for stage in stages(session))
-        results.append({"t": t, "is_n": t == widest, "arena": session.plan.peak_bytes, "scratch": scratch,
-                        "seconds": statistics.median(seconds[t]), "ratio": ratio})  # fmt: skip
+        results.append(
+            {
+                "t": t,
+                "is_n": t == widest,
+                "arena": session.plan.peak_bytes,
+                "scratch": scratch,
+                "seconds": statistics.median(seconds[t]),
+                "ratio": ratio,
+            }
+        )
     return results
 
 
@@ -90,18 +98,22 @@ def splits_text(results: list[dict]) -> str:
     by_t = {r["t"]: r for r in results}
     free = [t for t in SPLITS[1:] if by_t[t]["ratio"] <= 1.1]
     last = next(r for r in results if r["is_n"])
-    return "\n".join([
-        "MobileNetV2 1.0@224, float32, fused: every block split t ways over its whole map, as in section 5", "",
-        table(columns, rows), "",
-        f"t within 10 % of t = 1 or faster: {', '.join(map(str, free)) or 'none'}."
-        f" t = n takes {last['ratio']:.2f} times t = 1.",
-        "Where this differs from the paper:",
-        "- Chunks are whole panels of 8 channels, the width of the kernels' vectors: n / 8 chunks at most, and t = n",
-        "  means that. The paper's t = n means single channels.",
-        "- The arena stops falling at t = 4: the first block has 32 channels, which are four panels, and nothing later",
-        "  in the network takes as much as this block's input and output.",
-        "- The planner's own choice splits rows too: a block holds a few rows of a chunk, the paper's operator all.",
-    ])  # fmt: skip
+    return "\n".join(
+        [
+            "MobileNetV2 1.0@224, float32, fused: every block split t ways over its whole map, as in section 5",
+            "",
+            table(columns, rows),
+            "",
+            f"t within 10 % of t = 1 or faster: {', '.join(map(str, free)) or 'none'}."
+            f" t = n takes {last['ratio']:.2f} times t = 1.",
+            "Where this differs from the paper:",
+            "- Chunks are whole panels of 8 channels, the width of the kernels' vectors: n / 8 chunks at most, and t = n",
+            "  means that. The paper's t = n means single channels.",
+            "- The arena stops falling at t = 4: the first block has 32 channels, which are four panels, and nothing later",
+            "  in the network takes as much as this block's input and output.",
+            "- The planner's own choice splits rows too: a block holds a few rows of a chunk, the paper's operator all.",
+        ]
+    )
 
 
 def table_3_text(ours: dict[str, dict[int, tuple[int, int]]]) -> str:
@@ -116,16 +128,20 @@ def table_3_text(ours: dict[str, dict[int, tuple[int, int]]]) -> str:
     for network, paper in PAPER_TABLE_3.items():
         most += [f"{max(k for _, k in paper.values())}", f"{max(c for _, c in ours[network].values()) / 1000:.1f}"]
     columns = ("resolution", "V1 paper", "V1 ours (layerwise)", "V2 paper", "V2 ours (fused)")
-    return "\n".join([
-        "Table 3 of the paper: channels / kB of the largest tensor at each resolution, 16 bits an element", "",
-        table(columns, [*rows, most]), "",
-        "Where ours differs:",
-        "- V1 7x7: 1024 channels are 100.4 kB at 16 bits; the paper prints twice that.",
-        "- V2 112x112: the paper fuses the first convolution into the first block (its caption says so).",
-        "  `fused` runs it as a stage of its own, so that its 32 channels exist.",
-        "- V2 56x56, 28x28 and 14x14: the paper prints 32, 64 and 160 channels, the blocks' widths at the next lower",
-        "  resolution. By its own table 2 these resolutions have 24, 32 and 96 channels, and so have ours.",
-    ])  # fmt: skip
+    return "\n".join(
+        [
+            "Table 3 of the paper: channels / kB of the largest tensor at each resolution, 16 bits an element",
+            "",
+            table(columns, [*rows, most]),
+            "",
+            "Where ours differs:",
+            "- V1 7x7: 1024 channels are 100.4 kB at 16 bits; the paper prints twice that.",
+            "- V2 112x112: the paper fuses the first convolution into the first block (its caption says so).",
+            "  `fused` runs it as a stage of its own, so that its 32 channels exist.",
+            "- V2 56x56, 28x28 and 14x14: the paper prints 32, 64 and 160 channels, the blocks' widths at the next lower",
+            "  resolution. By its own table 2 these resolutions have 24, 32 and 96 channels, and so have ours.",
+        ]
+    )
 
 
 def main() -> None:

@@ -15,7 +15,7 @@ import argparse
 import json
 import os
 import tempfile
-from typing import Iterator
+from collections.abc import Iterator
 
 from memory import write_readme
 
@@ -36,9 +36,14 @@ FINE = 0.002  # step of the limit near the smallest plan of a bound
 
 
 def describe(plan) -> dict:
-    return {"peak_bytes": plan.peak_bytes, "fused_bytes": plan.fused_bytes, "extra_macs": plan.extra_macs,
-            "extra_percent": 100 * plan.extra_macs / plan.macs, "cycles": plan.cycles,
-            "segments": [len(segment["stages"]) for segment in plan.segments]}  # fmt: skip
+    return {
+        "peak_bytes": plan.peak_bytes,
+        "fused_bytes": plan.fused_bytes,
+        "extra_macs": plan.extra_macs,
+        "extra_percent": 100 * plan.extra_macs / plan.macs,
+        "cycles": plan.cycles,
+        "segments": [len(segment["stages"]) for segment in plan.segments],
+    }
 
 
 def plan_within(path: str, limit: int | str | None, **options) -> dict:
@@ -56,7 +61,11 @@ def plans_up(path: str, start: int, step: float, end: float) -> Iterator[dict]:
 
 def frontier(path: str, step: float) -> dict:
     """Every plan that was made, and the smallest for each bound of BOUNDS."""
-    least, without, fastest = plan_within(path, "least"), plan_within(path, "least", recompute=False), plan_within(path, None)
+    least, without, fastest = (
+        plan_within(path, "least"),
+        plan_within(path, "least", recompute=False),
+        plan_within(path, None),
+    )
     plans = [least, *plans_up(path, least["peak_bytes"] + 64, step, without["peak_bytes"]), without, fastest]
 
     def smallest(bound: float) -> dict | None:
@@ -66,8 +75,12 @@ def frontier(path: str, step: float) -> dict:
         found = smallest(bound)
         if found is not None and found is not least:
             plans += plans_up(path, int(found["peak_bytes"] * (1 - 1.5 * step)), FINE, found["peak_bytes"] - 64)
-    return {"plans": sorted(plans, key=lambda p: p["peak_bytes"]), "least": least, "fastest": fastest,
-            "smallest": {bound: smallest(bound) for bound in BOUNDS}}  # fmt: skip
+    return {
+        "plans": sorted(plans, key=lambda p: p["peak_bytes"]),
+        "least": least,
+        "fastest": fastest,
+        "smallest": {bound: smallest(bound) for bound in BOUNDS},
+    }
 
 
 def measure_all(step: float) -> dict[str, dict]:
@@ -89,26 +102,59 @@ def text(results: dict[str, dict]) -> str:
             if plan is None:
                 continue
             met = "" if goal is None else "yes" if plan["peak_bytes"] <= goal * 1024 else "no"
-            rows.append((name, f"{bound} %", size(plan["peak_bytes"]), plan["peak_bytes"], f"{plan['extra_percent']:.2f} %",
-                         None if goal is None else f"{goal} KiB", met,
-                         f"{plan['cycles'] / found['fastest']['cycles']:.3f}", "+".join(map(str, plan["segments"]))))  # fmt: skip
+            rows.append(
+                (
+                    name,
+                    f"{bound} %",
+                    size(plan["peak_bytes"]),
+                    plan["peak_bytes"],
+                    f"{plan['extra_percent']:.2f} %",
+                    None if goal is None else f"{goal} KiB",
+                    met,
+                    f"{plan['cycles'] / found['fastest']['cycles']:.3f}",
+                    "+".join(map(str, plan["segments"])),
+                )
+            )
         least = found["least"]
-        rows.append((name, "least", size(least["peak_bytes"]), least["peak_bytes"], f"{least['extra_percent']:.2f} %", None, "",
-                     f"{least['cycles'] / found['fastest']['cycles']:.3f}", "+".join(map(str, least["segments"]))))  # fmt: skip
-    return table(("network", "extra at most", "arena", "bytes", "extra", "goal", "met", "times fastest", "stages of segments"), rows)
+        rows.append(
+            (
+                name,
+                "least",
+                size(least["peak_bytes"]),
+                least["peak_bytes"],
+                f"{least['extra_percent']:.2f} %",
+                None,
+                "",
+                f"{least['cycles'] / found['fastest']['cycles']:.3f}",
+                "+".join(map(str, least["segments"])),
+            )
+        )
+    return table(
+        ("network", "extra at most", "arena", "bytes", "extra", "goal", "met", "times fastest", "stages of segments"),
+        rows,
+    )
 
 
 def readme_table(results: dict[str, dict]) -> str:
     """Markdown: arena of the fused schedule, of the smallest plan for each bound, and of the least, with what it repeats."""
-    lines = ["| float32, arena | fused | " + " | ".join(f"{'no' if not b else f'<= {b} %'} extra MACs" for b in BOUNDS) + " | least |",
-             "|---|" + "---:|" * (len(BOUNDS) + 2)]  # fmt: skip
+    lines = [
+        "| float32, arena | fused | "
+        + " | ".join(f"{'no' if not b else f'<= {b} %'} extra MACs" for b in BOUNDS)
+        + " | least |",
+        "|---|" + "---:|" * (len(BOUNDS) + 2),
+    ]
     for name, found in results.items():
         smallest, least = (found["smallest"][bound] for bound in BOUNDS), found["least"]
         cells = [size(plan["peak_bytes"]) if plan else "" for plan in smallest]
-        lines.append(f"| {name} | {size(least['fused_bytes'])} | {' | '.join(cells)} | {size(least['peak_bytes'])} "
-                     f"(+{least['extra_percent']:.0f} %) |")  # fmt: skip
-    lines += ["", "Bytes of the arena alone, one thread, of real plans, by `python benchmarks/frontier.py --readme`. Extra MACs"
-              " are multiply-adds that the plan does again, as a share of the network's."]  # fmt: skip
+        lines.append(
+            f"| {name} | {size(least['fused_bytes'])} | {' | '.join(cells)} | {size(least['peak_bytes'])} "
+            f"(+{least['extra_percent']:.0f} %) |"
+        )
+    lines += [
+        "",
+        "Bytes of the arena alone, one thread, of real plans, by `python benchmarks/frontier.py --readme`. Extra MACs"
+        " are multiply-adds that the plan does again, as a share of the network's.",
+    ]
     return "\n".join(lines)
 
 

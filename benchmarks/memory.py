@@ -69,9 +69,21 @@ def agrees(planned: int, peak: int) -> bool:
 
 
 class MallocInfo(ctypes.Structure):
-    _fields_ = [(name, ctypes.c_size_t) for name in (
-        "arena", "ordblks", "smblks", "hblks", "hblkhd", "usmblks", "fsmblks", "uordblks", "fordblks", "keepcost",
-    )]  # fmt: skip
+    _fields_ = [
+        (name, ctypes.c_size_t)
+        for name in (
+            "arena",
+            "ordblks",
+            "smblks",
+            "hblks",
+            "hblkhd",
+            "usmblks",
+            "fsmblks",
+            "uordblks",
+            "fordblks",
+            "keepcost",
+        )
+    ]
 
 
 def malloc_bytes() -> int | None:
@@ -146,14 +158,17 @@ def markdown(results: list[dict]) -> str:
     """The table, what its columns count, and the figures that others published."""
     lines = [
         "float32, one thread, seeded random weights; bytes do not depend on them. `least` is `streamed` with"
-        ' `memory_limit="least"`.', "",
+        ' `memory_limit="least"`.',
+        "",
         "| network | schedule | planned: the arena | of naive | allocated: malloc, in use | observed: peak resident in"
         " runs, without file pages | opening: the same, before | file pages: weights and code |",
         "|---|---|---:|---:|---:|---:|---:|---:|",
-    ]  # fmt: skip
+    ]
     for row in results:
         naive = next(r["planned"] for r in results if (r["network"], r["schedule"]) == (row["network"], "naive"))
-        counts = [size(row[name]) if row[name] is not None else "" for name in ("allocated", "observed", "opening", "file")]
+        counts = [
+            size(row[name]) if row[name] is not None else "" for name in ("allocated", "observed", "opening", "file")
+        ]
         counts[1] += "" if row["agrees"] else " (!)"
         share = f"{100 * row['planned'] / naive:.1f} %"
         cells = (row["network"], row["schedule"], size(row["planned"]), share, *counts)
@@ -170,9 +185,12 @@ def markdown(results: list[dict]) -> str:
     if not all(row["reset"] for row in results):
         lines += ["", "The kernel did not let VmHWM start afresh, so that observed may be too low."]
     lines += [
-        "", "Published by others, **int8** (a quarter of float32's bytes), without weights:", "",
-        "| system | network | memory | what it counts |", "|---|---|---:|---|",
-    ]  # fmt: skip
+        "",
+        "Published by others, **int8** (a quarter of float32's bytes), without weights:",
+        "",
+        "| system | network | memory | what it counts |",
+        "|---|---|---:|---|",
+    ]
     lines += [f"| {' | '.join(row)} |" for row in PUBLISHED]
     return "\n".join(lines)
 
@@ -191,11 +209,24 @@ def plot(results: list[dict], path: str) -> None:
         rows = [row for row in results if row["network"] == network]
         names, planned, observed = zip(*((r["schedule"], r["planned"] / 2**20, r["observed"] / 2**20) for r in rows))
         panel.bar(names, planned, color="#8fb8de", label="planned: the arena")
-        panel.plot(names, observed, "_", color="#c0392b", markersize=26, markeredgewidth=1.5,
-                   label="observed: peak resident memory without file pages")  # fmt: skip
+        panel.plot(
+            names,
+            observed,
+            "_",
+            color="#c0392b",
+            markersize=26,
+            markeredgewidth=1.5,
+            label="observed: peak resident memory without file pages",
+        )
         for row, *tops in zip(rows, planned, observed):
-            panel.annotate(size(row["planned"]), (row["schedule"], max(tops)), (0, 4), textcoords="offset points",
-                           ha="center", fontsize=8)  # fmt: skip
+            panel.annotate(
+                size(row["planned"]),
+                (row["schedule"], max(tops)),
+                (0, 4),
+                textcoords="offset points",
+                ha="center",
+                fontsize=8,
+            )
         panel.set_title(network, fontsize=10)
         panel.margins(y=0.12)
         panel.tick_params(labelsize=8)

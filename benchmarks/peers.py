@@ -30,6 +30,7 @@ sys.path.append(str(Path(__file__).resolve().parents[1]))  # mbinfer may be buil
 
 from engines import child, registry
 from engines.networks import NETWORKS, make_graph, write_network
+
 from mbinfer import zoo
 
 OURS = "mbinfer"
@@ -64,8 +65,9 @@ class Fresh:
         command = [sys.executable, os.path.abspath(__file__), "--child", json.dumps([str(r) for r in request])]
         environment = {**os.environ, "OMP_NUM_THREADS": str(threads), "PYTHONWARNINGS": "ignore"}
         self.errors, self.limit = tempfile.TemporaryFile("w+"), limit
-        self.process = subprocess.Popen(command, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE,
-                                        stderr=self.errors, text=True)  # fmt: skip
+        self.process = subprocess.Popen(
+            command, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=self.errors, text=True
+        )
         self.late = threading.Timer(limit, self.process.kill)
         self.late.start()
 
@@ -147,7 +149,9 @@ def measure(names, networks, failures, options, work: Path) -> list[dict]:
             able = [name for name in names if name not in failures[network]]
             processes, results = {}, {}
             for name in able[index % len(able) :] + able[: index % len(able)]:
-                processes[name] = Fresh(options.threads, MEASURE_SECONDS, "measure", name, work / network, options.threads, options.clock)
+                processes[name] = Fresh(
+                    options.threads, MEASURE_SECONDS, "measure", name, work / network, options.threads, options.clock
+                )
                 results[name] = processes[name].answer()
             for _ in range(TURNS):
                 for name in [name for name in processes if "failed" not in results[name]]:
@@ -182,29 +186,49 @@ def summarise(rows: list[dict], macs: dict[str, int]) -> list[dict]:
         def against(key):
             ratios = []
             for row in mine:
-                peers = [other[key] for other in rows if (other["network"], other["round"]) == (network, row["round"])
-                         and other["engine"] != OURS and not (other["half"] and key == "peak_memory")]  # fmt: skip
+                peers = [
+                    other[key]
+                    for other in rows
+                    if (other["network"], other["round"]) == (network, row["round"])
+                    and other["engine"] != OURS
+                    and not (other["half"] and key == "peak_memory")
+                ]
                 ratios += [row[key] / min(peers)] if peers else []
             return statistics.median(ratios) if ratios else None
 
-        middle = {key: statistics.median(row[key] for row in mine)
-                  for key in ("median", "first", "cold", "cores", "peak_memory", "anonymous_memory",
-                              "gflops_peak")}  # fmt: skip
-        summary.append({
-            "network": network, "engine": engine, "rounds": len(mine), **middle,
-            "minimum": min(row["min"] for row in mine),
-            "ratio": against("median"),
-            "first_ratio": against("first"),
-            "memory_ratio": against("peak_memory"),
-            "cold_ratio": statistics.median(row["cold"] / row["median"] for row in mine),
-            "of_peak": statistics.median(2e-9 * macs[network] / row["median"] / row["gflops_peak"] for row in mine),
-            "error": max(row["error"] for row in mine),
-        })  # fmt: skip
+        middle = {
+            key: statistics.median(row[key] for row in mine)
+            for key in ("median", "first", "cold", "cores", "peak_memory", "anonymous_memory", "gflops_peak")
+        }
+        summary.append(
+            {
+                "network": network,
+                "engine": engine,
+                "rounds": len(mine),
+                **middle,
+                "minimum": min(row["min"] for row in mine),
+                "ratio": against("median"),
+                "first_ratio": against("first"),
+                "memory_ratio": against("peak_memory"),
+                "cold_ratio": statistics.median(row["cold"] / row["median"] for row in mine),
+                "of_peak": statistics.median(2e-9 * macs[network] / row["median"] / row["gflops_peak"] for row in mine),
+                "error": max(row["error"] for row in mine),
+            }
+        )
     return summary
 
 
-COLUMNS = ("engine", "", "median, ms", "least, ms", "of the fastest peer", "of the limit", "load to first result, ms",
-           "first run, of a warm one", "memory: most / anonymous, MB")  # fmt: skip
+COLUMNS = (
+    "engine",
+    "",
+    "median, ms",
+    "least, ms",
+    "of the fastest peer",
+    "of the limit",
+    "load to first result, ms",
+    "first run, of a warm one",
+    "memory: most / anonymous, MB",
+)
 
 
 def markdown(report: dict) -> str:
@@ -223,8 +247,13 @@ def markdown(report: dict) -> str:
         ours = None
         longest = min(rows[-1]["median"], 3 * rows[0]["median"])
         million = report["macs"][network] / 1e6
-        lines += ["", f"**{NETWORKS[network][0]}**, {million:.0f} million multiply-adds", "",
-                  f"| {' | '.join(COLUMNS)} |", f"|---|---|{'---:|' * (len(COLUMNS) - 2)}"]  # fmt: skip
+        lines += [
+            "",
+            f"**{NETWORKS[network][0]}**, {million:.0f} million multiply-adds",
+            "",
+            f"| {' | '.join(COLUMNS)} |",
+            f"|---|---|{'---:|' * (len(COLUMNS) - 2)}",
+        ]
         for row in rows:
             name = f"{row['engine']} {report['versions'][row['engine']]}"
             bar = "█" * max(1, round(BAR * min(row["median"] / longest, 1)))
@@ -244,8 +273,11 @@ def markdown(report: dict) -> str:
             if row["engine"] == OURS and row["ratio"]:
                 ours = row
         if ours:
-            lines += ["", f"mbinfer, of the best peer in each round: time {ours['ratio']:.2f}, load to first result"
-                          f" {ours['first_ratio']:.2f}, most memory {ours['memory_ratio']:.2f} (float32 peers)."]
+            lines += [
+                "",
+                f"mbinfer, of the best peer in each round: time {ours['ratio']:.2f}, load to first result"
+                f" {ours['first_ratio']:.2f}, most memory {ours['memory_ratio']:.2f} (float32 peers).",
+            ]
     missing = [f"{name} ({why})" for name, why in report["missing"].items()]
     for network, failed in report["failures"].items():
         missing += [f"{name} on {NETWORKS[network][0]} ({why})" for name, why in failed.items()]
@@ -284,9 +316,15 @@ def main() -> None:
         parser.add_argument(option, nargs="+", choices=names, default=names, metavar="NAME", help="; ".join(names))
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--seconds", type=float, default=1.0, help="how long each process measures once warm, in turns with the others")
-    parser.add_argument("--clock", choices=child.CLOCKS, default="wall",
-                        help="processor: the time spent computing, for a machine that others use too; one thread")
+    parser.add_argument(
+        "--seconds", type=float, default=1.0, help="how long each process measures once warm, in turns with the others"
+    )
+    parser.add_argument(
+        "--clock",
+        choices=child.CLOCKS,
+        default="wall",
+        help="processor: the time spent computing, for a machine that others use too; one thread",
+    )
     parser.add_argument("--work", type=Path, metavar="FOLDER", help="keeps the converted networks for the next time")
     parser.add_argument("--json", type=Path, metavar="FILE", help="writes everything, every round too")
     parser.add_argument("--readme", action="store_true", help="writes the table into README.md, between its markers")
@@ -306,10 +344,19 @@ def main() -> None:
         failures = prepare(names, options.networks, options.threads, work)
         rows = measure(names, options.networks, failures, options, work)
     macs = {network: zoo.count(make_graph(network)).macs for network in options.networks}
-    report = {"machine": machine(), "threads": options.threads, "clock": options.clock,
-              "rounds": options.rounds, "networks": options.networks,
-              "macs": macs, "versions": versions, "missing": missing, "failures": failures,
-              "summary": summarise(rows, macs), "rows": rows}  # fmt: skip
+    report = {
+        "machine": machine(),
+        "threads": options.threads,
+        "clock": options.clock,
+        "rounds": options.rounds,
+        "networks": options.networks,
+        "macs": macs,
+        "versions": versions,
+        "missing": missing,
+        "failures": failures,
+        "summary": summarise(rows, macs),
+        "rows": rows,
+    }
     if options.json:
         options.json.write_text(json.dumps(report, indent=1) + "\n")
     text = markdown(report)

@@ -55,7 +55,9 @@ def random_blocks(rng: random.Random, sliding: bool) -> tuple[list, list]:
         for _ in range(count):
             first, last = sorted(rng.choices(range(segments), k=2))
             blocks.append((ALIGN * rng.randint(1, 200), first, last))
-        ends = [(a, b) for a, b in itertools.permutations(range(count), 2) if blocks[a][1] == blocks[b][2] > blocks[b][1]]
+        ends = [
+            (a, b) for a, b in itertools.permutations(range(count), 2) if blocks[a][1] == blocks[b][2] > blocks[b][1]
+        ]
         pairs = [] if not sliding else rng.sample(ends, min(len(ends), rng.randint(0, 3)))
     else:
         values = rng.randint(2, max(2, count // 2 + 1))
@@ -106,8 +108,17 @@ def placement_gaps(instances: int) -> list[dict]:
         blocks, slides = random_blocks(random.Random(seed), sliding)
         _, size = mbinfer._core.place(blocks, slides)
         best, proven = exact_placement(blocks, slides)
-        results.append({"seed": seed, "blocks": blocks, "slides": slides, "planner": size, "optimum": best, "proven": proven,
-                        "gap": size / best - 1})  # fmt: skip
+        results.append(
+            {
+                "seed": seed,
+                "blocks": blocks,
+                "slides": slides,
+                "planner": size,
+                "optimum": best,
+                "proven": proven,
+                "gap": size / best - 1,
+            }
+        )
     return results
 
 
@@ -123,14 +134,26 @@ def chain(kinds: str, height: int, width: int, channels: int) -> Graph:
     def add(op: str, *inputs: str, out: int | None = None, kernel: int = 1, stride: int = 1, **fields) -> str:
         h, w, c = graph.values[inputs[0]]
         pad = kernel // 2
-        node = Node(op, f"{op}{len(graph.nodes)}", list(inputs), f"v{len(graph.nodes)}", kernel=(kernel, kernel),
-                    stride=(stride, stride), pads=(pad,) * 4, **fields)  # fmt: skip
+        node = Node(
+            op,
+            f"{op}{len(graph.nodes)}",
+            list(inputs),
+            f"v{len(graph.nodes)}",
+            kernel=(kernel, kernel),
+            stride=(stride, stride),
+            pads=(pad,) * 4,
+            **fields,
+        )
         if op == "conv":
             node.weight = rng.standard_normal((out, kernel, kernel, c), dtype=np.float32)
             node.bias = np.zeros(out, np.float32)
         elif op == "depthwise":
             node.weight, node.bias = rng.standard_normal((kernel, kernel, c), dtype=np.float32), np.zeros(c, np.float32)
-        size = (1, 1) if op == "global_avg_pool" else ((h + 2 * pad - kernel) // stride + 1, (w + 2 * pad - kernel) // stride + 1)
+        size = (
+            (1, 1)
+            if op == "global_avg_pool"
+            else ((h + 2 * pad - kernel) // stride + 1, (w + 2 * pad - kernel) // stride + 1)
+        )
         graph.values[node.output] = (*size, out or c)
         graph.nodes.append(node)
         return node.output
@@ -164,7 +187,9 @@ class Exhaustive:
         self.stages = [stage for segment in session.plan.segments for stage in segment["stages"]]
         self.nodes = {node.name: node for node in graph.nodes}
         self.bytes = [aligned(self._row_bytes(s["output"]) * s["output_shape"][0]) for s in self.stages]
-        self.in_arena = [any(s["output"] == stage["input"][0] for s in self.stages[:i]) for i, stage in enumerate(self.stages)]
+        self.in_arena = [
+            any(s["output"] == stage["input"][0] for s in self.stages[:i]) for i, stage in enumerate(self.stages)
+        ]
         self.options = [self._options(i) for i in range(len(self.stages))]
 
     def _row_bytes(self, value: str) -> int:
@@ -177,7 +202,9 @@ class Exhaustive:
         ops = [self.nodes[name].op for name in stage["nodes"] if name in self.nodes]
         height = stage["output_shape"][0]
         first, is_global = ops[0] if ops else "load", "global_avg_pool" in ops
-        spatial = next((name for name in stage["nodes"] if self.nodes[name].op in ("depthwise", "global_avg_pool")), None)
+        spatial = next(
+            (name for name in stage["nodes"] if self.nodes[name].op in ("depthwise", "global_avg_pool")), None
+        )
         block = spatial is not None and "conv" in ops
         channels = -(-self.graph.values[self.nodes[spatial].output][2] // 8) * 8 if block else 0
         counts = {-(-channels // -(-channels // min(chunk, channels))) for chunk in CHUNKS} if block else {0}
@@ -189,10 +216,16 @@ class Exhaustive:
                 if keep and (not block or first != "conv" or is_global or rows >= height):
                     continue
                 reach = most if is_global else rows
-                for step, chunk in itertools.product([s for s in STEPS if s <= reach or s == 1] if block else [rows], chunks):
+                for step, chunk in itertools.product(
+                    [s for s in STEPS if s <= reach or s == 1] if block else [rows], chunks
+                ):
                     needs = self.core.measure(index, [(rows, step, chunk, keep)])
-                    option = ((rows, step, chunk, keep), aligned(needs["kept_bytes"][0]),
-                              aligned(needs["transient_bytes"][0]), needs["cycles"][0])  # fmt: skip
+                    option = (
+                        (rows, step, chunk, keep),
+                        aligned(needs["kept_bytes"][0]),
+                        aligned(needs["transient_bytes"][0]),
+                        needs["cycles"][0],
+                    )
                     found.setdefault((rows, keep, option[1]), []).append(option)
         return found
 
@@ -208,7 +241,9 @@ class Exhaustive:
             # Rings follow from the strips. How far the output slides depends on the last stage's step and chunk too.
             for last in ways[-1]:
                 needs = self.core.measure(a, [*(way[0][0] for way in ways[:-1]), last[0]])
-                rings = sum(aligned(needs["ring_rows"][i] * self._row_bytes(self.stages[a + i]["output"])) for i in range(b - a))
+                rings = sum(
+                    aligned(needs["ring_rows"][i] * self._row_bytes(self.stages[a + i]["output"])) for i in range(b - a)
+                )
                 overlap = max(0, min(around, out - aligned(needs["slide"]))) if slides else 0
                 base = around + out - min(overlap, out) + rings + kept - ways[-1][0][1] + last[1]
                 for cap in {last[2], *(o[2] for way in ways[:-1] for o in way if o[2] >= last[2])}:
@@ -275,14 +310,28 @@ def segment_gaps(chains: int) -> list[dict]:
             front = exhaustive.all_segments()
             count = len(exhaustive.stages)
             smallest = min(max(front[segment][0][0] for segment in segments) for segments in all_cuts(count))
-            record = {"chain": case, "stages": count, "least": least.plan.peak_bytes, "optimal_least": smallest, "limits": []}
+            record = {
+                "chain": case,
+                "stages": count,
+                "least": least.plan.peak_bytes,
+                "optimal_least": smallest,
+                "limits": [],
+            }
             for share in SHARES:
                 limit = int(least.plan.peak_bytes + share * max(0, least.plan.fused_bytes - least.plan.peak_bytes))
                 plan = mbinfer.Session(path, schedule="streamed", memory_limit=limit).plan
                 cycles, splits = cheapest(front, count, limit)
                 chosen = [[(s["rows"], s["step"], s["chunk"], s["keep"]) for s in g["stages"]] for g in plan.segments]
-                record["limits"].append({"limit": limit, "planner": plan.cycles, "optimum": cycles, "gap": plan.cycles / cycles - 1,
-                                         "splits": chosen, "optimal_splits": splits})  # fmt: skip
+                record["limits"].append(
+                    {
+                        "limit": limit,
+                        "planner": plan.cycles,
+                        "optimum": cycles,
+                        "gap": plan.cycles / cycles - 1,
+                        "splits": chosen,
+                        "optimal_splits": splits,
+                    }
+                )
             results.append(record)
     return results
 
@@ -299,14 +348,28 @@ def placement_text(results: list[dict]) -> str:
     for name, some in (("without slides", results[::2]), ("with slides", results[1::2]), ("all", results)):
         gaps = [r["gap"] for r in some]
         if gaps:
-            rows.append((name, len(gaps), sum(gap <= 0 for gap in gaps), percent(statistics.mean(gaps)), percent(max(gaps)),
-                         sum(r["proven"] for r in some)))  # fmt: skip
-    lines = ["Placement: the planner's arena over the smallest (CP-SAT)", "",
-             table(("blocks", "sets", "equal", "mean gap", "worst", "proven"), rows)]  # fmt: skip
+            rows.append(
+                (
+                    name,
+                    len(gaps),
+                    sum(gap <= 0 for gap in gaps),
+                    percent(statistics.mean(gaps)),
+                    percent(max(gaps)),
+                    sum(r["proven"] for r in some),
+                )
+            )
+    lines = [
+        "Placement: the planner's arena over the smallest (CP-SAT)",
+        "",
+        table(("blocks", "sets", "equal", "mean gap", "worst", "proven"), rows),
+    ]
     worst = max(results, key=lambda r: (r["gap"], -len(r["blocks"])))
     if worst["gap"] > 0:
-        lines += ["", f"worst: seed {worst['seed']}, {worst['planner']} for {worst['optimum']}: blocks {worst['blocks']}, "
-                      f"slides {worst['slides']}"]  # fmt: skip
+        lines += [
+            "",
+            f"worst: seed {worst['seed']}, {worst['planner']} for {worst['optimum']}: blocks {worst['blocks']}, "
+            f"slides {worst['slides']}",
+        ]
     return "\n".join(lines)
 
 
@@ -317,8 +380,18 @@ def segments_text(results: list[dict]) -> str:
         limits = [limit for r in some for limit in r["limits"]]
         least = [r["least"] / r["optimal_least"] - 1 for r in some]
         gaps = [limit["gap"] for limit in limits]
-        rows.append((count, len(some), sum(gap <= 0 for gap in least), percent(max(least)), len(gaps),
-                     sum(gap <= 1e-9 for gap in gaps), percent(statistics.mean(gaps)), percent(max(gaps))))  # fmt: skip
+        rows.append(
+            (
+                count,
+                len(some),
+                sum(gap <= 0 for gap in least),
+                percent(max(least)),
+                len(gaps),
+                sum(gap <= 1e-9 for gap in gaps),
+                percent(statistics.mean(gaps)),
+                percent(max(gaps)),
+            )
+        )
     columns = ("stages", "chains", "least equal", "worst", "limits", "cycles equal", "mean gap", "worst ")
     lines = ["Segments: the planner's least arena and cycles over the exhaustive search", "", table(columns, rows)]
     lost = [r for r in results if r["least"] > r["optimal_least"] or any(limit["gap"] > 1e-9 for limit in r["limits"])]
@@ -326,9 +399,11 @@ def segments_text(results: list[dict]) -> str:
         lines += ["", f"{r['chain']}: least {r['least']} for {r['optimal_least']}"]
         for limit in r["limits"]:
             if limit["gap"] > 1e-9:
-                lines += [f"  limit {limit['limit']}: {limit['planner']:.0f} for {limit['optimum']:.0f} cycles ({percent(limit['gap'])})",
-                          f"    segments of (rows, step, chunk, keep) {limit['splits']}",
-                          f"    for                                   {limit['optimal_splits']}"]  # fmt: skip
+                lines += [
+                    f"  limit {limit['limit']}: {limit['planner']:.0f} for {limit['optimum']:.0f} cycles ({percent(limit['gap'])})",
+                    f"    segments of (rows, step, chunk, keep) {limit['splits']}",
+                    f"    for                                   {limit['optimal_splits']}",
+                ]
     return "\n".join(lines)
 
 
@@ -336,14 +411,20 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--json", action="store_true", help="print JSON instead of tables")
     parser.add_argument("--instances", type=int, default=200, metavar="N", help="sets of blocks (default 200)")
-    parser.add_argument("--chains", type=int, default=40, metavar="N", help="chains of three to six stages (default 40)")
+    parser.add_argument(
+        "--chains", type=int, default=40, metavar="N", help="chains of three to six stages (default 40)"
+    )
     options = parser.parse_args()
     placement = placement_gaps(options.instances) if options.instances else []
     segments = segment_gaps(options.chains) if options.chains else []
     if options.json:
         print(json.dumps({"placement": placement, "segments": segments}, indent=1))
     else:
-        print("\n\n\n".join([*([placement_text(placement)] if placement else []), *([segments_text(segments)] if segments else [])]))
+        print(
+            "\n\n\n".join(
+                [*([placement_text(placement)] if placement else []), *([segments_text(segments)] if segments else [])]
+            )
+        )
 
 
 if __name__ == "__main__":

@@ -1,6 +1,4 @@
 // The C API of mbinfer.h over exec/session.h: checks what comes in, turns every exception into a status.
-#include "mbinfer.h"
-
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
@@ -8,6 +6,7 @@
 #include <system_error>
 
 #include "exec/session.h"
+#include "mbinfer.h"
 
 using namespace mbinfer;
 
@@ -48,7 +47,8 @@ void copy_text(char* to, size_t room, const char* from) {
   to[n] = 0;
 }
 
-mbi_status fail(mbi_status status, const char* message, const char* node = "", const char* op = "", uint64_t needed = 0, uint64_t limit = 0) {
+mbi_status fail(mbi_status status, const char* message, const char* node = "", const char* op = "", uint64_t needed = 0,
+                uint64_t limit = 0) {
   LastError& last = last_error();
   copy_text(last.message, sizeof last.message, message);
   copy_text(last.node, sizeof last.node, node);
@@ -61,13 +61,20 @@ mbi_status fail(mbi_status status, const char* message, const char* node = "", c
 
 mbi_status status_of(ErrorKind kind) {
   switch (kind) {
-    case ErrorKind::kFormat: return MBI_FORMAT;
-    case ErrorKind::kUnsupported: return MBI_UNSUPPORTED;
-    case ErrorKind::kShape: return MBI_SHAPE;
-    case ErrorKind::kMemoryLimit: return MBI_MEMORY_LIMIT;
-    case ErrorKind::kArgument: return MBI_ARGUMENT;
-    case ErrorKind::kFile: return MBI_FILE;
-    case ErrorKind::kInternal: break;
+    case ErrorKind::kFormat:
+      return MBI_FORMAT;
+    case ErrorKind::kUnsupported:
+      return MBI_UNSUPPORTED;
+    case ErrorKind::kShape:
+      return MBI_SHAPE;
+    case ErrorKind::kMemoryLimit:
+      return MBI_MEMORY_LIMIT;
+    case ErrorKind::kArgument:
+      return MBI_ARGUMENT;
+    case ErrorKind::kFile:
+      return MBI_FILE;
+    case ErrorKind::kInternal:
+      break;
   }
   return MBI_INTERNAL;
 }
@@ -119,21 +126,24 @@ mbi_options default_options() {
 
 void require_size(size_t size) {
   if (size != sizeof(mbi_options))
-    refuse(ErrorKind::kArgument, "mbi_options of " + std::to_string(size) + " bytes, this library's has " + std::to_string(sizeof(mbi_options)) +
-                                     "; compile with the header of the library that is linked, and set options up by mbi_options_init");
+    refuse(ErrorKind::kArgument,
+           "mbi_options of " + std::to_string(size) + " bytes, this library's has " +
+               std::to_string(sizeof(mbi_options)) +
+               "; compile with the header of the library that is linked, and set options up by mbi_options_init");
 }
 
 SessionOptions session_options(const mbi_options& given) {
   auto require_range = [](const char* name, int value, int least, int most) {
     if (value < least || value > most)
-      refuse(ErrorKind::kArgument,
-             std::string(name) + " is " + std::to_string(value) + ", it goes from " + std::to_string(least) + " to " + std::to_string(most));
+      refuse(ErrorKind::kArgument, std::string(name) + " is " + std::to_string(value) + ", it goes from " +
+                                       std::to_string(least) + " to " + std::to_string(most));
   };
   require_range("threads", given.threads, 1, kMaxThreads);
   require_range("chunks", given.chunks, 0, kMaxChunks);
   require_pointer(given.schedule, "schedule");
   if (given.memory_limit < MBI_LEAST_MEMORY)
-    refuse(ErrorKind::kArgument, "memory_limit is " + std::to_string(given.memory_limit) + ", give bytes, MBI_NO_LIMIT or MBI_LEAST_MEMORY");
+    refuse(ErrorKind::kArgument,
+           "memory_limit is " + std::to_string(given.memory_limit) + ", give bytes, MBI_NO_LIMIT or MBI_LEAST_MEMORY");
   SessionOptions options;
   options.plan.schedule = schedule_from_name(given.schedule);
   options.plan.least = given.memory_limit == MBI_LEAST_MEMORY;
@@ -142,7 +152,8 @@ SessionOptions session_options(const mbi_options& given) {
   options.plan.chunks = given.chunks;
   options.plan.recompute = given.recompute != 0;
   if (given.chunks && options.plan.schedule != Schedule::kAuto && options.plan.schedule != Schedule::kFused)
-    refuse(ErrorKind::kArgument, std::string("chunks split fused blocks, and the schedule '") + given.schedule + "' has none; use 'auto' or 'fused'");
+    refuse(ErrorKind::kArgument, std::string("chunks split fused blocks, and the schedule '") + given.schedule +
+                                     "' has none; use 'auto' or 'fused'");
   const char* isa = given.isa ? given.isa : std::getenv("MBINFER_ISA");
   options.isa = isa ? isa : "";
   return options;
@@ -163,7 +174,8 @@ void describe(mbi_session* s) {
   const Graph& graph = s->session.graph();
   for (const GraphInput& in : graph.inputs) {
     const Value& v = graph.values[in.value];
-    mbi_tensor t = tensor(v.name.c_str(), in.recipe.present ? MBI_UINT8 : MBI_FLOAT32, {1, v.shape.height, v.shape.width, v.shape.channels});
+    mbi_tensor t = tensor(v.name.c_str(), in.recipe.present ? MBI_UINT8 : MBI_FLOAT32,
+                          {1, v.shape.height, v.shape.width, v.shape.channels});
     if (in.recipe.present) {
       t.color = kColors[in.recipe.color];
       t.crop = in.recipe.crop;
@@ -174,9 +186,20 @@ void describe(mbi_session* s) {
   s->pictures.resize(s->inputs.size());
   s->results.resize(s->outputs.size());
   const Plan& p = s->session.plan();
-  s->plan = {schedule_name(p.schedule), s->session.kernels().isa, s->session.threads(), p.peak_bytes, p.input_bytes, graph.weight_bytes,
-             p.naive_bytes, p.layerwise_bytes, p.fused_bytes, p.lower_bound_bytes, p.macs, p.extra_macs,
-             p.input_rows.data(), p.moved_bytes};
+  s->plan = {schedule_name(p.schedule),
+             s->session.kernels().isa,
+             s->session.threads(),
+             p.peak_bytes,
+             p.input_bytes,
+             graph.weight_bytes,
+             p.naive_bytes,
+             p.layerwise_bytes,
+             p.fused_bytes,
+             p.lower_bound_bytes,
+             p.macs,
+             p.extra_macs,
+             p.input_rows.data(),
+             p.moved_bytes};
 }
 
 // The item of a list of the session's, or null and MBI_ARGUMENT. A null list: there is no session.
@@ -185,25 +208,29 @@ const T* item(const char* what, const std::vector<T>* list, size_t index) {
   const mbi_status status = guarded([&] {
     require_pointer(list, "session");
     if (index >= list->size())
-      refuse(ErrorKind::kArgument, std::string(what) + " " + std::to_string(index) + " does not exist, the model has " + std::to_string(list->size()));
+      refuse(ErrorKind::kArgument, std::string(what) + " " + std::to_string(index) + " does not exist, the model has " +
+                                       std::to_string(list->size()));
   });
   return status == MBI_OK ? &(*list)[index] : nullptr;
 }
 
 void check_count(const char* what, size_t given, size_t wanted) {
-  if (given != wanted) refuse(ErrorKind::kShape, std::to_string(given) + " " + what + " given, the model has " + std::to_string(wanted));
+  if (given != wanted)
+    refuse(ErrorKind::kShape, std::to_string(given) + " " + what + " given, the model has " + std::to_string(wanted));
 }
 
 void check_buffer(const char* what, const mbi_tensor& tensor, const void* data, size_t bytes, int32_t dtype) {
   const size_t element = dtype == MBI_UINT8 ? 1 : sizeof(float);
   const size_t wanted = tensor.bytes / (tensor.dtype == MBI_UINT8 ? 1 : sizeof(float)) * element;
-  const bool known = dtype == MBI_FLOAT32 || dtype == MBI_UINT8, aligned = reinterpret_cast<uintptr_t>(data) % element == 0;
+  const bool known = dtype == MBI_FLOAT32 || dtype == MBI_UINT8,
+             aligned = reinterpret_cast<uintptr_t>(data) % element == 0;
   if (data && known && bytes == wanted && aligned) return;
   const std::string name = std::string(what) + " '" + tensor.name + "'";
   if (!data) refuse(ErrorKind::kArgument, name + ": data is NULL");
   if (!known) refuse(ErrorKind::kShape, name + ": its dtype is neither MBI_FLOAT32 nor MBI_UINT8");
   if (!aligned) refuse(ErrorKind::kArgument, name + ": data is not aligned for float32");
-  refuse(ErrorKind::kShape, name + " takes " + std::to_string(wanted) + " bytes in this dtype, given are " + std::to_string(bytes));
+  refuse(ErrorKind::kShape,
+         name + " takes " + std::to_string(wanted) + " bytes in this dtype, given are " + std::to_string(bytes));
 }
 
 void set_outputs(mbi_session* session, const mbi_output* outputs) {
@@ -245,7 +272,9 @@ void mbi_session_close(mbi_session* session) { delete session; }
 
 size_t mbi_session_input_count(const mbi_session* session) { return session ? session->inputs.size() : 0; }
 size_t mbi_session_output_count(const mbi_session* session) { return session ? session->outputs.size() : 0; }
-size_t mbi_session_label_count(const mbi_session* session) { return session ? session->session.graph().labels.size() : 0; }
+size_t mbi_session_label_count(const mbi_session* session) {
+  return session ? session->session.graph().labels.size() : 0;
+}
 
 const mbi_tensor* mbi_session_input(const mbi_session* session, size_t index) {
   return item("input", session ? &session->inputs : nullptr, index);
@@ -283,13 +312,14 @@ mbi_status mbi_session_run(mbi_session* session, const mbi_input* inputs, size_t
   });
 }
 
-mbi_status mbi_session_run_rows(mbi_session* session, int32_t dtype, mbi_pull_row pull, void* context, const mbi_output* outputs,
-                                size_t output_count) {
+mbi_status mbi_session_run_rows(mbi_session* session, int32_t dtype, mbi_pull_row pull, void* context,
+                                const mbi_output* outputs, size_t output_count) {
   return guarded([&] {
     require_pointer(session, "session");
     require_pointer(reinterpret_cast<const void*>(pull), "pull");
     require_pointer(outputs, "outputs");
-    if (dtype != MBI_FLOAT32 && dtype != MBI_UINT8) refuse(ErrorKind::kShape, "dtype is neither MBI_FLOAT32 nor MBI_UINT8");
+    if (dtype != MBI_FLOAT32 && dtype != MBI_UINT8)
+      refuse(ErrorKind::kShape, "dtype is neither MBI_FLOAT32 nor MBI_UINT8");
     check_count("outputs", output_count, session->outputs.size());
     session->session.check_not_inside();
     std::lock_guard<std::mutex> lock(session->running);

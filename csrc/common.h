@@ -24,11 +24,15 @@ enum class DType : uint8_t { kNone = 0, kFloat32 = 1, kFloat16 = 2, kInt8 = 3, k
 inline size_t size_of(DType type) {
   switch (type) {
     case DType::kFloat32:
-    case DType::kInt32: return 4;
-    case DType::kFloat16: return 2;
+    case DType::kInt32:
+      return 4;
+    case DType::kFloat16:
+      return 2;
     case DType::kInt8:
-    case DType::kUint8: return 1;
-    case DType::kNone: break;
+    case DType::kUint8:
+      return 1;
+    case DType::kNone:
+      break;
   }
   return 0;
 }

@@ -3,7 +3,8 @@
  * Goals
  *   - The memory that a network takes is known before the first run, to the byte: mbi_plan.peak_bytes.
  *   - Nothing is allocated by mbi_session_run; mbi_session_run_rows allocates its few rows the first time.
- *   - Every failure is a status and a message. The library never prints, aborts or exits, and no C++ exception leaves it.
+ *   - Every failure is a status and a message. The library never prints, aborts or exits, and no C++ exception leaves
+ *     it.
  * Non-goals: training, batches of more than one, dynamic shapes, reading JPEG or PNG.
  *
  * A program in full:
@@ -22,12 +23,12 @@
  *     mbi_session_close(session);
  *
  * Ownership: the caller owns what it passes in, and the library keeps no pointer to it after the call. What the library
- *   returns a pointer to belongs to the session and lives until mbi_session_close; mbi_last_error's belongs to the thread
- *   and holds until its next failing call. All strings are UTF-8 and end in a zero byte.
+ *   returns a pointer to belongs to the session and lives until mbi_session_close; mbi_last_error's belongs to the
+ *   thread and holds until its next failing call. All strings are UTF-8 and end in a zero byte.
  * Threads: any thread may use any session. Runs of one session wait in turn; sessions on several
  *   threads run side by side. Only mbi_session_close must be the last call on its session.
- * Errors: functions that return mbi_status say MBI_OK or why not; functions that return a pointer return NULL. Both then
- *   leave the reason in mbi_last_error(). A null argument where none is allowed is MBI_ARGUMENT.
+ * Errors: functions that return mbi_status say MBI_OK or why not; functions that return a pointer return NULL. Both
+ *   then leave the reason in mbi_last_error(). A null argument where none is allowed is MBI_ARGUMENT.
  * Growth: later versions append to these structs and enums, and never reorder them. mbi_options is the only struct that
  *   the caller makes: set it up by mbi_options_init, which learns its size.
  *
@@ -60,16 +61,16 @@ typedef enum mbi_status {
 
 typedef struct mbi_error {
   mbi_status status;
-  const char *message;    /* what failed, where, and what would help */
+  const char* message;    /* what failed, where, and what would help */
   const char *node, *op;  /* of MBI_UNSUPPORTED, otherwise "" */
   uint64_t needed, limit; /* of MBI_MEMORY_LIMIT, in bytes, otherwise 0 */
 } mbi_error;
 
 /* The last failure on this thread; MBI_OK and "" before the first. Never NULL. Successful calls leave it alone. */
-MBI_API const mbi_error *mbi_last_error(void);
+MBI_API const mbi_error* mbi_last_error(void);
 
 /* Such as "0.1.0". */
-MBI_API const char *mbi_version(void);
+MBI_API const char* mbi_version(void);
 
 enum {
   MBI_NO_LIMIT = -1,    /* the fastest plan */
@@ -81,89 +82,89 @@ typedef struct mbi_options {
   int32_t threads;      /* 1 to 256, the calling one included. Default 1 */
   int32_t chunks;       /* split every fused block's expanded channels t ways; 0: the planner chooses. Default 0 */
   int64_t memory_limit; /* most bytes of the arena, MBI_NO_LIMIT or MBI_LEAST_MEMORY. Default MBI_NO_LIMIT */
-  const char *schedule; /* "auto", "naive", "layerwise", "fused" or "streamed". Default "auto" */
-  const char *isa;      /* "reference", "avx2" or "neon"; NULL: $MBINFER_ISA, else the fastest. Default NULL */
+  const char* schedule; /* "auto", "naive", "layerwise", "fused" or "streamed". Default "auto" */
+  const char* isa;      /* "reference", "avx2" or "neon"; NULL: $MBINFER_ISA, else the fastest. Default NULL */
   int32_t verify;       /* not 0: also checksum the weights, which reads them all. Default 0 */
   int32_t recompute;    /* 0: no multiply-add is done twice; else a streamed plan may, to save memory. Default 1 */
 } mbi_options;
 
 /* Sets the defaults. `size` is sizeof(mbi_options) where the caller was compiled. */
-MBI_API mbi_status mbi_options_init(mbi_options *options, size_t size);
+MBI_API mbi_status mbi_options_init(mbi_options* options, size_t size);
 
 typedef enum mbi_dtype { MBI_FLOAT32 = 1, MBI_UINT8 = 4 } mbi_dtype;
 
 /* What the model takes or gives: contiguous, the last dimension fastest. Images are {1, height, width, channels}. */
 typedef struct mbi_tensor {
-  const char *name;
-  int32_t dtype;   /* mbi_dtype; of inputs: MBI_UINT8 where the model has a recipe for pictures. Outputs are MBI_FLOAT32 */
+  const char* name;
+  int32_t dtype;   /* mbi_dtype; of inputs: MBI_UINT8 where the model has a recipe. Outputs are MBI_FLOAT32 */
   int32_t rank;    /* 0 to 8 */
   int64_t dims[8]; /* those from `rank` on are 0 */
   size_t bytes;    /* of the whole tensor in that dtype */
   /* The recipe for pictures; mean and scale are applied by mbi_session_run. */
-  const char *color; /* "RGB", "BGR" or "grey": the order of the channels; NULL without a recipe */
-  float crop;        /* side of the central square to take of a picture, as a share of its shorter side; 0 without a recipe */
+  const char* color; /* "RGB", "BGR" or "grey": the order of the channels; NULL without a recipe */
+  float crop;        /* side of the central square to take, as a share of the shorter side; 0 without a recipe */
 } mbi_tensor;
 
 /* What a session will do and the memory that it takes. Sizes in bytes. */
 typedef struct mbi_plan {
   const char *schedule, *isa; /* as chosen */
   int32_t threads;
-  int64_t peak_bytes;         /* the arena, which holds everything that mbi_session_run makes */
-  int64_t input_bytes;        /* what the caller holds */
-  int64_t weight_bytes;       /* mapped from the file and used in place */
+  int64_t peak_bytes;                                /* the arena, which holds everything that mbi_session_run makes */
+  int64_t input_bytes;                               /* what the caller holds */
+  int64_t weight_bytes;                              /* mapped from the file and used in place */
   int64_t naive_bytes, layerwise_bytes, fused_bytes; /* the arena that each schedule would take */
-  int64_t lower_bound_bytes;  /* no order and no placement of this plan's buffers takes less */
-  int64_t macs, extra_macs;   /* multiply-adds of the network, and what recomputation adds to them */
-  const int32_t *input_rows;  /* for each input, the rows of it that mbi_session_run_rows holds, beside the arena */
-  int64_t moved_bytes;        /* of values that change their place in a run */
+  int64_t lower_bound_bytes;                         /* no order and no placement of this plan's buffers takes less */
+  int64_t macs, extra_macs;  /* multiply-adds of the network, and what recomputation adds to them */
+  const int32_t* input_rows; /* for each input, the rows of it that mbi_session_run_rows holds, beside the arena */
+  int64_t moved_bytes;       /* of values that change their place in a run */
 } mbi_plan;
 
 typedef struct mbi_session mbi_session;
 
 /* Maps the model file at `path`, checks and plans it, and allocates the arena. `options` may be NULL: the defaults.
  * Sets *session, to NULL on failure. Any failure but MBI_SHAPE. The file must not be cut short while it is in use. */
-MBI_API mbi_status mbi_session_open(const char *path, const mbi_options *options, mbi_session **session);
+MBI_API mbi_status mbi_session_open(const char* path, const mbi_options* options, mbi_session** session);
 
 /* Gives back everything. NULL is allowed. */
-MBI_API void mbi_session_close(mbi_session *session);
+MBI_API void mbi_session_close(mbi_session* session);
 
 /* 0 for NULL. */
-MBI_API size_t mbi_session_input_count(const mbi_session *session);
-MBI_API size_t mbi_session_output_count(const mbi_session *session);
-MBI_API size_t mbi_session_label_count(const mbi_session *session);
+MBI_API size_t mbi_session_input_count(const mbi_session* session);
+MBI_API size_t mbi_session_output_count(const mbi_session* session);
+MBI_API size_t mbi_session_label_count(const mbi_session* session);
 
 /* NULL, with MBI_ARGUMENT, from the count on. Labels are the class names, in the order of the scores. */
-MBI_API const mbi_tensor *mbi_session_input(const mbi_session *session, size_t index);
-MBI_API const mbi_tensor *mbi_session_output(const mbi_session *session, size_t index);
-MBI_API const char *mbi_session_label(const mbi_session *session, size_t index);
+MBI_API const mbi_tensor* mbi_session_input(const mbi_session* session, size_t index);
+MBI_API const mbi_tensor* mbi_session_output(const mbi_session* session, size_t index);
+MBI_API const char* mbi_session_label(const mbi_session* session, size_t index);
 
-MBI_API const mbi_plan *mbi_session_plan(const mbi_session *session);
+MBI_API const mbi_plan* mbi_session_plan(const mbi_session* session);
 
 typedef struct mbi_input {
-  const void *data; /* aligned for its dtype */
+  const void* data; /* aligned for its dtype */
   size_t bytes;
   int32_t dtype; /* MBI_FLOAT32: normalised already; MBI_UINT8: normalised by the model's recipe */
 } mbi_input;
 
 typedef struct mbi_output {
-  float *data;
+  float* data;
   size_t bytes;
 } mbi_output;
 
 /* Runs the network once, on all inputs and into all outputs in the model's order. Counts and sizes have to be exact.
  * MBI_SHAPE where one is not, or where an input is MBI_UINT8 and the model has no recipe; nothing is written then. */
-MBI_API mbi_status mbi_session_run(mbi_session *session, const mbi_input *inputs, size_t input_count, const mbi_output *outputs,
-                                   size_t output_count);
+MBI_API mbi_status mbi_session_run(mbi_session* session, const mbi_input* inputs, size_t input_count,
+                                   const mbi_output* outputs, size_t output_count);
 
-/* Writes row `row` of the image, {width, channels}, to `to`, which is aligned for its dtype. Returns 0, or anything else to
- * end the run. */
-typedef int (*mbi_pull_row)(void *context, size_t row, void *to);
+/* Writes row `row` of the image, {width, channels}, to `to`, which is aligned for its dtype. Returns 0, or anything
+ * else to end the run. */
+typedef int (*mbi_pull_row)(void* context, size_t row, void* to);
 
 /* Runs a model with one input on rows as they arrive, from a camera or a decoder: calls pull(context, row, to) on this
- * thread, once for each row, from 0 to height - 1. dtype: MBI_FLOAT32 or MBI_UINT8, as of mbi_input. MBI_STOPPED where `pull`
- * ends the run: nothing is written then, and the session can run again. `pull` may not run the same session
+ * thread, once for each row, from 0 to height - 1. dtype: MBI_FLOAT32 or MBI_UINT8, as of mbi_input. MBI_STOPPED where
+ * `pull` ends the run: nothing is written then, and the session can run again. `pull` may not run the same session
  * (MBI_ARGUMENT). MBI_SHAPE as of mbi_session_run, and where the model has several inputs. */
-MBI_API mbi_status mbi_session_run_rows(mbi_session *session, int32_t dtype, mbi_pull_row pull, void *context,
-                                        const mbi_output *outputs, size_t output_count);
+MBI_API mbi_status mbi_session_run_rows(mbi_session* session, int32_t dtype, mbi_pull_row pull, void* context,
+                                        const mbi_output* outputs, size_t output_count);
 
 #endif

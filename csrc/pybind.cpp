@@ -1,5 +1,5 @@
-// The extension module mbinfer._core: sessions and plans as plain Python objects. What is friendly (limits by name, shapes
-// with and without the batch) is in mbinfer/session.py.
+// The extension module mbinfer._core: sessions and plans as plain Python objects. What is friendly (limits by name,
+// shapes with and without the batch) is in mbinfer/session.py.
 #include <pybind11/numpy.h>
 #include <pybind11/pybind11.h>
 #include <pybind11/stl.h>
@@ -27,12 +27,23 @@ void raise(const Error& error) {
   }
   py::object errors = py::module_::import("mbinfer.errors"), exception;
   switch (error.kind) {
-    case ErrorKind::kFormat: exception = errors.attr("FormatError")(error.what()); break;
-    case ErrorKind::kUnsupported: exception = errors.attr("UnsupportedError")(error.what(), error.node, error.op); break;
-    case ErrorKind::kShape: exception = errors.attr("ShapeError")(error.what()); break;
-    case ErrorKind::kMemoryLimit: exception = errors.attr("MemoryLimitError")(error.what(), error.needed, error.limit); break;
-    case ErrorKind::kArgument: exception = errors.attr("ArgumentError")(error.what()); break;
-    default: exception = errors.attr("Error")(error.what());
+    case ErrorKind::kFormat:
+      exception = errors.attr("FormatError")(error.what());
+      break;
+    case ErrorKind::kUnsupported:
+      exception = errors.attr("UnsupportedError")(error.what(), error.node, error.op);
+      break;
+    case ErrorKind::kShape:
+      exception = errors.attr("ShapeError")(error.what());
+      break;
+    case ErrorKind::kMemoryLimit:
+      exception = errors.attr("MemoryLimitError")(error.what(), error.needed, error.limit);
+      break;
+    case ErrorKind::kArgument:
+      exception = errors.attr("ArgumentError")(error.what());
+      break;
+    default:
+      exception = errors.attr("Error")(error.what());
   }
   PyErr_SetObject(reinterpret_cast<PyObject*>(Py_TYPE(exception.ptr())), exception.ptr());
 }
@@ -88,7 +99,8 @@ py::list segment_list(const Session& session) {
   py::list segments;
   for (const Segment& segment : session.plan().segments) {
     py::list stages;
-    for (int s = segment.first; s < segment.last; s++) stages.append(stage_dict(session.graph(), session.plan().stages[s], session.plan()));
+    for (int s = segment.first; s < segment.last; s++)
+      stages.append(stage_dict(session.graph(), session.plan().stages[s], session.plan()));
     py::dict d;
     d["stages"] = stages;
     segments.append(d);
@@ -108,11 +120,15 @@ py::list timeline(const Session& session) {
       static const char* const kinds[] = {"value", "ring", "expanded", "scratch"};
       const bool value = b.kind == Buffer::kValue || b.kind == Buffer::kRing;
       py::dict d;
-      d["name"] = value ? graph.values[b.index].name : b.kind == Buffer::kExpanded ? plan.stages[b.index].name : plan.stages[plan.segments[g].last - 1].name;
+      d["name"] = value                         ? graph.values[b.index].name
+                  : b.kind == Buffer::kExpanded ? plan.stages[b.index].name
+                                                : plan.stages[plan.segments[g].last - 1].name;
       d["kind"] = kinds[b.kind];
       d["offset"] = b.offset;
       d["bytes"] = b.bytes;
-      d["rows"] = value ? plan.values[b.index].rows : b.kind == Buffer::kExpanded ? plan.stages[b.index].expanded_rows : 0;
+      d["rows"] = value                         ? plan.values[b.index].rows
+                  : b.kind == Buffer::kExpanded ? plan.stages[b.index].expanded_rows
+                                                : 0;
       d["first"] = b.first;
       d["last"] = b.last;
       buffers.append(d);
@@ -135,7 +151,8 @@ py::dict trace(const Session& session, int segment) {
   const Plan& plan = session.plan();
   const Graph& graph = session.graph();
   if (segment < 0 || segment >= int(plan.segments.size()))
-    throw Error(ErrorKind::kArgument, "segment " + std::to_string(segment) + ": the plan has segments 0 to " + std::to_string(plan.segments.size() - 1));
+    throw Error(ErrorKind::kArgument, "segment " + std::to_string(segment) + ": the plan has segments 0 to " +
+                                          std::to_string(plan.segments.size() - 1));
   py::list steps;
   py::dict values, d;
   for (const TracedStep& step : trace_segment(graph, plan, segment)) {
@@ -164,7 +181,8 @@ py::dict measure(const Session& session, int first, const std::vector<std::tuple
   Plan plan = session.plan();
   const Graph& graph = session.graph();
   const int count = int(splits.size());
-  if (first < 0 || count < 1 || first + count > int(plan.stages.size())) throw Error(ErrorKind::kArgument, "the plan has no such stages");
+  if (first < 0 || count < 1 || first + count > int(plan.stages.size()))
+    throw Error(ErrorKind::kArgument, "the plan has no such stages");
   std::vector<int64_t> kept, transient;
   std::vector<double> cycles;
   for (int i = 0; i < count; i++) {
@@ -186,7 +204,8 @@ py::dict measure(const Session& session, int first, const std::vector<std::tuple
 }
 
 // Blocks (bytes, first, last) and slides (below, above, distance): offsets, and the size of the arena.
-py::tuple place_blocks(const std::vector<std::tuple<int64_t, int, int>>& blocks, const std::vector<std::tuple<int, int, int64_t>>& slides) {
+py::tuple place_blocks(const std::vector<std::tuple<int64_t, int, int>>& blocks,
+                       const std::vector<std::tuple<int, int, int64_t>>& slides) {
   std::vector<Block> placed;
   std::vector<Slide> sliding;
   std::vector<int64_t> offsets;
@@ -197,8 +216,9 @@ py::tuple place_blocks(const std::vector<std::tuple<int64_t, int, int>>& blocks,
   return py::make_tuple(offsets, size);
 }
 
-std::shared_ptr<Session> open_session(const std::string& path, int threads, int64_t memory_limit, bool least, const std::string& schedule,
-                                      int chunks, bool recompute, const std::string& isa, bool verify) {
+std::shared_ptr<Session> open_session(const std::string& path, int threads, int64_t memory_limit, bool least,
+                                      const std::string& schedule, int chunks, bool recompute, const std::string& isa,
+                                      bool verify) {
   SessionOptions options;
   options.plan.schedule = schedule_from_name(schedule);
   options.plan.memory_limit = memory_limit;
@@ -289,7 +309,8 @@ py::dict model_dict(const Session& session) {
     if (in.recipe.present) {
       const auto channels = size_t(v.shape.channels);
       recipe = py::make_tuple(std::vector<float>(in.recipe.mean, in.recipe.mean + channels),
-                              std::vector<float>(in.recipe.scale, in.recipe.scale + channels), in.recipe.color, in.recipe.crop);
+                              std::vector<float>(in.recipe.scale, in.recipe.scale + channels), in.recipe.color,
+                              in.recipe.crop);
     }
     inputs.append(py::make_tuple(v.name, py::make_tuple(1, v.shape.height, v.shape.width, v.shape.channels), recipe));
   }
@@ -338,8 +359,8 @@ PYBIND11_MODULE(_core, m) {
     }
   });
   py::class_<Session, std::shared_ptr<Session>>(m, "Session")
-      .def(py::init(&open_session), py::arg("path"), py::arg("threads"), py::arg("memory_limit"), py::arg("least"), py::arg("schedule"),
-           py::arg("chunks"), py::arg("recompute"), py::arg("isa"), py::arg("verify"))
+      .def(py::init(&open_session), py::arg("path"), py::arg("threads"), py::arg("memory_limit"), py::arg("least"),
+           py::arg("schedule"), py::arg("chunks"), py::arg("recompute"), py::arg("isa"), py::arg("verify"))
       .def("run", &run, py::arg("arrays"), py::arg("times"))
       .def("run_rows", &run_rows, py::arg("bytes"), py::arg("next"))
       .def("model", &model_dict)
@@ -352,8 +373,9 @@ PYBIND11_MODULE(_core, m) {
       .def("check", [](const Session& s) { return check_plan(s.graph(), s.plan()); })
       .def("canaries_intact", &Session::canaries_intact);
   m.def("place", &place_blocks, py::arg("blocks"), py::arg("slides"));
-  m.def("peak_rate", [](const std::string& isa, double seconds) { return peak_rate(select_kernels(isa), seconds); },
-        py::call_guard<py::gil_scoped_release>());
+  m.def(
+      "peak_rate", [](const std::string& isa, double seconds) { return peak_rate(select_kernels(isa), seconds); },
+      py::call_guard<py::gil_scoped_release>());
   m.def("isas", [] {
     std::vector<std::string> names;
     for (const KernelTable* table : usable_kernels()) names.emplace_back(table->isa);

@@ -22,11 +22,11 @@ from PIL import Image
 from sklearn.datasets import load_digits
 from sklearn.model_selection import train_test_split
 from torch.nn import functional
+from torch_mobilenet import MobileNetV2
 
 import mbinfer.model
 import mbinfer.zoo
 from mbinfer.graph import Recipe
-from torch_mobilenet import MobileNetV2
 
 WIDTH, RESOLUTION, CLASSES = 0.35, 48, 10
 MEAN, SCALE = 127.5, 1 / 127.5

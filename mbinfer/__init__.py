@@ -5,9 +5,18 @@ from mbinfer.errors import ArgumentError, Error, FormatError, MemoryLimitError, 
 from mbinfer.session import Plan, Session, TensorInfo
 
 __all__ = [
-    "ArgumentError", "Error", "FormatError", "MemoryLimitError", "Plan", "Session", "ShapeError", "TensorInfo",
-    "UnsupportedError", "convert", "zoo",
-]  # fmt: skip
+    "ArgumentError",
+    "Error",
+    "FormatError",
+    "MemoryLimitError",
+    "Plan",
+    "Session",
+    "ShapeError",
+    "TensorInfo",
+    "UnsupportedError",
+    "convert",
+    "zoo",
+]
 __version__ = "0.1.0"
 
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from html import escape
-from typing import Any, Sequence
+from typing import Any
 
 from .errors import Error
 
@@ -19,14 +20,44 @@ class Canvas:
         self.width, self.height, self.title = width, height, title
         self.shapes: list[tuple[str, dict[str, Any]]] = []
 
-    def rect(self, x: float, y: float, width: float, height: float, fill: str, stroke: str | None = None,
-             opacity: float = 1.0, hatch: bool = False, hint: str = "") -> None:
+    def rect(
+        self,
+        x: float,
+        y: float,
+        width: float,
+        height: float,
+        fill: str,
+        stroke: str | None = None,
+        opacity: float = 1.0,
+        hatch: bool = False,
+        hint: str = "",
+    ) -> None:
         """A rectangle; hatched, its fill is the colour of the lines. A hint is shown under the pointer, in SVG only."""
-        self.shapes.append(("rect", {"x": x, "y": y, "width": width, "height": height, "fill": fill, "stroke": stroke,
-                                     "opacity": opacity, "hatch": hatch, "hint": hint}))  # fmt: skip
+        self.shapes.append(
+            (
+                "rect",
+                {
+                    "x": x,
+                    "y": y,
+                    "width": width,
+                    "height": height,
+                    "fill": fill,
+                    "stroke": stroke,
+                    "opacity": opacity,
+                    "hatch": hatch,
+                    "hint": hint,
+                },
+            )
+        )
 
-    def line(self, points: Sequence[tuple[float, float]], color: str = INK, width: float = 1.0, dashed: bool = False,
-             arrow: bool = False) -> None:
+    def line(
+        self,
+        points: Sequence[tuple[float, float]],
+        color: str = INK,
+        width: float = 1.0,
+        dashed: bool = False,
+        arrow: bool = False,
+    ) -> None:
         """A line through points, with a head at its end if it is an arrow."""
         self.shapes.append(("line", {"points": list(points), "color": color, "width": width, "dashed": dashed}))
         if arrow:
@@ -39,11 +70,20 @@ class Canvas:
     def dot(self, x: float, y: float, radius: float, fill: str, stroke: str | None = None, hint: str = "") -> None:
         self.shapes.append(("dot", {"x": x, "y": y, "radius": radius, "fill": fill, "stroke": stroke, "hint": hint}))
 
-    def text(self, x: float, y: float, words: str, size: float = 11, color: str = INK, anchor: str = "start",
-             angle: float = 0) -> None:
+    def text(
+        self,
+        x: float,
+        y: float,
+        words: str,
+        size: float = 11,
+        color: str = INK,
+        anchor: str = "start",
+        angle: float = 0,
+    ) -> None:
         """Words on a baseline at y; anchor: start, middle or end; angle: degrees against the clock."""
-        self.shapes.append(("text", {"x": x, "y": y, "words": words, "size": size, "color": color, "anchor": anchor,
-                                     "angle": angle}))  # fmt: skip
+        self.shapes.append(
+            ("text", {"x": x, "y": y, "words": words, "size": size, "color": color, "anchor": anchor, "angle": angle})
+        )
 
     def save_svg(self, path: str) -> None:
         with open(path, "w", encoding="utf-8") as file:
@@ -107,19 +147,52 @@ class Canvas:
         for order, (kind, s) in enumerate(self.shapes):
             if kind == "rect":
                 edge = s["fill"] if s["hatch"] else s["stroke"] or "none"
-                axes.add_patch(Rectangle((s["x"], s["y"]), s["width"], s["height"], alpha=s["opacity"], zorder=order,
-                                         facecolor="none" if s["hatch"] else s["fill"], edgecolor=edge,
-                                         linewidth=0 if s["hatch"] else 0.4, hatch="////" if s["hatch"] else None))  # fmt: skip
+                axes.add_patch(
+                    Rectangle(
+                        (s["x"], s["y"]),
+                        s["width"],
+                        s["height"],
+                        alpha=s["opacity"],
+                        zorder=order,
+                        facecolor="none" if s["hatch"] else s["fill"],
+                        edgecolor=edge,
+                        linewidth=0 if s["hatch"] else 0.4,
+                        hatch="////" if s["hatch"] else None,
+                    )
+                )
             elif kind == "line":
-                axes.add_line(Line2D(*zip(*s["points"]), color=s["color"], linewidth=0.72 * s["width"], zorder=order,
-                                     dashes=(6, 4) if s["dashed"] else (None, None)))  # fmt: skip
+                axes.add_line(
+                    Line2D(
+                        *zip(*s["points"]),
+                        color=s["color"],
+                        linewidth=0.72 * s["width"],
+                        zorder=order,
+                        dashes=(6, 4) if s["dashed"] else (None, None),
+                    )
+                )
             elif kind == "dot":
-                axes.add_patch(Circle((s["x"], s["y"]), s["radius"], facecolor=s["fill"], edgecolor=s["stroke"] or "none",
-                                      zorder=order))  # fmt: skip
+                axes.add_patch(
+                    Circle(
+                        (s["x"], s["y"]),
+                        s["radius"],
+                        facecolor=s["fill"],
+                        edgecolor=s["stroke"] or "none",
+                        zorder=order,
+                    )
+                )
             else:
-                axes.text(s["x"], s["y"], s["words"].replace("$", r"\$"), fontsize=0.72 * s["size"], color=s["color"],
-                          ha=_ANCHORS[s["anchor"]], va="baseline", rotation=s["angle"], rotation_mode="anchor",
-                          zorder=order)  # fmt: skip
+                axes.text(
+                    s["x"],
+                    s["y"],
+                    s["words"].replace("$", r"\$"),
+                    fontsize=0.72 * s["size"],
+                    color=s["color"],
+                    ha=_ANCHORS[s["anchor"]],
+                    va="baseline",
+                    rotation=s["angle"],
+                    rotation_mode="anchor",
+                    zorder=order,
+                )
         figure.savefig(path, dpi=200, facecolor="white")
 
 

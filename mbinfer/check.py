@@ -28,8 +28,10 @@ def check_graph(graph: Graph) -> None:
         _check_text("label or metadata", text)
     for name, shape in graph.values.items():
         if len(shape) != 3 or not all(_is_int(d, 1, MAX_SIDE) for d in shape) or math.prod(shape) > MAX_ELEMENTS:
-            raise ShapeError(f"value '{name}': shape {shape}; (height, width, channels) are from 1 to {MAX_SIDE}, "
-                             f"their product at most {MAX_ELEMENTS}")
+            raise ShapeError(
+                f"value '{name}': shape {shape}; (height, width, channels) are from 1 to {MAX_SIDE}, "
+                f"their product at most {MAX_ELEMENTS}"
+            )
     if not graph.inputs or not graph.nodes or not graph.outputs:
         raise FormatError("the graph has no input, no node or no output; a model needs at least one of each")
 
@@ -46,10 +48,15 @@ def check_graph(graph: Graph) -> None:
         shape = _shape(graph, output.value, f"output '{output.name}'")
         if output.value in graph.inputs:
             raise FormatError(f"output '{output.name}' is the input '{output.value}' itself; no node makes it")
-        if (len(output.shape) > 8 or not all(_is_int(d, 1, MAX_ELEMENTS) for d in output.shape)
-                or math.prod(map(int, output.shape)) != math.prod(shape)):
-            raise ShapeError(f"output '{output.name}': shape {output.shape} does not hold the elements of value "
-                             f"'{output.value}' {shape} in at most 8 dimensions")
+        if (
+            len(output.shape) > 8
+            or not all(_is_int(d, 1, MAX_ELEMENTS) for d in output.shape)
+            or math.prod(map(int, output.shape)) != math.prod(shape)
+        ):
+            raise ShapeError(
+                f"output '{output.name}': shape {output.shape} does not hold the elements of value "
+                f"'{output.value}' {shape} in at most 8 dimensions"
+            )
     used = {name for node in graph.nodes for name in node.inputs} | {output.value for output in graph.outputs}
     for name in graph.values:
         if name not in writer:
@@ -64,8 +71,9 @@ def _check_node(graph: Graph, node: Node, writer: dict[str, str]) -> None:
     if node.op not in OPS:
         raise UnsupportedError(f"{where}: unknown op; known are {', '.join(OPS)}", node.name, node.op)
     if node.activation not in ACTIVATIONS:
-        raise UnsupportedError(f"{where}: unknown activation '{node.activation}'; known are {', '.join(ACTIVATIONS)}",
-                               node.name, node.op)
+        raise UnsupportedError(
+            f"{where}: unknown activation '{node.activation}'; known are {', '.join(ACTIVATIONS)}", node.name, node.op
+        )
     if len(node.inputs) != (2 if node.op == "add" else 1):
         raise FormatError(f"{where}: {len(node.inputs)} inputs; add takes two, every other op one")
     shapes = [_shape(graph, name, where) for name in node.inputs]
@@ -81,8 +89,11 @@ def _check_node(graph: Graph, node: Node, writer: dict[str, str]) -> None:
         raise ShapeError(f"{where}: adds {shapes[0]} and {shapes[1]}; the shapes must be equal")
     height, width, channels = expected = shapes[0]
     if node.op in WINDOWED:
-        expected = (_output_size(where, node, 0, height), _output_size(where, node, 1, width),
-                    output[2] if node.op == "conv" else channels)
+        expected = (
+            _output_size(where, node, 0, height),
+            _output_size(where, node, 1, width),
+            output[2] if node.op == "conv" else channels,
+        )
     elif node.op == "global_avg_pool":
         expected = (1, 1, channels)
     if output != expected:
@@ -92,8 +103,12 @@ def _check_node(graph: Graph, node: Node, writer: dict[str, str]) -> None:
 
 def _check_fields(where: str, node: Node) -> None:
     """Check the numbers of a node by themselves."""
-    for field, low, plain in (("kernel", 1, (1, 1)), ("stride", 1, (1, 1)), ("dilation", 1, (1, 1)),
-                              ("pads", 0, (0, 0, 0, 0))):
+    for field, low, plain in (
+        ("kernel", 1, (1, 1)),
+        ("stride", 1, (1, 1)),
+        ("dilation", 1, (1, 1)),
+        ("pads", 0, (0, 0, 0, 0)),
+    ):
         numbers = tuple(getattr(node, field))
         if len(numbers) != len(plain) or not all(_is_int(n, low, MAX_U16) for n in numbers):
             raise FormatError(f"{where}: {field} {numbers}, not {len(plain)} integers from {low} to {MAX_U16}")
@@ -120,8 +135,10 @@ def _output_size(where: str, node: Node, axis: int, size: int) -> int:
     kernel, stride, before = node.kernel[axis], node.stride[axis], node.pads[axis]
     room = size + before + node.pads[axis + 2] - node.dilation[axis] * (kernel - 1) - 1
     if room < 0:
-        raise ShapeError(f"{where}: kernel {node.kernel}, dilation {node.dilation} reach beyond the padded input, "
-                         f"{size} with pads {node.pads}")
+        raise ShapeError(
+            f"{where}: kernel {node.kernel}, dilation {node.dilation} reach beyond the padded input, "
+            f"{size} with pads {node.pads}"
+        )
     if "pool" in node.op and (before >= kernel or room // stride * stride - before >= size):
         raise ShapeError(f"{where}: pads {node.pads} leave a window without input, which has no maximum and no mean")
     return room // stride + 1

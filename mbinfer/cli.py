@@ -8,7 +8,8 @@ import json
 import os
 import sys
 import time
-from typing import Any, Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
+from typing import Any, Callable
 
 import numpy as np
 
@@ -207,15 +208,36 @@ def _plan(options: argparse.Namespace) -> None:
 
     title = os.path.basename(options.model)
     if options.sweep:
-        if options.segment is not None or options.memory_limit or options.schedule != "auto" or options.chunks or options.no_recompute:
-            raise Error("--sweep plans for every limit and marks the schedules; of the other options it takes --threads only")
+        if (
+            options.segment is not None
+            or options.memory_limit
+            or options.schedule != "auto"
+            or options.chunks
+            or options.no_recompute
+        ):
+            raise Error(
+                "--sweep plans for every limit and marks the schedules; of the other options it takes --threads only"
+            )
         record = sweep.sweep(options.model, threads=options.threads, progress=progress)
         record = {"path": options.model, "threads": options.threads, **record}
         _draw(options, lambda: sweep.picture(record, title))
         return _print(options, draw.sweep_text(record, title), record)
     session = _session(options)
-    names = ("schedule", "peak_bytes", "input_bytes", "input_rows", "weight_bytes", "naive_bytes", "layerwise_bytes", "fused_bytes",
-             "lower_bound_bytes", "macs", "extra_macs", "moved_bytes", "cycles")  # fmt: skip
+    names = (
+        "schedule",
+        "peak_bytes",
+        "input_bytes",
+        "input_rows",
+        "weight_bytes",
+        "naive_bytes",
+        "layerwise_bytes",
+        "fused_bytes",
+        "lower_bound_bytes",
+        "macs",
+        "extra_macs",
+        "moved_bytes",
+        "cycles",
+    )
     record = {"path": options.model, "threads": session.threads, "isa": session.isa}
     record.update((name, getattr(session.plan, name)) for name in names)
     if options.segment is None:
@@ -237,8 +259,10 @@ def _draw(options: argparse.Namespace, canvas: Callable[[], Any]) -> None:
 def _run(options: argparse.Namespace) -> None:
     session = _session(options)
     if len(session.inputs) != 1 or len(session.outputs) != 1:
-        raise Error(f"{options.model}: run classifies pictures, and this model has {len(session.inputs)} inputs and "
-                    f"{len(session.outputs)} outputs; use mbinfer.Session")  # fmt: skip
+        raise Error(
+            f"{options.model}: run classifies pictures, and this model has {len(session.inputs)} inputs and "
+            f"{len(session.outputs)} outputs; use mbinfer.Session"
+        )
     _, height, width, _ = session.inputs[0].shape
     ends_in_softmax = session.plan.segments[-1]["stages"][-1]["kind"] == "softmax"
     results, texts = [], []
@@ -249,10 +273,18 @@ def _run(options: argparse.Namespace) -> None:
         texts.append("\n".join([path, *(f"  {100 * t['probability']:6.2f} %  {t['label']}" for t in top)]))
     arena, naive = session.plan.peak_bytes, session.plan.naive_bytes
     ratio = naive / arena
-    texts.append(f"arena {draw.size(arena)} ({session.plan.schedule}); "
-                 f"naive execution would have needed {draw.size(naive)}, {ratio:.1f} times as much")  # fmt: skip
-    record = {"pictures": results, "schedule": session.plan.schedule, "isa": session.isa, "arena_bytes": arena,
-              "naive_bytes": naive, "ratio": ratio}  # fmt: skip
+    texts.append(
+        f"arena {draw.size(arena)} ({session.plan.schedule}); "
+        f"naive execution would have needed {draw.size(naive)}, {ratio:.1f} times as much"
+    )
+    record = {
+        "pictures": results,
+        "schedule": session.plan.schedule,
+        "isa": session.isa,
+        "arena_bytes": arena,
+        "naive_bytes": naive,
+        "ratio": ratio,
+    }
     _print(options, "\n".join(texts), record)
 
 
@@ -282,8 +314,16 @@ def _bench(options: argparse.Namespace) -> None:
     if options.sweep is not None:
         if options.schedule or options.sweep < 1:
             raise Error("--sweep N measures N plans of the frontier, 1 or more; leave out --schedule")
-        results = sweep.measure_points(options.model, inputs, options.sweep, options.isa or usable, options.threads,
-                                       options.runs, options.profile, progress)  # fmt: skip
+        results = sweep.measure_points(
+            options.model,
+            inputs,
+            options.sweep,
+            options.isa or usable,
+            options.threads,
+            options.runs,
+            options.profile,
+            progress,
+        )
         return _print(options, draw.bench_text(results), {"path": options.model, "results": results})
     configurations = list(itertools.product(options.schedule or SCHEDULES, options.isa or usable, options.threads))
     results = [

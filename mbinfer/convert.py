@@ -8,8 +8,20 @@ from .errors import ArgumentError, ShapeError, UnsupportedError
 from .graph import COLORS, Graph, Recipe
 
 
-def convert(source, path, *, dtype="float32", calibration=None, mean=None, scale=None, color="RGB", crop=1.0,
-            labels=None, input_shape=None, example=None) -> None:
+def convert(
+    source,
+    path,
+    *,
+    dtype="float32",
+    calibration=None,
+    mean=None,
+    scale=None,
+    color="RGB",
+    crop=1.0,
+    labels=None,
+    input_shape=None,
+    example=None,
+) -> None:
     """Convert `source` to a model file at `path`.
 
     source: an .onnx file, an `onnx.ModelProto` (opset 7 or later), or a `torch.nn.Module`, which is exported to ONNX in
@@ -57,8 +69,12 @@ def _set_recipe(graph: Graph, mean, scale, color: str, crop: float) -> None:
     channels = graph.values[name][2]
     if channels == 1:
         color = "grey"
-    graph.inputs[name] = Recipe(_numbers("mean", 0.0 if mean is None else mean, channels),
-                                _numbers("scale", 1.0 if scale is None else scale, channels), color, float(crop))
+    graph.inputs[name] = Recipe(
+        _numbers("mean", 0.0 if mean is None else mean, channels),
+        _numbers("scale", 1.0 if scale is None else scale, channels),
+        color,
+        float(crop),
+    )
 
 
 def _numbers(what: str, given, channels: int) -> tuple[float, ...]:
@@ -76,5 +92,7 @@ def _set_labels(graph: Graph, labels) -> None:
     output = graph.outputs[0]
     classes = graph.values[output.value][2]
     if len(graph.labels) != classes:
-        raise ShapeError(f"{len(graph.labels)} labels for the {classes} classes of output '{output.name}' "
-                         f"{output.shape}; give one for each class")
+        raise ShapeError(
+            f"{len(graph.labels)} labels for the {classes} classes of output '{output.name}' "
+            f"{output.shape}; give one for each class"
+        )

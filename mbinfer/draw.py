@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Iterable, Sequence
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from . import Session
@@ -33,8 +34,17 @@ def plan_text(session: Session, title: str) -> str:
     sizes = [
         ("arena", plan.peak_bytes, "the peak, and all that a run will use"),
         ("input", plan.input_bytes, "held by the caller of run, not in the arena"),
-        *([("input rows", _rows_bytes(session), f"{plan.input_rows[0]} rows, held by run_rows beside the arena instead")]
-          if len(session.inputs) == 1 else []),
+        *(
+            [
+                (
+                    "input rows",
+                    _rows_bytes(session),
+                    f"{plan.input_rows[0]} rows, held by run_rows beside the arena instead",
+                )
+            ]
+            if len(session.inputs) == 1
+            else []
+        ),
         ("weights", plan.weight_bytes, "mapped from the file, used in place"),
         ("naive", plan.naive_bytes, "every value in a buffer of its own"),
         ("layerwise", plan.layerwise_bytes, "one node at a time, buffers shared"),
@@ -48,7 +58,19 @@ def plan_text(session: Session, title: str) -> str:
     rows.append(("moved", size(plan.moved_bytes), f"{plan.moved_bytes:,} bytes", "of values that change their place"))
     segments, timeline = plan.segments, plan.timeline
     stages = [_stage_row(timeline[i], i, stage) for i, segment in enumerate(segments) for stage in segment["stages"]]
-    columns = ("segment", "stage", "kind", "output", "strip", "step", "chunk", "expanded", "extra MACs", "scratch", "ring")
+    columns = (
+        "segment",
+        "stage",
+        "kind",
+        "output",
+        "strip",
+        "step",
+        "chunk",
+        "expanded",
+        "extra MACs",
+        "scratch",
+        "ring",
+    )
     reasons = [
         f"  {stage['name']}: {stage['why']}"
         for segment in segments
@@ -119,22 +141,36 @@ def trace_text(trace: dict[str, Any], title: str) -> str:
         alive = (f"{live[name][0]}..{live[name][1] - 1}" if name in live else "-" for name in names)
         rows.append((number, stage, f"{first}..{end - 1}", *alive))
     places = [(name, v["height"], v["rows"], v["row_bytes"], v["offset"]) for name, v in trace["values"].items()]
-    return "\n\n".join([
-        title,
-        table(("value", "rows", "in the arena", "bytes of a row", "from"), places),
-        table(("step", "stage", "makes", *names), rows),
-    ])  # fmt: skip
+    return "\n\n".join(
+        [
+            title,
+            table(("value", "rows", "in the arena", "bytes of a row", "from"), places),
+            table(("step", "stage", "makes", *names), rows),
+        ]
+    )
 
 
 def sweep_text(result: dict[str, Any], title: str) -> str:
     """The plans of `sweep.sweep`, with the marked ones beside them by name."""
     names = {p["peak_bytes"]: name for name, p in reversed(result["marked"].items())}
     plans = {p["peak_bytes"]: p for p in (*result["marked"].values(), *result["points"])}
-    rows = [(size(count), count, p["schedule"], f"{p['times_fastest']:.3f}", f"{p['extra_percent']:.2f} %",
-             size(p["moved_bytes"]), "+".join(map(str, p["segments"])) if len(p["segments"]) <= 16 else f"{len(p['segments'])} segments",
-             names.get(count)) for count, p in sorted(plans.items())]  # fmt: skip
+    rows = [
+        (
+            size(count),
+            count,
+            p["schedule"],
+            f"{p['times_fastest']:.3f}",
+            f"{p['extra_percent']:.2f} %",
+            size(p["moved_bytes"]),
+            "+".join(map(str, p["segments"])) if len(p["segments"]) <= 16 else f"{len(p['segments'])} segments",
+            names.get(count),
+        )
+        for count, p in sorted(plans.items())
+    ]
     columns = ("arena", "bytes", "schedule", "times fastest", "extra MACs", "moved", "stages of each segment", "")
-    planned = f"{len(result['points'])} plans of {len(result['limits'])} limits that no other one beats, and the marked ones"
+    planned = (
+        f"{len(result['points'])} plans of {len(result['limits'])} limits that no other one beats, and the marked ones"
+    )
     return f"{title}: {planned}\n\n{table(columns, rows)}\n\ntimes fastest: estimated cycles over those of the fastest plan"
 
 
@@ -145,10 +181,21 @@ def _profile_text(result: dict[str, Any]) -> str:
     rows = []
     for stage in (*stages, {"stage": "all", "kind": "", **total}):
         rate = stage["macs"] / max(stage["seconds"], 1e-9)
-        rows.append((stage["stage"], stage["kind"], f"{1000 * stage['seconds']:.3f}", f"{stage['macs']:,}", f"{2e-9 * rate:.1f}",
-                     f"{100 * rate / peak:.0f} %", size(stage["bytes"])))  # fmt: skip
-    title = (f"{result['schedule']}, {result['isa']}, threads {result['threads']}, arena {size(result['arena'])};"
-             f" peak {2e-9 * peak:.1f} GFLOP/s")  # fmt: skip
+        rows.append(
+            (
+                stage["stage"],
+                stage["kind"],
+                f"{1000 * stage['seconds']:.3f}",
+                f"{stage['macs']:,}",
+                f"{2e-9 * rate:.1f}",
+                f"{100 * rate / peak:.0f} %",
+                size(stage["bytes"]),
+            )
+        )
+    title = (
+        f"{result['schedule']}, {result['isa']}, threads {result['threads']}, arena {size(result['arena'])};"
+        f" peak {2e-9 * peak:.1f} GFLOP/s"
+    )
     return f"{title}\n{table(('stage', 'kind', 'ms', 'MACs', 'GFLOP/s', 'of peak', 'moved'), rows)}"
 
 
@@ -158,16 +205,44 @@ def bench_text(results: Sequence[dict[str, Any]]) -> str:
     Results of points of a sweep hold ``predicted`` and ``measured`` too, times relative to the fastest plan.
     """
     swept = any("predicted" in result for result in results)
-    columns = ("schedule", "isa", "threads", *(("extra MACs", "predicted", "measured") if swept else ()), "min ms", "median",
-               "p90", "p99", "runs", "arena", "weights", "observed", "anonymous", "file")  # fmt: skip
+    columns = (
+        "schedule",
+        "isa",
+        "threads",
+        *(("extra MACs", "predicted", "measured") if swept else ()),
+        "min ms",
+        "median",
+        "p90",
+        "p99",
+        "runs",
+        "arena",
+        "weights",
+        "observed",
+        "anonymous",
+        "file",
+    )
     rows = []
     for result in results:
         seen = (result["observed"][name] for name in ("growth", "anonymous", "file"))
         times = (f"{1000 * result['latency'][name]:.3f}" for name in ("min", "median", "p90", "p99"))
-        ratios = (f"{result['extra_percent']:.2f} %", f"{result['predicted']:.3f}", f"{result['measured']:.3f}") if swept else ()
-        rows.append((result["schedule"], result["isa"], result["threads"], *ratios, *times, result["runs"],
-                     size(result["arena"]), size(result["weights"]),
-                     *("-" if count is None else size(count) for count in seen)))  # fmt: skip
+        ratios = (
+            (f"{result['extra_percent']:.2f} %", f"{result['predicted']:.3f}", f"{result['measured']:.3f}")
+            if swept
+            else ()
+        )
+        rows.append(
+            (
+                result["schedule"],
+                result["isa"],
+                result["threads"],
+                *ratios,
+                *times,
+                result["runs"],
+                size(result["arena"]),
+                size(result["weights"]),
+                *("-" if count is None else size(count) for count in seen),
+            )
+        )
     parts = [table(columns, rows), "observed: growth of the most that was resident; file: its part in mapped files"]
     if swept:
         parts.append("predicted, measured: cycles by the cost model and median time, over those of the fastest plan")

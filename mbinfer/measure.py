@@ -119,7 +119,9 @@ def peak_rate(threads: int = 1, isa: str = "") -> float:
     from mbinfer import _core
 
     rates: list[float] = []
-    workers = [threading.Thread(target=lambda: rates.append(_core.peak_rate(isa, PEAK_SECONDS))) for _ in range(threads)]
+    workers = [
+        threading.Thread(target=lambda: rates.append(_core.peak_rate(isa, PEAK_SECONDS))) for _ in range(threads)
+    ]
     for worker in workers:
         worker.start()
     for worker in workers:

@@ -21,28 +21,92 @@ FLOAT32 = 1  # DTypeCode
 COUNTS_PADDING = 1  # flag of avg_pool
 
 # The records of format.h, field by field; a test reads that header and compares.
-HEADER = np.dtype([
-    ("magic", "u1", 8), ("major", "<u2"), ("minor", "<u2"), ("structure_crc", "<u4"), ("file_bytes", "<u8"),
-    ("weights_offset", "<u8"), ("weights_bytes", "<u8"), ("weights_crc", "<u4"), ("value_count", "<u4"),
-    ("node_count", "<u4"), ("input_count", "<u4"), ("output_count", "<u4"), ("quant_count", "<u4"),
-    ("metadata_count", "<u4"), ("label_count", "<u4"), ("string_bytes", "<u4"), ("reserved", "<u4", 13)])
-VALUE = np.dtype([
-    ("name", "<u4"), ("height", "<u4"), ("width", "<u4"), ("channels", "<u4"), ("dtype", "u1"), ("reserved0", "u1", 3),
-    ("quant", "<u4"), ("reserved", "<u4", 2)])
-NODE = np.dtype([
-    ("name", "<u4"), ("op", "u1"), ("activation", "u1"), ("weight_dtype", "u1"), ("flags", "u1"), ("inputs", "<u4", 2),
-    ("output", "<u4"), ("groups", "<u4"), ("kernel_h", "<u2"), ("kernel_w", "<u2"), ("stride_h", "<u2"),
-    ("stride_w", "<u2"), ("dilation_h", "<u2"), ("dilation_w", "<u2"), ("pad_top", "<u2"), ("pad_left", "<u2"),
-    ("pad_bottom", "<u2"), ("pad_right", "<u2"), ("clamp_lo", "<f4"), ("clamp_hi", "<f4"), ("weight_quant", "<u4"),
-    ("weight_offset", "<u8"), ("weight_bytes", "<u8"), ("bias_offset", "<u8"), ("bias_bytes", "<u8"),
-    ("reserved", "<u4", 10)])
-INPUT = np.dtype([
-    ("value", "<u4"), ("has_recipe", "u1"), ("color", "u1"), ("reserved0", "u1", 2), ("crop", "<f4"),
-    ("mean", "<f4", 4), ("scale", "<f4", 4), ("reserved", "<u4", 5)])
+HEADER = np.dtype(
+    [
+        ("magic", "u1", 8),
+        ("major", "<u2"),
+        ("minor", "<u2"),
+        ("structure_crc", "<u4"),
+        ("file_bytes", "<u8"),
+        ("weights_offset", "<u8"),
+        ("weights_bytes", "<u8"),
+        ("weights_crc", "<u4"),
+        ("value_count", "<u4"),
+        ("node_count", "<u4"),
+        ("input_count", "<u4"),
+        ("output_count", "<u4"),
+        ("quant_count", "<u4"),
+        ("metadata_count", "<u4"),
+        ("label_count", "<u4"),
+        ("string_bytes", "<u4"),
+        ("reserved", "<u4", 13),
+    ]
+)
+VALUE = np.dtype(
+    [
+        ("name", "<u4"),
+        ("height", "<u4"),
+        ("width", "<u4"),
+        ("channels", "<u4"),
+        ("dtype", "u1"),
+        ("reserved0", "u1", 3),
+        ("quant", "<u4"),
+        ("reserved", "<u4", 2),
+    ]
+)
+NODE = np.dtype(
+    [
+        ("name", "<u4"),
+        ("op", "u1"),
+        ("activation", "u1"),
+        ("weight_dtype", "u1"),
+        ("flags", "u1"),
+        ("inputs", "<u4", 2),
+        ("output", "<u4"),
+        ("groups", "<u4"),
+        ("kernel_h", "<u2"),
+        ("kernel_w", "<u2"),
+        ("stride_h", "<u2"),
+        ("stride_w", "<u2"),
+        ("dilation_h", "<u2"),
+        ("dilation_w", "<u2"),
+        ("pad_top", "<u2"),
+        ("pad_left", "<u2"),
+        ("pad_bottom", "<u2"),
+        ("pad_right", "<u2"),
+        ("clamp_lo", "<f4"),
+        ("clamp_hi", "<f4"),
+        ("weight_quant", "<u4"),
+        ("weight_offset", "<u8"),
+        ("weight_bytes", "<u8"),
+        ("bias_offset", "<u8"),
+        ("bias_bytes", "<u8"),
+        ("reserved", "<u4", 10),
+    ]
+)
+INPUT = np.dtype(
+    [
+        ("value", "<u4"),
+        ("has_recipe", "u1"),
+        ("color", "u1"),
+        ("reserved0", "u1", 2),
+        ("crop", "<f4"),
+        ("mean", "<f4", 4),
+        ("scale", "<f4", 4),
+        ("reserved", "<u4", 5),
+    ]
+)
 OUTPUT = np.dtype([("value", "<u4"), ("name", "<u4"), ("rank", "<u4"), ("dims", "<u4", 8), ("reserved", "<u4", 5)])
-QUANT = np.dtype([
-    ("scale", "<f4"), ("zero_point", "<i4"), ("count", "<u4"), ("reserved", "<u4"), ("scales_offset", "<u8"),
-    ("reserved1", "<u8")])
+QUANT = np.dtype(
+    [
+        ("scale", "<f4"),
+        ("zero_point", "<i4"),
+        ("count", "<u4"),
+        ("reserved", "<u4"),
+        ("scales_offset", "<u8"),
+        ("reserved1", "<u8"),
+    ]
+)
 METADATA = np.dtype([("key", "<u4"), ("value", "<u4")])
 
 
@@ -56,8 +120,10 @@ def save(graph: Graph, path, weight_dtype: str = "float32") -> None:
     `UnsupportedError` when `weight_dtype` is not ``"float32"``, and `OSError` when the file cannot be written.
     """
     if weight_dtype != "float32":
-        raise UnsupportedError(f"weight_dtype {weight_dtype!r}: this version writes 'float32'; 'float16' and 'int8' "
-                               "come in a later release")
+        raise UnsupportedError(
+            f"weight_dtype {weight_dtype!r}: this version writes 'float32'; 'float16' and 'int8' "
+            "come in a later release"
+        )
     data = encode(graph)
     path = os.path.realpath(os.fspath(path))  # a link stays a link
     aside = f"{path}.{secrets.token_hex(4)}.tmp"
@@ -91,13 +157,13 @@ def encode(graph: Graph) -> bytes:
         record["value"] = index[name]
         if recipe is not None:
             record["has_recipe"], record["color"], record["crop"] = 1, COLORS.index(recipe.color), recipe.crop
-            record["mean"][:len(recipe.mean)] = _float32(recipe.mean)
-            record["scale"][:len(recipe.scale)] = _float32(recipe.scale)
+            record["mean"][: len(recipe.mean)] = _float32(recipe.mean)
+            record["scale"][: len(recipe.scale)] = _float32(recipe.scale)
     outputs = np.zeros(len(graph.outputs), OUTPUT)
     for record, output in zip(outputs, graph.outputs):
         record["value"], record["name"] = index[output.value], strings.add(output.name)
         record["rank"] = len(output.shape)
-        record["dims"][:len(output.shape)] = output.shape
+        record["dims"][: len(output.shape)] = output.shape
     metadata = np.zeros(len(graph.metadata), METADATA)
     for record, (key, value) in zip(metadata, graph.metadata.items()):
         record["key"], record["value"] = strings.add(key), strings.add(value)

@@ -19,7 +19,10 @@ except ImportError as error:  # the source folder shadows an installed package, 
         " folder), and run Python from another folder or with `--import-mode=importlib` under pytest"
     ) from error
 
-_DTYPES = (np.dtype(np.float32), np.dtype(np.uint8))  # of inputs; compared on every run, where types would be converted first
+_DTYPES = (
+    np.dtype(np.float32),
+    np.dtype(np.uint8),
+)  # of inputs; compared on every run, where types would be converted first
 _UNITS = {"": 1, "b": 1, "kib": 1 << 10, "mib": 1 << 20, "gib": 1 << 30, "kb": 10**3, "mb": 10**6, "gb": 10**9}
 
 
@@ -85,7 +88,9 @@ class Session:
     ArgumentError.
     """
 
-    def __init__(self, path, threads=..., memory_limit=None, schedule="auto", chunks=None, recompute=True, verify=False):
+    def __init__(
+        self, path, threads=..., memory_limit=None, schedule="auto", chunks=None, recompute=True, verify=False
+    ):
         if threads is ...:
             threads = os.environ.get("MBINFER_THREADS", "1")
             threads = int(threads) if threads.isdigit() else threads
@@ -102,7 +107,9 @@ class Session:
         least = memory_limit == "least"
         limit = -1 if memory_limit is None or least else parse_bytes(memory_limit)
         isa = os.environ.get("MBINFER_ISA", "")
-        self._core = _core.Session(os.fspath(path), threads, limit, least, schedule, chunks or 0, bool(recompute), isa, verify)
+        self._core = _core.Session(
+            os.fspath(path), threads, limit, least, schedule, chunks or 0, bool(recompute), isa, verify
+        )
         model = self._core.model()
         self._recipes = [
             Recipe(tuple(r[0]), tuple(r[1]), COLORS[r[2]], r[3]) if r else None for _, _, r in model["inputs"]
@@ -148,10 +155,16 @@ class Session:
                 raise ShapeError(f"input {info.name!r}: the rows end after {index}, the model takes {height}")
             if not isinstance(array, np.ndarray) or array.dtype != dtype or array.shape != (width, channels):
                 got = f"{array.shape} {array.dtype}" if isinstance(array, np.ndarray) else type(array).__name__
-                raise ShapeError(f"input {info.name!r}: row {index} is {got}, it should be ({width}, {channels}) {dtype}")
+                raise ShapeError(
+                    f"input {info.name!r}: row {index} is {got}, it should be ({width}, {channels}) {dtype}"
+                )
             return np.ascontiguousarray(array)
 
-        dtype = first.dtype if isinstance(first, np.ndarray) and first.dtype in (np.uint8, np.float32) else np.dtype(info.dtype)
+        dtype = (
+            first.dtype
+            if isinstance(first, np.ndarray) and first.dtype in (np.uint8, np.float32)
+            else np.dtype(info.dtype)
+        )
         results = self._core.run_rows(dtype == np.uint8, row)
         if next(arriving, None) is not None:
             raise ShapeError(f"input {info.name!r}: more rows than the {height} that the model takes")
@@ -163,7 +176,13 @@ class Session:
         self._run(arrays, named, seconds)
         stages = [stage for segment in self.plan.segments for stage in segment["stages"]]
         return [
-            {"stage": s["name"], "kind": s["kind"], "seconds": t, "macs": s["macs"] + s["extra_macs"], "bytes": s["bytes"]}
+            {
+                "stage": s["name"],
+                "kind": s["kind"],
+                "seconds": t,
+                "macs": s["macs"] + s["extra_macs"],
+                "bytes": s["bytes"],
+            }
             for s, t in zip(stages, seconds)
         ]
 
@@ -202,5 +221,7 @@ class Session:
             hint = ""
             if array.shape in ((channels, height, width), (1, channels, height, width)):
                 hint = "; this looks like NCHW, transpose it to NHWC"
-            raise ShapeError(f"input {info.name!r}: shape is {array.shape}, the model takes {info.shape[1:]} (NHWC){hint}")
+            raise ShapeError(
+                f"input {info.name!r}: shape is {array.shape}, the model takes {info.shape[1:]} (NHWC){hint}"
+            )
         return np.ascontiguousarray(array)

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 import os
-from typing import Any, Callable, Sequence
+from collections.abc import Sequence
+from typing import Any, Callable
 
 import numpy as np
 
@@ -97,7 +98,7 @@ def measure_points(
         result = measure.measure(model, inputs, isa, runs, profile, memory_limit=p["limit"], threads=n)
         results.append({**result, "limit": p["limit"], "predicted": p["times_fastest"]})
         if p is points[n][-1]:  # the fastest
-            for mine in results[-len(points[n]):]:
+            for mine in results[-len(points[n]) :]:
                 mine["measured"] = mine["latency"]["median"] / result["latency"]["median"]
     return results
 
@@ -108,8 +109,13 @@ def picture(result: dict[str, Any], title: str) -> Canvas:
     canvas = Canvas(LEFT + WIDTH + 30, TOP + 2 * HEIGHT + GAP + 60, title)
     canvas.text(LEFT, 28, f"{title}: memory against work", 17)
     least, fastest, naive = marked["least"], marked["fastest"], marked["naive"]
-    canvas.text(LEFT, 47, f"least {size(least['peak_bytes'])}, fastest {size(fastest['peak_bytes'])}, "
-                          f"naive {size(naive['peak_bytes'])}; one dot for each plan", color=GREY)  # fmt: skip
+    canvas.text(
+        LEFT,
+        47,
+        f"least {size(least['peak_bytes'])}, fastest {size(fastest['peak_bytes'])}, "
+        f"naive {size(naive['peak_bytes'])}; one dot for each plan",
+        color=GREY,
+    )
     every = [*points, *marked.values()]
     low = 2 ** math.floor(math.log2(min(p["peak_bytes"] for p in every)) - 0.05)
     high = 2 ** math.ceil(math.log2(max(p["peak_bytes"] for p in every)) + 0.05)
@@ -133,7 +139,9 @@ def picture(result: dict[str, Any], title: str) -> Canvas:
         for count in (2**i for i in range(int(math.log2(low)), int(math.log2(high)) + 1)):
             canvas.line([(x(count), top), (x(count), bottom)], FAINT)
             if number:
-                canvas.text(x(count), bottom + 18, size(count).replace(".00", "").replace(".0", ""), color=GREY, anchor="middle")
+                canvas.text(
+                    x(count), bottom + 18, size(count).replace(".00", "").replace(".0", ""), color=GREY, anchor="middle"
+                )
         tick = _tick(most)
         for at in (first + i * tick for i in range(int((base + most - first) / tick) + 1)):
             canvas.line([(LEFT, y(at)), (LEFT + WIDTH, y(at))], FAINT)
@@ -150,7 +158,9 @@ def picture(result: dict[str, Any], title: str) -> Canvas:
             canvas.dot(x(p["peak_bytes"]), y(p[field]), 2.8, DOT, hint=hint)
         for name in MARKED:
             p = marked[name]
-            canvas.dot(x(p["peak_bytes"]), y(p[field]), 4.5, MARKS[name], INK, hint=f"{name}: {p['peak_bytes']:,} bytes")
+            canvas.dot(
+                x(p["peak_bytes"]), y(p[field]), 4.5, MARKS[name], INK, hint=f"{name}: {p['peak_bytes']:,} bytes"
+            )
             words = f"{name}{' (the paper)' if name == 'fused' else ''}"
             canvas.text(x(p["peak_bytes"]), y(p[field]) - 10, words, 11, MARKS[name], anchor="middle")
     canvas.text(LEFT + WIDTH / 2, TOP + 2 * HEIGHT + GAP + 42, "bytes of arena", color=GREY, anchor="middle")

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Any, Callable
 
 from .canvas import FAINT, GREY, INK, Canvas
 from .draw import size
@@ -74,15 +75,21 @@ def segment(session: Session, index: int, title: str) -> Canvas:
     trace, buffers = session._core.trace(index), plan.timeline[index]["buffers"]
     stages = {stage["name"]: stage for stage in plan.segments[index]["stages"]}
     steps, values = trace["steps"], trace["values"]
-    order = [*(name for name in values if name not in {s["output"] for s in stages.values()}),
-             *(s["output"] for s in stages.values())]  # fmt: skip
+    order = [
+        *(name for name in values if name not in {s["output"] for s in stages.values()}),
+        *(s["output"] for s in stages.values()),
+    ]
     colors = {name: ROWS[i % len(ROWS)] for i, name in enumerate(order)}
     height, width, lines = 520, 1100, -(-len(order) // 3)
     top = TOP + 18 * lines
     canvas = Canvas(LEFT + width + RIGHT, top + height + 86, title)
     canvas.text(LEFT, 28, f"{title}: segment {index}, {_label(plan.segments[index])}", 17)
-    canvas.text(LEFT, 47, f"{len(steps)} steps; a bar is a row of a value, from the step that makes it to the last that reads it",
-                color=GREY)  # fmt: skip
+    canvas.text(
+        LEFT,
+        47,
+        f"{len(steps)} steps; a bar is a row of a value, from the step that makes it to the last that reads it",
+        color=GREY,
+    )
     y = _arena_axis(canvas, plan.peak_bytes, LEFT + width, top, height)
     step_width = width / len(steps)
 
@@ -98,11 +105,24 @@ def segment(session: Session, index: int, title: str) -> Canvas:
         low = v["offset"] + row % v["rows"] * v["row_bytes"]
         tall = y(low) - y(low + v["row_bytes"])
         hint = f"row {row} of {name}: steps {begin} to {end - 1}"
-        canvas.rect(x(begin), y(low + v["row_bytes"]), max(x(end) - x(begin), 0.6), max(tall - min(0.7, tall / 4), 0.3),
-                    colors[name], hint=hint)  # fmt: skip
+        canvas.rect(
+            x(begin),
+            y(low + v["row_bytes"]),
+            max(x(end) - x(begin), 0.6),
+            max(tall - min(0.7, tall / 4), 0.3),
+            colors[name],
+            hint=hint,
+        )
     for number, (name, r0, r1, _) in enumerate(steps):
         output = stages[name]["output"]
-        canvas.rect(x(number), top + height + 8, step_width + 0.05, 14, colors.get(output, GREY), hint=f"{output}: rows {r0} to {r1 - 1}")
+        canvas.rect(
+            x(number),
+            top + height + 8,
+            step_width + 0.05,
+            14,
+            colors.get(output, GREY),
+            hint=f"{output}: rows {r0} to {r1 - 1}",
+        )
     canvas.text(LEFT - 8, top + height + 19, "makes", color=GREY, anchor="end")
     every = _round_step(len(steps) / 10)
     for number in range(0, len(steps), every):
@@ -160,8 +180,12 @@ def _overlaps(
 
 def _moves(buffers: Sequence[dict[str, Any]]) -> list[tuple[dict[str, Any], dict[str, Any]]]:
     values = [b for b in buffers if b["kind"] == "value"]
-    return [(old, new) for old in values for new in values
-            if old["name"] == new["name"] and old["last"] + 1 == new["first"] and old["offset"] != new["offset"]]  # fmt: skip
+    return [
+        (old, new)
+        for old in values
+        for new in values
+        if old["name"] == new["name"] and old["last"] + 1 == new["first"] and old["offset"] != new["offset"]
+    ]
 
 
 def _label(segment: dict[str, Any]) -> str:
@@ -216,7 +240,9 @@ def _buffer(canvas: Canvas, b: dict[str, Any], left: float, right: float, y: Cal
     canvas.rect(left, upper, right - left, max(lower - upper, 0.5), COLORS[b["kind"]], INK, opacity=0.85, hint=hint)
 
 
-def _words(canvas: Canvas, b: dict[str, Any], left: float, right: float, y: Callable[[float], float], at: float = 0.5) -> None:
+def _words(
+    canvas: Canvas, b: dict[str, Any], left: float, right: float, y: Callable[[float], float], at: float = 0.5
+) -> None:
     """Name and size in a buffer's rectangle, as far as they fit: at its bottom (0), in the middle, or at its top (1)."""
     upper, lower = y(b["offset"] + b["bytes"]) + 2, y(b["offset"]) - 2
     rows = f", {b['rows']} rows" if b["kind"] == "ring" else ""

@@ -16,8 +16,7 @@ BATCH_NORM_EPS = 1e-5
 # channels, stride: MobileNets (arXiv 1704.04861), table 1
 V1_BLOCKS = ((64, 1), (128, 2), (128, 1), (256, 2), (256, 1), (512, 2), *((512, 1),) * 5, (1024, 2), (1024, 1))
 # expansion, channels, repeats, stride: MobileNetV2 (arXiv 1801.04381), table 2
-V2_BLOCKS = ((1, 16, 1, 1), (6, 24, 2, 2), (6, 32, 3, 2), (6, 64, 4, 2), (6, 96, 3, 1), (6, 160, 3, 2),
-             (6, 320, 1, 1))
+V2_BLOCKS = ((1, 16, 1, 1), (6, 24, 2, 2), (6, 32, 3, 2), (6, 64, 4, 2), (6, 96, 3, 1), (6, 160, 3, 2), (6, 320, 1, 1))
 
 
 def mobilenet_v1(width: float = 1.0, resolution: int = 224, classes: int = 1000, weights=None, seed: int = 0) -> Graph:
@@ -35,6 +34,7 @@ def mobilenet_v1(width: float = 1.0, resolution: int = 224, classes: int = 1000,
 
     Raises `ShapeError` for a resolution below 32, and naming the weights that are missing, surplus or of another shape.
     """
+
     def channels(c: int) -> int:
         return max(8, int(c * width) // 8 * 8)
 
@@ -93,19 +93,34 @@ class _Network:
 
     def __init__(self, architecture: str, width: float, resolution: int, classes: int, weights, seed: int):
         if resolution < 32 or classes < 1 or not width > 0:
-            raise ShapeError(f"{architecture} of width {width}, resolution {resolution}, {classes} classes: "
-                             "width is above 0, resolution at least 32, classes at least 1")
+            raise ShapeError(
+                f"{architecture} of width {width}, resolution {resolution}, {classes} classes: "
+                "width is above 0, resolution at least 32, classes at least 1"
+            )
         self.weights, source = open_weights(weights, seed)
         self.classes = classes
         self.graph = Graph(values={"image": (resolution, resolution, 3)}, inputs={"image": IMAGENET})
-        self.graph.metadata = {"architecture": architecture, "width": str(width), "resolution": str(resolution),
-                               "source": source}
+        self.graph.metadata = {
+            "architecture": architecture,
+            "width": str(width),
+            "resolution": str(resolution),
+            "source": source,
+        }
 
     def channels(self, value: str) -> int:
         return self.graph.values[value][2]
 
-    def conv(self, name: str, source: str, conv: str, bn: str, channels: int, kernel: int = 1, stride: int = 1,
-             relu6: bool = True) -> str:
+    def conv(
+        self,
+        name: str,
+        source: str,
+        conv: str,
+        bn: str,
+        channels: int,
+        kernel: int = 1,
+        stride: int = 1,
+        relu6: bool = True,
+    ) -> str:
         shape = (channels, self.channels(source), kernel, kernel)
         weight, bias = self._folded(source, name, conv, bn, shape, relu6)
         return self._windowed("conv", name, source, weight.transpose(0, 2, 3, 1), bias, stride, relu6)
@@ -123,8 +138,14 @@ class _Network:
         channels = self.channels(value)
         pooled = self._node(Node("global_avg_pool", "pool", [value], "pool"), (1, 1, channels))
         weight, bias = self.weights.dense(classifier, (self.classes, channels), value)
-        node = Node("conv", "classifier", [pooled], "logits", weight=weight[:, None, None, :].astype(np.float32),
-                    bias=bias.astype(np.float32))
+        node = Node(
+            "conv",
+            "classifier",
+            [pooled],
+            "logits",
+            weight=weight[:, None, None, :].astype(np.float32),
+            bias=bias.astype(np.float32),
+        )
         self._node(node, (1, 1, self.classes))
         self.graph.outputs = [Output("logits", "logits", (1, self.classes))]
         self.weights.check()
@@ -135,14 +156,24 @@ class _Network:
         factor = gamma / np.sqrt(variance + BATCH_NORM_EPS)
         return weight * factor[:, None, None, None], beta - mean * factor
 
-    def _windowed(self, op: str, name: str, source: str, weight: np.ndarray, bias: np.ndarray, stride: int,
-                  relu6: bool) -> str:
+    def _windowed(
+        self, op: str, name: str, source: str, weight: np.ndarray, bias: np.ndarray, stride: int, relu6: bool
+    ) -> str:
         """Kernels of 3 are padded by 1 on all sides, as in torchvision."""
         height, width, _ = self.graph.values[source]
         kernel = weight.shape[1:3] if op == "conv" else weight.shape[:2]
         pad = kernel[0] // 2
-        node = Node(op, name, [source], name, kernel=kernel, stride=(stride, stride), pads=(pad,) * 4,
-                    weight=np.ascontiguousarray(weight, np.float32), bias=bias.astype(np.float32))
+        node = Node(
+            op,
+            name,
+            [source],
+            name,
+            kernel=kernel,
+            stride=(stride, stride),
+            pads=(pad,) * 4,
+            weight=np.ascontiguousarray(weight, np.float32),
+            bias=bias.astype(np.float32),
+        )
         if relu6:
             node.activation, node.clamp = "clamp", (0.0, 6.0)
         return self._node(node, ((height - 1) // stride + 1, (width - 1) // stride + 1, len(bias)))

@@ -31,14 +31,18 @@ class GivenWeights:
 
     def __init__(self, entries: Mapping):
         if not isinstance(entries, Mapping):
-            raise UnsupportedError(f"weights of type {type(entries).__name__}; a mapping of names to arrays is needed, "
-                                   "such as module.state_dict()")
-        self.unused = {str(name): entry for name, entry in entries.items()
-                       if not str(name).endswith("num_batches_tracked")}
+            raise UnsupportedError(
+                f"weights of type {type(entries).__name__}; a mapping of names to arrays is needed, "
+                "such as module.state_dict()"
+            )
+        self.unused = {
+            str(name): entry for name, entry in entries.items() if not str(name).endswith("num_batches_tracked")
+        }
         self.missing, self.misshaped = [], []
 
-    def conv(self, conv: str, bn: str, shape: tuple[int, ...], source: str, output: str,
-             relu6: bool) -> list[np.ndarray]:
+    def conv(
+        self, conv: str, bn: str, shape: tuple[int, ...], source: str, output: str, relu6: bool
+    ) -> list[np.ndarray]:
         """Weight of `shape` and gamma, beta, mean, variance of the batch norm behind it, float64."""
         return [self._take(f"{conv}.weight", shape)] + [self._take(f"{bn}.{field}", shape[:1]) for field in BATCH_NORM]
 
@@ -53,8 +57,10 @@ class GivenWeights:
         """Raise `ShapeError` unless every entry was used, none was missing, and all had the expected shapes."""
         problems = [("missing", self.missing), ("surplus", list(self.unused)), ("misshaped", self.misshaped)]
         if any(names for _, names in problems):
-            raise ShapeError("the weights do not fit this width and number of classes: " + "; ".join(
-                f"{kind}: {', '.join(names)}" for kind, names in problems if names))
+            raise ShapeError(
+                "the weights do not fit this width and number of classes: "
+                + "; ".join(f"{kind}: {', '.join(names)}" for kind, names in problems if names)
+            )
 
     def _take(self, name: str, shape: tuple[int, ...]) -> np.ndarray:
         entry = self.unused.pop(name, None)
@@ -79,8 +85,9 @@ class RandomWeights:
         self.seed = seed
         self.moments = {"image": (0.0, 1.0)}  # value -> mean and variance of its elements
 
-    def conv(self, conv: str, bn: str, shape: tuple[int, ...], source: str, output: str,
-             relu6: bool) -> list[np.ndarray]:
+    def conv(
+        self, conv: str, bn: str, shape: tuple[int, ...], source: str, output: str, relu6: bool
+    ) -> list[np.ndarray]:
         mean, variance = self.moments[source]
         weight = self._uniform(f"{conv}.weight", shape, -1, 1) * np.sqrt(6 / np.prod(shape[1:]))
         gamma, beta = self._uniform(f"{bn}.weight", shape[:1], *GAMMA), self._uniform(f"{bn}.bias", shape[:1], *BETA)
@@ -112,11 +119,12 @@ def _load(path: str) -> Mapping:
                 return dict(file)
         if kind == ".safetensors":
             from safetensors.numpy import load_file
+
             return load_file(path)
         if kind in (".pt", ".pth"):
             import torch
+
             return torch.load(path, map_location="cpu", weights_only=True)
     except ImportError as error:
         raise UnsupportedError(f"'{path}': reading {kind} needs {error.name}; install it, or save as .npz") from error
     raise UnsupportedError(f"'{path}': weights of kind '{kind}'; known are .npz, .safetensors, .pt and .pth")
-

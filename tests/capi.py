@@ -37,7 +37,7 @@ def cmake() -> str:
     return found
 
 
-@functools.lru_cache(maxsize=None)
+@functools.cache
 def install() -> Path:
     """Builds and installs the library as C programs use it, once, and returns the folder that it was installed to."""
     folder = Path(tempfile.mkdtemp())
@@ -48,7 +48,7 @@ def install() -> Path:
     return folder / "prefix"
 
 
-@functools.lru_cache(maxsize=None)
+@functools.cache
 def shared_library() -> Path:
     """All of the static library as a shared one, which is what cffi opens."""
     library = next(install().glob("lib*/**/libmbinfer.a"))

@@ -12,8 +12,13 @@ from hypothesis import strategies as st
 
 from mbinfer.graph import Graph, Node, Output
 
-ACTIVATIONS = [("none", (-np.inf, np.inf)), ("clamp", (0.0, 6.0)), ("clamp", (0.0, np.inf)), ("clamp", (-1.0, 2.0)),
-               ("hard_swish", (-np.inf, np.inf))]
+ACTIVATIONS = [
+    ("none", (-np.inf, np.inf)),
+    ("clamp", (0.0, 6.0)),
+    ("clamp", (0.0, np.inf)),
+    ("clamp", (-1.0, 2.0)),
+    ("hard_swish", (-np.inf, np.inf)),
+]
 LINEAR = ACTIVATIONS[0]
 CHANNELS = st.integers(1, 20)
 
@@ -89,8 +94,12 @@ def window(draw, dims, kernels=(1, 3, 5, 7), same: bool = False) -> dict:
     for i in (0, 1):
         pads[i] += max(0, reach + 1 - dims[i] - pads[i] - pads[i + 2])
     stride = draw(st.sampled_from([1, 2]))
-    return {"kernel": (kernel, kernel), "stride": (stride, draw(st.sampled_from([stride, stride, 3 - stride]))),
-            "pads": tuple(pads), "dilation": (dilation, dilation)}
+    return {
+        "kernel": (kernel, kernel),
+        "stride": (stride, draw(st.sampled_from([stride, stride, 3 - stride]))),
+        "pads": tuple(pads),
+        "dilation": (dilation, dilation),
+    }
 
 
 def conv_block(draw, net: GraphBuilder, value: str) -> str:

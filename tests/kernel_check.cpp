@@ -1,10 +1,11 @@
-// Every kernel of every instruction set that this CPU runs against the reference, bit for bit: the promise of kernels.h.
+// Every kernel of every instruction set that this CPU runs against the reference, bit for bit: the promise of
+// kernels.h.
 //
 //   MBINFER_EXPECT_ISA=neon kernel_check     the fastest kernels of this CPU must be the ones of that name, if given
 //
 // Inputs end where the kernel may read last, so that AddressSanitizer sees one float more; outputs lie among canaries.
-// A NaN equals a NaN: which NaN an operation returns is not promised. NEON on armv7 flushes denormals to zero, so there,
-// and only there, no denormals are given and none can arise.
+// A NaN equals a NaN: which NaN an operation returns is not promised. NEON on armv7 flushes denormals to zero, so
+// there, and only there, no denormals are given and none can arise.
 #include <algorithm>
 #include <cfloat>
 #include <cmath>
@@ -59,7 +60,8 @@ std::vector<float> floats(size_t count, Numbers numbers) {
 }
 
 ActivationArgs any_activation() {
-  static const ActivationArgs all[] = {{-kInf, kInf, 0}, {-kInf, kInf, 0}, {0, 6, 0}, {0, kInf, 0}, {-0.5f, 0.75f, 0}, {-kInf, kInf, 1}};
+  static const ActivationArgs all[] = {{-kInf, kInf, 0}, {-kInf, kInf, 0},  {0, 6, 0},
+                                       {0, kInf, 0},     {-0.5f, 0.75f, 0}, {-kInf, kInf, 1}};
   return all[between(0, 5)];
 }
 
@@ -68,7 +70,8 @@ bool same(float a, float b) { return !std::memcmp(&a, &b, sizeof a) || (a != a &
 // `pixels` pixels, `stride` floats apart, of which the kernel writes the first `width`; canaries everywhere else.
 class Output {
  public:
-  Output(int pixels, int width, int stride) : pixels_(pixels), width_(width), stride_(stride), all_(size_t(pixels * stride + 2 * kGuard), kCanary) {}
+  Output(int pixels, int width, int stride)
+      : pixels_(pixels), width_(width), stride_(stride), all_(size_t(pixels * stride + 2 * kGuard), kCanary) {}
   float* data() { return all_.data() + kGuard; }
   void fill(Numbers numbers) {  // sums that the kernel goes on from
     for (size_t i = 0; i < all_.size(); i++)
@@ -104,7 +107,8 @@ __attribute__((format(printf, 2, 3))) void judge(bool ok, const char* format, ..
 void check_gemm(const KernelTable& table, int pixels, int panels, int k, Numbers numbers) {
   GemmTap taps[6] = {};
   std::vector<std::vector<float>> inputs;
-  const int tap_count = between(0, 9) ? between(1, 6) : 0, in_stride = between(0, 3) ? k + between(0, 9) : between(1, k);
+  const int tap_count = between(0, 9) ? between(1, 6) : 0,
+            in_stride = between(0, 3) ? k + between(0, 9) : between(1, k);
   int rows = between(0, 2);
   for (int t = 0; t < tap_count; t++) {
     const int count = t ? between(1, k) : k;
@@ -115,18 +119,32 @@ void check_gemm(const KernelTable& table, int pixels, int panels, int k, Numbers
   const auto weights = floats(size_t(panels * rows * 8), numbers), bias = floats(size_t(panels * 8), numbers);
   const int out_stride = panels * 8 + 8 * between(0, 2), residual_stride = panels * 8 + between(0, 8);
   const auto residual = floats(size_t((pixels - 1) * residual_stride + panels * 8), numbers);
-  const Epilogue epilogue = {any_activation(), between(0, 1) ? residual.data() : nullptr, residual_stride, any_activation()};
+  const Epilogue epilogue = {any_activation(), between(0, 1) ? residual.data() : nullptr, residual_stride,
+                             any_activation()};
   Output expected(pixels, panels * 8, out_stride);
   const bool starts = between(0, 2), ends = between(0, 2);
   if (!starts) expected.fill(numbers);
   Output found = expected;
-  GemmArgs args = {taps, tap_count, in_stride, expected.data(), out_stride, pixels, weights.data(), rows * 8, panels,
-                   starts ? bias.data() : nullptr, ends ? &epilogue : nullptr};
+  GemmArgs args = {taps,
+                   tap_count,
+                   in_stride,
+                   expected.data(),
+                   out_stride,
+                   pixels,
+                   weights.data(),
+                   rows * 8,
+                   panels,
+                   starts ? bias.data() : nullptr,
+                   ends ? &epilogue : nullptr};
   kReferenceKernels.gemm(&args);
   args.out = found.data();
   table.gemm(&args);
-  judge(expected == found, "%s gemm: %d pixels, %d panels, %d taps, k %d, %s, %s, numbers %d", table.isa, pixels, panels, tap_count, k,
-        starts ? "bias" : "sums go on", !ends ? "no epilogue" : epilogue.residual ? "residual" : "activation", numbers);
+  judge(expected == found, "%s gemm: %d pixels, %d panels, %d taps, k %d, %s, %s, numbers %d", table.isa, pixels,
+        panels, tap_count, k, starts ? "bias" : "sums go on",
+        !ends               ? "no epilogue"
+        : epilogue.residual ? "residual"
+                            : "activation",
+        numbers);
 }
 
 // The rows of a value that a window reads, some of them outside of it.
@@ -142,40 +160,61 @@ struct Window {
   }
 };
 
-void check_depthwise(const KernelTable& table, int kernel_w, int stride, int dilation, int pad_left, int width, Numbers numbers) {
+void check_depthwise(const KernelTable& table, int kernel_w, int stride, int dilation, int pad_left, int width,
+                     Numbers numbers) {
   const int extent = dilation * (kernel_w - 1) + 1, pad_right = std::max(between(0, extent), extent - width - pad_left);
   const int out_width = (width + pad_left + pad_right - extent) / stride + 1;
-  const int x0 = between(0, 1) ? 0 : between(0, out_width - 1), x1 = between(0, 1) ? out_width : between(x0 + 1, out_width);
+  const int x0 = between(0, 1) ? 0 : between(0, out_width - 1),
+            x1 = between(0, 1) ? out_width : between(x0 + 1, out_width);
   const int panels = between(1, 3), kernel_h = between(0, 3) ? kernel_w : between(1, 7);
   const int in_stride = panels * 8 + between(0, 8), out_stride = panels * 8 + 8 * between(0, 2);
   const Window window(kernel_h, width, in_stride, panels, numbers);
-  const auto weights = floats(size_t(panels * kernel_h * kernel_w * 8), numbers), bias = floats(size_t(panels * 8), numbers);
+  const auto weights = floats(size_t(panels * kernel_h * kernel_w * 8), numbers),
+             bias = floats(size_t(panels * 8), numbers);
   Output expected(x1 - x0, panels * 8, out_stride), found = expected;
-  DepthwiseArgs args = {window.rows.data(), kernel_h, kernel_w, stride, dilation, pad_left, width, in_stride, expected.data(), out_stride,
-                        x0, x1, weights.data(), bias.data(), panels, any_activation()};
+  DepthwiseArgs args = {
+      window.rows.data(), kernel_h,   kernel_w, stride, dilation,       pad_left,    width,  in_stride,
+      expected.data(),    out_stride, x0,       x1,     weights.data(), bias.data(), panels, any_activation()};
   kReferenceKernels.depthwise(&args);
   args.out = found.data();
   table.depthwise(&args);
-  judge(expected == found, "%s depthwise: %dx%d, stride %d, dilation %d, padding %d and %d, width %d, pixels %d to %d, %d panels, numbers %d",
+  judge(expected == found,
+        "%s depthwise: %dx%d, stride %d, dilation %d, padding %d and %d, width %d, pixels %d to %d, %d panels, numbers "
+        "%d",
         table.isa, kernel_h, kernel_w, stride, dilation, pad_left, pad_right, width, x0, x1, panels, numbers);
 }
 
-void check_pool(const KernelTable& table, int kernel_w, int stride, int pad_left, int width, int average, Numbers numbers) {
+void check_pool(const KernelTable& table, int kernel_w, int stride, int pad_left, int width, int average,
+                Numbers numbers) {
   const int pad_right = std::max(between(0, kernel_w - 1), kernel_w - width - pad_left);
   int out_width = (width + pad_left + pad_right - kernel_w) / stride + 1;
   while ((out_width - 1) * stride - pad_left >= width) out_width--;  // no window of padding only
-  const int x0 = between(0, 1) ? 0 : between(0, out_width - 1), x1 = between(0, 1) ? out_width : between(x0 + 1, out_width);
+  const int x0 = between(0, 1) ? 0 : between(0, out_width - 1),
+            x1 = between(0, 1) ? out_width : between(x0 + 1, out_width);
   const int panels = between(1, 3), kernel_h = between(1, 4);
   const int in_stride = panels * 8 + between(0, 8), out_stride = panels * 8 + 8 * between(0, 2);
   const Window window(kernel_h, width, in_stride, panels, numbers);
   Output expected(x1 - x0, panels * 8, out_stride), found = expected;
-  PoolArgs args = {window.rows.data(), kernel_h, kernel_w, stride, pad_left, width, in_stride, expected.data(), out_stride, x0, x1, panels,
-                   average, average && between(0, 1) ? kernel_h * kernel_w : 0, any_activation()};
+  PoolArgs args = {window.rows.data(),
+                   kernel_h,
+                   kernel_w,
+                   stride,
+                   pad_left,
+                   width,
+                   in_stride,
+                   expected.data(),
+                   out_stride,
+                   x0,
+                   x1,
+                   panels,
+                   average,
+                   average && between(0, 1) ? kernel_h * kernel_w : 0,
+                   any_activation()};
   kReferenceKernels.pool(&args);
   args.out = found.data();
   table.pool(&args);
-  judge(expected == found, "%s %s pool: %dx%d, stride %d, padding %d, width %d, pixels %d to %d, %d panels, numbers %d", table.isa,
-        average ? "average" : "max", kernel_h, kernel_w, stride, pad_left, width, x0, x1, panels, numbers);
+  judge(expected == found, "%s %s pool: %dx%d, stride %d, padding %d, width %d, pixels %d to %d, %d panels, numbers %d",
+        table.isa, average ? "average" : "max", kernel_h, kernel_w, stride, pad_left, width, x0, x1, panels, numbers);
 }
 
 void check_reduce(const KernelTable& table, int pixels, int panels, int first, int last, Numbers numbers) {
@@ -184,18 +223,23 @@ void check_reduce(const KernelTable& table, int pixels, int panels, int first, i
   Output expected(1, panels * 8, panels * 8);
   if (!first) expected.fill(numbers);
   Output found = expected;
-  ReduceArgs args = {in.data(), stride, pixels, panels, expected.data(), first, last, 1.0f / float(pixels), any_activation()};
+  ReduceArgs args = {in.data(),       stride, pixels, panels, expected.data(), first, last, 1.0f / float(pixels),
+                     any_activation()};
   kReferenceKernels.reduce(&args);
   args.sums = found.data();
   table.reduce(&args);
-  judge(expected == found, "%s reduce: %d pixels, %d panels, first %d, last %d, numbers %d", table.isa, pixels, panels, first, last, numbers);
+  judge(expected == found, "%s reduce: %d pixels, %d panels, first %d, last %d, numbers %d", table.isa, pixels, panels,
+        first, last, numbers);
 }
 
 void check_add(const KernelTable& table, int pixels, int panels, Numbers numbers) {
-  const int width = panels * 8, a_stride = width + between(0, 8), b_stride = width + between(0, 8), out_stride = width + 8 * between(0, 2);
-  const auto a = floats(size_t((pixels - 1) * a_stride + width), numbers), b = floats(size_t((pixels - 1) * b_stride + width), numbers);
+  const int width = panels * 8, a_stride = width + between(0, 8), b_stride = width + between(0, 8),
+            out_stride = width + 8 * between(0, 2);
+  const auto a = floats(size_t((pixels - 1) * a_stride + width), numbers),
+             b = floats(size_t((pixels - 1) * b_stride + width), numbers);
   Output expected(pixels, width, out_stride), found = expected;
-  AddArgs args = {a.data(), b.data(), expected.data(), a_stride, b_stride, out_stride, pixels, panels, any_activation()};
+  AddArgs args = {a.data(),   b.data(), expected.data(), a_stride,        b_stride,
+                  out_stride, pixels,   panels,          any_activation()};
   kReferenceKernels.add(&args);
   args.out = found.data();
   table.add(&args);
@@ -217,7 +261,8 @@ void check_normalise(const KernelTable& table, int count, int channels) {
 void check(const KernelTable& table) {
   for (Numbers numbers : {kPlain, kTiny, kWild}) {
     for (int pixels = 1; pixels <= 40; pixels++)
-      for (int panels = 1; panels <= 9; panels++) check_gemm(table, pixels, panels, between(1, numbers == kPlain ? 70 : 12), numbers);
+      for (int panels = 1; panels <= 9; panels++)
+        check_gemm(table, pixels, panels, between(1, numbers == kPlain ? 70 : 12), numbers);
     for (int k = 1; k <= 70; k++)
       for (int pixels : {1, 3, 8, 13}) check_gemm(table, pixels, between(1, 4), k, numbers);
     for (int kernel : {1, 2, 3, 4, 5, 7})
@@ -225,12 +270,14 @@ void check(const KernelTable& table) {
         for (int dilation = 1; dilation <= 2; dilation++)
           for (int width = 1; width <= 20; width++)
             for (int pad = 0; pad <= dilation * (kernel - 1) + 2; pad++)
-              if (numbers == kPlain || (pad + width) % 5 == numbers) check_depthwise(table, kernel, stride, dilation, pad, width, numbers);
+              if (numbers == kPlain || (pad + width) % 5 == numbers)
+                check_depthwise(table, kernel, stride, dilation, pad, width, numbers);
     for (int kernel = 1; kernel <= 5; kernel++)
       for (int stride = 1; stride <= 3; stride++)
         for (int pad = 0; pad < kernel; pad++)
           for (int width = std::max(1, kernel - 2 * pad); width <= 12; width++)
-            for (int average = 0; average <= 1; average++) check_pool(table, kernel, stride, pad, width, average, numbers);
+            for (int average = 0; average <= 1; average++)
+              check_pool(table, kernel, stride, pad, width, average, numbers);
     for (int pixels = 1; pixels <= 20; pixels++)
       for (int panels = 1; panels <= 5; panels++) {
         check_add(table, pixels, panels, numbers);
@@ -251,7 +298,8 @@ int main() {
   }
   judge(select_kernels("reference").gemm == kReferenceKernels.gemm, "select_kernels(\"reference\")");
   const char* wanted = std::getenv("MBINFER_EXPECT_ISA");
-  judge(!wanted || wanted == std::string(tables[0]->isa), "this CPU should run %s, dispatched to %s", wanted ? wanted : "anything", tables[0]->isa);
+  judge(!wanted || wanted == std::string(tables[0]->isa), "this CPU should run %s, dispatched to %s",
+        wanted ? wanted : "anything", tables[0]->isa);
   std::printf("%d passed, %d failed\n", passed, failed);
   return failed != 0;
 }

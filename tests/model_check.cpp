@@ -1,7 +1,8 @@
 // Model files through the whole engine, without Python.
 //
 //   model_check run FILE...    every schedule, split, thread count and ISA gives the bits of the naive schedule on the
-//                              reference kernels, inside its arena, without an allocation; prints a checksum of the bits
+//                              reference kernels, inside its arena, without an allocation; prints a checksum of the
+//                              bits
 //   model_check mutate FILE    FILE with bytes changed and its end cut off is refused as damaged, or runs
 #include <algorithm>
 #include <atomic>
@@ -70,8 +71,10 @@ std::vector<std::vector<uint8_t>> make_inputs(const Graph& graph, DType dtype) {
     for (size_t i = 0; i < count; i++) {
       state = state * 1664525u + 1013904223u;
       const float x = float(state >> 24) / 64.0f - 2.0f;
-      if (bytes) data[i] = uint8_t(state >> 24);
-      else std::memcpy(&data[i * sizeof x], &x, sizeof x);
+      if (bytes)
+        data[i] = uint8_t(state >> 24);
+      else
+        std::memcpy(&data[i * sizeof x], &x, sizeof x);
     }
     inputs.push_back(std::move(data));
   }
@@ -94,8 +97,8 @@ struct Rows {
   }
 };
 
-// Runs twice (the second time over what the first left in the arena), and with rows that are pulled one by one where the
-// network has one input; checks what every run promises.
+// Runs twice (the second time over what the first left in the arena), and with rows that are pulled one by one where
+// the network has one input; checks what every run promises.
 Outputs run(Session& session, const std::vector<std::vector<uint8_t>>& inputs, const std::string& name) {
   const Graph& graph = session.graph();
   std::vector<Picture> pictures;
@@ -105,7 +108,8 @@ Outputs run(Session& session, const std::vector<std::vector<uint8_t>>& inputs, c
   }
   Outputs first;
   std::vector<float*> pointers;
-  for (const GraphOutput& out : graph.outputs) first.emplace_back(size_t(graph.values[out.value].shape.elements()), 0.0f);
+  for (const GraphOutput& out : graph.outputs)
+    first.emplace_back(size_t(graph.values[out.value].shape.elements()), 0.0f);
   Outputs second = first;
   for (Outputs* outputs : {&first, &second}) {
     pointers.clear();
@@ -134,7 +138,8 @@ Outputs run(Session& session, const std::vector<std::vector<uint8_t>>& inputs, c
 uint64_t checksum(const Outputs& outputs) {  // FNV-1a
   uint64_t sum = 14695981039346656037u;
   for (const auto& out : outputs)
-    for (size_t i = 0; i < out.size() * sizeof(float); i++) sum = (sum ^ reinterpret_cast<const uint8_t*>(out.data())[i]) * 1099511628211u;
+    for (size_t i = 0; i < out.size() * sizeof(float); i++)
+      sum = (sum ^ reinterpret_cast<const uint8_t*>(out.data())[i]) * 1099511628211u;
   return sum;
 }
 
@@ -144,10 +149,11 @@ struct Case {
   bool least, recompute;
 };
 
-const Case kCases[] = {{Schedule::kNaive, 0, false, true},    {Schedule::kLayerwise, 0, false, true}, {Schedule::kFused, 0, false, true},
-                       {Schedule::kStreamed, 0, false, true}, {Schedule::kAuto, 0, false, true},      {Schedule::kAuto, 0, false, false},
-                       {Schedule::kAuto, 0, true, true},      {Schedule::kAuto, 0, true, false},      {Schedule::kFused, 1, false, true},
-                       {Schedule::kFused, 3, false, true},    {Schedule::kFused, 1000, false, true}};
+const Case kCases[] = {
+    {Schedule::kNaive, 0, false, true},    {Schedule::kLayerwise, 0, false, true}, {Schedule::kFused, 0, false, true},
+    {Schedule::kStreamed, 0, false, true}, {Schedule::kAuto, 0, false, true},      {Schedule::kAuto, 0, false, false},
+    {Schedule::kAuto, 0, true, true},      {Schedule::kAuto, 0, true, false},      {Schedule::kFused, 1, false, true},
+    {Schedule::kFused, 3, false, true},    {Schedule::kFused, 1000, false, true}};
 
 void run_file(const std::string& path) {
   const std::string file = path.substr(path.rfind('/') + 1);
@@ -167,14 +173,15 @@ void run_file(const std::string& path) {
         options.plan.chunks = c.chunks;
         for (const KernelTable* table : usable_kernels()) {
           const bool reference = table == &kReferenceKernels;
-          if (reference && expected.size() && (threads > 1 || c.schedule != Schedule::kAuto)) continue;  // slow, and one run each will do
+          if (reference && expected.size() && (threads > 1 || c.schedule != Schedule::kAuto))
+            continue;  // slow, and one run each will do
           if (expected.empty()) table = &kReferenceKernels;
           options.isa = table->isa;
           Session session(model, options);
           const Plan& plan = session.plan();
           const std::string name = file + ", " + schedule_name(c.schedule) + (c.least ? " (least)" : "") +
-                                   (c.recompute ? "" : " (no recomputation)") + ", chunks " + std::to_string(c.chunks) + ", threads " +
-                                   std::to_string(threads) + ", " + table->isa;
+                                   (c.recompute ? "" : " (no recomputation)") + ", chunks " + std::to_string(c.chunks) +
+                                   ", threads " + std::to_string(threads) + ", " + table->isa;
           const std::string wrong = check_plan(session.graph(), plan);
           judge(wrong.empty(), name + ": " + wrong);
           judge(plan.lower_bound_bytes <= plan.peak_bytes && (c.chunks || plan.peak_bytes <= plan.naive_bytes),
@@ -281,7 +288,8 @@ void mutate_file(const std::string& path) {
   auto next = [&state](size_t n) { return size_t((state = state * 1664525u + 1013904223u) >> 8) % n; };
   for (int round = 0; round < 10000; round++) {  // two or three fields at once
     std::vector<uint8_t> mutant = whole;
-    for (size_t changes = 2 + next(2); changes > 0; changes--) mutant[next(size_t(header.weights_offset))] = uint8_t(next(4) ? next(9) : next(256));
+    for (size_t changes = 2 + next(2); changes > 0; changes--)
+      mutant[next(size_t(header.weights_offset))] = uint8_t(next(4) ? next(9) : next(256));
     mend_checksum(mutant);
     try_bytes(mutant, "random mutation " + std::to_string(round));
   }

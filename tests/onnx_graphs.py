@@ -6,10 +6,9 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import onnx
+from graphs import CHANNELS
 from hypothesis import strategies as st
 from onnx import helper
-
-from graphs import CHANNELS
 
 TO_NCHW, TO_NHWC = [0, 3, 1, 2], [0, 2, 3, 1]
 OPSETS = [7, 8, 9, 10, 11, 12, 13, 14, 17, 18, 21, 24]
@@ -46,10 +45,15 @@ class Picture:
 @st.composite
 def random_onnx(draw, max_blocks: int = 5) -> OnnxCase:
     """Conv, batch norm, activations in many spellings, pads, pools, residuals, transposes, heads; opset 7 up."""
-    net = OnnxBuilder(np.random.default_rng(draw(st.integers(0, 2**32 - 1))), draw(st.sampled_from(OPSETS)),
-                      tf_style=draw(st.booleans()), constant_nodes=draw(st.booleans()))
-    x = Picture("x", draw(st.integers(2, 13)), draw(st.integers(2, 13)), draw(st.sampled_from([1, 3, 4, 8, 10])),
-                net.tf_style)
+    net = OnnxBuilder(
+        np.random.default_rng(draw(st.integers(0, 2**32 - 1))),
+        draw(st.sampled_from(OPSETS)),
+        tf_style=draw(st.booleans()),
+        constant_nodes=draw(st.booleans()),
+    )
+    x = Picture(
+        "x", draw(st.integers(2, 13)), draw(st.integers(2, 13)), draw(st.sampled_from([1, 3, 4, 8, 10])), net.tf_style
+    )
     batch = draw(st.sampled_from([1, "batch"]))
     shape = (batch, x.h, x.w, x.c) if x.nhwc else (batch, x.c, x.h, x.w)
     x = convolution(draw, net, x)  # what tells the layout of the input
@@ -66,12 +70,16 @@ def random_onnx(draw, max_blocks: int = 5) -> OnnxCase:
         if not picture.nhwc:
             nchw.add(picture.name)
     rank4 = {picture.name for picture in seen}
-    infos = [helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, [None] * (4 if name in rank4 else 2))
-             for name in outputs]
-    graph = helper.make_graph(net.nodes, "random", [helper.make_tensor_value_info("x", onnx.TensorProto.FLOAT, shape)],
-                              infos, net.constants)
-    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", net.opset)], producer_name="tests",
-                              ir_version=8)
+    infos = [
+        helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, [None] * (4 if name in rank4 else 2))
+        for name in outputs
+    ]
+    graph = helper.make_graph(
+        net.nodes, "random", [helper.make_tensor_value_info("x", onnx.TensorProto.FLOAT, shape)], infos, net.constants
+    )
+    model = helper.make_model(
+        graph, opset_imports=[helper.make_opsetid("", net.opset)], producer_name="tests", ir_version=8
+    )
     return OnnxCase(model, net.tf_style, nchw)
 
 
@@ -83,8 +91,9 @@ class OnnxBuilder:
     def node(self, op: str, inputs: list[str], **attrs) -> str:
         self.count += 1
         name = f"t{self.count}"
-        self.nodes.append(helper.make_node(op, inputs, [name], name=f"{op}_{self.count}" if self.count % 3 else "",
-                                           **attrs))
+        self.nodes.append(
+            helper.make_node(op, inputs, [name], name=f"{op}_{self.count}" if self.count % 3 else "", **attrs)
+        )
         return name
 
     def constant(self, array, dtype=np.float32) -> str:
@@ -140,8 +149,15 @@ def convolution(draw, net: OnnxBuilder, x: Picture, seen=()) -> Picture:
         return convolution_1x1(draw, net, x)
     weight = net.normal(outputs, x.c // groups, kernel, kernel, scale=(2 / (kernel**2 * x.c / groups)) ** 0.5)
     bias = [net.normal(outputs, scale=0.5)] if draw(st.booleans()) else []
-    name = net.node("Conv", [x.name, weight, *bias], kernel_shape=[kernel, kernel], strides=[stride, stride],
-                    dilations=[dilation, dilation], group=groups, **attrs)
+    name = net.node(
+        "Conv",
+        [x.name, weight, *bias],
+        kernel_shape=[kernel, kernel],
+        strides=[stride, stride],
+        dilations=[dilation, dilation],
+        group=groups,
+        **attrs,
+    )
     return net.styled(Picture(name, h, w, outputs, False))
 
 
@@ -266,8 +282,12 @@ def head(draw, net: OnnxBuilder, x: Picture) -> str:
     elif kind.startswith("mean"):
         axes, keep = ([1, 2] if x.nhwc else [2, 3]), int(kind.endswith("keepdims"))
         new = net.opset >= 18
-        name = net.node("ReduceMean", [x.name, net.constant(axes, np.int64)] if new else [x.name], keepdims=keep,
-                        **({} if new else {"axes": axes}))
+        name = net.node(
+            "ReduceMean",
+            [x.name, net.constant(axes, np.int64)] if new else [x.name],
+            keepdims=keep,
+            **({} if new else {"axes": axes}),
+        )
         if keep:
             name = net.reshape(name, [1, -1])
     else:
@@ -288,9 +308,23 @@ def head(draw, net: OnnxBuilder, x: Picture) -> str:
     else:
         name = net.node("MatMul", [name, net.normal(features, outputs, scale=features**-0.5)])
         name = net.node("Add", [net.normal(outputs), name])
-    return net.node("Softmax", [name], axis=draw(st.sampled_from([1, -1] if net.opset > 10 else [1]))) \
-        if draw(st.booleans()) else name
+    return (
+        net.node("Softmax", [name], axis=draw(st.sampled_from([1, -1] if net.opset > 10 else [1])))
+        if draw(st.booleans())
+        else name
+    )
 
 
-BLOCKS = [convolution, convolution_1x1, batch_norm, arithmetic, activation, activation, padding, pool, residual,
-          inverted_residual, unchanged]
+BLOCKS = [
+    convolution,
+    convolution_1x1,
+    batch_norm,
+    arithmetic,
+    activation,
+    activation,
+    padding,
+    pool,
+    residual,
+    inverted_residual,
+    unchanged,
+]

@@ -57,8 +57,11 @@ def graph_to_onnx(graph, opset: int = 17) -> onnx.ModelProto:
     float32 = onnx.TensorProto.FLOAT
     inputs = [helper.make_tensor_value_info(name, float32, (1, *graph.values[name])) for name in graph.inputs]
     outputs = [helper.make_tensor_value_info(name, float32, output.shape) for name, output in zip(names, graph.outputs)]
-    model = helper.make_model(helper.make_graph(nodes, "graph", inputs, outputs, constants), ir_version=8,
-                              opset_imports=[helper.make_opsetid("", opset)])
+    model = helper.make_model(
+        helper.make_graph(nodes, "graph", inputs, outputs, constants),
+        ir_version=8,
+        opset_imports=[helper.make_opsetid("", opset)],
+    )
     onnx.checker.check_model(model)
     return model
 

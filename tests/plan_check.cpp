@@ -1,8 +1,9 @@
 // The checker of plans and the planner's own appetite.
 //
-//   plan_check [FILE...]    plans of MobileNetV2, of a branching network and of model files, at several limits and numbers
-//                           of threads, pass check_plan; broken in one place each, they do not. Planning MobileNetV2 takes
-//                           under 1 MiB; prints how much, and how long
+//   plan_check [FILE...]    plans of MobileNetV2, of a branching network and of model files, at several limits and
+//   numbers
+//                           of threads, pass check_plan; broken in one place each, they do not. Planning MobileNetV2
+//                           takes under 1 MiB; prints how much, and how long
 #include <algorithm>
 #include <chrono>
 #include <cstddef>
@@ -26,7 +27,7 @@ using namespace mbinfer;
 namespace {
 size_t in_use = 0, most_in_use = 0;
 constexpr size_t kHeader = alignof(std::max_align_t);
-}
+}  // namespace
 
 __attribute__((noinline)) void* operator new(size_t bytes) {
   char* block = static_cast<char*>(std::malloc(bytes + kHeader));
@@ -55,7 +56,8 @@ namespace {
 
 int failed = 0;
 
-// --- networks made in code; planning needs no weights -----------------------------------------------------------------
+// --- networks made in code; planning needs no weights
+// -----------------------------------------------------------------
 
 struct Builder {
   Graph graph;
@@ -103,7 +105,8 @@ struct Builder {
 Graph mobilenet_v2(int resolution) {
   Builder net({resolution, resolution, 3});
   int v = net.conv(0, 32, 3, 2);
-  const int blocks[][4] = {{1, 16, 1, 1}, {6, 24, 2, 2}, {6, 32, 3, 2}, {6, 64, 4, 2}, {6, 96, 3, 1}, {6, 160, 3, 2}, {6, 320, 1, 1}};
+  const int blocks[][4] = {{1, 16, 1, 1}, {6, 24, 2, 2},  {6, 32, 3, 2}, {6, 64, 4, 2},
+                           {6, 96, 3, 1}, {6, 160, 3, 2}, {6, 320, 1, 1}};
   for (const auto& b : blocks)
     for (int i = 0; i < b[2]; i++) v = net.inverted_residual(v, b[0], b[1], 3, i ? 1 : b[3]);
   v = net.add_node(Op::kGlobalAvgPool, {net.conv(v, 1280)}, 1280, 1, 1);
@@ -122,7 +125,8 @@ Graph branching() {
   return net.finish(net.conv(v, 40, 3, 1));
 }
 
-// --- breaking a plan --------------------------------------------------------------------------------------------------
+// --- breaking a plan
+// --------------------------------------------------------------------------------------------------
 
 class Breaker {
  public:
@@ -152,8 +156,10 @@ class Breaker {
   void must_catch(const char* kind, const std::string& what, const std::function<void(Plan*)>& change) {
     Plan broken = plan_;
     change(&broken);
-    if (check_plan(graph_, broken).empty()) report(std::string(kind) + ": " + what + " goes unseen");
-    else caught[kind]++;
+    if (check_plan(graph_, broken).empty())
+      report(std::string(kind) + ": " + what + " goes unseen");
+    else
+      caught[kind]++;
   }
 
   const Value& value(int v) const { return graph_.values[v]; }
@@ -196,7 +202,8 @@ class Breaker {
       if (steps[i].stage != plan_.segments[g].last - 1) continue;
       for (const TracedStep::Live& live : steps[i + 1].live)
         if (live.value == v)
-          distance = std::max(distance, steps[i].r1 * value(last_stage(g).output).row_bytes() - live.begin * value(v).row_bytes());
+          distance = std::max(
+              distance, steps[i].r1 * value(last_stage(g).output).row_bytes() - live.begin * value(v).row_bytes());
     }
     return distance;
   }
@@ -256,9 +263,12 @@ class Breaker {
       const Stage& stage = plan_.stages[s];
       for (auto part : {&Stage::spatial_offset, &Stage::expanded_offset}) {
         if (!(part == &Stage::spatial_offset ? stage.spatial_bytes : stage.keep ? 0 : stage.expanded_bytes)) continue;
-        if (goes_on[s]) must_catch("scratch over the output", stage.name, [&](Plan* p) { p->stages[s].*part = plan_.values[out].offset; });
+        if (goes_on[s])
+          must_catch("scratch over the output", stage.name,
+                     [&](Plan* p) { p->stages[s].*part = plan_.values[out].offset; });
         if (stage.residual < 0 || !is_ring(stage.residual)) continue;
-        must_catch("scratch over a ring", stage.name, [&](Plan* p) { p->stages[s].*part = plan_.values[stage.residual].offset; });
+        must_catch("scratch over a ring", stage.name,
+                   [&](Plan* p) { p->stages[s].*part = plan_.values[stage.residual].offset; });
       }
     }
   }
@@ -300,8 +310,10 @@ void check(const Graph& graph, const std::string& name) {
     Breaker(graph, least, name + " least, threads " + std::to_string(threads)).run();
     Breaker(graph, fastest, name + " fastest, threads " + std::to_string(threads)).run();
     for (double share : {0.1, 0.25, 0.5}) {
-      options.memory_limit = least.peak_bytes + int64_t(share * double(std::max<int64_t>(0, fastest.peak_bytes - least.peak_bytes)));
-      const std::string which = " of " + std::to_string(options.memory_limit) + " bytes, threads " + std::to_string(threads);
+      options.memory_limit =
+          least.peak_bytes + int64_t(share * double(std::max<int64_t>(0, fastest.peak_bytes - least.peak_bytes)));
+      const std::string which =
+          " of " + std::to_string(options.memory_limit) + " bytes, threads " + std::to_string(threads);
       Breaker(graph, make_plan(graph, options), name + which).run();
     }
   }
@@ -315,7 +327,8 @@ void appetite(const Graph& graph, const char* name, const PlanOptions& options) 
   const Plan plan = make_plan(graph, options);
   const double ms = std::chrono::duration<double, std::milli>(std::chrono::steady_clock::now() - start).count();
   const size_t bytes = most_in_use - before;
-  std::printf("%s: arena %lld bytes, planned in %.1f ms and %zu bytes\n", name, static_cast<long long>(plan.peak_bytes), ms, bytes);
+  std::printf("%s: arena %lld bytes, planned in %.1f ms and %zu bytes\n", name, static_cast<long long>(plan.peak_bytes),
+              ms, bytes);
   if (bytes >= 1u << 20) {
     failed++;
     std::printf("FAILED planning takes 1 MiB or more\n");
@@ -340,9 +353,9 @@ int main(int argc, char** argv) {
   check(branching(), "branching");
   for (int i = 1; i < argc; i++) check(read_model(argv[i], false)->graph, argv[i]);
 
-  for (const char* kind : {"ring one row short", "kept ring one row short", "expanded ring one row short", "slide one row too far",
-                           "lifetimes overlap", "outside the arena", "scratch over the output", "scratch over a ring", "wrong move",
-                           "move left out"}) {
+  for (const char* kind : {"ring one row short", "kept ring one row short", "expanded ring one row short",
+                           "slide one row too far", "lifetimes overlap", "outside the arena", "scratch over the output",
+                           "scratch over a ring", "wrong move", "move left out"}) {
     const int count = Breaker::caught[kind];
     std::printf("%5d  %s\n", count, kind);
     if (!count) {

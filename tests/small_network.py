@@ -13,7 +13,7 @@ RECIPE = Recipe((103.5, 116.25, 123.675), (0.017, 0.0175, 0.01742919))
 
 def small_network() -> Graph:
     graph = zoo.mobilenet_v2(width=0.35, resolution=SIZE, classes=10, seed=0)
-    graph.inputs = {name: RECIPE for name in graph.inputs}
+    graph.inputs = dict.fromkeys(graph.inputs, RECIPE)
     return graph
 
 

@@ -63,10 +63,14 @@ def test_innermost_loops_are_found(arm):
     assert (tile.kernel, tile.function, tile.fmas) == ("matrix", "GemmTile<5, 2>::run", 1)
 
 
-@pytest.mark.parametrize("name, line", [
-    ("aarch64", "fmla v8.4s, v12.4s, v3.s[0]"), ("armv7", "vfma.f32 q1, q14, q9"),
-    ("x86-64", "vfmadd231ps (%rax), %ymm1, %ymm0"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "name, line",
+    [
+        ("aarch64", "fmla v8.4s, v12.4s, v3.s[0]"),
+        ("armv7", "vfma.f32 q1, q14, q9"),
+        ("x86-64", "vfmadd231ps (%rax), %ymm1, %ymm0"),
+    ],
+)
 def test_multiply_adds_are_known(arm, name, line):
     assert [t.name for t in arm.arm_loops.TARGETS if re.match(t.fma, line)] == [name]
     assert re.match(target(arm, name).fma, target(arm, name).limit.format(0))
@@ -79,15 +83,32 @@ def test_counts_are_added_up_by_symbol(arm, tmp_path):
 
 
 def test_the_tables(arm):
-    loop = {"kernel": "matrix", "function": "GemmTile<5, 2>::run", "fmas": 80, "instructions": 99, "stack": 0,
-            "cycles_per_fma": {"cortex-a53": 1.734, "cortex-a76": None, "cortex-a7": None}}  # fmt: skip
+    loop = {
+        "kernel": "matrix",
+        "function": "GemmTile<5, 2>::run",
+        "fmas": 80,
+        "instructions": 99,
+        "stack": 0,
+        "cycles_per_fma": {"cortex-a53": 1.734, "cortex-a76": None, "cortex-a7": None},
+    }
     limits = {"cortex-a53": 1.0, "cortex-a76": 0.5, "cortex-a7": None}
-    counts = [{"machine": "aarch64", "isa": isa, "instructions": number, "macs": 2_000_000,
-               "functions": {"gemm": number // 2}} for isa, number in (("neon", 1_500_000), ("reference", 30_000_000))]  # fmt: skip
+    counts = [
+        {
+            "machine": "aarch64",
+            "isa": isa,
+            "instructions": number,
+            "macs": 2_000_000,
+            "functions": {"gemm": number // 2},
+        }
+        for isa, number in (("neon", 1_500_000), ("reference", 30_000_000))
+    ]
     text = arm.markdown([{"isa": "aarch64", "limits": limits, "loops": [loop]}], counts)
-    for line in ("; no model of cortex-a7", "| the limit | | | | | 1.00 | 0.50 |",
-                 "| matrix | `GemmTile<5, 2>::run` | 80 | 99 | 0 | 1.73 | ? |",
-                 "| aarch64 | neon | 1.5 | 0.75 | 0.050 | gemm 50 % |"):  # fmt: skip
+    for line in (
+        "; no model of cortex-a7",
+        "| the limit | | | | | 1.00 | 0.50 |",
+        "| matrix | `GemmTile<5, 2>::run` | 80 | 99 | 0 | 1.73 | ? |",
+        "| aarch64 | neon | 1.5 | 0.75 | 0.050 | gemm 50 % |",
+    ):
         assert line in text
 
 
@@ -101,10 +122,17 @@ def test_llvm_mca(arm):
     assert arm.arm_loops.limit(target(arm, "armv7"), "cortex-a7") is None  # LLVM has no model of it
 
 
-@pytest.mark.skipif(platform.machine() != "x86_64" or not shutil.which("cmake") or not shutil.which("g++"),
-                    reason="compiles the kernels of x86-64")  # fmt: skip
+@pytest.mark.skipif(
+    platform.machine() != "x86_64" or not shutil.which("cmake") or not shutil.which("g++"),
+    reason="compiles the kernels of x86-64",
+)
 def test_the_kernels_have_the_names_that_are_looked_for(arm):
     x86 = target(arm, "x86-64")
     loops = arm.arm_loops.find_loops(arm.arm_loops.assembly(x86, Path(arm.__file__).parents[1] / "csrc"), x86.fma)
     functions = {loop.function for loop in loops}
-    assert {"depthwise_tiles<3, 1, 8>", "depthwise_tiles<5, 2, 8>", "GemmTile<6, 2, 4>::run<true>", "GemmTile<6, 2, 1>::run<false>"} <= functions
+    assert {
+        "depthwise_tiles<3, 1, 8>",
+        "depthwise_tiles<5, 2, 8>",
+        "GemmTile<6, 2, 4>::run<true>",
+        "GemmTile<6, 2, 1>::run<false>",
+    } <= functions

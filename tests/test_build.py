@@ -55,7 +55,16 @@ def test_this_cpu_gets_its_own_kernels():
 def test_the_extension_needs_the_c_and_cpp_libraries_only():
     listing = subprocess.run(["readelf", "-d", _core.__file__], capture_output=True, text=True, check=True).stdout
     needed = {re.sub(r"\.so.*", "", name) for name in re.findall(r"\(NEEDED\).*\[(.+)\]", listing)}
-    assert needed <= {"libc", "libm", "libpthread", "libstdc++", "libgcc_s", "ld-linux-x86-64", "ld-linux-aarch64", "ld-linux-armhf"}
+    assert needed <= {
+        "libc",
+        "libm",
+        "libpthread",
+        "libstdc++",
+        "libgcc_s",
+        "ld-linux-x86-64",
+        "ld-linux-aarch64",
+        "ld-linux-armhf",
+    }
 
 
 def test_stubs_name_what_the_module_has():

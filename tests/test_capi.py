@@ -60,21 +60,43 @@ def test_version(ffi, lib):
 # Sessions
 
 
-@pytest.mark.parametrize("options", [
-    {}, {"schedule": "naive"}, {"schedule": "layerwise"}, {"schedule": "fused", "chunks": 3}, {"threads": 2},
-    {"isa": "reference"}, {"verify": 1}, {"schedule": "streamed"}, {"memory_limit": -2},
-    {"memory_limit": -2, "recompute": 0},
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "options",
+    [
+        {},
+        {"schedule": "naive"},
+        {"schedule": "layerwise"},
+        {"schedule": "fused", "chunks": 3},
+        {"threads": 2},
+        {"isa": "reference"},
+        {"verify": 1},
+        {"schedule": "streamed"},
+        {"memory_limit": -2},
+        {"memory_limit": -2, "recompute": 0},
+    ],
+)
 def test_same_bits_and_plan_as_python(opened, mobilenet, options, monkeypatch):
     session = opened(mobilenet, **options)
     if "isa" in options:
         monkeypatch.setenv("MBINFER_ISA", options["isa"])
-    python = mbinfer.Session(mobilenet, **{k: "least" if k == "memory_limit" else v for k, v in options.items() if k != "isa"})
+    python = mbinfer.Session(
+        mobilenet, **{k: "least" if k == "memory_limit" else v for k, v in options.items() if k != "isa"}
+    )
     image = picture((64, 64, 3))
     for array in (image, ((image - np.float32(120)) / np.float32(60))):
         assert same_bits(session.run(array)[0], python.run(array))
-    for name in ("peak_bytes", "input_bytes", "weight_bytes", "naive_bytes", "layerwise_bytes", "fused_bytes",
-                 "lower_bound_bytes", "macs", "extra_macs", "moved_bytes"):  # fmt: skip
+    for name in (
+        "peak_bytes",
+        "input_bytes",
+        "weight_bytes",
+        "naive_bytes",
+        "layerwise_bytes",
+        "fused_bytes",
+        "lower_bound_bytes",
+        "macs",
+        "extra_macs",
+        "moved_bytes",
+    ):
         assert getattr(session.plan, name) == getattr(python.plan, name), name
     text = session.ffi.string
     assert text(session.plan.schedule).decode() == python.plan.schedule
@@ -158,7 +180,9 @@ def test_tensors_and_labels(ffi, lib, opened, two):
     assert facts(left) == ("left", lib.MBI_UINT8, [1, 9, 7, 3], 9 * 7 * 3, "BGR", 0.875)
     assert facts(right) == ("right", lib.MBI_FLOAT32, [1, 9, 7, 12], 4 * 9 * 7 * 12, None, 0)
     assert [facts(t)[:4] for t in session.tensors("output")] == [
-        ("scores", lib.MBI_FLOAT32, [1, 5], 20), ("map", lib.MBI_FLOAT32, [1, 9, 7, 12], 4 * 9 * 7 * 12)]  # fmt: skip
+        ("scores", lib.MBI_FLOAT32, [1, 5], 20),
+        ("map", lib.MBI_FLOAT32, [1, 9, 7, 12], 4 * 9 * 7 * 12),
+    ]
     assert list(session.tensors("output")[0].dims)[2:] == [0] * 6
     assert [ffi.string(label).decode() for label in session.tensors("label")] == random_graph().labels
 
@@ -201,11 +225,19 @@ def test_memory_limit(refused, opened, mobilenet):
     assert refused(mobilenet, memory_limit=0).status == "MBI_MEMORY_LIMIT"
 
 
-@pytest.mark.parametrize("options, words", [
-    ({"threads": 0}, "threads is 0"), ({"threads": 257}, "256"), ({"chunks": -1}, "chunks is -1"),
-    ({"schedule": "clever"}, "clever"), ({"schedule": "naive", "chunks": 2}, "naive"), ({"isa": "mmx"}, "mmx"),
-    ({"memory_limit": -3}, "memory_limit is -3"), ({"size": 8}, "mbi_options"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "options, words",
+    [
+        ({"threads": 0}, "threads is 0"),
+        ({"threads": 257}, "256"),
+        ({"chunks": -1}, "chunks is -1"),
+        ({"schedule": "clever"}, "clever"),
+        ({"schedule": "naive", "chunks": 2}, "naive"),
+        ({"isa": "mmx"}, "mmx"),
+        ({"memory_limit": -3}, "memory_limit is -3"),
+        ({"size": 8}, "mbi_options"),
+    ],
+)
 def test_options_out_of_range(refused, mobilenet, options, words):
     failure = refused(mobilenet, **options)
     assert failure.status == "MBI_ARGUMENT" and words in failure.message

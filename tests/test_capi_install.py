@@ -105,8 +105,15 @@ def test_program_by_find_package(mobilenet, tmp_path, languages):
     (tmp_path / "consumer.c").write_text(PROGRAM)
     (tmp_path / "CMakeLists.txt").write_text(CMAKE_LISTS.format(languages=languages, version=mbinfer.__version__))
     build = tmp_path / "build"
-    command(cmake(), "-S", tmp_path, "-B", build, f"-DCMAKE_PREFIX_PATH={install()}",
-            "-DCMAKE_C_FLAGS=-Wall -Wextra -Werror")  # fmt: skip
+    command(
+        cmake(),
+        "-S",
+        tmp_path,
+        "-B",
+        build,
+        f"-DCMAKE_PREFIX_PATH={install()}",
+        "-DCMAKE_C_FLAGS=-Wall -Wextra -Werror",
+    )
     command(cmake(), "--build", build)
     check_program(build / "consumer", mobilenet, tmp_path)
 

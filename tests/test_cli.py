@@ -89,7 +89,9 @@ def test_info(call, model):
 @pytest.mark.parametrize("schedule", cli.SCHEDULES)
 def test_plan_is_consistent(call, model, schedule):
     record = call("plan", model, "--schedule", schedule, "--json")
-    assert record["schedule"] == schedule and record.get(f"{schedule}_bytes", record["peak_bytes"]) == record["peak_bytes"]
+    assert (
+        record["schedule"] == schedule and record.get(f"{schedule}_bytes", record["peak_bytes"]) == record["peak_bytes"]
+    )
     assert max(s["top_bytes"] for s in record["timeline"]) == record["peak_bytes"]
     assert len(record["timeline"]) == len(record["segments"])
     for segment in record["timeline"]:
@@ -121,7 +123,9 @@ def test_plan_draws(call, model, tmp_path):
 
 
 def test_plan_without_recompute(call, model):
-    least, once = (call("plan", model, "--memory-limit", "least", "--json", *more) for more in ((), ("--no-recompute",)))
+    least, once = (
+        call("plan", model, "--memory-limit", "least", "--json", *more) for more in ((), ("--no-recompute",))
+    )
     assert once["extra_macs"] == 0 < least["extra_macs"] and least["peak_bytes"] < once["peak_bytes"]
 
 
@@ -177,7 +181,8 @@ def test_bench_measures_every_configuration_in_its_own_process(call, model):
     record = call("bench", model, "--threads", "1,2", "--runs", 2, "--json", "--profile")
     results = record["results"]
     assert [(r["schedule"], r["isa"], r["threads"]) for r in results] == [
-        (schedule, isa, threads) for schedule in cli.SCHEDULES for isa in isas for threads in (1, 2)]  # fmt: skip
+        (schedule, isa, threads) for schedule in cli.SCHEDULES for isa in isas for threads in (1, 2)
+    ]
     for result in results:
         latency = result["latency"]
         assert result["runs"] == 2
@@ -251,9 +256,17 @@ def test_a_mistake_is_one_line_that_names_it(folder, refused, monkeypatch, mista
     assert not (folder / "x.bin").exists()
 
 
-@pytest.mark.parametrize("arguments", [[], ["fly"], ["run", "model.bin"], ["build", "resnet", "-o", "x.bin"],
-                                       ["plan", "model.bin", "--threads", "many"],
-                                       ["convert", "a", "b", "--mean", "1,x"]])  # fmt: skip
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        [],
+        ["fly"],
+        ["run", "model.bin"],
+        ["build", "resnet", "-o", "x.bin"],
+        ["plan", "model.bin", "--threads", "many"],
+        ["convert", "a", "b", "--mean", "1,x"],
+    ],
+)
 def test_wrong_usage_exits_with_2(capsys, arguments):
     with pytest.raises(SystemExit) as ended:
         cli.main(arguments)

@@ -5,10 +5,10 @@ from __future__ import annotations
 import numpy as np
 import onnx
 import pytest
+from oracle import graph_to_onnx
 
 from mbinfer import errors, zoo
 from mbinfer.convert import convert
-from oracle import graph_to_onnx
 
 
 @pytest.fixture
@@ -16,16 +16,19 @@ def classifier():
     return graph_to_onnx(zoo.mobilenet_v1(0.25, 32, classes=5))
 
 
-@pytest.mark.parametrize("options, kind, word", [
-    ({"dtype": "float16"}, errors.UnsupportedError, "later"),
-    ({"dtype": "int8"}, errors.UnsupportedError, "later"),
-    ({"dtype": "bfloat"}, errors.ArgumentError, "float32"),
-    ({"calibration": []}, errors.UnsupportedError, "later"),
-    ({"labels": ["a", "b"]}, errors.ShapeError, "2 labels for the 5 classes"),
-    ({"mean": (1, 2)}, errors.ShapeError, "3 channels"),
-    ({"scale": 1, "color": "CMYK"}, errors.ArgumentError, "RGB"),
-    ({"scale": 1, "crop": 1.5}, errors.Error, "crop"),
-])
+@pytest.mark.parametrize(
+    "options, kind, word",
+    [
+        ({"dtype": "float16"}, errors.UnsupportedError, "later"),
+        ({"dtype": "int8"}, errors.UnsupportedError, "later"),
+        ({"dtype": "bfloat"}, errors.ArgumentError, "float32"),
+        ({"calibration": []}, errors.UnsupportedError, "later"),
+        ({"labels": ["a", "b"]}, errors.ShapeError, "2 labels for the 5 classes"),
+        ({"mean": (1, 2)}, errors.ShapeError, "3 channels"),
+        ({"scale": 1, "color": "CMYK"}, errors.ArgumentError, "RGB"),
+        ({"scale": 1, "crop": 1.5}, errors.Error, "crop"),
+    ],
+)
 def test_options_that_do_not_fit(classifier, tmp_path, options, kind, word):
     with pytest.raises(kind, match=word):
         convert(classifier, tmp_path / "m.bin", **options)
@@ -35,10 +38,24 @@ def test_options_that_do_not_fit(classifier, tmp_path, options, kind, word):
 def test_recipe_and_labels_reach_the_file(classifier, tmp_path):
     (tmp_path / "labels.txt").write_text("a\nb\nc\nd\né\n", encoding="utf-8")
     onnx.save(classifier, tmp_path / "m.onnx")
-    convert(tmp_path / "m.onnx", tmp_path / "1.bin", mean=127.5, scale=(0.1, 0.2, 0.3), labels=tmp_path / "labels.txt",
-            color="BGR", crop=0.875)
-    convert(str(tmp_path / "m.onnx"), tmp_path / "2.bin", mean=[127.5] * 3, scale=(0.1, 0.2, 0.3), color="BGR",
-            labels=list("abcdé"), crop=0.875)
+    convert(
+        tmp_path / "m.onnx",
+        tmp_path / "1.bin",
+        mean=127.5,
+        scale=(0.1, 0.2, 0.3),
+        labels=tmp_path / "labels.txt",
+        color="BGR",
+        crop=0.875,
+    )
+    convert(
+        str(tmp_path / "m.onnx"),
+        tmp_path / "2.bin",
+        mean=[127.5] * 3,
+        scale=(0.1, 0.2, 0.3),
+        color="BGR",
+        labels=list("abcdé"),
+        crop=0.875,
+    )
     convert(str(tmp_path / "m.onnx"), tmp_path / "3.bin")
     written = [(tmp_path / f"{i}.bin").read_bytes() for i in (1, 2, 3)]
     assert written[0] == written[1] != written[2]

@@ -15,8 +15,15 @@ SVG = "{http://www.w3.org/2000/svg}"
 
 
 def buffer(name, kind, offset, count, first, last=None):
-    return {"name": name, "kind": kind, "offset": offset, "bytes": count, "rows": 2, "first": first,
-            "last": first if last is None else last}  # fmt: skip
+    return {
+        "name": name,
+        "kind": kind,
+        "offset": offset,
+        "bytes": count,
+        "rows": 2,
+        "first": first,
+        "last": first if last is None else last,
+    }
 
 
 def session():
@@ -25,20 +32,60 @@ def session():
     timeline = [
         {"segment": 0, "name": "a", "buffers": [kept, scratch[0]], "live_bytes": 4160, "top_bytes": 8256},
         {"segment": 1, "name": "b", "buffers": [kept, b, scratch[1]], "live_bytes": 8256, "top_bytes": 8256},
-        {"segment": 2, "name": "c", "buffers": [kept, b, buffer("c", "ring", 8192, 128, 2)], "live_bytes": 8320,
-         "top_bytes": 8320},
-    ]  # fmt: skip
-    stage = {"name": "a", "kind": "conv", "nodes": ["a"], "input": ["x"], "output": "a<1>", "rows": 4, "step": 4, "chunk": 0,
-             "chunks": 1, "keep": False, "ring_rows": 8, "macs": 10, "extra_macs": 0, "scratch_bytes": 64,
-             "output_shape": (8, 8, 16), "why": ""}  # fmt: skip
-    block = {**stage, "name": "b", "kind": "bottleneck", "output": "b", "step": 3, "chunk": 32, "chunks": 3, "keep": True,
-             "extra_macs": 3}  # fmt: skip
+        {
+            "segment": 2,
+            "name": "c",
+            "buffers": [kept, b, buffer("c", "ring", 8192, 128, 2)],
+            "live_bytes": 8320,
+            "top_bytes": 8320,
+        },
+    ]
+    stage = {
+        "name": "a",
+        "kind": "conv",
+        "nodes": ["a"],
+        "input": ["x"],
+        "output": "a<1>",
+        "rows": 4,
+        "step": 4,
+        "chunk": 0,
+        "chunks": 1,
+        "keep": False,
+        "ring_rows": 8,
+        "macs": 10,
+        "extra_macs": 0,
+        "scratch_bytes": 64,
+        "output_shape": (8, 8, 16),
+        "why": "",
+    }
+    block = {
+        **stage,
+        "name": "b",
+        "kind": "bottleneck",
+        "output": "b",
+        "step": 3,
+        "chunk": 32,
+        "chunks": 3,
+        "keep": True,
+        "extra_macs": 3,
+    }
     ring = {**stage, "name": "c", "output": "c", "ring_rows": 2, "why": "its input has two readers"}
     plan = SimpleNamespace(
-        schedule="streamed", peak_bytes=8320, input_bytes=192, input_rows=[5], weight_bytes=1 << 21, naive_bytes=20000,
-        layerwise_bytes=9000, fused_bytes=8900, lower_bound_bytes=8192, macs=30, extra_macs=3, moved_bytes=4096,
-        timeline=timeline, segments=[{"stages": [stage]}, {"stages": [block]}, {"stages": [ring]}],
-    )  # fmt: skip
+        schedule="streamed",
+        peak_bytes=8320,
+        input_bytes=192,
+        input_rows=[5],
+        weight_bytes=1 << 21,
+        naive_bytes=20000,
+        layerwise_bytes=9000,
+        fused_bytes=8900,
+        lower_bound_bytes=8192,
+        macs=30,
+        extra_macs=3,
+        moved_bytes=4096,
+        timeline=timeline,
+        segments=[{"stages": [stage]}, {"stages": [block]}, {"stages": [ring]}],
+    )
     return SimpleNamespace(plan=plan, threads=2, isa="avx2", inputs=[mbinfer.TensorInfo("x", (1, 8, 8, 3), "uint8")])
 
 
@@ -65,28 +112,56 @@ def words(picture):
 
 def test_size():
     assert [draw.size(n) for n in (0, 1023, 1024, 83251, 1 << 20, 28_000_000)] == [
-        "0 B", "1023 B", "1.0 KiB", "81.3 KiB", "1.00 MiB", "26.70 MiB"]  # fmt: skip
+        "0 B",
+        "1023 B",
+        "1.0 KiB",
+        "81.3 KiB",
+        "1.00 MiB",
+        "26.70 MiB",
+    ]
 
 
 def test_table_aligns_numbers_to_the_right():
     assert draw.table(("name", "n"), [("a", 1), ("long one", 100), ("b", None)]) == (
-        "name        n\na           1\nlong one  100\nb")
+        "name        n\na           1\nlong one  100\nb"
+    )
 
 
 def test_plan_text_says_all_there_is():
     text = draw.plan_text(session(), "m.bin")
-    for said in ("m.bin: schedule streamed, threads 2, avx2", "8,320 bytes", "32 x 3", "keep", "8x8x16", "4 rows", "3 rows",
-                 "2 rows", "30.0 %", "c: its input has two readers", "30 MACs", "and 3 again, 10.0 %", "lower bound",
-                 "120 bytes  5 rows, held by run_rows", "4,096 bytes  of values that change their place"):  # fmt: skip
+    for said in (
+        "m.bin: schedule streamed, threads 2, avx2",
+        "8,320 bytes",
+        "32 x 3",
+        "keep",
+        "8x8x16",
+        "4 rows",
+        "3 rows",
+        "2 rows",
+        "30.0 %",
+        "c: its input has two readers",
+        "30 MACs",
+        "and 3 again, 10.0 %",
+        "lower bound",
+        "120 bytes  5 rows, held by run_rows",
+        "4,096 bytes  of values that change their place",
+    ):
         assert said in text
 
 
 def test_bench_text():
-    result = {"schedule": "fused", "isa": "avx2", "threads": 1, "runs": 9, "arena": 8320, "weights": 1 << 21,
-              "latency": {"min": 0.001, "median": 0.002, "p90": 0.003, "p99": 0.004},
-              "observed": {"growth": None, "anonymous": None, "file": None, "reset": False},
-              "profile": [{"stage": "a", "kind": "conv", "seconds": 0.001, "macs": 2000000, "bytes": 64}],
-              "peak": 8e9}  # fmt: skip
+    result = {
+        "schedule": "fused",
+        "isa": "avx2",
+        "threads": 1,
+        "runs": 9,
+        "arena": 8320,
+        "weights": 1 << 21,
+        "latency": {"min": 0.001, "median": 0.002, "p90": 0.003, "p99": 0.004},
+        "observed": {"growth": None, "anonymous": None, "file": None, "reset": False},
+        "profile": [{"stage": "a", "kind": "conv", "seconds": 0.001, "macs": 2000000, "bytes": 64}],
+        "peak": 8e9,
+    }
     text = draw.bench_text([result])
     assert "1.000   2.000  3.000  4.000" in text and "did not let VmHWM" in text
     assert "peak 16.0 GFLOP/s" in text and "4.0     25 %" in text
@@ -98,7 +173,7 @@ def test_timeline_shows_every_buffer_once_at_its_place_to_scale():
     picture = timeline.timeline(session(), "m&m.bin")
     a, b, c = (shapes(picture, name) for name in ("a<1>", "b", "c"))
     assert [len(shapes(picture, name)) for name in ("a<1>", "scratch", "b", "c")] == [1, 2, 1, 1]
-    (ax, ay, aw, ah), (bx, by, bw, bh) = a[0], b[0]
+    (_, ay, aw, ah), (_, by, bw, bh) = a[0], b[0]
     assert ah == pytest.approx(bh, abs=0.1) and by + bh == pytest.approx(ay, abs=0.1)  # b lies on top of a
     assert aw / bw == pytest.approx(3 / 2, abs=0.02)  # a lives three segments, b two
     assert "m&m.bin" in words(picture) and "peak 8,320 bytes" in words(picture) and "naive 19.5 KiB" in words(picture)
@@ -110,9 +185,15 @@ def test_timeline_hatches_slides_and_points_at_moves(mobilenet):
         drawn = timeline.timeline(plan, "m")
         buffers = timeline.rectangles(plan.plan.timeline)
         values = [b for b in buffers if b["kind"] == "value"]
-        shared = [(a, b) for i, a in enumerate(values) for b in values[:i]
-                  if a["first"] <= b["last"] and b["first"] <= a["last"]
-                  and a["offset"] < b["offset"] + b["bytes"] and b["offset"] < a["offset"] + a["bytes"]]  # fmt: skip
+        shared = [
+            (a, b)
+            for i, a in enumerate(values)
+            for b in values[:i]
+            if a["first"] <= b["last"]
+            and b["first"] <= a["last"]
+            and a["offset"] < b["offset"] + b["bytes"]
+            and b["offset"] < a["offset"] + a["bytes"]
+        ]
         hatched = [shape for _, shape in drawn.shapes if shape.get("hatch")]
         assert shared and len(hatched) == len(shared) + 1  # and the legend's
         assert ("value moved" in words(drawn)) == (plan.plan.moved_bytes > 0)
@@ -161,7 +242,12 @@ def test_the_sweep_and_its_picture(mobilenet):
     assert len(result["limits"]) == 12 and 3 < len(points) <= 14
     for p, after in zip(points, points[1:]):
         assert p["peak_bytes"] < after["peak_bytes"] and p["cycles"] > after["cycles"]
-    assert points[0]["peak_bytes"] == marked["least"]["peak_bytes"] < marked["fused"]["peak_bytes"] < marked["naive"]["peak_bytes"]
+    assert (
+        points[0]["peak_bytes"]
+        == marked["least"]["peak_bytes"]
+        < marked["fused"]["peak_bytes"]
+        < marked["naive"]["peak_bytes"]
+    )
     assert all(p["limit"] is None or p["peak_bytes"] <= p["limit"] for p in points)
     assert marked["fastest"]["times_fastest"] == 1 and marked["least"]["times_fastest"] > 1
     assert [len(sweep.spread(points, n)) for n in (1, 2)] == [1, 2] and sweep.spread(points, 1) == points[-1:]
@@ -179,7 +265,10 @@ def test_a_png_of_the_same_picture(mobilenet, tmp_path):
     picture = timeline.timeline(mbinfer.Session(mobilenet, memory_limit="least"), "100 $ of <rows> & more")
     picture.save_png(str(tmp_path / "plan.png"))
     with image.open(tmp_path / "plan.png") as png:
-        assert png.size == (round(2 * picture.width), round(2 * picture.height)) and len(png.convert("RGB").getcolors(1 << 24)) > 20
+        assert (
+            png.size == (round(2 * picture.width), round(2 * picture.height))
+            and len(png.convert("RGB").getcolors(1 << 24)) > 20
+        )
 
 
 def test_a_png_without_matplotlib_is_refused_with_what_would_help(monkeypatch, tmp_path):

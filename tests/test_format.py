@@ -30,19 +30,50 @@ def numbers(*shape: int) -> np.ndarray:
 def tiny_graph() -> Graph:
     """Every op, activation and flag once, with odd sizes."""
     graph = Graph()
-    graph.values = {"image": (6, 5, 3), "stem": (3, 3, 6), "mix": (3, 3, 9), "deep": (3, 3, 9), "sum": (3, 3, 9),
-                    "max": (2, 2, 9), "avg": (1, 2, 9), "mean": (1, 1, 9), "logits": (1, 1, 4), "probs": (1, 1, 4)}
+    graph.values = {
+        "image": (6, 5, 3),
+        "stem": (3, 3, 6),
+        "mix": (3, 3, 9),
+        "deep": (3, 3, 9),
+        "sum": (3, 3, 9),
+        "max": (2, 2, 9),
+        "avg": (1, 2, 9),
+        "mean": (1, 1, 9),
+        "logits": (1, 1, 4),
+        "probs": (1, 1, 4),
+    }
     graph.inputs = {"image": Recipe(mean=(1.0, 2.0, 3.5), scale=(0.5, 0.25, 0.125), color="BGR", crop=0.875)}
     graph.nodes = [
-        Node("conv", "stem.conv", ["image"], "stem", kernel=(3, 2), stride=(2, 2), pads=(1, 1, 0, 0),
-             activation="clamp", clamp=(0.0, 6.0), weight=numbers(6, 3, 2, 3), bias=numbers(6)),
+        Node(
+            "conv",
+            "stem.conv",
+            ["image"],
+            "stem",
+            kernel=(3, 2),
+            stride=(2, 2),
+            pads=(1, 1, 0, 0),
+            activation="clamp",
+            clamp=(0.0, 6.0),
+            weight=numbers(6, 3, 2, 3),
+            bias=numbers(6),
+        ),
         Node("conv", "mix.conv", ["stem"], "mix", groups=3, activation="hard_swish", weight=numbers(9, 1, 1, 2)),
-        Node("depthwise", "deep.conv", ["mix"], "deep", kernel=(3, 3), dilation=(2, 1), pads=(2, 1, 2, 1),
-             weight=numbers(3, 3, 9), bias=numbers(9)),
+        Node(
+            "depthwise",
+            "deep.conv",
+            ["mix"],
+            "deep",
+            kernel=(3, 3),
+            dilation=(2, 1),
+            pads=(2, 1, 2, 1),
+            weight=numbers(3, 3, 9),
+            bias=numbers(9),
+        ),
         Node("add", "sum.add", ["mix", "deep"], "sum", activation="clamp", clamp=(0.0, INF)),
         Node("max_pool", "max.pool", ["sum"], "max", kernel=(2, 2)),
-        Node("avg_pool", "avg.pool", ["max"], "avg", kernel=(3, 3), stride=(2, 1), pads=(1, 1, 1, 1),
-             counts_padding=True),
+        Node(
+            "avg_pool", "avg.pool", ["max"], "avg", kernel=(3, 3), stride=(2, 1), pads=(1, 1, 1, 1), counts_padding=True
+        ),
         Node("global_avg_pool", "mean.pool", ["avg"], "mean"),
         Node("conv", "dense", ["mean"], "logits", weight=numbers(4, 1, 1, 9), bias=numbers(4)),
         Node("softmax", "softmax", ["logits"], "probs"),
@@ -70,12 +101,12 @@ def read(data: bytes) -> dict:
     for count, layout in zip(counts, (VALUE, NODE, INPUT, OUTPUT, QUANT, METADATA, "<I")):
         sections.append([struct.unpack_from(layout, data, at + i * struct.calcsize(layout)) for i in range(count)])
         at += count * struct.calcsize(layout)
-    strings = data[at:at + counts[7]]
+    strings = data[at : at + counts[7]]
     at += counts[7]
     assert strings.endswith(b"\0") and offset - at < 64 and not any(data[at:offset])
 
     def text(position: int) -> str:
-        return strings[position:strings.index(b"\0", position)].decode()
+        return strings[position : strings.index(b"\0", position)].decode()
 
     def tensor(position: int, size: int) -> np.ndarray:
         assert position % 64 == 0 and position + size <= weight_bytes
@@ -88,15 +119,33 @@ def read(data: bytes) -> dict:
     return {
         "strings": strings,
         "values": {name: v[1:4] for name, v in zip(names, values)},
-        "nodes": [{
-            "name": text(n[0]), "op": n[1], "activation": n[2], "weight_dtype": n[3], "flags": n[4],
-            "inputs": [names[i] for i in n[5:7] if i != 0xFFFFFFFF], "output": names[n[7]], "groups": n[8],
-            "kernel": n[9:11], "stride": n[11:13], "dilation": n[13:15], "pads": n[15:19], "clamp": n[19:21],
-            "weight_quant": n[21], "weight": tensor(*n[22:24]), "bias": tensor(*n[24:26])} for n in nodes],
-        "inputs": [{"value": names[i[0]], "recipe": i[1], "color": i[2], "crop": i[4], "mean": i[5:9],
-                    "scale": i[9:13]} for i in inputs],
-        "outputs": [(text(o[1]), names[o[0]], o[3:3 + o[2]]) for o in outputs],
-        "labels": [text(position) for position, in labels],
+        "nodes": [
+            {
+                "name": text(n[0]),
+                "op": n[1],
+                "activation": n[2],
+                "weight_dtype": n[3],
+                "flags": n[4],
+                "inputs": [names[i] for i in n[5:7] if i != 0xFFFFFFFF],
+                "output": names[n[7]],
+                "groups": n[8],
+                "kernel": n[9:11],
+                "stride": n[11:13],
+                "dilation": n[13:15],
+                "pads": n[15:19],
+                "clamp": n[19:21],
+                "weight_quant": n[21],
+                "weight": tensor(*n[22:24]),
+                "bias": tensor(*n[24:26]),
+            }
+            for n in nodes
+        ],
+        "inputs": [
+            {"value": names[i[0]], "recipe": i[1], "color": i[2], "crop": i[4], "mean": i[5:9], "scale": i[9:13]}
+            for i in inputs
+        ],
+        "outputs": [(text(o[1]), names[o[0]], o[3 : 3 + o[2]]) for o in outputs],
+        "labels": [text(position) for (position,) in labels],
         "metadata": {text(key): text(value) for key, value in metadata},
     }
 
@@ -129,8 +178,16 @@ def test_round_trip():
     assert found["values"] == graph.values and list(found["values"]) == list(graph.values)
     assert found["outputs"] == [(o.name, o.value, o.shape) for o in graph.outputs]
     assert (found["labels"], found["metadata"]) == (graph.labels, graph.metadata)
-    assert found["inputs"] == [{"value": "image", "recipe": 1, "color": 1, "crop": 0.875,
-                                "mean": (1.0, 2.0, 3.5, 0.0), "scale": (0.5, 0.25, 0.125, 0.0)}]
+    assert found["inputs"] == [
+        {
+            "value": "image",
+            "recipe": 1,
+            "color": 1,
+            "crop": 0.875,
+            "mean": (1.0, 2.0, 3.5, 0.0),
+            "scale": (0.5, 0.25, 0.125, 0.0),
+        }
+    ]
     ops = {"conv": 1, "depthwise": 2, "add": 3, "max_pool": 4, "avg_pool": 5, "global_avg_pool": 6, "softmax": 7}
     activations = {"none": 0, "clamp": 1, "hard_swish": 2}
     for node, record in zip(graph.nodes, found["nodes"]):
@@ -167,7 +224,7 @@ def test_packed_panels_hold_the_dense_weights(groups, inputs_per_group, outputs_
     dense = np.zeros((outputs, *kernel, inputs), np.float32)
     for o in range(outputs):
         group = o // outputs_per_group
-        dense[o, :, :, group * inputs_per_group:(group + 1) * inputs_per_group] = weight[o]
+        dense[o, :, :, group * inputs_per_group : (group + 1) * inputs_per_group] = weight[o]
     kc, lo = model.panel_channels(inputs, outputs, groups)
     packed = model.pack_conv(weight, groups).reshape(len(lo), *kernel, kc, 8)
     assert len(lo) == (outputs + 7) // 8 and min(lo) >= 0 and max(lo) + kc <= inputs
@@ -178,8 +235,8 @@ def test_packed_panels_hold_the_dense_weights(groups, inputs_per_group, outputs_
                 assert not packed[p, ..., lane].any()
                 continue
             row = dense[8 * p + lane].copy()
-            assert (packed[p, ..., lane] == row[..., first:first + kc]).all()
-            row[..., first:first + kc] = 0
+            assert (packed[p, ..., lane] == row[..., first : first + kc]).all()
+            row[..., first : first + kc] = 0
             assert not row.any()
 
 
@@ -201,8 +258,12 @@ def test_negative_zeros_become_positive():
 
 
 def test_graph_without_weights_labels_recipe_and_metadata():
-    graph = Graph({"x": (2, 2, 1), "y": (1, 1, 1)}, [Node("global_avg_pool", "pool", ["x"], "y")], {"x": None},
-                  [Output("y", "y", ())])
+    graph = Graph(
+        {"x": (2, 2, 1), "y": (1, 1, 1)},
+        [Node("global_avg_pool", "pool", ["x"], "y")],
+        {"x": None},
+        [Output("y", "y", ())],
+    )
     found = read(model.encode(graph))
     assert (found["labels"], found["metadata"], found["outputs"]) == ([], {}, [("y", "y", ())])
     none = {"recipe": 0, "color": 0, "crop": 0.0, "mean": (0.0,) * 4, "scale": (0.0,) * 4}
@@ -316,10 +377,22 @@ REFUSED = {
     "groups of zero": (node(MIX, groups=0), FormatError, "groups 0, not an integer"),
     "groups of a pool": (node(MAX, groups=9), FormatError, "only conv has groups"),
     "groups that do not divide": (node(MIX, groups=4), ShapeError, "4 groups do not divide 6 input and 9 output"),
-    "depthwise in disguise": (lambda g: (g.nodes.__setitem__(2, Node(
-        "conv", "deep.conv", ["mix"], "deep", groups=9, weight=numbers(9, 1, 1, 1)))), FormatError, "op 'depthwise'"),
-    "adds different shapes": (lambda g: (g.values.update(other=(1, 1, 9)), g.inputs.update(other=None), setattr(
-        g.nodes[ADD], "inputs", ["mix", "other"])), ShapeError, "the shapes must be equal"),
+    "depthwise in disguise": (
+        lambda g: g.nodes.__setitem__(
+            2, Node("conv", "deep.conv", ["mix"], "deep", groups=9, weight=numbers(9, 1, 1, 1))
+        ),
+        FormatError,
+        "op 'depthwise'",
+    ),
+    "adds different shapes": (
+        lambda g: (
+            g.values.update(other=(1, 1, 9)),
+            g.inputs.update(other=None),
+            setattr(g.nodes[ADD], "inputs", ["mix", "other"]),
+        ),
+        ShapeError,
+        "the shapes must be equal",
+    ),
     "conv output size": (values(stem=(4, 3, 6)), ShapeError, r"makes \(3, 3, 6\) of \(6, 5, 3\), but .* is \(4,"),
     "add output": (values(sum=(3, 3, 8)), ShapeError, r"makes \(3, 3, 9\)"),
     "pool output": (values(max=(2, 2, 8)), ShapeError, r"makes \(2, 2, 9\)"),

@@ -10,12 +10,12 @@ import numpy as np
 import onnx
 import pytest
 from onnx import helper
+from oracle import assert_close, run_graph, run_onnx
 
 from mbinfer import errors
 from mbinfer import model as model_file
 from mbinfer.convert import convert
 from mbinfer.importers import import_onnx
-from oracle import assert_close, run_graph, run_onnx
 
 RNG = np.random.default_rng(7)
 
@@ -34,6 +34,7 @@ def node(op, *inputs, to="y", **attrs):
 
 def make(*nodes, shape=(1, 3, 8, 8), outputs=("y",), opset=13, inputs=("x",), functions=(), **constants):
     """An ONNX model of float32 inputs of `shape`; keyword arguments are its constants, integers as int64."""
+
     def array(constant):
         constant = np.asarray(constant)
         return constant.astype(np.int64 if constant.dtype.kind == "i" else np.float32)
@@ -41,8 +42,14 @@ def make(*nodes, shape=(1, 3, 8, 8), outputs=("y",), opset=13, inputs=("x",), fu
     arrays = [onnx.numpy_helper.from_array(array(constant), name) for name, constant in constants.items()]
     infos = [[helper.make_tensor_value_info(n, 1, s) for n in names] for names, s in ((inputs, shape), (outputs, None))]
     opsets = [helper.make_opsetid("", opset), *[helper.make_opsetid(f.domain, 1) for f in functions]]
-    model = helper.make_model(helper.make_graph(nodes, "test", *infos, arrays), opset_imports=opsets, ir_version=8,
-                              functions=functions, producer_name="tests", producer_version="1")
+    model = helper.make_model(
+        helper.make_graph(nodes, "test", *infos, arrays),
+        opset_imports=opsets,
+        ir_version=8,
+        functions=functions,
+        producer_name="tests",
+        producer_version="1",
+    )
     model = onnx.shape_inference.infer_shapes(model, data_prop=True)
     for output in model.graph.output:
         output.type.tensor_type.shape.SetInParent()  # onnx's checker wants one, if of unknown rank
@@ -81,17 +88,36 @@ def refuse(model, *words):
 
 # What is folded.
 
+
 def test_conv_batch_norm_relu6_is_one_node():
-    graph = agree(make(node("Conv", "x", "w", to="a", name="stem"), node("BatchNormalization", "a", *BN, to="b"),
-                       node("Clip", "b", "lo", "hi"), w=W, lo=0.0, hi=6.0, **BN))
+    graph = agree(
+        make(
+            node("Conv", "x", "w", to="a", name="stem"),
+            node("BatchNormalization", "a", *BN, to="b"),
+            node("Clip", "b", "lo", "hi"),
+            w=W,
+            lo=0.0,
+            hi=6.0,
+            **BN,
+        )
+    )
     assert [(n.op, n.name, n.output, n.clamp) for n in graph.nodes] == [("conv", "stem", "y", (0, 6))]
     assert graph.nodes[0].weight.dtype == graph.nodes[0].bias.dtype == np.float32
     assert graph.metadata == {"source": "onnx", "producer": "tests 1"}
 
 
 def test_what_is_read_twice_or_is_an_output_stays_as_a_depthwise_1x1():
-    graph = agree(make(node("Conv", "x", "w", to="a"), node("BatchNormalization", "a", *BN, to="b"),
-                       node("Relu", "b", to="r"), node("Add", "r", "b"), w=W, **BN, outputs=["a", "y"]))
+    graph = agree(
+        make(
+            node("Conv", "x", "w", to="a"),
+            node("BatchNormalization", "a", *BN, to="b"),
+            node("Relu", "b", to="r"),
+            node("Add", "r", "b"),
+            w=W,
+            **BN,
+            outputs=["a", "y"],
+        )
+    )
     assert ops(graph) == ["conv", "depthwise", "depthwise", "add"]
     graph = agree(make(node("Relu", "x", to="a"), node("Conv", "a", "w"), w=W))
     assert ops(graph) == ["depthwise", "conv"]
@@ -108,8 +134,11 @@ def test_hard_swish_by_its_parts(gate):
     if gate == "HardSigmoid":
         nodes += [node("HardSigmoid", "a", to="g", alpha=1 / 6)]
     else:
-        nodes += [node("Add", "a", "three", to="s"), node("Clip", "s", "zero", "six", to="c"),
-                  node("Div", "c", "six", to="g")]
+        nodes += [
+            node("Add", "a", "three", to="s"),
+            node("Clip", "s", "zero", "six", to="c"),
+            node("Div", "c", "six", to="g"),
+        ]
     model = make(*nodes, node("Mul", "g", "a"), w=W, zero=0.0, six=6.0, three=2.9 if gate == "not quite" else 3.0)
     if gate == "not quite":
         assert refuse(model, "the Mul", "HardSigmoid").op == "Mul"
@@ -136,43 +165,90 @@ def test_zero_padding_goes_where_it_means_the_same():
     uncounted = node("AveragePool", "p", kernel_shape=[4, 4], pads=[1] * 4)
     assert ops(agree(make(pad, uncounted, **padding))) == ["depthwise", "avg_pool"]
     assert ops(agree(make(pad, node("MaxPool", "p", kernel_shape=[3, 3]), **padding))) == ["depthwise", "max_pool"]
-    graph = agree(make(node("Conv", "x", "w", to="a"), node("Relu", "a", to="b"), node("Pad", "b", "pads", to="p"),
-                       node("MaxPool", "p", kernel_shape=[3, 3]), **padding))
+    graph = agree(
+        make(
+            node("Conv", "x", "w", to="a"),
+            node("Relu", "a", to="b"),
+            node("Pad", "b", "pads", to="p"),
+            node("MaxPool", "p", kernel_shape=[3, 3]),
+            **padding,
+        )
+    )
     assert ops(graph) == ["conv", "max_pool"]
     assert ops(agree(make(pad, node("Relu", "p", to="r"), **padding, outputs=["p", "r"]))) == ["depthwise", "depthwise"]
 
 
 def test_ceil_mode_in_every_size():
-    for size, kernel, stride, begin, end, op in product(range(4, 8), (2, 3), (2, 3), (0, 1), (0, 1),
-                                                        ("MaxPool", "AveragePool")):
-        agree(make(node(op, "x", kernel_shape=[kernel] * 2, strides=[stride] * 2, pads=[begin, begin, end, end],
-                        ceil_mode=1), shape=(1, 2, size, size + 1)))
-    refuse(make(node("AveragePool", "x", kernel_shape=[3, 3], strides=[2, 2], pads=[1] * 4, ceil_mode=1,
-                     count_include_pad=1)), "ceil_mode", "count_include_pad")
+    for size, kernel, stride, begin, end, op in product(
+        range(4, 8), (2, 3), (2, 3), (0, 1), (0, 1), ("MaxPool", "AveragePool")
+    ):
+        agree(
+            make(
+                node(
+                    op, "x", kernel_shape=[kernel] * 2, strides=[stride] * 2, pads=[begin, begin, end, end], ceil_mode=1
+                ),
+                shape=(1, 2, size, size + 1),
+            )
+        )
+    refuse(
+        make(
+            node(
+                "AveragePool", "x", kernel_shape=[3, 3], strides=[2, 2], pads=[1] * 4, ceil_mode=1, count_include_pad=1
+            )
+        ),
+        "ceil_mode",
+        "count_include_pad",
+    )
 
 
 def test_groups():
-    graph = agree(make(node("Conv", "x", "w", to="a", group=3), node("Conv", "a", "v", group=3), shape=(1, 6, 5, 5),
-                       w=normal(12, 2, 3, 3), v=normal(3, 4, 1, 1)))
+    graph = agree(
+        make(
+            node("Conv", "x", "w", to="a", group=3),
+            node("Conv", "a", "v", group=3),
+            shape=(1, 6, 5, 5),
+            w=normal(12, 2, 3, 3),
+            v=normal(3, 4, 1, 1),
+        )
+    )
     assert [(n.op, n.groups) for n in graph.nodes] == [("conv", 3), ("conv", 3)]
-    graph = agree(make(node("Conv", "x", "w", to="a", group=3), node("Conv", "a", "v", group=3), w=normal(3, 1, 5, 5),
-                       v=normal(6, 1, 1, 1)))
+    graph = agree(
+        make(
+            node("Conv", "x", "w", to="a", group=3),
+            node("Conv", "a", "v", group=3),
+            w=normal(3, 1, 5, 5),
+            v=normal(6, 1, 1, 1),
+        )
+    )
     assert [(n.op, n.groups) for n in graph.nodes] == [("depthwise", 1), ("conv", 3)]
 
 
 # Layouts, heads, inputs and outputs.
 
+
 def test_flatten_before_a_dense_layer_becomes_a_convolution_as_large_as_its_input():
-    graph = agree(make(node("Flatten", "x", to="f"), node("Gemm", "f", "w", "b", transB=1), w=normal(5, 3 * 7 * 6),
-                       b=normal(5), shape=(1, 3, 7, 6)))
+    graph = agree(
+        make(
+            node("Flatten", "x", to="f"),
+            node("Gemm", "f", "w", "b", transB=1),
+            w=normal(5, 3 * 7 * 6),
+            b=normal(5),
+            shape=(1, 3, 7, 6),
+        )
+    )
     assert ops(graph) == ["conv"] and graph.nodes[0].kernel == (7, 6) and graph.outputs[0].shape == (1, 5)
 
 
 def test_tf_style_squeezed_head():
-    nodes = [node("Transpose", "x", to="t", perm=[0, 3, 1, 2]), node("Conv", "t", "w", to="a", auto_pad="SAME_UPPER"),
-             node("ReduceMean", "a", to="m", axes=[2, 3]), node("Conv", "m", "v", to="c"),
-             node("Transpose", "c", to="n", perm=[0, 2, 3, 1]), node("Squeeze", "n", "axes", to="s"),
-             node("Softmax", "s")]
+    nodes = [
+        node("Transpose", "x", to="t", perm=[0, 3, 1, 2]),
+        node("Conv", "t", "w", to="a", auto_pad="SAME_UPPER"),
+        node("ReduceMean", "a", to="m", axes=[2, 3]),
+        node("Conv", "m", "v", to="c"),
+        node("Transpose", "c", to="n", perm=[0, 2, 3, 1]),
+        node("Squeeze", "n", "axes", to="s"),
+        node("Softmax", "s"),
+    ]
     graph = agree(make(*nodes, shape=(1, 8, 9, 3), w=W, v=normal(6, 4, 1, 1), axes=[1, 2]), nhwc_in=True)
     assert ops(graph) == ["conv", "global_avg_pool", "conv", "softmax"] and graph.outputs[0].shape == (1, 6)
 
@@ -188,8 +264,13 @@ def test_a_flattened_output_keeps_its_order_or_is_refused():
     error = refuse(make(*flat, w=W), "the Flatten", "CHW", "dense")
     assert (error.node, error.op) == ("the Flatten", "Flatten")
     assert agree(make(*flat, w=normal(4, 3, 8, 8))).outputs[0].shape == (1, 4)
-    boxes = make(flat[0], node("Transpose", "a", to="t", perm=[0, 2, 3, 1]), node("Reshape", "t", "to"),  # a detector's
-                 w=normal(8, 3, 3, 3), to=[1, -1, 4])
+    boxes = make(
+        flat[0],
+        node("Transpose", "a", to="t", perm=[0, 2, 3, 1]),
+        node("Reshape", "t", "to"),  # a detector's
+        w=normal(8, 3, 3, 3),
+        to=[1, -1, 4],
+    )
     assert agree(boxes).outputs[0].shape == (1, 72, 4)
 
 
@@ -202,15 +283,25 @@ def test_vectors_and_several_inputs():
 
 
 def test_dead_nodes_are_dropped_and_names_are_unique():
-    nodes = [node("Conv", "x", "w", to="a", name="same"), node("Conv", "a", "w2", to="b", name="same"),
-             node("Relu", "b", name=""), node("Erf", "b", to="unused")]
+    nodes = [
+        node("Conv", "x", "w", to="a", name="same"),
+        node("Conv", "a", "w2", to="b", name="same"),
+        node("Relu", "b", name=""),
+        node("Erf", "b", to="unused"),
+    ]
     assert [n.name for n in agree(make(*nodes, w=W, w2=W2)).nodes] == ["same", "same_2"]
     assert [n.name for n in agree(make(node("Relu", "x", name=""))).nodes] == ["y"]
 
 
 def test_local_functions_are_inlined():
-    function = helper.make_function("local", "Block", ["a", "k"], ["c"], [node("Conv", "a", "k", to="b"),
-                                    node("Relu", "b", to="c")], [helper.make_opsetid("", 13)])
+    function = helper.make_function(
+        "local",
+        "Block",
+        ["a", "k"],
+        ["c"],
+        [node("Conv", "a", "k", to="b"), node("Relu", "b", to="c")],
+        [helper.make_opsetid("", 13)],
+    )
     assert ops(agree(make(node("Block", "x", "w", domain="local"), w=W, functions=[function]))) == ["conv"]
 
 
@@ -227,36 +318,58 @@ def test_symbolic_sizes():
 
 # What is refused.
 
-@pytest.mark.parametrize("op, nodes", [
-    ("Sigmoid", [node("Sigmoid", "a")]),
-    ("ConvTranspose", [node("ConvTranspose", "a", "k")]),
-    ("Concat", [node("Concat", "a", "a", axis=1)]),
-    ("Mul", [node("GlobalAveragePool", "a", to="s"), node("Mul", "a", "s")]),
-    ("Mul", [node("Transpose", "a", to="t", perm=[0, 1, 3, 2]), node("HardSigmoid", "t", to="g", alpha=1 / 6),
-             node("Mul", "a", "g")]),
-    ("Add", [node("Transpose", "a", to="t", perm=[0, 1, 3, 2]), node("Add", "a", "t")]),
-    ("Add", [node("Add", "a", "image")]),
-    ("Conv", [node("Transpose", "a", to="t", perm=[0, 2, 1, 3]), node("Conv", "t", "k")]),
-    ("Conv", [node("Conv", "a", "a")]),
-    ("Transpose", [node("Reshape", "a", "split", to="s"), node("Transpose", "s", perm=[0, 2, 1, 3, 4])]),
-    ("ReduceMean", [node("ReduceMean", "a", axes=[1])]),
-    ("Softmax", [node("Softmax", "a", axis=2)]),
-    ("Softmax", [node("Softmax", "a")]),
-    ("Pad", [node("Pad", "a", "channel_pads")]),
-    ("Pad", [node("Pad", "a", "pads", mode="reflect")]),
-    ("Pad", [node("Pad", "a", "pads", "one")]),
-    ("Cast", [helper.make_node("Cast", ["a"], ["y"], "the Cast", to=onnx.TensorProto.INT32)]),
-    ("MaxPool", [node("MaxPool", "a", kernel_shape=[2, 2], dilations=[2, 2])]),
-    ("MatMul", [node("MatMul", "a", "columns")]),
-    ("Div", [node("Div", "one", "a")]),
-    ("Dropout", [node("Dropout", "a", "one", "yes")]),
-], ids=lambda value: value if isinstance(value, str) else "")
+
+@pytest.mark.parametrize(
+    "op, nodes",
+    [
+        ("Sigmoid", [node("Sigmoid", "a")]),
+        ("ConvTranspose", [node("ConvTranspose", "a", "k")]),
+        ("Concat", [node("Concat", "a", "a", axis=1)]),
+        ("Mul", [node("GlobalAveragePool", "a", to="s"), node("Mul", "a", "s")]),
+        (
+            "Mul",
+            [
+                node("Transpose", "a", to="t", perm=[0, 1, 3, 2]),
+                node("HardSigmoid", "t", to="g", alpha=1 / 6),
+                node("Mul", "a", "g"),
+            ],
+        ),
+        ("Add", [node("Transpose", "a", to="t", perm=[0, 1, 3, 2]), node("Add", "a", "t")]),
+        ("Add", [node("Add", "a", "image")]),
+        ("Conv", [node("Transpose", "a", to="t", perm=[0, 2, 1, 3]), node("Conv", "t", "k")]),
+        ("Conv", [node("Conv", "a", "a")]),
+        ("Transpose", [node("Reshape", "a", "split", to="s"), node("Transpose", "s", perm=[0, 2, 1, 3, 4])]),
+        ("ReduceMean", [node("ReduceMean", "a", axes=[1])]),
+        ("Softmax", [node("Softmax", "a", axis=2)]),
+        ("Softmax", [node("Softmax", "a")]),
+        ("Pad", [node("Pad", "a", "channel_pads")]),
+        ("Pad", [node("Pad", "a", "pads", mode="reflect")]),
+        ("Pad", [node("Pad", "a", "pads", "one")]),
+        ("Cast", [helper.make_node("Cast", ["a"], ["y"], "the Cast", to=onnx.TensorProto.INT32)]),
+        ("MaxPool", [node("MaxPool", "a", kernel_shape=[2, 2], dilations=[2, 2])]),
+        ("MatMul", [node("MatMul", "a", "columns")]),
+        ("Div", [node("Div", "one", "a")]),
+        ("Dropout", [node("Dropout", "a", "one", "yes")]),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
 def test_what_cannot_run_is_refused_by_name(op, nodes):
-    constants = {"k": normal(4, 4, 1, 1), "split": [1, 2, 2, 6, 6], "one": 1.0, "channel_pads": [0, 1] + [0] * 6,
-                 "pads": [0, 0, 1, 1, 0, 0, 1, 1], "columns": normal(6, 5), "image": normal(1, 4, 6, 6)}
+    constants = {
+        "k": normal(4, 4, 1, 1),
+        "split": [1, 2, 2, 6, 6],
+        "one": 1.0,
+        "channel_pads": [0, 1] + [0] * 6,
+        "pads": [0, 0, 1, 1, 0, 0, 1, 1],
+        "columns": normal(6, 5),
+        "image": normal(1, 4, 6, 6),
+    }
     used = {name for n in nodes for name in n.input}
-    model = make(node("Conv", "x", "w", to="a", name="stem"), *nodes, w=W,
-                 **{name: value for name, value in constants.items() if name in used})
+    model = make(
+        node("Conv", "x", "w", to="a", name="stem"),
+        *nodes,
+        w=W,
+        **{name: value for name, value in constants.items() if name in used},
+    )
     if "yes" in used:
         model.graph.initializer.append(onnx.numpy_helper.from_array(np.array(True), "yes"))
     error = refuse(model, f"the {op}", f"({op})", "supported: ")
@@ -267,8 +380,12 @@ def test_files_that_are_no_model(tmp_path):
     (tmp_path / "noise.onnx").write_bytes(bytes(range(256)))
     (tmp_path / "empty.onnx").write_bytes(b"")
     invalid = make(node("Relu", "nowhere"))
-    for source, kind in ((tmp_path / "noise.onnx", errors.FormatError), (tmp_path / "empty.onnx", errors.FormatError),
-                         (tmp_path / "missing.onnx", FileNotFoundError), (invalid, errors.FormatError)):
+    for source, kind in (
+        (tmp_path / "noise.onnx", errors.FormatError),
+        (tmp_path / "empty.onnx", errors.FormatError),
+        (tmp_path / "missing.onnx", FileNotFoundError),
+        (invalid, errors.FormatError),
+    ):
         with pytest.raises(kind):
             import_onnx(source)
     refuse(make(node("Relu", "x"), opset=6), "opset 6", "7")
@@ -281,7 +398,9 @@ def test_without_onnx(monkeypatch, tmp_path):
 
 
 def test_onnx_and_torch_are_imported_when_asked_for_only():
-    code = ("import sys, mbinfer.importers, mbinfer.convert\n"
-            "assert callable(mbinfer.convert), 'the function, not its module'\n"
-            "sys.exit(bool({'onnx', 'torch', 'PIL'} & set(sys.modules)))")
+    code = (
+        "import sys, mbinfer.importers, mbinfer.convert\n"
+        "assert callable(mbinfer.convert), 'the function, not its module'\n"
+        "sys.exit(bool({'onnx', 'torch', 'PIL'} & set(sys.modules)))"
+    )
     assert subprocess.run([sys.executable, "-c", code], cwd="/").returncode == 0

@@ -9,16 +9,16 @@ from pathlib import Path
 import numpy as np
 import onnx
 import pytest
+from graphs import random_graph
 from hypothesis import HealthCheck, given, settings
+from onnx_graphs import random_onnx
+from oracle import assert_close, graph_to_onnx, random_inputs, run_graph, run_onnx
 
 import mbinfer
-from graphs import random_graph
 from mbinfer import zoo
 from mbinfer.check import check_graph
 from mbinfer.convert import convert
 from mbinfer.importers import import_onnx
-from onnx_graphs import random_onnx
-from oracle import assert_close, graph_to_onnx, random_inputs, run_graph, run_onnx
 
 bounded = {"derandomize": True, "deadline": None, "database": None, "suppress_health_check": list(HealthCheck)}
 
@@ -68,10 +68,18 @@ def test_random_graphs_in_a_session(tmp_path_factory, graph):
     assert_close(run_session(path, inputs), run_graph(graph, inputs))
 
 
-@pytest.mark.parametrize("make, width, resolution", [
-    (zoo.mobilenet_v1, 0.25, 32), (zoo.mobilenet_v1, 0.5, 65), (zoo.mobilenet_v1, 1.0, 96),
-    (zoo.mobilenet_v2, 0.35, 33), (zoo.mobilenet_v2, 0.5, 96), (zoo.mobilenet_v2, 1.0, 64),
-    (zoo.mobilenet_v2, 1.4, 32)])
+@pytest.mark.parametrize(
+    "make, width, resolution",
+    [
+        (zoo.mobilenet_v1, 0.25, 32),
+        (zoo.mobilenet_v1, 0.5, 65),
+        (zoo.mobilenet_v1, 1.0, 96),
+        (zoo.mobilenet_v2, 0.35, 33),
+        (zoo.mobilenet_v2, 0.5, 96),
+        (zoo.mobilenet_v2, 1.0, 64),
+        (zoo.mobilenet_v2, 1.4, 32),
+    ],
+)
 def test_the_zoo_agrees_with_onnxruntime(make, width, resolution, tmp_path):
     graph = make(width, resolution, classes=10)
     model, inputs = graph_to_onnx(graph), random_inputs(graph)
@@ -88,6 +96,7 @@ def torch_networks() -> dict:
     torch = pytest.importorskip("torch")
     sys.path.append(str(Path(__file__).parents[1] / "examples"))
     from torch_mobilenet import MobileNetV1, MobileNetV2
+
     nn = torch.nn
 
     def conv(inputs, outputs, kernel, stride=1, groups=1):
@@ -100,8 +109,9 @@ def torch_networks() -> dict:
         def __init__(self):
             super().__init__()
             self.stem = nn.Sequential(*conv(3, 8, 3, 2), nn.Hardswish())
-            self.block = nn.Sequential(*conv(8, 24, 1), nn.Hardswish(), *conv(24, 24, 5, 1, 24), nn.Hardswish(),
-                                       *conv(24, 8, 1))
+            self.block = nn.Sequential(
+                *conv(8, 24, 1), nn.Hardswish(), *conv(24, 24, 5, 1, 24), nn.Hardswish(), *conv(24, 8, 1)
+            )
             self.pool = nn.AdaptiveAvgPool2d(1)
             self.classifier = nn.Sequential(nn.Linear(8, 16), nn.Hardswish(), nn.Dropout(0.2), nn.Linear(16, 5))
 
@@ -128,6 +138,7 @@ def torch_networks() -> dict:
 def test_both_torch_exporters(name, nodes, dynamo, tmp_path):
     network = torch_networks()[name]
     import torch
+
     if dynamo:
         pytest.importorskip("onnxscript")
     picture = torch.randn(1, 3, 33, 33)
@@ -146,6 +157,7 @@ def test_both_torch_exporters(name, nodes, dynamo, tmp_path):
 def test_a_torch_module_converts_directly(tmp_path):
     network = torch_networks()["v2"]
     import torch
+
     network.train()
     network.features[3].eval()
     before = [part.training for part in network.modules()]
@@ -154,10 +166,14 @@ def test_a_torch_module_converts_directly(tmp_path):
     with pytest.raises(mbinfer.ShapeError, match="input_shape"):
         convert(network, tmp_path / "none.bin")
     with pytest.raises(mbinfer.UnsupportedError, match="Sigmoid"):
-        convert(torch.nn.Sequential(torch.nn.Conv2d(1, 1, 1), torch.nn.Sigmoid()), tmp_path / "none.bin",
-                example=torch.zeros(1, 1, 4, 4))
+        convert(
+            torch.nn.Sequential(torch.nn.Conv2d(1, 1, 1), torch.nn.Sigmoid()),
+            tmp_path / "none.bin",
+            example=torch.zeros(1, 1, 4, 4),
+        )
     picture = torch.randn(1, 3, 40, 32)
     with torch.no_grad():
         expected = network.eval()(picture).numpy()
-    assert_close(run_session(tmp_path / "net.bin", {"input": picture.numpy().transpose(0, 2, 3, 1).copy()}),
-                 {"output": expected})
+    assert_close(
+        run_session(tmp_path / "net.bin", {"input": picture.numpy().transpose(0, 2, 3, 1).copy()}), {"output": expected}
+    )

@@ -21,13 +21,32 @@ LAYERS = {
     "kernels/dispatch.cpp": ("kernels/", "common.h"),
     "model/": ("model/", "common.h"),
     "plan/": ("plan/", "model/graph.h", "common.h"),
-    "exec/": ("exec/", "plan/plan.h", "plan/replay.h", "plan/rows.h", "plan/stages.h", "model/", "kernels/", "common.h"),
+    "exec/": (
+        "exec/",
+        "plan/plan.h",
+        "plan/replay.h",
+        "plan/rows.h",
+        "plan/stages.h",
+        "model/",
+        "kernels/",
+        "common.h",
+    ),
     "capi.cpp": ("mbinfer.h", "exec/", "plan/", "model/", "common.h"),
     "pybind.cpp": ("exec/", "plan/", "model/", "kernels/dispatch.h", "common.h"),
     "mbinfer.h": (),
 }
 ISA_UNIT = {"stddef.h", "stdint.h", "immintrin.h", "arm_neon.h"}  # and no C++ library: weak AVX symbols reach every CPU
-THREADS_AND_FILES = {"thread", "mutex", "atomic", "condition_variable", "fstream", "iostream", "cstdio", "unistd.h", "sys/mman.h"}
+THREADS_AND_FILES = {
+    "thread",
+    "mutex",
+    "atomic",
+    "condition_variable",
+    "fstream",
+    "iostream",
+    "cstdio",
+    "unistd.h",
+    "sys/mman.h",
+}
 
 
 def sources():
@@ -66,12 +85,21 @@ def imports(path):
     """Names that a module of mbinfer imports: absolute, and whether at import time."""
     tree, package = ast.parse(path.read_text()), path.relative_to(ROOT).parent.parts
     lazy = {id(n) for f in ast.walk(tree) if isinstance(f, (ast.FunctionDef, ast.Lambda)) for n in ast.walk(f)}
-    lazy |= {id(n) for f in ast.walk(tree) if isinstance(f, ast.If) and "TYPE_CHECKING" in ast.dump(f.test) for n in ast.walk(f)}
+    lazy |= {
+        id(n)
+        for f in ast.walk(tree)
+        if isinstance(f, ast.If) and "TYPE_CHECKING" in ast.dump(f.test)
+        for n in ast.walk(f)
+    }
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
             yield from ((alias.name, id(node) not in lazy) for alias in node.names)
         elif isinstance(node, ast.ImportFrom):
-            base = [*package[: len(package) - node.level + 1], *filter(None, [node.module])] if node.level else [node.module]
+            base = (
+                [*package[: len(package) - node.level + 1], *filter(None, [node.module])]
+                if node.level
+                else [node.module]
+            )
             yield from ((".".join([*base, alias.name]), id(node) not in lazy) for alias in node.names)
 
 
@@ -81,11 +109,15 @@ def test_modules_import_what_their_layer_may(path):
     for imported, at_import_time in imports(path):
         top = imported.split(".")[0]
         if at_import_time and name != "__main__.py":
-            assert top in ("numpy", "mbinfer") or top in sys.stdlib_module_names, f"{name} imports {imported} at import time"
+            assert top in ("numpy", "mbinfer") or top in sys.stdlib_module_names, (
+                f"{name} imports {imported} at import time"
+            )
         if name not in ("__main__.py", "cli.py"):
             assert not imported.startswith("mbinfer.cli"), f"{name} imports the command line"
         if name in ("session.py", "errors.py", "graph.py"):
-            assert not re.match(r"mbinfer\.(importers|zoo|convert|model|image|measure|draw)", imported), f"{name} imports {imported}"
+            assert not re.match(r"mbinfer\.(importers|zoo|convert|model|image|measure|draw)", imported), (
+                f"{name} imports {imported}"
+            )
 
 
 def test_importing_mbinfer_loads_numpy_and_nothing_else():
@@ -93,8 +125,16 @@ def test_importing_mbinfer_loads_numpy_and_nothing_else():
         "import sys; import mbinfer; loaded = {m.split('.')[0] for m in sys.modules};"
         "print(*sorted(loaded & {'onnx', 'torch', 'PIL', 'matplotlib', 'onnxruntime', 'scipy', 'sklearn'}))"
     )
-    assert subprocess.run([sys.executable, "-P", "-c", code] if sys.version_info >= (3, 11) else [sys.executable, "-c", code],
-                          capture_output=True, text=True, check=True, cwd="/").stdout.strip() == ""
+    assert (
+        subprocess.run(
+            [sys.executable, "-P", "-c", code] if sys.version_info >= (3, 11) else [sys.executable, "-c", code],
+            capture_output=True,
+            text=True,
+            check=True,
+            cwd="/",
+        ).stdout.strip()
+        == ""
+    )
 
 
 TARGETS = {"": ("avx2", "neon"), "aarch64": ("neon",), "armv7": ("neon",)}

@@ -53,22 +53,52 @@ def test_an_engine_agrees(peers, network, name):
 
 
 def row(engine, index, milliseconds, peak_memory=1e6):
-    return {"network": "v2_035_96", "engine": engine, "round": index, "median": milliseconds / 1e3,
-            "half": False, "min": milliseconds / 2e3, "first": 0.01, "cold": 2 * milliseconds / 1e3, "cores": 1.0,
-            "peak_memory": peak_memory, "anonymous_memory": 5e5, "gflops_peak": 100.0, "error": 0.0}  # fmt: skip
+    return {
+        "network": "v2_035_96",
+        "engine": engine,
+        "round": index,
+        "median": milliseconds / 1e3,
+        "half": False,
+        "min": milliseconds / 2e3,
+        "first": 0.01,
+        "cold": 2 * milliseconds / 1e3,
+        "cores": 1.0,
+        "peak_memory": peak_memory,
+        "anonymous_memory": 5e5,
+        "gflops_peak": 100.0,
+        "error": 0.0,
+    }
 
 
 def test_ratios_are_to_the_fastest_peer_of_each_round(peers):
-    rows = [row("mbinfer", 0, 1, 2e6), row("a", 0, 2), row("b", 0, 4), row("mbinfer", 1, 6, 2e6), row("a", 1, 10),
-            row("b", 1, 8), row("mbinfer", 2, 1, 2e6), row("a", 2, 1), row("b", 2, 2)]  # fmt: skip
+    rows = [
+        row("mbinfer", 0, 1, 2e6),
+        row("a", 0, 2),
+        row("b", 0, 4),
+        row("mbinfer", 1, 6, 2e6),
+        row("a", 1, 10),
+        row("b", 1, 8),
+        row("mbinfer", 2, 1, 2e6),
+        row("a", 2, 1),
+        row("b", 2, 2),
+    ]
     ours, a, b = peers.summarise(rows, {"v2_035_96": 50_000_000})
     assert (ours["ratio"], a["ratio"], b["ratio"]) == (0.75, 1, 2)  # of 1/2, 6/8, 1/1; 1, 10/8, 1; 2, 1, 2
     assert ours["median"] == 1e-3 and ours["minimum"] == 0.5e-3 and ours["rounds"] == 3
     assert ours["memory_ratio"] == 2 and ours["cold_ratio"] == 2
     assert ours["of_peak"] == pytest.approx(1)  # 100 million operations in a millisecond
-    report = {"summary": [ours, a, b], "networks": ["v2_035_96"], "macs": {"v2_035_96": 50_000_000}, "threads": 1,
-              "clock": "wall", "machine": "a machine", "rounds": 3, "versions": {"mbinfer": "1", "a": "2", "b": "3"},
-              "missing": {"c": "not installed"}, "failures": {"v2_035_96": {"d": "why"}}}  # fmt: skip
+    report = {
+        "summary": [ours, a, b],
+        "networks": ["v2_035_96"],
+        "macs": {"v2_035_96": 50_000_000},
+        "threads": 1,
+        "clock": "wall",
+        "machine": "a machine",
+        "rounds": 3,
+        "versions": {"mbinfer": "1", "a": "2", "b": "3"},
+        "missing": {"c": "not installed"},
+        "failures": {"v2_035_96": {"d": "why"}},
+    }
     text = peers.markdown(report)
     assert "time 0.75, load to first result 1.00, most memory 2.00" in text
     for words in ("| **mbinfer 1** | ██", "c (not installed)", "d on MobileNetV2 0.35@96 (why)"):
@@ -81,8 +111,21 @@ def test_without_peers_there_is_no_ratio(peers):
 
 
 def test_the_command(peers, tmp_path):
-    command = [sys.executable, peers.__file__, "--networks", "v2_035_96", "--engines", "mbinfer",
-               "onnxruntime", "--rounds", "1", "--seconds", "0.05", "--json", str(tmp_path / "report.json")]
+    command = [
+        sys.executable,
+        peers.__file__,
+        "--networks",
+        "v2_035_96",
+        "--engines",
+        "mbinfer",
+        "onnxruntime",
+        "--rounds",
+        "1",
+        "--seconds",
+        "0.05",
+        "--json",
+        str(tmp_path / "report.json"),
+    ]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     report = json.loads((tmp_path / "report.json").read_text())

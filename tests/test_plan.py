@@ -13,7 +13,9 @@ import mbinfer
 from mbinfer import _core, model, zoo
 
 KIB = 1024
-COARSENESS = 1.01  # the plan that is made without a search, where memory is no concern, may be slower by this, by the cost model
+COARSENESS = (
+    1.01  # the plan that is made without a search, where memory is no concern, may be slower by this, by the cost model
+)
 # Networks at 224 (and 96, 144): arena bytes by the tables of the issues, planning only.
 NETWORKS = {
     "V2 1.0@224": (zoo.mobilenet_v2, 1.0, 224),
@@ -23,12 +25,21 @@ NETWORKS = {
     "V1 1.0@224": (zoo.mobilenet_v1, 1.0, 224),
 }
 FRONTIER = [  # network, extra multiply-adds in per cent, KiB that must do
-    ("V2 1.0@224", 0, 490), ("V2 1.0@224", 5, 330), ("V2 1.0@224", 12, 255), ("V2 1.0@224", 25, 200),
-    ("V2 1.4@224", 0, 680), ("V2 1.4@224", 5, 435), ("V2 1.4@224", 12, 360),
-    ("V2 0.35@144", 0, 105), ("V2 0.35@144", 5, 76), ("V2 0.35@144", 12, 70),
-    ("V2 0.35@96", 0, 61), ("V2 0.35@96", 5, 43), ("V2 0.35@96", 12, 43),
+    ("V2 1.0@224", 0, 490),
+    ("V2 1.0@224", 5, 330),
+    ("V2 1.0@224", 12, 255),
+    ("V2 1.0@224", 25, 200),
+    ("V2 1.4@224", 0, 680),
+    ("V2 1.4@224", 5, 435),
+    ("V2 1.4@224", 12, 360),
+    ("V2 0.35@144", 0, 105),
+    ("V2 0.35@144", 5, 76),
+    ("V2 0.35@144", 12, 70),
+    ("V2 0.35@96", 0, 61),
+    ("V2 0.35@96", 5, 43),
+    ("V2 0.35@96", 12, 43),
     ("V1 1.0@224", 0, 880),
-]  # fmt: skip
+]
 
 
 @pytest.fixture(scope="module")
@@ -53,29 +64,50 @@ def open_session(path, isa="", **options):
 
 
 def bits(outputs):
-    return [(name, array.tobytes()) for name, array in (outputs if isinstance(outputs, dict) else {"": outputs}).items()]
+    return [
+        (name, array.tobytes()) for name, array in (outputs if isinstance(outputs, dict) else {"": outputs}).items()
+    ]
 
 
 # --- random graphs ---
 
-EXAMPLES = settings(max_examples=300, deadline=None, derandomize=True, database=None,
-                    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow, HealthCheck.data_too_large])
+EXAMPLES = settings(
+    max_examples=300,
+    deadline=None,
+    derandomize=True,
+    database=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow, HealthCheck.data_too_large],
+)
 
 
 @EXAMPLES
-@given(graph=random_graph(), threads=st.integers(1, 3), share=st.floats(0, 1), chunks=st.integers(1, 5), seed=st.integers(0, 99))
+@given(
+    graph=random_graph(),
+    threads=st.integers(1, 3),
+    share=st.floats(0, 1),
+    chunks=st.integers(1, 5),
+    seed=st.integers(0, 99),
+)
 def test_every_plan_of_a_random_graph(tmp_path, graph, threads, share, chunks, seed):
     path, inputs = tmp_path / "graph.bin", random_inputs(graph, seed)
     model.save(graph, path)
     expected = bits(open_session(path, "reference", schedule="naive").run(**inputs))
     least = mbinfer.Session(path, threads=threads, memory_limit="least").plan.peak_bytes
-    naive, layerwise, fused = (mbinfer.Session(path, threads=threads, schedule=s).plan.peak_bytes for s in
-                               ("naive", "layerwise", "fused"))  # fmt: skip
+    naive, layerwise, fused = (
+        mbinfer.Session(path, threads=threads, schedule=s).plan.peak_bytes for s in ("naive", "layerwise", "fused")
+    )
     streamed = mbinfer.Session(path, threads=threads, schedule="streamed").plan.peak_bytes
     assert least <= streamed <= fused <= layerwise <= naive
     limit = least + int(share * (fused - least))
-    ways = [{"memory_limit": least}, {"memory_limit": limit}, {"memory_limit": limit, "recompute": False}, {}, {"schedule": "streamed"},
-            {"schedule": "layerwise"}, {"schedule": "fused", "chunks": chunks}]  # fmt: skip
+    ways = [
+        {"memory_limit": least},
+        {"memory_limit": limit},
+        {"memory_limit": limit, "recompute": False},
+        {},
+        {"schedule": "streamed"},
+        {"schedule": "layerwise"},
+        {"schedule": "fused", "chunks": chunks},
+    ]
     for options in ways:
         try:
             session = open_session(path, threads=threads, **options)
@@ -90,7 +122,10 @@ def test_every_plan_of_a_random_graph(tmp_path, graph, threads, share, chunks, s
         assert session._core.canaries_intact(), options
         again = open_session(path, threads=threads, **options)
         assert (again._core.plan(), again.plan.segments, again.plan.timeline) == (
-            session._core.plan(), session.plan.segments, session.plan.timeline)  # fmt: skip
+            session._core.plan(),
+            session.plan.segments,
+            session.plan.timeline,
+        )
     assert mbinfer.Session(path, threads=threads, memory_limit=least).plan.peak_bytes == least
     with pytest.raises(mbinfer.MemoryLimitError) as refused:
         mbinfer.Session(path, threads=threads, memory_limit=least - 1)
@@ -102,8 +137,10 @@ def test_a_segment_slides_over_an_input_that_a_later_stage_adds(tmp_path):
     added = net.add("add", [net.add("depthwise", ["input"]), "input"])
     net.output(net.add("depthwise", [added]))
     model.save(net.graph, tmp_path / "graph.bin")
-    least, streamed = (mbinfer.Session(tmp_path / "graph.bin", **way).plan.peak_bytes for way in
-                       ({"memory_limit": "least"}, {"schedule": "streamed"}))  # fmt: skip
+    least, streamed = (
+        mbinfer.Session(tmp_path / "graph.bin", **way).plan.peak_bytes
+        for way in ({"memory_limit": "least"}, {"schedule": "streamed"})
+    )
     assert least <= streamed == 256  # the input, a row of either value in between, and nothing for the output
 
 
@@ -130,8 +167,15 @@ def sweep(plan, count, **options):
         yield session
 
 
-@pytest.mark.parametrize(("make", "width", "resolution"), [(zoo.mobilenet_v2, 1.0, 64), (zoo.mobilenet_v2, 0.35, 96),
-                                                           (zoo.mobilenet_v2, 0.75, 33), (zoo.mobilenet_v1, 0.5, 64)])  # fmt: skip
+@pytest.mark.parametrize(
+    ("make", "width", "resolution"),
+    [
+        (zoo.mobilenet_v2, 1.0, 64),
+        (zoo.mobilenet_v2, 0.35, 96),
+        (zoo.mobilenet_v2, 0.75, 33),
+        (zoo.mobilenet_v1, 0.5, 64),
+    ],
+)
 def test_every_plan_of_a_sweep_gives_the_same_bits_within_its_bytes(tmp_path, make, width, resolution):
     model.save(make(width, resolution, 10), tmp_path / "net.bin")
     picture = np.random.default_rng(0).integers(0, 256, (resolution, resolution, 3), dtype=np.uint8)
@@ -180,10 +224,17 @@ def test_frontier(networks, name, percent, kib):
         assert plans[0].extra_macs == 0
     else:
         least = networks(name, memory_limit="least").plan
-        plans = [least, *(networks(name, memory_limit=int(share * kib * KIB)).plan for share in (1, 0.97, 0.94)
-                          if share * kib * KIB >= least.peak_bytes)]  # fmt: skip
+        plans = [
+            least,
+            *(
+                networks(name, memory_limit=int(share * kib * KIB)).plan
+                for share in (1, 0.97, 0.94)
+                if share * kib * KIB >= least.peak_bytes
+            ),
+        ]
     assert any(p.peak_bytes <= kib * KIB and 100 * p.extra_macs <= percent * p.macs for p in plans), [
-        (p.peak_bytes, 100 * p.extra_macs / p.macs) for p in plans]  # fmt: skip
+        (p.peak_bytes, 100 * p.extra_macs / p.macs) for p in plans
+    ]
 
 
 def test_without_recompute_nothing_is_done_twice(networks):
@@ -204,14 +255,25 @@ def test_placement_is_near_the_optimum(load_benchmark):
 def test_placed_blocks_keep_apart():
     rng = np.random.default_rng(0)
     for _ in range(200):
-        blocks = [(int(rng.integers(1, 5000)), *sorted(rng.integers(0, 5, 2).tolist())) for _ in range(int(rng.integers(1, 10)))]
-        pairs = [(a, b) for a in range(len(blocks)) for b in range(len(blocks)) if blocks[a][1] == blocks[b][2] > blocks[b][1]]
+        blocks = [
+            (int(rng.integers(1, 5000)), *sorted(rng.integers(0, 5, 2).tolist()))
+            for _ in range(int(rng.integers(1, 10)))
+        ]
+        pairs = [
+            (a, b)
+            for a in range(len(blocks))
+            for b in range(len(blocks))
+            if blocks[a][1] == blocks[b][2] > blocks[b][1]
+        ]
         slides = [(a, b, int(rng.integers(-2000, blocks[a][0]))) for a, b in pairs[:2]]
         offsets, size = _core.place(blocks, slides)
         distance = {(a, b): d for a, b, d in slides}
-        assert size == max(o + -(-n // 64) * 64 for o, (n, _, _) in zip(offsets, blocks)) and all(o % 64 == 0 for o in offsets)
+        assert size == max(o + -(-n // 64) * 64 for o, (n, _, _) in zip(offsets, blocks)) and all(
+            o % 64 == 0 for o in offsets
+        )
         for i, (count, first, last) in enumerate(blocks):
             for j, (other, begin, end) in enumerate(blocks[:i]):
                 if first <= end and begin <= last:
-                    assert (offsets[j] - offsets[i] >= distance.get((i, j), count)
-                            or offsets[i] - offsets[j] >= distance.get((j, i), other))  # fmt: skip
+                    assert offsets[j] - offsets[i] >= distance.get((i, j), count) or offsets[i] - offsets[
+                        j
+                    ] >= distance.get((j, i), other)

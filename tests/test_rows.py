@@ -17,7 +17,11 @@ from mbinfer import model
 from mbinfer.errors import ArgumentError, ShapeError
 
 VARIANTS = [{"schedule": schedule} for schedule in ("naive", "layerwise", "fused", "streamed", "auto")]
-VARIANTS += [{"memory_limit": "least"}, {"memory_limit": "least", "recompute": False}, {"schedule": "fused", "chunks": 3}]
+VARIANTS += [
+    {"memory_limit": "least"},
+    {"memory_limit": "least", "recompute": False},
+    {"schedule": "fused", "chunks": 3},
+]
 
 
 def same_bits(left, right):
@@ -38,8 +42,11 @@ def test_rows_give_the_bits_of_the_whole_image(net, threads, options, dtype):
     assert session._core.canaries_intact()
 
 
-@settings(max_examples=40, deadline=None,
-          suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow, HealthCheck.data_too_large])
+@settings(
+    max_examples=40,
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow, HealthCheck.data_too_large],
+)
 @given(graph=random_graph(), seed=st.integers(0, 99))
 def test_any_graph(graph, seed, tmp_path):
     model.save(graph, tmp_path / "graph.bin")
@@ -81,20 +88,23 @@ def rows_with(image, index, row):
     return rows
 
 
-@pytest.mark.parametrize("make, message", [
-    (lambda i: [], "end after 0, the model takes 48"),
-    (lambda i: i[:1], "end after 1, the model takes 48"),
-    (lambda i: i[:-1], "end after 47, the model takes 48"),
-    (lambda i: [*i, i[0]], "more rows than the 48"),
-    (lambda i: rows_with(i, 0, i[0, :-1]), "row 0 is (47, 3) uint8, it should be (48, 3) uint8"),
-    (lambda i: rows_with(i, 9, i[9, :, :2]), "row 9 is (48, 2) uint8"),
-    (lambda i: rows_with(i, 9, i[9:10]), "row 9 is (1, 48, 3) uint8"),
-    (lambda i: rows_with(i, 47, i[47].astype(np.float32)), "row 47 is (48, 3) float32, it should be (48, 3) uint8"),
-    (lambda i: i.astype(np.float64), "row 0 is (48, 3) float64"),
-    (lambda i: rows_with(i.astype(np.float32), 3, i[3]), "row 3 is (48, 3) uint8, it should be (48, 3) float32"),
-    (lambda i: i.tolist(), "row 0 is list"),
-    (lambda i: rows_with(i, 5, None), "rows end after 5"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "make, message",
+    [
+        (lambda i: [], "end after 0, the model takes 48"),
+        (lambda i: i[:1], "end after 1, the model takes 48"),
+        (lambda i: i[:-1], "end after 47, the model takes 48"),
+        (lambda i: [*i, i[0]], "more rows than the 48"),
+        (lambda i: rows_with(i, 0, i[0, :-1]), "row 0 is (47, 3) uint8, it should be (48, 3) uint8"),
+        (lambda i: rows_with(i, 9, i[9, :, :2]), "row 9 is (48, 2) uint8"),
+        (lambda i: rows_with(i, 9, i[9:10]), "row 9 is (1, 48, 3) uint8"),
+        (lambda i: rows_with(i, 47, i[47].astype(np.float32)), "row 47 is (48, 3) float32, it should be (48, 3) uint8"),
+        (lambda i: i.astype(np.float64), "row 0 is (48, 3) float64"),
+        (lambda i: rows_with(i.astype(np.float32), 3, i[3]), "row 3 is (48, 3) uint8, it should be (48, 3) float32"),
+        (lambda i: i.tolist(), "row 0 is list"),
+        (lambda i: rows_with(i, 5, None), "rows end after 5"),
+    ],
+)
 @pytest.mark.parametrize("options", [{}, {"threads": 2, "memory_limit": "least"}, {"schedule": "naive"}], ids=str)
 def test_rows_that_do_not_fit(net, make, message, options):
     session, image = mbinfer.Session(net, **options), picture()

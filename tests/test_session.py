@@ -26,8 +26,11 @@ def saved(graph, tmp_path):
 
 def one_conv(recipe=None):
     return Graph(
-        values={"x": (4, 5, 3), "y": (4, 5, 2)}, inputs={"x": recipe}, outputs=[Output("y", "y", (1, 4, 5, 2))],
-        nodes=[Node("conv", "c", ["x"], "y", weight=np.ones((2, 1, 1, 3), np.float32))])
+        values={"x": (4, 5, 3), "y": (4, 5, 2)},
+        inputs={"x": recipe},
+        outputs=[Output("y", "y", (1, 4, 5, 2))],
+        nodes=[Node("conv", "c", ["x"], "y", weight=np.ones((2, 1, 1, 3), np.float32))],
+    )
 
 
 def two_inputs():
@@ -62,8 +65,11 @@ def bits(outputs):
 VARIANTS = [{"schedule": s} for s in ("naive", "layerwise", "fused", "streamed", "auto")]
 VARIANTS += [{"recompute": False}, {"memory_limit": "least"}, {"memory_limit": "least", "recompute": False}]
 VARIANTS += [{"schedule": "fused", "chunks": t} for t in (1, 2, 3, 100)]
-RANDOM = settings(max_examples=50, deadline=None,
-                  suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow, HealthCheck.data_too_large])
+RANDOM = settings(
+    max_examples=50,
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow, HealthCheck.data_too_large],
+)
 
 
 @RANDOM
@@ -100,7 +106,11 @@ def test_no_schedule_needs_more_than_a_simpler_one(graph, tmp_path):
 def test_a_uint8_image_is_the_normalised_float_image(graph, seed, tmp_path):
     rng = np.random.default_rng(seed)
     shape = graph.values["input"]
-    recipe = Recipe(tuple(rng.uniform(0, 255, shape[2])), tuple(rng.uniform(0.001, 0.1, shape[2])), "BGR" if shape[2] == 3 else "grey")
+    recipe = Recipe(
+        tuple(rng.uniform(0, 255, shape[2])),
+        tuple(rng.uniform(0.001, 0.1, shape[2])),
+        "BGR" if shape[2] == 3 else "grey",
+    )
     graph.inputs["input"] = recipe
     path, image = saved(graph, tmp_path), picture(seed, shape)
     for variant in VARIANTS:
@@ -132,6 +142,7 @@ def test_two_python_threads_may_share_a_session(net):
 
 
 # What it takes and gives.
+
 
 def test_inputs_and_outputs_are_described(net, tmp_path):
     session = mbinfer.Session(net)
@@ -166,8 +177,14 @@ def test_several_inputs_and_outputs(tmp_path):
     assert bits(session.run(other=inputs["other"], input=inputs["input"])) == bits(by_name)
     mean = by_name[session.outputs[0].name].mean((1, 2))
     np.testing.assert_allclose(by_name[session.outputs[1].name], mean, rtol=1e-5, atol=1e-6)
-    for arrays, named in [((inputs["input"],), {}), ((inputs["input"],) * 3, {}), ((), {"input": inputs["input"]}),
-                          ((inputs["input"],), {"other": inputs["other"]}), ((), {"image": inputs["input"]}), ((), {})]:
+    for arrays, named in [
+        ((inputs["input"],), {}),
+        ((inputs["input"],) * 3, {}),
+        ((), {"input": inputs["input"]}),
+        ((inputs["input"],), {"other": inputs["other"]}),
+        ((), {"image": inputs["input"]}),
+        ((), {}),
+    ]:
         with pytest.raises(mbinfer.ShapeError, match="input.*other"):
             session.run(*arrays, **named)
 
@@ -236,12 +253,24 @@ def test_uint8_without_a_recipe_says_how_to_give_one(tmp_path):
 
 
 BAD_OPTIONS = [
-    ({"threads": 0}, "threads=0"), ({"threads": -1}, "threads"), ({"threads": 1.5}, "threads"), ({"threads": "two"}, "threads"),
-    ({"threads": True}, "threads"), ({"threads": 10**6}, "threads"), ({"schedule": "greedy"}, "greedy.*layerwise"),
-    ({"schedule": None}, "layerwise"), ({"schedule": ""}, "layerwise"), ({"chunks": 0}, "chunks=0"), ({"chunks": 2.0}, "chunks"),
-    ({"chunks": 2, "schedule": "naive"}, "naive"), ({"memory_limit": "lots"}, "lots.*KiB"), ({"memory_limit": -1}, "-1"),
-    ({"memory_limit": 1.5}, "1.5"), ({"memory_limit": "3 parsecs"}, "parsecs"), ({"memory_limit": True}, "True"),
-]  # fmt: skip
+    ({"threads": 0}, "threads=0"),
+    ({"threads": -1}, "threads"),
+    ({"threads": 1.5}, "threads"),
+    ({"threads": "two"}, "threads"),
+    ({"threads": True}, "threads"),
+    ({"threads": 10**6}, "threads"),
+    ({"schedule": "greedy"}, "greedy.*layerwise"),
+    ({"schedule": None}, "layerwise"),
+    ({"schedule": ""}, "layerwise"),
+    ({"chunks": 0}, "chunks=0"),
+    ({"chunks": 2.0}, "chunks"),
+    ({"chunks": 2, "schedule": "naive"}, "naive"),
+    ({"memory_limit": "lots"}, "lots.*KiB"),
+    ({"memory_limit": -1}, "-1"),
+    ({"memory_limit": 1.5}, "1.5"),
+    ({"memory_limit": "3 parsecs"}, "parsecs"),
+    ({"memory_limit": True}, "True"),
+]
 
 
 @pytest.mark.parametrize("options, message", BAD_OPTIONS, ids=str)
@@ -277,7 +306,10 @@ def test_a_limit_is_kept_or_refused_with_the_least_that_would_do(net):
         with pytest.raises(mbinfer.MemoryLimitError) as caught:
             mbinfer.Session(net, schedule=schedule, memory_limit=1)
         assert caught.value.needed <= needs.peak_bytes
-        assert mbinfer.Session(net, schedule=schedule, memory_limit=caught.value.needed).plan.peak_bytes == caught.value.needed
+        assert (
+            mbinfer.Session(net, schedule=schedule, memory_limit=caught.value.needed).plan.peak_bytes
+            == caught.value.needed
+        )
 
 
 def test_files_that_are_no_models_are_refused(net, tmp_path):
@@ -286,7 +318,13 @@ def test_files_that_are_no_models_are_refused(net, tmp_path):
     with pytest.raises(OSError, match=tmp_path.name):
         mbinfer.Session(tmp_path)
     whole = net.read_bytes()
-    for name, data in {"empty": b"", "short": whole[:100], "cut": whole[:-1], "long": whole + b"\0", "text": b"hello " * 100}.items():
+    for name, data in {
+        "empty": b"",
+        "short": whole[:100],
+        "cut": whole[:-1],
+        "long": whole + b"\0",
+        "text": b"hello " * 100,
+    }.items():
         path = tmp_path / f"{name}.bin"
         path.write_bytes(data)
         with pytest.raises(mbinfer.FormatError, match=path.name):

@@ -16,7 +16,7 @@ BATCH_NORM = ("weight", "bias", "running_mean", "running_var")
 
 def run(graph, image: np.ndarray) -> dict[str, np.ndarray]:
     """Every value of a zoo graph for one uint8 image, by float64 sums over the taps of each kernel."""
-    (name, recipe), = graph.inputs.items()
+    ((name, recipe),) = graph.inputs.items()
     found = {name: (image - np.array(recipe.mean)) * recipe.scale}
     for node in graph.nodes:
         x = found[node.inputs[0]]
@@ -30,7 +30,7 @@ def run(graph, image: np.ndarray) -> dict[str, np.ndarray]:
             y = node.bias.astype(np.float64)
             for ky in range(node.kernel[0]):
                 for kx in range(node.kernel[1]):
-                    tap = x[ky:ky + (height - 1) * sy + 1:sy, kx:kx + (width - 1) * sx + 1:sx]
+                    tap = x[ky : ky + (height - 1) * sy + 1 : sy, kx : kx + (width - 1) * sx + 1 : sx]
                     y = y + (tap @ node.weight[:, ky, kx].T if node.op == "conv" else tap * node.weight[ky, kx])
         found[node.output] = np.clip(y, *node.clamp) if node.activation == "clamp" else y
         assert found[node.output].shape == graph.values[node.output], node.name
@@ -43,8 +43,11 @@ def random_entry(rng, name: str, shape: tuple[int, ...]) -> np.ndarray:
 
 
 def with_batch_norm(conv: str, bn: str, shape: tuple[int, ...]) -> dict[str, tuple[int, ...]]:
-    return {f"{conv}.weight": shape, **{f"{bn}.{field}": shape[:1] for field in BATCH_NORM},
-            f"{bn}.num_batches_tracked": ()}
+    return {
+        f"{conv}.weight": shape,
+        **{f"{bn}.{field}": shape[:1] for field in BATCH_NORM},
+        f"{bn}.num_batches_tracked": (),
+    }
 
 
 def v2_state(classes: int = 1000, seed: int = 0) -> dict[str, np.ndarray]:
@@ -55,8 +58,10 @@ def v2_state(classes: int = 1000, seed: int = 0) -> dict[str, np.ndarray]:
         prefix, hidden = f"features.{i}.conv", c * (1 if i == 1 else 6)
         layers = [] if i == 1 else [(f"{prefix}.0.0", f"{prefix}.0.1", (hidden, c, 1, 1))]
         n = len(layers)
-        layers += [(f"{prefix}.{n}.0", f"{prefix}.{n}.1", (hidden, 1, 3, 3)),
-                   (f"{prefix}.{n + 1}", f"{prefix}.{n + 2}", (out, hidden, 1, 1))]
+        layers += [
+            (f"{prefix}.{n}.0", f"{prefix}.{n}.1", (hidden, 1, 3, 3)),
+            (f"{prefix}.{n + 1}", f"{prefix}.{n + 2}", (out, hidden, 1, 1)),
+        ]
         for layer in layers:
             shapes.update(with_batch_norm(*layer))
         c = out
@@ -79,16 +84,19 @@ def v1_state(classes: int = 10) -> dict[str, np.ndarray]:
 
 
 # The papers' numbers as printed, in millions; a truncated figure (V2's 3.4 for 3.47) is one unit of its last digit off.
-@pytest.mark.parametrize("network, width, resolution, madds, parameters", [
-    (zoo.mobilenet_v2, 1.0, 224, 300, 3.4),  # MobileNetV2, table 4
-    (zoo.mobilenet_v1, 1.0, 224, 569, 4.2),  # MobileNets, tables 4, 6 and 7
-    (zoo.mobilenet_v1, 0.75, 224, 325, 2.6),
-    (zoo.mobilenet_v1, 0.5, 224, 149, 1.3),
-    (zoo.mobilenet_v1, 0.25, 224, 41, 0.5),
-    (zoo.mobilenet_v1, 1.0, 192, 418, 4.2),
-    (zoo.mobilenet_v1, 1.0, 160, 290, 4.2),
-    (zoo.mobilenet_v1, 1.0, 128, 186, 4.2),
-])
+@pytest.mark.parametrize(
+    "network, width, resolution, madds, parameters",
+    [
+        (zoo.mobilenet_v2, 1.0, 224, 300, 3.4),  # MobileNetV2, table 4
+        (zoo.mobilenet_v1, 1.0, 224, 569, 4.2),  # MobileNets, tables 4, 6 and 7
+        (zoo.mobilenet_v1, 0.75, 224, 325, 2.6),
+        (zoo.mobilenet_v1, 0.5, 224, 149, 1.3),
+        (zoo.mobilenet_v1, 0.25, 224, 41, 0.5),
+        (zoo.mobilenet_v1, 1.0, 192, 418, 4.2),
+        (zoo.mobilenet_v1, 1.0, 160, 290, 4.2),
+        (zoo.mobilenet_v1, 1.0, 128, 186, 4.2),
+    ],
+)
 def test_costs_are_the_papers(network, width, resolution, madds, parameters):
     cost = zoo.count(network(width, resolution))
     assert abs(cost.macs / 1e6 - madds) < 1 and abs(cost.paper_parameters / 1e6 - parameters) < 0.1
@@ -108,10 +116,16 @@ def test_parameters_our_way_add_a_bias_for_every_convolution():
     assert cost.parameters == 3_504_872 - 17_056 and cost.macs == 300_774_272
 
 
-@pytest.mark.parametrize("width, channels", [
-    (0.35, [16, 8, 8, 16, 24, 32, 56, 112, 1280]), (0.5, [16, 8, 16, 16, 32, 48, 80, 160, 1280]),
-    (0.75, [24, 16, 24, 24, 48, 72, 120, 240, 1280]), (1.0, [32, 16, 24, 32, 64, 96, 160, 320, 1280]),
-    (1.4, [48, 24, 32, 48, 88, 136, 224, 448, 1792])])
+@pytest.mark.parametrize(
+    "width, channels",
+    [
+        (0.35, [16, 8, 8, 16, 24, 32, 56, 112, 1280]),
+        (0.5, [16, 8, 16, 16, 32, 48, 80, 160, 1280]),
+        (0.75, [24, 16, 24, 24, 48, 72, 120, 240, 1280]),
+        (1.0, [32, 16, 24, 32, 64, 96, 160, 320, 1280]),
+        (1.4, [48, 24, 32, 48, 88, 136, 224, 448, 1792]),
+    ],
+)
 def test_v2_channels(width, channels):
     values = zoo.mobilenet_v2(width, 32).values
     names = ["stem"] + [f"block{i}.project" for i in (1, 2, 4, 7, 11, 14, 17)] + ["head"]
@@ -132,23 +146,39 @@ def test_any_width_resolution_and_classes(network, width, resolution, classes):
 def test_names_and_recipe():
     graph = zoo.mobilenet_v2(0.35, 32)
     names = [node.name for node in graph.nodes]
-    assert names[:6] == ["stem", "block1.depthwise", "block1.project", "block2.expand", "block2.depthwise",
-                         "block2.project"]
+    assert names[:6] == [
+        "stem",
+        "block1.depthwise",
+        "block1.project",
+        "block2.expand",
+        "block2.depthwise",
+        "block2.project",
+    ]
     assert names[-3:] == ["head", "pool", "classifier"]
     assert [n for n in names if n.endswith("add")] == [f"block{i}.add" for i in (3, 5, 6, 8, 9, 10, 12, 13, 15, 16)]
     recipe = graph.inputs["image"]
     assert np.allclose(np.array(recipe.mean) / 255, (0.485, 0.456, 0.406))
     assert np.allclose(1 / np.array(recipe.scale) / 255, (0.229, 0.224, 0.225)) and recipe.crop == 0.875
-    assert graph.metadata == {"architecture": "MobileNetV2", "width": "0.35", "resolution": "32",
-                              "source": "random, seed 0"}
+    assert graph.metadata == {
+        "architecture": "MobileNetV2",
+        "width": "0.35",
+        "resolution": "32",
+        "source": "random, seed 0",
+    }
     assert graph.outputs[0].name == "logits"
     names = [node.name for node in zoo.mobilenet_v1(0.25, 32).nodes]
     assert names[:3] == ["stem", "block1.depthwise", "block1.pointwise"] and names[-2:] == ["pool", "classifier"]
 
 
-@pytest.mark.parametrize("network, width, resolution", [
-    (zoo.mobilenet_v1, 0.25, 96), (zoo.mobilenet_v1, 1.0, 32),
-    (zoo.mobilenet_v2, 0.35, 96), (zoo.mobilenet_v2, 1.0, 33)])
+@pytest.mark.parametrize(
+    "network, width, resolution",
+    [
+        (zoo.mobilenet_v1, 0.25, 96),
+        (zoo.mobilenet_v1, 1.0, 32),
+        (zoo.mobilenet_v2, 0.35, 96),
+        (zoo.mobilenet_v2, 1.0, 33),
+    ],
+)
 def test_random_weights_keep_activations_sane(network, width, resolution):
     graph = network(width, resolution)
     rng = np.random.default_rng(7)

@@ -28,13 +28,17 @@ def write_models(folder: Path) -> None:
     model.save(sliding_expansion(), folder / "sliding.bin")
     written = 0
 
-    @settings(max_examples=COUNT, derandomize=True, database=None, deadline=None, suppress_health_check=list(HealthCheck))
+    @settings(
+        max_examples=COUNT, derandomize=True, database=None, deadline=None, suppress_health_check=list(HealthCheck)
+    )
     @given(random_graph() | random_graph(channels=st.sampled_from([1, 3])))
     def write(graph):
         nonlocal written
         channels = graph.values["input"][2]
         if channels in (1, 3):
-            graph.inputs["input"] = Recipe((127.5,) * channels, (1 / 64,) * channels, "RGB" if channels == 3 else "grey")
+            graph.inputs["input"] = Recipe(
+                (127.5,) * channels, (1 / 64,) * channels, "RGB" if channels == 3 else "grey"
+            )
         model.save(graph, folder / f"random{written:02}.bin")
         written += 1
 

@@ -38,7 +38,9 @@ class Subject:
             importlib.import_module(module)
         image, expected = np.load(folder / "image.npy"), np.load(folder / "logits.npy")
         for file in sorted(path for path in folder.rglob("*") if path.is_file()):
-            with file.open("rb") as stream:  # into the page cache, a piece at a time: opening should not measure the disk
+            with file.open(
+                "rb"
+            ) as stream:  # into the page cache, a piece at a time: opening should not measure the disk
                 while stream.read(1 << 16):
                     pass
         settle()
@@ -50,7 +52,9 @@ class Subject:
         opened = clock()
         logits = run()
         finished = clock()
-        self.error = float(np.abs(logits - expected).max() / np.abs(expected).max()) if logits.shape == expected.shape else None
+        self.error = (
+            float(np.abs(logits - expected).max() / np.abs(expected).max()) if logits.shape == expected.shape else None
+        )
         del logits
 
         warm_up(run, clock)

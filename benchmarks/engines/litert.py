@@ -84,9 +84,14 @@ class Writer:
             padding = self.padding(graph, node, inputs)
             weight = node.weight if node.op == "conv" else node.weight[None]
             inputs += [self.constant(f"{node.name}_weight", weight), self.constant(f"{node.name}_bias", node.bias)]
-            window = {"padding": padding, "strideH": node.stride[0], "strideW": node.stride[1],
-                      "dilationHFactor": node.dilation[0], "dilationWFactor": node.dilation[1],
-                      "fusedActivationFunction": activation}  # fmt: skip
+            window = {
+                "padding": padding,
+                "strideH": node.stride[0],
+                "strideW": node.stride[1],
+                "dilationHFactor": node.dilation[0],
+                "dilationWFactor": node.dilation[1],
+                "fusedActivationFunction": activation,
+            }
             if node.op == "conv":
                 self.operator("CONV_2D", inputs, result, "Conv2DOptions", **window)
             else:
@@ -96,7 +101,7 @@ class Writer:
             raise NotImplementedError(f"{node.name}: {node.op}")
 
     def padding(self, graph, node, inputs) -> int:
-        """"VALID" or "SAME"; where neither pads as `node` does, a padded copy takes the place of `inputs`."""
+        """ "VALID" or "SAME"; where neither pads as `node` does, a padded copy takes the place of `inputs`."""
         if not any(node.pads):
             return self.schema.Padding.VALID
         height, width, channels = graph.values[node.inputs[0]]

@@ -59,9 +59,21 @@ def translate(graph, node):
         if node.output == graph.outputs[0].value and graph.values[node.inputs[0]][:2] == (1, 1):  # gives a vector
             return "InnerProduct", {0: len(weight), 1: 1, 2: weight.size, **activation}, arrays
         (top, left, bottom, right), (height, width) = node.pads, node.kernel
-        parameters = {0: len(weight), 1: width, 11: height, 2: node.dilation[1], 12: node.dilation[0],
-                      3: node.stride[1], 13: node.stride[0], 4: left, 15: right, 14: top, 16: bottom, 5: 1,
-                      6: weight.size}  # fmt: skip
+        parameters = {
+            0: len(weight),
+            1: width,
+            11: height,
+            2: node.dilation[1],
+            12: node.dilation[0],
+            3: node.stride[1],
+            13: node.stride[0],
+            4: left,
+            15: right,
+            14: top,
+            16: bottom,
+            5: 1,
+            6: weight.size,
+        }
         if groups == 1:
             return "Convolution", {**parameters, **activation}, arrays
         return "ConvolutionDepthWise", {**parameters, 7: groups, **activation}, arrays

@@ -56,8 +56,12 @@ def prepare_openvino(graph, folder, threads):
 def open_openvino(folder, image, threads):
     import openvino
 
-    settings = {"PERFORMANCE_HINT": "LATENCY", "INFERENCE_NUM_THREADS": threads, "NUM_STREAMS": 1,
-                "INFERENCE_PRECISION_HINT": "f32"}  # fmt: skip
+    settings = {
+        "PERFORMANCE_HINT": "LATENCY",
+        "INFERENCE_NUM_THREADS": threads,
+        "NUM_STREAMS": 1,
+        "INFERENCE_PRECISION_HINT": "f32",
+    }
     request = openvino.Core().compile_model(folder / "openvino.xml", "CPU", settings).create_infer_request()
     request.set_input_tensor(openvino.Tensor(channels_first(image)))
     logits = request.get_output_tensor(0).data
@@ -70,8 +74,23 @@ def open_openvino(folder, image, threads):
 
 
 def prepare_mnn(graph, folder, threads):
-    subprocess.run([sys.executable, "-m", "MNN.tools.mnnconvert", "-f", "ONNX", "--modelFile", folder / "model.onnx",
-                    "--MNNModel", folder / "model.mnn", "--bizCode", "biz"], check=True, stdout=sys.stderr)  # fmt: skip
+    subprocess.run(
+        [
+            sys.executable,
+            "-m",
+            "MNN.tools.mnnconvert",
+            "-f",
+            "ONNX",
+            "--modelFile",
+            folder / "model.onnx",
+            "--MNNModel",
+            folder / "model.mnn",
+            "--bizCode",
+            "biz",
+        ],
+        check=True,
+        stdout=sys.stderr,
+    )
 
 
 def open_mnn(folder, image, threads):
@@ -82,8 +101,12 @@ def open_mnn(folder, image, threads):
     pixels, logits = net.getSessionInput(session), net.getSessionOutput(session)
     nchw = channels_first(image)
     host = MNN.Tensor(nchw.shape, MNN.Halide_Type_Float, nchw, MNN.Tensor_DimensionType_Caffe)
-    result = MNN.Tensor(logits.getShape(), MNN.Halide_Type_Float, np.zeros(logits.getShape(), np.float32),
-                        MNN.Tensor_DimensionType_Caffe)  # fmt: skip
+    result = MNN.Tensor(
+        logits.getShape(),
+        MNN.Halide_Type_Float,
+        np.zeros(logits.getShape(), np.float32),
+        MNN.Tensor_DimensionType_Caffe,
+    )
     pixels.copyFrom(host)
 
     def run():

@@ -26,8 +26,9 @@ def make_module(graph):
                     weight, groups = node.weight.transpose(0, 3, 1, 2), node.groups
                 else:
                     weight, groups = node.weight.transpose(2, 0, 1)[:, None], node.weight.shape[2]
-                layer = nn.Conv2d(weight.shape[1] * groups, len(weight), node.kernel, node.stride, (top, left),
-                                  node.dilation, groups)  # fmt: skip
+                layer = nn.Conv2d(
+                    weight.shape[1] * groups, len(weight), node.kernel, node.stride, (top, left), node.dilation, groups
+                )
                 layer.weight.data = torch.from_numpy(np.ascontiguousarray(weight, np.float32))
                 layer.bias.data = torch.from_numpy(np.asarray(node.bias, np.float32))
                 self.layers[node.name.replace(".", "_")] = layer
@@ -139,8 +140,13 @@ def open_executorch(folder, image, threads):
 
 
 ENGINES = (
-    Engine("ExecuTorch + XNNPACK", ("torch", "executorch.extension.pybindings.portable_lib"), ("executorch",),
-           prepare_executorch, open_executorch),
+    Engine(
+        "ExecuTorch + XNNPACK",
+        ("torch", "executorch.extension.pybindings.portable_lib"),
+        ("executorch",),
+        prepare_executorch,
+        open_executorch,
+    ),
     Engine("PyTorch, AOTInductor", ("torch", "torch._inductor"), ("torch",), prepare_compiled, open_compiled),
     Engine("PyTorch, eager", ("torch",), ("torch",), prepare_eager, open_eager),
-)  # fmt: skip
+)

@@ -12,9 +12,10 @@ namespace mbinfer {
 namespace {
 
 constexpr int kTaps = 32;  // of one call of the matrix kernel; larger kernels go on from the sums of the call before
-constexpr int64_t kSoftmaxWork = 64;      // of a value, in multiply-adds
-constexpr int kPieces = 4;                // of a thread's share of a part, at most
-constexpr int64_t kPieceWork = 64 << 10;  // multiply-adds, at least: two microseconds, next to which taking a piece is nothing
+constexpr int64_t kSoftmaxWork = 64;  // of a value, in multiply-adds
+constexpr int kPieces = 4;            // of a thread's share of a part, at most
+constexpr int64_t kPieceWork =
+    64 << 10;  // multiply-adds, at least: two microseconds, next to which taking a piece is nothing
 
 ActivationArgs activation(const Node& node) {
   if (node.activation == Activation::kClamp) return {node.lo, node.hi, 0};
@@ -23,14 +24,17 @@ ActivationArgs activation(const Node& node) {
 
 const ActivationArgs kIdentity = {-INFINITY, INFINITY, 0};
 
-double now() {
-  return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
-}
+double now() { return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count(); }
 
 }  // namespace
 
 Runner::Runner(Session& session, int thread)
-    : session_(session), graph_(session.graph()), plan_(session.plan()), kernels_(session.kernels()), thread_(thread), threads_(session.threads()) {}
+    : session_(session),
+      graph_(session.graph()),
+      plan_(session.plan()),
+      kernels_(session.kernels()),
+      thread_(thread),
+      threads_(session.threads()) {}
 
 Runner::View Runner::view(int value) const {
   const Value& v = graph_.values[value];
@@ -46,10 +50,10 @@ Runner::View Runner::view(int value) const {
 // Rows of the caller's array: all of them, or a ring of those that were pulled.
 int Runner::source_rows() const { return session_.source_.pull ? plan_.input_rows[0] : INT_MAX; }
 
-// Cuts `total`, which is `work` multiply-adds, into a share of whole grains for each thread, and shares that are worth it into
-// pieces: a thread makes those of its own, then what the others have not begun of theirs, so that one whose core is taken
-// from it for a while does not keep them waiting. Which thread makes a piece changes no bit. The threads have to meet before
-// the next call.
+// Cuts `total`, which is `work` multiply-adds, into a share of whole grains for each thread, and shares that are worth
+// it into pieces: a thread makes those of its own, then what the others have not begun of theirs, so that one whose
+// core is taken from it for a while does not keep them waiting. Which thread makes a piece changes no bit. The threads
+// have to meet before the next call.
 template <class Make>
 void Runner::in_pieces(bool alone, int total, int grain, int64_t work, Make&& make) {
   if (alone || threads_ == 1) return make(Part{0, total});
@@ -79,7 +83,8 @@ void Runner::enter(int segment) {
     const Placement& placed = plan_.values[v];
     if (placed.moved_before != segment) continue;
     uint8_t* arena = session_.arena_.get();
-    if (thread_ == 0) std::memmove(arena + placed.moved_offset, arena + placed.offset, size_t(graph_.values[v].bytes()));
+    if (thread_ == 0)
+      std::memmove(arena + placed.moved_offset, arena + placed.offset, size_t(graph_.values[v].bytes()));
     session_.pool_.barrier();
   }
 }
@@ -87,15 +92,16 @@ void Runner::enter(int segment) {
 void Runner::strip(int index, int r0, int r1, StageTime* times) {
   const Stage& stage = plan_.stages[index];
   const double start = times && thread_ == 0 ? now() : 0;
-  const bool pulled = session_.source_.pull && (stage.load >= 0 || plan_.values[stage.input].kind == Placement::kExternal);
+  const bool pulled =
+      session_.source_.pull && (stage.load >= 0 || plan_.values[stage.input].kind == Placement::kExternal);
   const bool by_step = pulled && pulled_by_step(graph_, stage);
   auto pull = [&](int upto) {
     if (thread_ == 0) session_.pull(upto);
     session_.pool_.barrier();
   };
   if (pulled && !by_step) pull(strip_rows(graph_, stage, r0, r1).end);
-  // After a failed pull the rest runs on whatever rows there are, because every thread has to pass the same barriers; its
-  // output is never seen.
+  // After a failed pull the rest runs on whatever rows there are, because every thread has to pass the same barriers;
+  // its output is never seen.
   if (stage.load >= 0) {
     load(stage, r0, r1);
     session_.pool_.barrier();
@@ -116,15 +122,17 @@ void Runner::step(const Stage& stage, const Step& s, int r0) {
   const int channel = s.chunk * stage.chunk, all = expanded_channels(graph_, stage);
   const int channels = stage.chunk ? std::min(stage.chunk, all - channel) : all;
   const Part panels = {channel / kPanel, (channel + channels) / kPanel};
-  // A thread goes on with what it made itself, without waiting, because its cache holds that. Where the map is larger than
-  // the weights, it filters and projects the same rows; not where rows projected may lie over rows that others still filter.
+  // A thread goes on with what it made itself, without waiting, because its cache holds that. Where the map is larger
+  // than the weights, it filters and projects the same rows; not where rows projected may lie over rows that others
+  // still filter.
   const bool by_rows = shares_rows(stage, made);
-  // Else it expands and filters the same panels, where there are enough of them: in pairs, because two share a cache line,
-  // which no two threads should write. Not where it would filter into the output, which may lie over the input that other
-  // threads still expand.
+  // Else it expands and filters the same panels, where there are enough of them: in pairs, because two share a cache
+  // line, which no two threads should write. Not where it would filter into the output, which may lie over the input
+  // that other threads still expand.
   const int count = panels.end - panels.begin;
-  const bool alone = threads_ > 1 && !by_rows && stage.expand >= 0 && stage.project >= 0 && plan_.values[stage.input].kind == Placement::kArena &&
-                     graph_.nodes[stage.expand].pointwise() && (count % (2 * threads_) == 0 || count >= 8 * threads_);
+  const bool alone = threads_ > 1 && !by_rows && stage.expand >= 0 && stage.project >= 0 &&
+                     plan_.values[stage.input].kind == Placement::kArena && graph_.nodes[stage.expand].pointwise() &&
+                     (count % (2 * threads_) == 0 || count >= 8 * threads_);
   uint8_t* arena = session_.arena_.get();
   const View out = view(stage.output);
   View in = view(stage.input);
@@ -151,16 +159,19 @@ void Runner::step(const Stage& stage, const Step& s, int r0) {
     middle.base += channel;
     if (stage.project >= 0) {
       const int width = graph_.values[graph_.nodes[stage.spatial].output].shape.width;
-      middle = {reinterpret_cast<float*>(arena + stage.spatial_offset), INT_MAX, width, ptrdiff_t(width) * stage.chunk, stage.chunk};
+      middle = {reinterpret_cast<float*>(arena + stage.spatial_offset), INT_MAX, width, ptrdiff_t(width) * stage.chunk,
+                stage.chunk};
       middle.base -= made.begin * middle.row_stride;
     }
     if (alone) {
       const Node& expand = graph_.nodes[stage.expand];
-      const int64_t both = work(expand, s.fresh.count() * in.width, count) + work(graph_.nodes[stage.spatial], (s.t1 - s.t0) * middle.width, count);
+      const int64_t both = work(expand, s.fresh.count() * in.width, count) +
+                           work(graph_.nodes[stage.spatial], (s.t1 - s.t0) * middle.width, count);
       in_pieces(false, count, 2, both, [&](Part own) {
         const int first = own.begin * kPanel;
         if (!s.fresh.empty())
-          pointwise(expand, view(stage.input), in.from(first), s.fresh, {0, graph_.values[stage.input].shape.channels, true},
+          pointwise(expand, view(stage.input), in.from(first), s.fresh,
+                    {0, graph_.values[stage.input].shape.channels, true},
                     {panels.begin + own.begin, panels.begin + own.end}, &epilogue, nullptr, true);
         spatial(stage, s, r0, in.from(first), middle.from(first), channel + first, own.end - own.begin, true);
       });
@@ -182,11 +193,13 @@ void Runner::step(const Stage& stage, const Step& s, int r0) {
     const View* added = stage.add >= 0 ? &residual : nullptr;
     const Part all_panels = {0, int(out.stride / kPanel)};
     if (stage.spatial >= 0) {
-      const Channels read = {channel, std::min(channels, graph_.values[project.inputs[0]].shape.channels - channel), s.chunk == 0};
+      const Channels read = {channel, std::min(channels, graph_.values[project.inputs[0]].shape.channels - channel),
+                             s.chunk == 0};
       const Epilogue* finish = s.last_chunk ? &epilogue : nullptr;
       if (by_rows) {
         const int pixels = made.count() * out.width;
-        const int64_t both = work(graph_.nodes[stage.spatial], pixels, count) + work(project, pixels, all_panels.end) / chunk_count(graph_, stage);
+        const int64_t both = work(graph_.nodes[stage.spatial], pixels, count) +
+                             work(project, pixels, all_panels.end) / chunk_count(graph_, stage);
         in_pieces(false, made.count(), 1, both, [&](Part part) {
           Step own = s;
           own.t0 = made.begin + part.begin, own.t1 = made.begin + part.end;
@@ -207,13 +220,16 @@ void Runner::step(const Stage& stage, const Step& s, int r0) {
 }
 
 bool Runner::shares_rows(const Stage& stage, Rows made) const {
-  if (threads_ == 1 || stage.spatial < 0 || stage.project < 0 || is_global(graph_, stage) || made.count() < threads_) return false;
+  if (threads_ == 1 || stage.spatial < 0 || stage.project < 0 || is_global(graph_, stage) || made.count() < threads_)
+    return false;
   const Value &in = graph_.values[stage.input], &out = graph_.values[stage.output];
-  if (2 * made.count() * out.shape.width < (stage.expand >= 0 ? in.shape.channels : 0) + out.shape.channels) return false;
+  if (2 * made.count() * out.shape.width < (stage.expand >= 0 ? in.shape.channels : 0) + out.shape.channels)
+    return false;
   if (stage.expand >= 0) return true;
   const Placement &from = plan_.values[stage.input], &to = plan_.values[stage.output];
   const int64_t begin = to.at(segment_), end = begin + to.rows * out.row_bytes();
-  return from.kind == Placement::kArena && (end <= from.at(segment_) || from.at(segment_) + from.rows * in.row_bytes() <= begin);
+  return from.kind == Placement::kArena &&
+         (end <= from.at(segment_) || from.at(segment_) + from.rows * in.row_bytes() <= begin);
 }
 
 void Runner::load(const Stage& stage, int r0, int r1) {
@@ -226,24 +242,26 @@ void Runner::load(const Stage& stage, int r0, int r1) {
   const int stride = graph_.values[stage.load].stride();
   in_pieces(false, r1 - r0, 1, int64_t(r1 - r0) * shape.width * shape.channels, [&](Part part) {
     for (int r = r0 + part.begin; r < r0 + part.end; r++) {
-      float* to = reinterpret_cast<float*>(session_.arena_.get() + placed.at(segment_)) + ptrdiff_t(r % placed.rows) * shape.width * stride;
+      float* to = reinterpret_cast<float*>(session_.arena_.get() + placed.at(segment_)) +
+                  ptrdiff_t(r % placed.rows) * shape.width * stride;
       const int64_t first = int64_t(r % source_rows()) * shape.width * shape.channels;
       for (int x = 0; x < shape.width; x++, to += stride) {
         for (int c = 0; c < stride; c++) {
           const int64_t i = first + int64_t(x) * shape.channels + c;
           to[c] = c >= shape.channels ? 0.0f
-                  : picture.dtype == DType::kUint8 ? (float(static_cast<const uint8_t*>(picture.data)[i]) - recipe.mean[c]) * recipe.scale[c]
-                                                   : static_cast<const float*>(picture.data)[i];
+                  : picture.dtype == DType::kUint8
+                      ? (float(static_cast<const uint8_t*>(picture.data)[i]) - recipe.mean[c]) * recipe.scale[c]
+                      : static_cast<const float*>(picture.data)[i];
         }
       }
     }
   });
 }
 
-// A 1x1 convolution of some channels of its input into some of its panels. Rows that follow one another in memory on all
-// sides are one run of pixels.
-void Runner::pointwise(const Node& node, View in, View out, Rows made, Channels channels, Part panels, const Epilogue* epilogue,
-                       const View* residual, bool alone) {
+// A 1x1 convolution of some channels of its input into some of its panels. Rows that follow one another in memory on
+// all sides are one run of pixels.
+void Runner::pointwise(const Node& node, View in, View out, Rows made, Channels channels, Part panels,
+                       const Epilogue* epilogue, const View* residual, bool alone) {
   const int width = in.width, pixels = made.count() * width, panel_count = panels.end - panels.begin;
   const ptrdiff_t panel_stride = ptrdiff_t(graph_.values[node.inputs[0]].shape.channels) * kPanel;
   auto follows = [](const View& v, int r) { return r % v.rows != 0; };  // row r comes right after row r - 1
@@ -252,7 +270,8 @@ void Runner::pointwise(const Node& node, View in, View out, Rows made, Channels 
     for (int p = part.begin; p < part.end;) {
       const int row = made.begin + p / width, x = p % width;
       int last = row + 1;
-      while (last < made.end && follows(in, last) && follows(out, last) && (!residual || follows(*residual, last))) last++;
+      while (last < made.end && follows(in, last) && follows(out, last) && (!residual || follows(*residual, last)))
+        last++;
       const int run = std::min(part.end, (last - made.begin) * width) - p, first = panels.begin + own.begin;
       const GemmTap tap = {in.row(row) + x * in.stride, channels.count, channels.first};
       Epilogue finish;
@@ -288,11 +307,13 @@ void Runner::pointwise(const Node& node, View in, View out, Rows made, Channels 
 }
 
 // Any convolution of the stage's input into some of its panels. A uint8 image is normalised a patch at a time.
-void Runner::conv(const Stage& stage, const Node& node, View in, View out, Rows made, Part panels, Epilogue epilogue, const View* residual) {
+void Runner::conv(const Stage& stage, const Node& node, View in, View out, Rows made, Part panels, Epilogue epilogue,
+                  const View* residual) {
   const bool external = plan_.values[stage.input].kind == Placement::kExternal;
   const bool bytes = external && session_.pictures_[stage.input].dtype == DType::kUint8;
   const Shape& shape = graph_.values[stage.input].shape;
-  if (!bytes && node.pointwise()) return pointwise(node, in, out, made, {0, shape.channels, true}, panels, &epilogue, residual);
+  if (!bytes && node.pointwise())
+    return pointwise(node, in, out, made, {0, shape.channels, true}, panels, &epilogue, residual);
 
   const int total = made.count() * out.width;
   in_pieces(false, total, kPatchPixels, work(node, total, panels.end - panels.begin), [&](Part part) {
@@ -323,19 +344,24 @@ const float* Runner::patch_row(const Stage& stage, const Node& node, int ky, int
   const Shape& shape = graph_.values[stage.input].shape;
   const auto columns = node.x.input_range(x0, x1, shape.width);
   const int64_t bytes = stage.patch_bytes / stage.patches;
-  float* patch = reinterpret_cast<float*>(session_.arena_.get() + stage.patch_offset + bytes * thread_ + bytes / node.y.kernel * ky);
+  float* patch = reinterpret_cast<float*>(session_.arena_.get() + stage.patch_offset + bytes * thread_ +
+                                          bytes / node.y.kernel * ky);
   const int period = kPanel * shape.channels;
   const float* pattern = session_.patterns_[input].data();
   const uint8_t* image = static_cast<const uint8_t*>(session_.pictures_[stage.input].data);
-  const NormaliseArgs args = {image + (int64_t(iy % source_rows()) * shape.width + columns.first) * shape.channels, patch,
-                              (columns.second - columns.first) * shape.channels, period, pattern, pattern + period};
+  const NormaliseArgs args = {image + (int64_t(iy % source_rows()) * shape.width + columns.first) * shape.channels,
+                              patch,
+                              (columns.second - columns.first) * shape.channels,
+                              period,
+                              pattern,
+                              pattern + period};
   kernels_.normalise(&args);
   return patch - ptrdiff_t(columns.first) * shape.channels;
 }
 
 // Output pixels [x0, x1) of one row. Pixels whose taps all lie inside go together; each of the others has its own cut.
-void Runner::conv_row(const Node& node, const float* const* rows, ptrdiff_t in_stride, float* out, ptrdiff_t out_stride, int x0, int x1,
-                      Part panels, Epilogue epilogue) {
+void Runner::conv_row(const Node& node, const float* const* rows, ptrdiff_t in_stride, float* out, ptrdiff_t out_stride,
+                      int x0, int x1, Part panels, Epilogue epilogue) {
   const Shape& in = graph_.values[node.inputs[0]].shape;
   const PanelChannels read(in.channels, graph_.values[node.output].shape.channels, node.groups);
   const Window& w = node.x;
@@ -375,11 +401,13 @@ void Runner::conv_row(const Node& node, const float* const* rows, ptrdiff_t in_s
       };
       auto tap = [&](int ky, int kx, int k) {
         if (args.tap_count == kTaps) flush(false);
-        taps[args.tap_count++] = {rows[ky] + (first + kx * w.dilation) * in_stride + channel, k, (ky * w.kernel + kx) * read.count};
+        taps[args.tap_count++] = {rows[ky] + (first + kx * w.dilation) * in_stride + channel, k,
+                                  (ky * w.kernel + kx) * read.count};
       };
       for (int ky = 0; ky < node.y.kernel; ky++) {
         if (!rows[ky] || kx0 >= kx1) continue;
-        if (whole_rows) tap(ky, kx0, (kx1 - kx0) * in.channels);
+        if (whole_rows)
+          tap(ky, kx0, (kx1 - kx0) * in.channels);
         else
           for (int kx = kx0; kx < kx1; kx++) tap(ky, kx, read.count);
       }
@@ -396,49 +424,86 @@ void Runner::conv_row(const Node& node, const float* const* rows, ptrdiff_t in_s
   for (int x = end; x < x1; x++) pixels(x, 1);
 }
 
-void Runner::spatial(const Stage& stage, const Step& s, int r0, View in, View out, int channel, int panels, bool alone) {
+void Runner::spatial(const Stage& stage, const Step& s, int r0, View in, View out, int channel, int panels,
+                     bool alone) {
   const Node& node = graph_.nodes[stage.spatial];
   const Shape& shape = graph_.values[node.inputs[0]].shape;
   if (node.op == Op::kSoftmax)
-    return in_pieces(alone, (s.t1 - s.t0) * out.width, 1, kSoftmaxWork * (s.t1 - s.t0) * out.width * shape.channels, [&](Part part) {
-      for (int p = part.begin; p < part.end; p++) {
-        const int t = s.t0 + p / out.width, x = p % out.width;
-        softmax(in.row(t) + x * in.stride, out.row(t) + x * out.stride, shape.channels);
-      }
-    });
+    return in_pieces(alone, (s.t1 - s.t0) * out.width, 1, kSoftmaxWork * (s.t1 - s.t0) * out.width * shape.channels,
+                     [&](Part part) {
+                       for (int p = part.begin; p < part.end; p++) {
+                         const int t = s.t0 + p / out.width, x = p % out.width;
+                         softmax(in.row(t) + x * in.stride, out.row(t) + x * out.stride, shape.channels);
+                       }
+                     });
   if (node.op == Op::kGlobalAvgPool)
     return in_pieces(alone, panels, 2, int64_t(s.t1 - s.t0) * shape.width * panels * kPanel, [&](Part part) {
       for (int t = s.t0; t < s.t1; t++) {
-        const ReduceArgs args = {in.row(t) + part.begin * kPanel, in.stride, shape.width, part.end - part.begin, out.row(r0) + part.begin * kPanel,
-                                 t == 0, t == shape.height - 1, 1.0f / float(shape.pixels()), activation(node)};
+        const ReduceArgs args = {in.row(t) + part.begin * kPanel,
+                                 in.stride,
+                                 shape.width,
+                                 part.end - part.begin,
+                                 out.row(r0) + part.begin * kPanel,
+                                 t == 0,
+                                 t == shape.height - 1,
+                                 1.0f / float(shape.pixels()),
+                                 activation(node)};
         kernels_.reduce(&args);
       }
     });
-  in_pieces(alone, (s.t1 - s.t0) * panels, 2, work(node, (s.t1 - s.t0) * out.width, panels), [&](Part units) {  // a panel of a row each
-    const float* rows[kMaxKernel];
-    for (int unit = units.begin; unit < units.end;) {
-      const int t = s.t0 + unit / panels, panel = unit % panels, last = std::min(panels, panel + units.end - unit);
-      for (int ky = 0; ky < node.y.kernel; ky++) {
-        const int iy = t * node.y.stride - node.y.pad + ky * node.y.dilation;
-        rows[ky] = iy < 0 || iy >= shape.height ? nullptr : in.row(iy) + panel * kPanel;
-      }
-      float* to = out.row(t) + panel * kPanel;
-      const int first = channel / kPanel + panel;
-      if (node.op == Op::kDepthwise) {
-        const DepthwiseArgs args = {rows, node.y.kernel, node.x.kernel, node.x.stride, node.x.dilation, node.x.pad, shape.width, in.stride,
-                                    to, out.stride, 0, out.width,
-                                    static_cast<const float*>(node.weights) + ptrdiff_t(first) * node.y.kernel * node.x.kernel * kPanel,
-                                    node.bias + first * kPanel, last - panel, activation(node)};
-        kernels_.depthwise(&args);
-      } else {
-        const bool average = node.op == Op::kAvgPool;
-        const PoolArgs args = {rows, node.y.kernel, node.x.kernel, node.x.stride, node.x.pad, shape.width, in.stride, to, out.stride, 0, out.width,
-                               last - panel, average, average && node.counts_padding ? node.y.kernel * node.x.kernel : 0, activation(node)};
-        kernels_.pool(&args);
-      }
-      unit += last - panel;
-    }
-  });
+  in_pieces(alone, (s.t1 - s.t0) * panels, 2, work(node, (s.t1 - s.t0) * out.width, panels),
+            [&](Part units) {  // a panel of a row each
+              const float* rows[kMaxKernel];
+              for (int unit = units.begin; unit < units.end;) {
+                const int t = s.t0 + unit / panels, panel = unit % panels,
+                          last = std::min(panels, panel + units.end - unit);
+                for (int ky = 0; ky < node.y.kernel; ky++) {
+                  const int iy = t * node.y.stride - node.y.pad + ky * node.y.dilation;
+                  rows[ky] = iy < 0 || iy >= shape.height ? nullptr : in.row(iy) + panel * kPanel;
+                }
+                float* to = out.row(t) + panel * kPanel;
+                const int first = channel / kPanel + panel;
+                if (node.op == Op::kDepthwise) {
+                  const DepthwiseArgs args = {rows,
+                                              node.y.kernel,
+                                              node.x.kernel,
+                                              node.x.stride,
+                                              node.x.dilation,
+                                              node.x.pad,
+                                              shape.width,
+                                              in.stride,
+                                              to,
+                                              out.stride,
+                                              0,
+                                              out.width,
+                                              static_cast<const float*>(node.weights) +
+                                                  ptrdiff_t(first) * node.y.kernel * node.x.kernel * kPanel,
+                                              node.bias + first * kPanel,
+                                              last - panel,
+                                              activation(node)};
+                  kernels_.depthwise(&args);
+                } else {
+                  const bool average = node.op == Op::kAvgPool;
+                  const PoolArgs args = {rows,
+                                         node.y.kernel,
+                                         node.x.kernel,
+                                         node.x.stride,
+                                         node.x.pad,
+                                         shape.width,
+                                         in.stride,
+                                         to,
+                                         out.stride,
+                                         0,
+                                         out.width,
+                                         last - panel,
+                                         average,
+                                         average && node.counts_padding ? node.y.kernel * node.x.kernel : 0,
+                                         activation(node)};
+                  kernels_.pool(&args);
+                }
+                unit += last - panel;
+              }
+            });
 }
 
 void Runner::add(const Stage& stage, Rows made) {
@@ -446,8 +511,15 @@ void Runner::add(const Stage& stage, Rows made) {
   in_pieces(false, made.count() * out.width, 1, int64_t(made.count()) * out.width * out.stride, [&](Part part) {
     for (int p = part.begin; p < part.end;) {
       const int t = made.begin + p / out.width, x = p % out.width, run = std::min(out.width - x, part.end - p);
-      const AddArgs args = {a.row(t) + x * a.stride, b.row(t) + x * b.stride, out.row(t) + x * out.stride, a.stride, b.stride, out.stride,
-                            run, int(out.stride / kPanel), activation(graph_.nodes[stage.add])};
+      const AddArgs args = {a.row(t) + x * a.stride,
+                            b.row(t) + x * b.stride,
+                            out.row(t) + x * out.stride,
+                            a.stride,
+                            b.stride,
+                            out.stride,
+                            run,
+                            int(out.stride / kPanel),
+                            activation(graph_.nodes[stage.add])};
       kernels_.add(&args);
       p += run;
     }

@@ -81,9 +81,10 @@ void Session::check_not_inside() const {
 void Session::check_input(size_t input, DType dtype) const {
   check_not_inside();
   if (dtype == DType::kUint8 && !graph().inputs[input].recipe.present)
-    throw Error(ErrorKind::kShape, "input '" + graph().values[graph().inputs[input].value].name +
-                                       "' is uint8, but the model has no recipe to normalise it; convert it with mean= and "
-                                       "scale=, or give a normalised float32 array");
+    throw Error(ErrorKind::kShape,
+                "input '" + graph().values[graph().inputs[input].value].name +
+                    "' is uint8, but the model has no recipe to normalise it; convert it with mean= and "
+                    "scale=, or give a normalised float32 array");
 }
 
 void Session::run(const Picture* inputs, float* const* outputs, StageTime* times) {
@@ -95,7 +96,8 @@ void Session::run(const Picture* inputs, float* const* outputs, StageTime* times
 
 void Session::run_rows(DType dtype, RowSource rows, float* const* outputs) {
   if (graph().inputs.size() != 1)
-    throw Error(ErrorKind::kShape, "rows can be pulled for a model with one input; this one has " + std::to_string(graph().inputs.size()));
+    throw Error(ErrorKind::kShape,
+                "rows can be pulled for a model with one input; this one has " + std::to_string(graph().inputs.size()));
   check_input(0, dtype);
   std::lock_guard<std::mutex> lock(running_);
   const Value& image = graph().values[graph().inputs[0].value];
@@ -111,7 +113,8 @@ void Session::pull(int upto) {
   const size_t row = pulled_rows_.size() / size_t(plan_.input_rows[0]);
   try {
     for (; pulled_ < upto && !failure_; pulled_++)
-      source_.pull(source_.context, pulled_, pulled_rows_.data() + size_t(pulled_ % std::min(plan_.input_rows[0], image.shape.height)) * row);
+      source_.pull(source_.context, pulled_,
+                   pulled_rows_.data() + size_t(pulled_ % std::min(plan_.input_rows[0], image.shape.height)) * row);
   } catch (...) {
     failure_ = std::current_exception();
   }
@@ -123,7 +126,8 @@ void Session::execute(float* const* outputs, StageTime* times) {
     Runner runner(*this, thread);
     for (int g = 0; g < int(plan_.segments.size()); g++) {
       runner.enter(g);
-      run_segment(graph(), plan_, plan_.segments[g], produced_[thread].data(), [&](int stage, int r0, int r1) { runner.strip(stage, r0, r1, times); });
+      run_segment(graph(), plan_, plan_.segments[g], produced_[thread].data(),
+                  [&](int stage, int r0, int r1) { runner.strip(stage, r0, r1, times); });
     }
   };
   pool_.run(body);

@@ -21,8 +21,8 @@ struct Picture {  // one input: contiguous HWC, float32 (normalised already) or 
   DType dtype;
 };
 
-// Rows of an image as they arrive: writes row `row` (0, 1, 2 ... in order, width * channels elements) to `to`. An exception
-// ends the run and is passed on.
+// Rows of an image as they arrive: writes row `row` (0, 1, 2 ... in order, width * channels elements) to `to`. An
+// exception ends the run and is passed on.
 struct RowSource {
   void (*pull)(void* context, int row, void* to);
   void* context;
@@ -41,12 +41,13 @@ class Session {
   const KernelTable& kernels() const { return kernels_; }
   int threads() const { return pool_.threads(); }
 
-  // inputs, outputs: in the graph's order. Outputs are float32, contiguous HWC. `times`: null, or one entry for each stage
-  // to add to. Error(kShape) where an input's dtype does not suit the model. Callers on several threads wait in turn.
+  // inputs, outputs: in the graph's order. Outputs are float32, contiguous HWC. `times`: null, or one entry for each
+  // stage to add to. Error(kShape) where an input's dtype does not suit the model. Callers on several threads wait in
+  // turn.
   void run(const Picture* inputs, float* const* outputs, StageTime* times = nullptr);
 
-  // The same for a model with one input whose rows are pulled one by one: plan().input_rows of them are held, in a buffer
-  // beside the arena that the first call allocates. All rows are pulled, those that no stage reads too.
+  // The same for a model with one input whose rows are pulled one by one: plan().input_rows of them are held, in a
+  // buffer beside the arena that the first call allocates. All rows are pulled, those that no stage reads too.
   void run_rows(DType dtype, RowSource rows, float* const* outputs);
 
   // Error(kArgument) on the thread that is inside run or run_rows: a source of rows cannot run its own session.
@@ -71,8 +72,8 @@ class Session {
   void execute(float* const* outputs, StageTime* times);
   void pull(int upto);  // on thread 0: rows of the pulled input, until `upto` are there
 
-  RowSource source_ = {nullptr, nullptr};     // during run_rows
-  std::vector<uint8_t> pulled_rows_;          // its ring
+  RowSource source_ = {nullptr, nullptr};  // during run_rows
+  std::vector<uint8_t> pulled_rows_;       // its ring
   int pulled_ = 0;
   std::exception_ptr failure_;                // of the source
   std::atomic<std::thread::id> runner_;       // the thread inside run()

@@ -20,8 +20,10 @@ inline void pause_cpu() {
 template <class Done>
 void spin_until(Done&& done) {
   for (unsigned i = 0; !done(); i++) {
-    if (i < 256) pause_cpu();
-    else std::this_thread::yield();
+    if (i < 256)
+      pause_cpu();
+    else
+      std::this_thread::yield();
   }
 }
 
@@ -51,13 +53,15 @@ void ThreadPool::stop() {
   for (std::thread& worker : workers_) worker.join();
 }
 
-// A worker that wakes on the caller's CPU stays there for a millisecond or two, which is longer than a small network takes.
+// A worker that wakes on the caller's CPU stays there for a millisecond or two, which is longer than a small network
+// takes.
 void ThreadPool::leave_to_caller(int cpu) {
   if (cpu == callers_cpu_ || cpu < 0 || CPU_COUNT(&allowed_) < threads_) return;
   callers_cpu_ = cpu;
   cpu_set_t others = allowed_;
   CPU_CLR(cpu, &others);
-  for (std::thread& worker : workers_) pthread_setaffinity_np(worker.native_handle(), sizeof others, &others);  // a wish: it may fail
+  for (std::thread& worker : workers_)
+    pthread_setaffinity_np(worker.native_handle(), sizeof others, &others);  // a wish: it may fail
 }
 
 void ThreadPool::run_raw(Function function, void* context) {
@@ -77,7 +81,9 @@ void ThreadPool::run_raw(Function function, void* context) {
 void ThreadPool::work(int thread) {
   for (unsigned seen = 0;; seen++) {
     const auto sleep_at = std::chrono::steady_clock::now() + kLookout;
-    spin_until([&] { return stop_ || epoch_.load(std::memory_order_acquire) != seen || std::chrono::steady_clock::now() > sleep_at; });
+    spin_until([&] {
+      return stop_ || epoch_.load(std::memory_order_acquire) != seen || std::chrono::steady_clock::now() > sleep_at;
+    });
     {
       std::unique_lock<std::mutex> lock(mutex_);
       wake_.wait(lock, [&] { return stop_ || epoch_ != seen; });

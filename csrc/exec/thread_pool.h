@@ -1,5 +1,6 @@
-// Threads that run one function together, take pieces of work from one another and meet at barriers. Between runs they sleep, after a short while; inside a run
-// they spin, because a step takes microseconds. Threads inherit the caller's CPU set, and leave the CPU that the caller runs on to it.
+// Threads that run one function together, take pieces of work from one another and meet at barriers. Between runs they
+// sleep, after a short while; inside a run they spin, because a step takes microseconds. Threads inherit the caller's
+// CPU set, and leave the CPU that the caller runs on to it.
 #pragma once
 
 #include <sched.h>

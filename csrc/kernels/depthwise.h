@@ -1,21 +1,22 @@
-// The depthwise kernel over vec: for each panel, a tile of pixels of a row is summed in registers. A column of the input
-// is loaded once and serves every pixel of the tile that reads it:
+// The depthwise kernel over vec: for each panel, a tile of pixels of a row is summed in registers. A column of the
+// input is loaded once and serves every pixel of the tile that reads it:
 //
 //   columns   c0 c1 c2 c3 c4 ...        kernel 3, stride 1: pixel t sums c(t) w0 + c(t+1) w1 + c(t+2) w2
 //
-// Walking the columns from left to right keeps each pixel's chain in kx order. Tiles at either end of a row leave out the
-// columns that lie outside. Included by isa.cpp only.
+// Walking the columns from left to right keeps each pixel's chain in kx order. Tiles at either end of a row leave out
+// the columns that lie outside. Included by isa.cpp only.
 #pragma once
 
 namespace mbinfer {
 namespace {
 
-// A tile of kPixels from x on, kPanels panels at a time from `panel` on; at an edge some columns do not exist. Returns the
-// panel after the last one done.
+// A tile of kPixels from x on, kPanels panels at a time from `panel` on; at an edge some columns do not exist. Returns
+// the panel after the last one done.
 template <int kKernel, int kStride, int kPixels, int kPanels, bool kEdge>
 MBI_INLINE int depthwise_panels(const DepthwiseArgs& a, int x, int panel) {
   constexpr int kColumns = (kPixels - 1) * kStride + kKernel, kPad = kKernel / 2, kAhead = kEdge ? 0 : kColumnsAhead;
-  const ptrdiff_t in_stride = a.in_stride, out_stride = a.out_stride, panel_weights = ptrdiff_t(a.kernel_h) * kKernel * 8;
+  const ptrdiff_t in_stride = a.in_stride, out_stride = a.out_stride,
+                  panel_weights = ptrdiff_t(a.kernel_h) * kKernel * 8;
   const int first = x * kStride - a.pad_left, inside = a.in_width - first, kernel_h = a.kernel_h, panels = a.panels;
   auto exists = [&](int c) { return !kEdge || ((c >= kPad || c >= -first) && (c < kColumns - kPad || c < inside)); };
   const float* const* rows = a.rows;
@@ -39,8 +40,8 @@ MBI_INLINE int depthwise_panels(const DepthwiseArgs& a, int x, int panel) {
         const int loaded = c + kAhead;
         if (loaded < kColumns) {
           if (exists(loaded)) {
-            MBI_UNROLL for (int n = 0; n < kPanels; n++)
-              columns[loaded % (kAhead + 1)][n] = kStride > 1 ? load_once(in + n * 8) : load(in + n * 8);
+            MBI_UNROLL for (int n = 0; n < kPanels; n++) columns[loaded % (kAhead + 1)][n] =
+                kStride > 1 ? load_once(in + n * 8) : load(in + n * 8);
           }
           in = opaque(in + in_stride);
         }
@@ -77,14 +78,17 @@ template <int kKernel, int kStride, int kPixels>
 __attribute__((noinline)) int depthwise_tiles(const DepthwiseArgs& a, int x) {
   for (; a.x1 - x >= kPixels; x += kPixels) {
     const int first = x * kStride - a.pad_left, end = first + (kPixels - 1) * kStride + kKernel;
-    if (first >= 0 && end <= a.in_width) depthwise_tile<kKernel, kStride, kPixels, false>(a, x);
-    else depthwise_tile<kKernel, kStride, kPixels, true>(a, x);
+    if (first >= 0 && end <= a.in_width)
+      depthwise_tile<kKernel, kStride, kPixels, false>(a, x);
+    else
+      depthwise_tile<kKernel, kStride, kPixels, true>(a, x);
   }
   return x;
 }
 
-// Pixels so many floats apart share a few sets of the first cache: a tile's columns drive each other out before the next
-// panel, the other half of their lines, comes. Then tiles of two panels side by side, thus narrow ones, are better.
+// Pixels so many floats apart share a few sets of the first cache: a tile's columns drive each other out before the
+// next panel, the other half of their lines, comes. Then tiles of two panels side by side, thus narrow ones, are
+// better.
 constexpr ptrdiff_t kCrowded = 256;
 
 // A row in tiles from the largest to the smallest; rows of 7, 14, 21 ... pixels are whole tiles of 7.
@@ -116,7 +120,8 @@ void depthwise_pixels(const DepthwiseArgs& a) {
       for (int ky = 0; ky < a.kernel_h; ky++) {
         if (!a.rows[ky]) continue;
         for (int kx = kx0; kx < kx1; kx++)
-          sum = fma(load(a.rows[ky] + ptrdiff_t(first + kx * a.dilation) * a.in_stride + c), load(weights + (ky * a.kernel_w + kx) * 8), sum);
+          sum = fma(load(a.rows[ky] + ptrdiff_t(first + kx * a.dilation) * a.in_stride + c),
+                    load(weights + (ky * a.kernel_w + kx) * 8), sum);
       }
       store(a.out + (x - a.x0) * a.out_stride + c, activate(sum, a.activation));
     }
@@ -126,7 +131,8 @@ void depthwise_pixels(const DepthwiseArgs& a) {
 void depthwise(const DepthwiseArgs* a) {
   // A tile may reach half a kernel over either end of the row.
   const int over = (a->x1 - 1) * a->stride - a->pad_left + a->kernel_w - a->in_width, most = a->kernel_w / 2;
-  if (a->dilation == 1 && (a->stride == 1 || a->stride == 2) && a->pad_left - a->x0 * a->stride <= most && over <= most) {
+  if (a->dilation == 1 && (a->stride == 1 || a->stride == 2) && a->pad_left - a->x0 * a->stride <= most &&
+      over <= most) {
     const bool one = a->stride == 1;
     if (a->kernel_w == 3) return one ? depthwise_row<3, 1>(*a) : depthwise_row<3, 2>(*a);
     if (a->kernel_w == 5) return one ? depthwise_row<5, 1>(*a) : depthwise_row<5, 2>(*a);

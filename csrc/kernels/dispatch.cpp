@@ -41,7 +41,8 @@ double peak_rate(const KernelTable& kernels, double seconds) {
   float sums[kPeakSums] = {};
   double best = 0;
   int rounds = 100;
-  for (const Clock::time_point start = Clock::now(); std::chrono::duration<double>(Clock::now() - start).count() < seconds;) {
+  for (const Clock::time_point start = Clock::now();
+       std::chrono::duration<double>(Clock::now() - start).count() < seconds;) {
     const Clock::time_point begin = Clock::now();
     const double count = double(kernels.multiply_adds(values, sums, rounds));
     const double took = std::chrono::duration<double>(Clock::now() - begin).count();

@@ -10,9 +10,9 @@
 namespace mbinfer {
 namespace {
 
-// Weights to ask for while others are multiplied: of each panel `lines` cache lines, `share` of them every `inputs` inputs.
-// A few at a time, because a burst of them would hold up the loads of the multiplication itself; where there are many inputs,
-// less often, because the loop begins anew each time.
+// Weights to ask for while others are multiplied: of each panel `lines` cache lines, `share` of them every `inputs`
+// inputs. A few at a time, because a burst of them would hold up the loads of the multiplication itself; where there
+// are many inputs, less often, because the loop begins anew each time.
 struct Ahead {
   const float* at;
   int share, lines, inputs;
@@ -24,8 +24,8 @@ inline const float* at(const float* p, ptrdiff_t bytes) {
   return reinterpret_cast<const float*>(reinterpret_cast<const char*>(p) + bytes);
 }
 
-// kInputs: of a pixel, multiplied in one turn of the loop; each tap has a multiple of it. More than one, because a core that is
-// shared with another thread may have room for few instructions beside the multiplications.
+// kInputs: of a pixel, multiplied in one turn of the loop; each tap has a multiple of it. More than one, because a core
+// that is shared with another thread may have room for few instructions beside the multiplications.
 template <int kPixels, int kPanels, int kInputs>
 struct GemmTile {
   f32x8 sums[kPixels][kPanels];
@@ -42,7 +42,8 @@ struct GemmTile {
 #endif
 
   // pixels, panels: how far each is from the first one, in bytes.
-  MBI_INLINE void multiply(const float* in, ptrdiff_t (&pixels)[kPixels], const float* w, ptrdiff_t (&panels)[kPanels], int k) {
+  MBI_INLINE void multiply(const float* in, ptrdiff_t (&pixels)[kPixels], const float* w, ptrdiff_t (&panels)[kPanels],
+                           int k) {
 #ifdef __aarch64__
     const float* rows[kPanels];  // a pointer each, so that loads need no other arithmetic
     MBI_UNROLL for (int n = 0; n < kPanels; n++) rows[n] = at(w, panels[n]);
@@ -77,22 +78,26 @@ struct GemmTile {
       MBI_UNROLL for (int n = 0; n < kPanels; n++) row[n] = load(at(w + i * 8, panels[n]));
       MBI_UNROLL for (int p = 0; p < kPixels; p++) {
         f32x8 x = splat(*at(in + i, pixels[p]));
-        MBI_UNROLL for (int n = 0; n < kPanels; n++) sums[p][n] = kInputs > 1 ? fma_in_place(row[n], x, sums[p][n]) : fma(row[n], x, sums[p][n]);
+        MBI_UNROLL for (int n = 0; n < kPanels; n++) sums[p][n] =
+            kInputs > 1 ? fma_in_place(row[n], x, sums[p][n]) : fma(row[n], x, sums[p][n]);
       }
     }
   }
 
   MBI_INLINE void start(const float* bias, const float* out, ptrdiff_t out_stride) {
     MBI_UNROLL for (int p = 0; p < kPixels; p++) {
-      MBI_UNROLL for (int n = 0; n < kPanels; n++) sums[p][n] = load(bias ? bias + n * 8 : out + p * out_stride + n * 8);
+      MBI_UNROLL for (int n = 0; n < kPanels; n++) sums[p][n] =
+          load(bias ? bias + n * 8 : out + p * out_stride + n * 8);
     }
   }
 
-  // Each sum is finished and stored before the next one: a row of stores would hold up the multiplications of the next tile.
+  // Each sum is finished and stored before the next one: a row of stores would hold up the multiplications of the next
+  // tile.
   template <class Finish>
   MBI_INLINE void store_all(float* out, ptrdiff_t out_stride, Finish&& finish) {
     MBI_UNROLL for (int p = 0; p < kPixels; p++, out = opaque(out + out_stride)) {
-      MBI_UNROLL for (int n = 0; n < kPanels; n++) store(out + n * 8, finish(kInputs > 1 ? in_turn(sums[p][n]) : sums[p][n], p, n));
+      MBI_UNROLL for (int n = 0; n < kPanels; n++)
+          store(out + n * 8, finish(kInputs > 1 ? in_turn(sums[p][n]) : sums[p][n], p, n));
     }
   }
 
@@ -121,8 +126,8 @@ struct GemmTile {
     });
   }
 
-  // `count` tiles of pixels, one after the other; `kPlain`: of one tap, with no weights to ask for. Never inlined: among the
-  // other tiles of gemm() GCC would spill the sums.
+  // `count` tiles of pixels, one after the other; `kPlain`: of one tap, with no weights to ask for. Never inlined:
+  // among the other tiles of gemm() GCC would spill the sums.
   template <bool kPlain>
   __attribute__((noinline)) static void run(const GemmArgs& a, int pixel, int count, int panel, Ahead& ahead) {
     const ptrdiff_t in_stride = a.in_stride, out_stride = a.out_stride, panel_stride = a.panel_stride;
@@ -171,18 +176,21 @@ struct GemmTile {
 template <int kPixels, int kPanels>
 inline void run_tiles(const GemmArgs& a, int pixels, int pixel, int count, int panel, Ahead& ahead) {
   if (pixels == kPixels) {
-    constexpr int kInputs = kPixels > 1 ? kGemmInputs : 1;  // one pixel's weights come from far, and nothing makes that faster
+    constexpr int kInputs =
+        kPixels > 1 ? kGemmInputs : 1;  // one pixel's weights come from far, and nothing makes that faster
     using Tile = GemmTile<kPixels, kPanels, kInputs>;
     for (int t = 0; kInputs > 1 && t < a.tap_count; t++)
-      if (a.taps[t].k % kInputs) return GemmTile<kPixels, kPanels, 1>::template run<false>(a, pixel, count, panel, ahead);
+      if (a.taps[t].k % kInputs)
+        return GemmTile<kPixels, kPanels, 1>::template run<false>(a, pixel, count, panel, ahead);
     const bool plain = a.tap_count == 1 && !ahead.lines;
-    return plain ? Tile::template run<true>(a, pixel, count, panel, ahead) : Tile::template run<false>(a, pixel, count, panel, ahead);
+    return plain ? Tile::template run<true>(a, pixel, count, panel, ahead)
+                 : Tile::template run<false>(a, pixel, count, panel, ahead);
   }
   if constexpr (kPixels > 1) run_tiles<kPixels - 1, kPanels>(a, pixels, pixel, count, panel, ahead);
 }
 
-// All pixels for kPanels panels from `panel` on, in tiles of nearly equal height: 7 pixels are 4 + 3, not 6 + 1. Meanwhile
-// the weights of the next panels come: large late layers read each panel from memory once.
+// All pixels for kPanels panels from `panel` on, in tiles of nearly equal height: 7 pixels are 4 + 3, not 6 + 1.
+// Meanwhile the weights of the next panels come: large late layers read each panel from memory once.
 template <int kPanels>
 inline void run_panels(const GemmArgs& a, int panel) {
   constexpr int kMost = kGemmPixels[kPanels];

@@ -1,5 +1,5 @@
-// Every kernel over one instruction set; compiled once for each, with that set's compiler flags. No C++ library here, and
-// one exported symbol: an inline function of a library compiled with AVX could be linked into code for every CPU.
+// Every kernel over one instruction set; compiled once for each, with that set's compiler flags. No C++ library here,
+// and one exported symbol: an inline function of a library compiled with AVX could be linked into code for every CPU.
 #include "kernels/kernels.h"
 
 #if defined(__clang__)
@@ -56,7 +56,8 @@ void pool(const PoolArgs* a) {
   for (int panel = 0; panel < a->panels; panel++) {
     for (int x = a->x0; x < a->x1; x++) {
       const int first = x * a->stride - a->pad_left;
-      const int begin = first < 0 ? 0 : first, end = first + a->kernel_w < a->in_width ? first + a->kernel_w : a->in_width;
+      const int begin = first < 0 ? 0 : first,
+                end = first + a->kernel_w < a->in_width ? first + a->kernel_w : a->in_width;
       int seen = 0;
       f32x8 result = splat(0.0f);
       for (int ky = 0; ky < a->kernel_h; ky++) {
@@ -95,7 +96,8 @@ MBI_INLINE int normalise_periods(const NormaliseArgs& a) {
   MBI_UNROLL for (int v = 0; v < kVectors; v++) mean[v] = load(a.mean + v * 8), scale[v] = load(a.scale + v * 8);
   int i = 0;
   for (; i + kVectors * 8 <= a.count; i += kVectors * 8) {
-    MBI_UNROLL for (int v = 0; v < kVectors; v++) store(a.out + i + v * 8, mul(sub(widen_u8(a.in + i + v * 8), mean[v]), scale[v]));
+    MBI_UNROLL for (int v = 0; v < kVectors; v++)
+        store(a.out + i + v * 8, mul(sub(widen_u8(a.in + i + v * 8), mean[v]), scale[v]));
   }
   return i;
 }
@@ -125,9 +127,11 @@ long multiply_adds(const float* values, float* sums, int rounds) {
 }  // namespace
 
 #if defined(__AVX2__)
-const KernelTable kAvx2Kernels = {"avx2", kTilePixels, kTilePanels, gemm, depthwise, pool, reduce, add, normalise, multiply_adds};
+const KernelTable kAvx2Kernels = {"avx2", kTilePixels, kTilePanels, gemm,      depthwise,
+                                  pool,   reduce,      add,         normalise, multiply_adds};
 #else
-const KernelTable kNeonKernels = {"neon", kTilePixels, kTilePanels, gemm, depthwise, pool, reduce, add, normalise, multiply_adds};
+const KernelTable kNeonKernels = {"neon", kTilePixels, kTilePanels, gemm,      depthwise,
+                                  pool,   reduce,      add,         normalise, multiply_adds};
 #endif
 
 }  // namespace mbinfer

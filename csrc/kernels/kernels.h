@@ -50,7 +50,7 @@ struct GemmArgs {
 
 // One row of a depthwise convolution, output pixels [x0, x1).
 struct DepthwiseArgs {
-  const float* const* rows;  // kernel_h rows of the input, null outside
+  const float* const* rows;                            // kernel_h rows of the input, null outside
   int kernel_h, kernel_w, stride, dilation, pad_left;  // stride, dilation and padding along the row
   int in_width;
   ptrdiff_t in_stride;

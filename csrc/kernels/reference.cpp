@@ -1,4 +1,5 @@
-// Plain loops: the specification of every kernel, the oracle of its tests, and the fallback on CPUs without a faster one.
+// Plain loops: the specification of every kernel, the oracle of its tests, and the fallback on CPUs without a faster
+// one.
 #include <math.h>
 #include <string.h>
 
@@ -94,7 +95,8 @@ void normalise(const NormaliseArgs* a) {
   for (int i = 0; i < a->count; i++) a->out[i] = (float(a->in[i]) - a->mean[i % a->period]) * a->scale[i % a->period];
 }
 
-// e^x for x <= 0: 2^n * p(r), r = x - n ln 2 in two parts, p of degree 6 (minimax on |r| <= ln 2 / 2, error under 2 ulp).
+// e^x for x <= 0: 2^n * p(r), r = x - n ln 2 in two parts, p of degree 6 (minimax on |r| <= ln 2 / 2, error under 2
+// ulp).
 float exp_nonpositive(float x) {
   if (!(x > -87.0f)) return x != x ? x : 0.0f;
   float n = floorf(x * 1.44269504f + 0.5f);

@@ -15,7 +15,7 @@ struct f32x8 {
 constexpr int kGemmPixels[4] = {0, 12, 6, 4};  // by number of panels
 constexpr int kGemmPanels = 3;
 constexpr int kGemmInputs = 4;
-constexpr int kVectorPanels = 8;  // of one pixel
+constexpr int kVectorPanels = 8;                   // of one pixel
 constexpr int kDepthwisePixels[4] = {0, 8, 8, 4};  // by kernel: 3, 5, 7
 constexpr int kThinPanels = 2;    // side by side where a depthwise tile has at most half as many pixels
 constexpr int kColumnsAhead = 0;  // loaded before they are multiplied: for cores that run in order
@@ -27,8 +27,8 @@ inline f32x8 load_once(const float* p) {
   asm("" : "+x"(v));
   return {v};
 }
-// A pointer or a distance that nothing is known of: a compiler would have the sum of it and each constant in a register, and
-// most on the stack.
+// A pointer or a distance that nothing is known of: a compiler would have the sum of it and each constant in a
+// register, and most on the stack.
 template <class T>
 inline T opaque(T x) {
   asm("" : "+r"(x));

@@ -1,4 +1,5 @@
-// Eight float32 lanes as two NEON registers, on aarch64 and on armv7 with VFPv4 (fused multiply-add). Included by isa.cpp only.
+// Eight float32 lanes as two NEON registers, on aarch64 and on armv7 with VFPv4 (fused multiply-add). Included by
+// isa.cpp only.
 #pragma once
 
 #include <arm_neon.h>
@@ -34,7 +35,7 @@ inline f32x8 load(const float* p) {
   return {vld1q_f32(p), vld1q_f32(p + 4)};
 #else  // one instruction and one address for both; GCC 12 has no intrinsic that loads two registers in a row
   float32x4x2_t v;
-  asm("vld1.32 %h0, %A1" : "=w"(v) : "Q"(*reinterpret_cast<const float(*)[8]>(p)));
+  asm("vld1.32 %h0, %A1" : "=w"(v) : "Q"(*reinterpret_cast<const float (*)[8]>(p)));
   return {v.val[0], v.val[1]};
 #endif
 }

@@ -65,9 +65,9 @@ struct NodeRecord {
   uint16_t kernel_h, kernel_w, stride_h, stride_w, dilation_h, dilation_w;
   uint16_t pad_top, pad_left, pad_bottom, pad_right;
   float clamp_lo, clamp_hi;
-  uint32_t weight_quant;                              // QuantRecord or kNone
-  uint64_t weight_offset, weight_bytes;               // from the start of the weights; packed as below
-  uint64_t bias_offset, bias_bytes;                   // float32 (int32 with int8 weights), padded with zeros to 8 channels
+  uint32_t weight_quant;                 // QuantRecord or kNone
+  uint64_t weight_offset, weight_bytes;  // from the start of the weights; packed as below
+  uint64_t bias_offset, bias_bytes;      // float32 (int32 with int8 weights), padded with zeros to 8 channels
   uint32_t reserved[10];
 };
 // Packing, with N output channels, panels of 8 (the last one padded with zeros), K in (ky, kx, channel) order:
@@ -80,8 +80,8 @@ struct InputRecord {
   uint8_t has_recipe;  // 0, 1
   uint8_t color;       // 0 RGB, 1 BGR, 2 grey
   uint8_t reserved0[2];
-  float crop;                // side of the central square taken of a picture, as a share of its shorter side
-  float mean[4], scale[4];   // x = (u8 - mean) * scale, per channel
+  float crop;               // side of the central square taken of a picture, as a share of its shorter side
+  float mean[4], scale[4];  // x = (u8 - mean) * scale, per channel
   uint32_t reserved[5];
 };
 

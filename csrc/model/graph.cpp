@@ -7,13 +7,20 @@ namespace mbinfer {
 
 const char* op_name(Op op) {
   switch (op) {
-    case Op::kConv: return "conv";
-    case Op::kDepthwise: return "depthwise";
-    case Op::kAdd: return "add";
-    case Op::kMaxPool: return "max_pool";
-    case Op::kAvgPool: return "avg_pool";
-    case Op::kGlobalAvgPool: return "global_avg_pool";
-    case Op::kSoftmax: return "softmax";
+    case Op::kConv:
+      return "conv";
+    case Op::kDepthwise:
+      return "depthwise";
+    case Op::kAdd:
+      return "add";
+    case Op::kMaxPool:
+      return "max_pool";
+    case Op::kAvgPool:
+      return "avg_pool";
+    case Op::kGlobalAvgPool:
+      return "global_avg_pool";
+    case Op::kSoftmax:
+      return "softmax";
   }
   return "?";
 }

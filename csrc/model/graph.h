@@ -11,7 +11,13 @@
 namespace mbinfer {
 
 enum class Op : uint8_t {
-  kConv = 1, kDepthwise = 2, kAdd = 3, kMaxPool = 4, kAvgPool = 5, kGlobalAvgPool = 6, kSoftmax = 7
+  kConv = 1,
+  kDepthwise = 2,
+  kAdd = 3,
+  kMaxPool = 4,
+  kAvgPool = 5,
+  kGlobalAvgPool = 6,
+  kSoftmax = 7
 };
 const char* op_name(Op op);
 

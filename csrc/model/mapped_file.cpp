@@ -1,11 +1,12 @@
 #include "model/mapped_file.h"
 
-#include <cerrno>
-#include <cstring>
 #include <fcntl.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
+
+#include <cerrno>
+#include <cstring>
 
 namespace mbinfer {
 
@@ -30,8 +31,8 @@ MappedFile::MappedFile(const std::string& path) {
 }
 
 void MappedFile::populate() const {
-  // Linux maps the pages around one that is read, 64 KiB of them where they are in memory, which takes a third to a half of
-  // the time of MADV_POPULATE_READ.
+  // Linux maps the pages around one that is read, 64 KiB of them where they are in memory, which takes a third to a
+  // half of the time of MADV_POPULATE_READ.
   const volatile uint8_t* bytes = data_;
   for (uint64_t i = 0; i < size_; i += 64 << 10) (void)bytes[i];
 }

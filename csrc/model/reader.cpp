@@ -10,7 +10,7 @@ namespace {
 
 using namespace format;
 
-constexpr int kMaxSide = 1 << 16;         // of a value, and of its channels
+constexpr int kMaxSide = 1 << 16;          // of a value, and of its channels
 constexpr int64_t kMaxElements = 1 << 28;  // of one value: offsets and MACs stay far inside 64 bits
 
 uint32_t crc32(uint32_t crc, const uint8_t* data, uint64_t size) {
@@ -47,9 +47,7 @@ class Reader {
   }
 
  private:
-  [[noreturn]] void fail(const std::string& what) const {
-    throw Error(ErrorKind::kFormat, name_ + ": " + what);
-  }
+  [[noreturn]] void fail(const std::string& what) const { throw Error(ErrorKind::kFormat, name_ + ": " + what); }
   void require(bool ok, const std::string& what) const {
     if (!ok) fail(what);
   }
@@ -58,10 +56,12 @@ class Reader {
     require(size_ >= sizeof(Header), "too short for a model file (" + std::to_string(size_) + " bytes)");
     std::memcpy(&header_, data_, sizeof header_);
     require(!std::memcmp(header_.magic, kMagic, sizeof kMagic), "not an mbinfer model file (wrong first bytes)");
-    require(header_.major == kMajor, "format version " + std::to_string(header_.major) + "." + std::to_string(header_.minor) +
-                                         ", this build reads version " + std::to_string(kMajor) + "; convert the model again");
-    require(header_.file_bytes == size_, "the header says " + std::to_string(header_.file_bytes) + " bytes, the file has " +
-                                             std::to_string(size_) + "; it was cut or extended, copy it again");
+    require(header_.major == kMajor, "format version " + std::to_string(header_.major) + "." +
+                                         std::to_string(header_.minor) + ", this build reads version " +
+                                         std::to_string(kMajor) + "; convert the model again");
+    require(header_.file_bytes == size_, "the header says " + std::to_string(header_.file_bytes) +
+                                             " bytes, the file has " + std::to_string(size_) +
+                                             "; it was cut or extended, copy it again");
     require(header_.weights_offset % kWeightAlign == 0 && header_.weights_offset >= sizeof(Header) &&
                 header_.weights_offset <= size_ && header_.weights_bytes == size_ - header_.weights_offset,
             "the weights lie outside the file");
@@ -102,7 +102,8 @@ class Reader {
     metadata_ = take<MetadataRecord>(header_.metadata_count);
     labels_ = take<uint32_t>(header_.label_count);
     strings_ = take<char>(header_.string_bytes);
-    require(header_.string_bytes && !strings_[header_.string_bytes - 1], "the string section does not end in a zero byte");
+    require(header_.string_bytes && !strings_[header_.string_bytes - 1],
+            "the string section does not end in a zero byte");
     require(header_.weights_offset - position_ < kWeightAlign, "unused bytes before the weights");
     require(header_.value_count && header_.node_count && header_.input_count && header_.output_count, "an empty graph");
     for (uint32_t i = 0; i < header_.quant_count; i++) {
@@ -133,7 +134,8 @@ class Reader {
       v.shape = {int(r.height), int(r.width), int(r.channels)};
       require(v.shape.elements() <= kMaxElements, "value '" + v.name + "' is too large");
       require(r.dtype >= kFloat32 && r.dtype <= kInt32, "value '" + v.name + "' has an unknown dtype");
-      require(r.quant == kNone || r.quant < header_.quant_count, "value '" + v.name + "' has no such quantisation record");
+      require(r.quant == kNone || r.quant < header_.quant_count,
+              "value '" + v.name + "' has no such quantisation record");
       v.dtype = DType(r.dtype);
       graph_.values.push_back(std::move(v));
     }
@@ -174,12 +176,18 @@ class Reader {
     if (n.op == Op::kGlobalAvgPool) require(out.height == 1 && out.width == 1, where + " has the wrong output shape");
     if (!windowed && n.op != Op::kGlobalAvgPool) require(in == out, where + " has the wrong output shape");
     if (n.op == Op::kAdd) require(graph_.values[n.inputs[1]].shape == out, where + " adds different shapes");
-    if (n.op != Op::kConv) require(in.channels == out.channels && r.groups == 1, where + " has the wrong channels or groups");
-    else require(r.groups >= 1 && r.groups <= uint32_t(kMaxSide) && in.channels % n.groups == 0 && out.channels % n.groups == 0,
-                 where + " has groups that do not divide its channels");
-    if (n.op == Op::kConv || n.op == Op::kDepthwise) read_weights(r, n, in, out, where);
-    else require(!r.weight_dtype && !r.weight_bytes && !r.bias_bytes, where + " has weights that its op does not take");
-    require(r.weight_quant == kNone || r.weight_quant < header_.quant_count, where + " has no such quantisation record");
+    if (n.op != Op::kConv)
+      require(in.channels == out.channels && r.groups == 1, where + " has the wrong channels or groups");
+    else
+      require(r.groups >= 1 && r.groups <= uint32_t(kMaxSide) && in.channels % n.groups == 0 &&
+                  out.channels % n.groups == 0,
+              where + " has groups that do not divide its channels");
+    if (n.op == Op::kConv || n.op == Op::kDepthwise)
+      read_weights(r, n, in, out, where);
+    else
+      require(!r.weight_dtype && !r.weight_bytes && !r.bias_bytes, where + " has weights that its op does not take");
+    require(r.weight_quant == kNone || r.weight_quant < header_.quant_count,
+            where + " has no such quantisation record");
     Value& made = graph_.values[n.output];
     require(made.producer < 0, "value '" + made.name + "' is written twice");
     made.producer = index;
@@ -189,14 +197,16 @@ class Reader {
   void check_window(const Window& w, int in, int out, Op op, const std::string& where) const {
     require(w.kernel >= 1 && w.stride >= 1 && w.dilation >= 1, where + " has a kernel, stride or dilation of 0");
     if (op == Op::kAdd || op == Op::kSoftmax || op == Op::kGlobalAvgPool) {
-      require(w.kernel == 1 && w.stride == 1 && w.dilation == 1 && !w.pad && !w.pad_end, where + " has a window that its op does not take");
+      require(w.kernel == 1 && w.stride == 1 && w.dilation == 1 && !w.pad && !w.pad_end,
+              where + " has a window that its op does not take");
       return;
     }
     require(int64_t(in) + w.pad + w.pad_end >= int64_t(w.dilation) * (w.kernel - 1) + 1 && w.output_size(in) == out,
             where + " has an output shape that its kernel, stride and padding do not give");
     // A pool's window that sees nothing but padding has no value.
     if (op == Op::kMaxPool || op == Op::kAvgPool)
-      require(w.dilation == 1 && w.pad < w.kernel && (out - 1) * int64_t(w.stride) - w.pad < in, where + " pools padding only");
+      require(w.dilation == 1 && w.pad < w.kernel && (out - 1) * int64_t(w.stride) - w.pad < in,
+              where + " pools padding only");
   }
 
   void read_weights(const NodeRecord& r, Node& n, const Shape& in, const Shape& out, const std::string& where) const {
@@ -224,7 +234,8 @@ class Reader {
       GraphInput in{value_index(r.value, "an input"), {}};
       const Value& v = graph_.values[in.value];
       require(v.producer < 0, "input '" + v.name + "' is written by a node");
-      for (const GraphInput& other : graph_.inputs) require(other.value != in.value, "input '" + v.name + "' is listed twice");
+      for (const GraphInput& other : graph_.inputs)
+        require(other.value != in.value, "input '" + v.name + "' is listed twice");
       require(r.has_recipe <= 1 && r.color <= 2, "input '" + v.name + "' has an invalid recipe");
       in.recipe.present = r.has_recipe;
       in.recipe.color = r.color;
@@ -232,7 +243,8 @@ class Reader {
       if (r.has_recipe) {
         require(v.shape.channels <= 4 && r.crop > 0 && r.crop <= 1, "input '" + v.name + "' has an invalid recipe");
         for (int c = 0; c < 4; c++) {
-          require(std::isfinite(r.mean[c]) && std::isfinite(r.scale[c]), "input '" + v.name + "' has an invalid recipe");
+          require(std::isfinite(r.mean[c]) && std::isfinite(r.scale[c]),
+                  "input '" + v.name + "' has an invalid recipe");
           in.recipe.mean[c] = r.mean[c];
           in.recipe.scale[c] = r.scale[c];
         }
@@ -256,7 +268,8 @@ class Reader {
         require(elements <= kMaxElements, "output '" + out.name + "' is too large");
       }
       require(elements == v.shape.elements(), "output '" + out.name + "' has a shape that its value does not fill");
-      for (const GraphOutput& other : graph_.outputs) require(other.name != out.name, "output '" + out.name + "' is listed twice");
+      for (const GraphOutput& other : graph_.outputs)
+        require(other.name != out.name, "output '" + out.name + "' is listed twice");
       graph_.outputs.push_back(std::move(out));
     }
   }
@@ -272,7 +285,8 @@ class Reader {
 
   // Every value is written before it is read: by a node earlier in the list, or by the caller.
   void check_dataflow() {
-    for (const GraphInput& in : graph_.inputs) require(graph_.values[in.value].producer < 0, "an input is written by a node");
+    for (const GraphInput& in : graph_.inputs)
+      require(graph_.values[in.value].producer < 0, "an input is written by a node");
     for (int i = 0; i < int(graph_.nodes.size()); i++) {
       const Node& n = graph_.nodes[i];
       for (int k = 0; k < n.input_count(); k++) {

@@ -1,5 +1,5 @@
-// Reads and validates a model file. Everything but the numbers in the weights is checked here, once; nothing later trusts
-// or checks the file again.
+// Reads and validates a model file. Everything but the numbers in the weights is checked here, once; nothing later
+// trusts or checks the file again.
 #pragma once
 
 #include <memory>

@@ -1,5 +1,6 @@
 // First fit in a sequence, and a search over sequences. For two blocks alive at once the distance from the lower to
-// the upper one has a minimum (its size, or less where it slides), so a placed block forbids an interval of offsets to the next.
+// the upper one has a minimum (its size, or less where it slides), so a placed block forbids an interval of offsets to
+// the next.
 #include "plan/arena.h"
 
 #include <algorithm>
@@ -12,7 +13,7 @@
 namespace mbinfer {
 namespace {
 
-constexpr int kFew = 7;  // blocks, of which every sequence is tried
+constexpr int kFew = 7;               // blocks, of which every sequence is tried
 constexpr int64_t kEffort = 1 << 19;  // of the local search, in pairs of blocks looked at
 constexpr int64_t kAttempt = 32;      // what an attempt takes beside them
 
@@ -39,7 +40,8 @@ class Placer {
     for (int i : sequence) {
       forbidden_.clear();
       for (const Meeting& m : meets_[size_t(i)])
-        if ((*offsets)[size_t(m.other)] >= 0) forbidden_.emplace_back((*offsets)[size_t(m.other)] - m.above, (*offsets)[size_t(m.other)] + m.below);
+        if ((*offsets)[size_t(m.other)] >= 0)
+          forbidden_.emplace_back((*offsets)[size_t(m.other)] - m.above, (*offsets)[size_t(m.other)] + m.below);
       std::sort(forbidden_.begin(), forbidden_.end());
       int64_t at = 0;
       for (const auto& f : forbidden_)

@@ -12,8 +12,8 @@ struct Block {
   int64_t offset = 0;
 };
 
-// Block `below` may overlap block `above` when it starts at least `distance` bytes lower: a segment's output that slides
-// over its input.
+// Block `below` may overlap block `above` when it starts at least `distance` bytes lower: a segment's output that
+// slides over its input.
 struct Slide {
   int below, above;
   int64_t distance;

@@ -61,7 +61,8 @@ CostTerms cost_terms(const Graph& graph, const Stage& stage, const StepCounts& c
   if (stage.spatial >= 0) {
     const Node& n = graph.nodes[stage.spatial];
     const Shape& made = graph.values[n.output].shape;
-    const double vectors = double(global ? graph.values[n.inputs[0]].shape.pixels() : made.pixels()) * ceil_div(made.channels, kPanel);
+    const double vectors =
+        double(global ? graph.values[n.inputs[0]].shape.pixels() : made.pixels()) * ceil_div(made.channels, kPanel);
     t.of[kVectors] += vectors;
     t.of[kVectorTaps] += vectors * (global ? 1 : n.y.kernel * n.x.kernel);
     t.of[kCalls] += double(chunks) * (global ? steps : height);
@@ -76,14 +77,16 @@ CostTerms cost_terms(const Graph& graph, const Stage& stage, const StepCounts& c
       add_matrix(&one, pixels, panels, stage.chunk, global ? 1 : steps);
       for (int i = 0; i < kCostTerms; i++) t.of[i] += chunks * one.of[i];
     } else {
-      add_matrix(&t, pixels, panels, in.channels * n.y.kernel * n.x.kernel / n.groups, n.pointwise() ? strips : 3.0 * height);
+      add_matrix(&t, pixels, panels, in.channels * n.y.kernel * n.x.kernel / n.groups,
+                 n.pointwise() ? strips : 3.0 * height);
       if (!n.pointwise()) t.of[kElements] += double(height) * n.y.kernel * in.width * in.channels / kPanel;
     }
   }
   if (stage.add >= 0 || stage.load >= 0) t.of[kElements] += double(out.shape.pixels()) * out.stride() / kPanel;
 
   // The weights come from far once for each strip, or, where they fit the second-level cache, once; each further step
-  // reads its chunk's again; the dense layer after a global pool is taken once. What the caches hold was measured to cost nothing.
+  // reads its chunk's again; the dense layer after a global pool is taken once. What the caches hold was measured to
+  // cost nothing.
   const double lines = double(weights) / kLine;
   t.of[kFarWeights] += lines * (weights > kSecondCache ? strips : 1);
   const int64_t again = global ? (stage.expand >= 0 ? graph.nodes[stage.expand].weight_bytes : 0) : weights;
@@ -102,7 +105,8 @@ double far_cycles(const Value& value) { return kCycles[kFarRows] * far_lines(val
 
 double far_lines(const Graph& graph, const Plan& plan, const Segment& segment, int stage) {
   const int in = plan.stages[stage].input, out = plan.stages[stage].output;
-  const bool reads = stage == segment.first && plan.values[in].kind == Placement::kArena, writes = stage == segment.last - 1;
+  const bool reads = stage == segment.first && plan.values[in].kind == Placement::kArena,
+             writes = stage == segment.last - 1;
   return (reads ? far_lines(graph.values[in]) : 0) + (writes ? far_lines(graph.values[out]) : 0);
 }
 

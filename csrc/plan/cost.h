@@ -14,14 +14,14 @@ struct StepCounts {
 StepCounts count_steps(const Graph& graph, const Stage& stage);
 
 enum CostTerm {
-  kTiles,        // register tiles of the matrix kernel started
-  kTileInputs,   // their multiplications: tiles times input channels
-  kVectors,      // output vectors of depthwise convolutions and pools
-  kVectorTaps,   // their multiplications
-  kCalls,        // kernel calls
-  kElements,     // vectors copied, added or normalised
-  kFarWeights,   // lines of weights read from beyond the second-level cache
-  kFarRows,      // lines of whole values written and read beyond it, by a segment
+  kTiles,       // register tiles of the matrix kernel started
+  kTileInputs,  // their multiplications: tiles times input channels
+  kVectors,     // output vectors of depthwise convolutions and pools
+  kVectorTaps,  // their multiplications
+  kCalls,       // kernel calls
+  kElements,    // vectors copied, added or normalised
+  kFarWeights,  // lines of weights read from beyond the second-level cache
+  kFarRows,     // lines of whole values written and read beyond it, by a segment
   kCostTerms
 };
 
@@ -36,8 +36,8 @@ double stage_cycles(const Graph& graph, const Stage& stage, const StepCounts& co
 // Cycles to write or read a whole value once that the second-level cache does not hold; 0 for a smaller one.
 double far_cycles(const Value& value);
 
-// Cache lines of such values that a stage of `segment` reads and writes, and their cycles: the segment's input and output;
-// between its stages rows stay in the cache.
+// Cache lines of such values that a stage of `segment` reads and writes, and their cycles: the segment's input and
+// output; between its stages rows stay in the cache.
 double far_lines(const Graph& graph, const Plan& plan, const Segment& segment, int stage);
 double far_cycles(const Graph& graph, const Plan& plan, const Segment& segment, int stage);
 

@@ -1,5 +1,6 @@
-// Breadth-first over the sets of stages already run: two orders of the same set leave the same values alive, so only the
-// better one is kept. A chain has one set on each level; where a level has more than kBeam, the search is no longer exact.
+// Breadth-first over the sets of stages already run: two orders of the same set leave the same values alive, so only
+// the better one is kept. A chain has one set on each level; where a level has more than kBeam, the search is no longer
+// exact.
 #include "plan/order.h"
 
 #include <algorithm>

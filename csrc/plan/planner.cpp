@@ -60,7 +60,8 @@ void lay_out(const Graph& graph, Plan* plan, bool share) {
       placed.kind = Placement::kArena;
       const bool ring = s + 1 < segment.last && last_use[stage.output] == g;
       placed.rows = ring ? std::min(out.shape.height, needs.ring_rows[s - segment.first]) : out.shape.height;
-      add(ring ? Buffer::kRing : Buffer::kValue, stage.output, placed.rows * out.row_bytes(), g, std::min(last_segment, std::max(g, last_use[stage.output])));
+      add(ring ? Buffer::kRing : Buffer::kValue, stage.output, placed.rows * out.row_bytes(), g,
+          std::min(last_segment, std::max(g, last_use[stage.output])));
       if (stage.keep) add(Buffer::kExpanded, s, stage.expanded_bytes, g, g);
       transient = std::max(transient, stage.transient_bytes());
       int64_t base = 0;
@@ -82,7 +83,8 @@ void lay_out(const Graph& graph, Plan* plan, bool share) {
     int readers = 0, rows = graph.values[in.value].shape.height;
     for (int g = 0; g <= last_segment; g++)
       for (int s = plan->segments[g].first; s < plan->segments[g].last; s++)
-        if (plan->stages[s].load == in.value || (plan->stages[s].input == in.value && plan->values[in.value].kind == Placement::kExternal)) {
+        if (plan->stages[s].load == in.value ||
+            (plan->stages[s].input == in.value && plan->values[in.value].kind == Placement::kExternal)) {
           rows = s == plan->segments[g].first && !readers ? source_rows[g] : graph.values[in.value].shape.height;
           readers++;
         }
@@ -105,7 +107,8 @@ void lay_out(const Graph& graph, Plan* plan, bool share) {
           if (b.kind == Buffer::kValue && b.index == value && b.first <= segment && segment <= b.last) return i;
         }
       };
-      for (const SlidOver& s : slid) slides.push_back({find(s.output, s.segment), find(s.input, s.segment), s.distance});
+      for (const SlidOver& s : slid)
+        slides.push_back({find(s.output, s.segment), find(s.input, s.segment), s.distance});
       const int64_t peak = place(&blocks, slides);
       *bound = placement_bound(blocks, slides);
       for (size_t i = 0; i < blocks.size(); i++) (*buffers)[i].offset = blocks[i].offset;
@@ -113,7 +116,8 @@ void lay_out(const Graph& graph, Plan* plan, bool share) {
     };
     plan->peak_bytes = place_buffers(&plan->buffers, &plan->lower_bound_bytes);
     if (plan->peak_bytes > plan->lower_bound_bytes && !slid.empty()) {
-      // Values slid over slide down themselves, one after the other, until no room is left: let them move up in between.
+      // Values slid over slide down themselves, one after the other, until no room is left: let them move up in
+      // between.
       std::vector<Buffer> apart = plan->buffers;
       for (const SlidOver& s : slid)
         for (size_t i = 0; i < apart.size(); i++) {
@@ -136,9 +140,12 @@ void lay_out(const Graph& graph, Plan* plan, bool share) {
     if (b.kind == Buffer::kExpanded) plan->stages[b.index].expanded_offset = b.offset;
     if (b.kind == Buffer::kValue || b.kind == Buffer::kRing) {
       Placement& placed = plan->values[b.index];
-      const bool born = plan->segments[b.first].first <= producer[b.index] && producer[b.index] < plan->segments[b.first].last;
-      if (born) placed.offset = b.offset;
-      else placed.moved_offset = b.offset, placed.moved_before = b.first;
+      const bool born =
+          plan->segments[b.first].first <= producer[b.index] && producer[b.index] < plan->segments[b.first].last;
+      if (born)
+        placed.offset = b.offset;
+      else
+        placed.moved_offset = b.offset, placed.moved_before = b.first;
     }
     if (b.kind != Buffer::kScratch) continue;
     for (int s = plan->segments[b.index].first; s < plan->segments[b.index].last; s++) {
@@ -151,8 +158,10 @@ void lay_out(const Graph& graph, Plan* plan, bool share) {
   }
   for (Placement& placed : plan->values) {
     if (placed.moved_before == INT_MAX) continue;
-    if (placed.moved_offset == placed.offset) placed.moved_before = INT_MAX;
-    else plan->moved_bytes += graph.values[&placed - plan->values.data()].bytes();
+    if (placed.moved_offset == placed.offset)
+      placed.moved_before = INT_MAX;
+    else
+      plan->moved_bytes += graph.values[&placed - plan->values.data()].bytes();
   }
 }
 
@@ -229,8 +238,8 @@ std::vector<Stage> ordered_stages(const Graph& graph, Fusion fusion, int threads
   return in_least_memory_order(graph, stages);
 }
 
-// Every stage a segment of its own, with the least scratch. A block that as one operator would need more than `most` bytes,
-// because of its scratch, is left in its nodes.
+// Every stage a segment of its own, with the least scratch. A block that as one operator would need more than `most`
+// bytes, because of its scratch, is left in its nodes.
 Plan stagewise_plan(const Graph& graph, Schedule schedule, Fusion fusion, int threads, int64_t most) {
   std::vector<bool> apart(graph.nodes.size(), false);
   for (;;) {
@@ -247,9 +256,9 @@ Plan stagewise_plan(const Graph& graph, Schedule schedule, Fusion fusion, int th
   }
 }
 
-// The same with, for each stage, the fastest chunk and step that its headroom allows: what an arena of `most` bytes has,
-// less what is alive beside it, and no more than stays in the cache. `cycles`: without a bound on the arena, and without
-// what values beyond the cache cost.
+// The same with, for each stage, the fastest chunk and step that its headroom allows: what an arena of `most` bytes
+// has, less what is alive beside it, and no more than stays in the cache. `cycles`: without a bound on the arena, and
+// without what values beyond the cache cost.
 Plan faster(const Graph& graph, const Plan& plan, int64_t most, double* cycles = nullptr) {
   Plan fast = plan;
   for (int s = 0; s < int(fast.stages.size()); s++) {
@@ -263,7 +272,8 @@ Plan faster(const Graph& graph, const Plan& plan, int64_t most, double* cycles =
   return fast.peak_bytes <= most ? fast : plan;
 }
 
-// Every block one operator. `bytes`: the arena without a limit, which for speed is a thirty-second more than it could be.
+// Every block one operator. `bytes`: the arena without a limit, which for speed is a thirty-second more than it could
+// be.
 Plan fused_plan(const Graph& graph, int threads, int64_t limit, int64_t layerwise, int64_t* bytes) {
   const Plan plan = stagewise_plan(graph, Schedule::kFused, Fusion::kBlocks, threads, layerwise);
   const Plan fast = faster(graph, plan, std::max(plan.peak_bytes, std::min(layerwise, plan.peak_bytes / 32 * 33)));
@@ -280,12 +290,14 @@ Plan chunked_plan(const Graph& graph, int threads, int chunks) {
   return plan;
 }
 
-// Segments of any length, row by row. The search counts bytes without placing them; where the placement of a choice does
-// not fit, the search is run again for less.
+// Segments of any length, row by row. The search counts bytes without placing them; where the placement of a choice
+// does not fit, the search is run again for less.
 class Streamer {
  public:
   Streamer(const Graph& graph, int threads, bool recompute, int64_t most)
-      : graph_(graph), stages_(ordered_stages(graph, Fusion::kAnyExpansion, threads, {})), search_(graph, stages_, recompute, most) {
+      : graph_(graph),
+        stages_(ordered_stages(graph, Fusion::kAnyExpansion, threads, {})),
+        search_(graph, stages_, recompute, most) {
     smallest_.schedule = Schedule::kStreamed;
     smallest_.stages = stages_;
     smallest_.segments = search_.smallest(&smallest_.stages, &counted_);
@@ -302,7 +314,8 @@ class Streamer {
     }
     lay_out(graph_, &smallest_, true);
     if (smaller(smallest_, best)) best = smallest_;
-    // A stage that sees nothing but padding lets those before it idle, and the search counts their rings: any plan may be smaller.
+    // A stage that sees nothing but padding lets those before it idle, and the search counts their rings: any plan may
+    // be smaller.
     for (const Stage& s : stages_) {
       if (strip_rows(graph_, s, 0, graph_.values[s.output].shape.height).end > 0) continue;
       Plan plan = attempt(INT64_MAX);
@@ -343,12 +356,14 @@ class Streamer {
   int64_t counted_;  // its bytes by the search's count
 };
 
-// The cheapest plan of at most `limit` bytes, or else the least; never larger than the fused one, which takes `fused_bytes`.
-Plan streamed_plan(const Graph& graph, const PlanOptions& options, int64_t limit, int64_t fused_bytes, const Plan& fused) {
+// The cheapest plan of at most `limit` bytes, or else the least; never larger than the fused one, which takes
+// `fused_bytes`.
+Plan streamed_plan(const Graph& graph, const PlanOptions& options, int64_t limit, int64_t fused_bytes,
+                   const Plan& fused) {
   Plan alone, fast;
   if (options.schedule == Schedule::kAuto) {
-    // Stages one by one, the stem fused too. Where memory hardly slows them no search is needed. Values beyond the cache are
-    // a reason for one on one thread only: several divide the few rows of a strip badly.
+    // Stages one by one, the stem fused too. Where memory hardly slows them no search is needed. Values beyond the
+    // cache are a reason for one on one thread only: several divide the few rows of a strip badly.
     alone = stagewise_plan(graph, Schedule::kStreamed, Fusion::kAnyExpansion, options.threads, fused_bytes);
     double cycles = 0;
     fast = faster(graph, alone, fused_bytes, &cycles);
@@ -362,7 +377,9 @@ Plan streamed_plan(const Graph& graph, const PlanOptions& options, int64_t limit
   if (plan.segments.empty()) plan = fused;
   if (options.schedule != Schedule::kAuto) return plan;
   for (const Plan& other : {alone, fast, fused})
-    if (plan.peak_bytes > limit ? other.peak_bytes < plan.peak_bytes : other.peak_bytes <= limit && other.cycles < plan.cycles) plan = other;
+    if (plan.peak_bytes > limit ? other.peak_bytes < plan.peak_bytes
+                                : other.peak_bytes <= limit && other.cycles < plan.cycles)
+      plan = other;
   return plan;
 }
 
@@ -374,8 +391,9 @@ Plan streamed_plan(const Graph& graph, const PlanOptions& options, int64_t limit
 }
 
 [[noreturn]] void refuse(const Plan& least, int64_t limit) {
-  Error error(ErrorKind::kMemoryLimit, "the " + std::string(schedule_name(least.schedule)) + " schedule needs an arena of at least " +
-                                           std::to_string(least.peak_bytes) + " bytes, the limit is " + std::to_string(limit));
+  Error error(ErrorKind::kMemoryLimit, "the " + std::string(schedule_name(least.schedule)) +
+                                           " schedule needs an arena of at least " + std::to_string(least.peak_bytes) +
+                                           " bytes, the limit is " + std::to_string(limit));
   error.needed = uint64_t(least.peak_bytes);
   error.limit = uint64_t(limit);
   throw error;
@@ -388,12 +406,14 @@ const char* schedule_name(Schedule schedule) { return kScheduleNames[int(schedul
 Schedule schedule_from_name(const std::string& name) {
   for (int i = 0; i < 5; i++)
     if (name == kScheduleNames[i]) return Schedule(i);
-  throw Error(ErrorKind::kArgument, "unknown schedule '" + name + "'; known are naive, layerwise, fused, streamed and auto");
+  throw Error(ErrorKind::kArgument,
+              "unknown schedule '" + name + "'; known are naive, layerwise, fused, streamed and auto");
 }
 
 Plan make_plan(const Graph& graph, const PlanOptions& options) {
   for (const Node& node : graph.nodes) {
-    if (node.y.kernel > kMaxKernel) unsupported(node, "its kernel has more than " + std::to_string(kMaxKernel) + " rows");
+    if (node.y.kernel > kMaxKernel)
+      unsupported(node, "its kernel has more than " + std::to_string(kMaxKernel) + " rows");
     if (node.weight_dtype != DType::kNone && node.weight_dtype != DType::kFloat32)
       unsupported(node, "float16 and int8 weights come later, this build runs float32");
   }

@@ -10,12 +10,16 @@ namespace {
 
 // Multiply-adds of one step in all chunks: every part for the rows that it makes.
 int64_t step_macs(const Graph& graph, const Stage& s, const Step& step) {
-  auto per_row = [&](int n) { return n < 0 ? 0 : macs(graph, graph.nodes[n]) / graph.values[graph.nodes[n].output].shape.height; };
+  auto per_row = [&](int n) {
+    return n < 0 ? 0 : macs(graph, graph.nodes[n]) / graph.values[graph.nodes[n].output].shape.height;
+  };
   const bool global = is_global(graph, s);
   const int64_t rows = step.t1 - step.t0;
   int64_t total = std::max(0, step.fresh.count()) * per_row(s.expand);
-  if (!global) total += rows * (per_row(s.spatial) + per_row(s.project));
-  else if (step.t0 == 0) total += per_row(s.project);
+  if (!global)
+    total += rows * (per_row(s.spatial) + per_row(s.project));
+  else if (step.t0 == 0)
+    total += per_row(s.project);
   return total;
 }
 
@@ -40,7 +44,8 @@ SegmentNeeds measure_segment(const Graph& graph, const Plan& plan, const Segment
   std::vector<int> produced(plan.stages.size(), 0);
   const int in = plan.stages[segment.first].input, out = plan.stages[segment.last - 1].output;
   int pulled = 0;  // rows of the segment's input that were asked for
-  needs.slide = -graph.values[in].bytes();  // where nothing is read once rows of the output are made, it may lie anywhere
+  needs.slide =
+      -graph.values[in].bytes();  // where nothing is read once rows of the output are made, it may lie anywhere
   const int64_t in_row = graph.values[in].row_bytes(), out_row = graph.values[out].row_bytes();
   auto oldest = [&](int c, int v) { return oldest_row(graph, plan, produced, c, v); };
   run_segment(graph, plan, segment, produced.data(), [&](int stage, int r0, int r1) {
@@ -53,8 +58,10 @@ SegmentNeeds measure_segment(const Graph& graph, const Plan& plan, const Segment
       pulled = std::max(pulled, rows.end);
       needs.source_rows = std::max(needs.source_rows, pulled - rows.begin);
     };
-    if (s.load >= 0) needs.source_rows = std::max(needs.source_rows, r1 - r0);
-    else if (s.input == in && !pulled_by_step(graph, s)) pull({oldest(stage, in), strip_rows(graph, s, r0, r1).end});
+    if (s.load >= 0)
+      needs.source_rows = std::max(needs.source_rows, r1 - r0);
+    else if (s.input == in && !pulled_by_step(graph, s))
+      pull({oldest(stage, in), strip_rows(graph, s, r0, r1).end});
 
     // Rows of the segment's input that somebody reads after this strip, beside this stage.
     produced[stage] = r1;
@@ -87,7 +94,8 @@ std::vector<TracedStep> trace_segment(const Graph& graph, const Plan& plan, int 
     for (const Watched& w : watched)
       if (w.value == v) return;
     bool stays = maker == stages.last - 1;
-    for (const Buffer& b : plan.buffers) stays = stays || (b.kind == Buffer::kValue && b.index == v && b.last > segment);
+    for (const Buffer& b : plan.buffers)
+      stays = stays || (b.kind == Buffer::kValue && b.index == v && b.last > segment);
     watched.push_back({v, maker, stays});
   };
   for (int s = stages.first; s < stages.last; s++) watch(plan.stages[s].output, s);
@@ -107,7 +115,8 @@ std::vector<TracedStep> trace_segment(const Graph& graph, const Plan& plan, int 
         int begin = w.stays ? 0 : graph.values[w.value].shape.height, end = graph.values[w.value].shape.height;
         if (w.maker >= 0) end = w.maker != stage ? produced[w.maker] : step.chunk ? r1 : now.r1;
         produced[stage] = r1;
-        for (int c = stages.first; c < stages.last; c++) begin = std::min(begin, oldest_row(graph, plan, produced, c, w.value));
+        for (int c = stages.first; c < stages.last; c++)
+          begin = std::min(begin, oldest_row(graph, plan, produced, c, w.value));
         produced[stage] = r0;
         // This strip's own reading: all its rows again for each chunk, the last chunk's from this step on.
         if (s.input == w.value) begin = std::min(begin, step.last_chunk ? step.source.begin : read.begin);
@@ -144,7 +153,8 @@ std::string check_plan(const Graph& graph, const Plan& plan) {
   };
   auto write_rows = [&](int v, int r0, int r1) {
     for (int r = r0; r < r1; r++)
-      write(row_at(v, r), graph.values[v].row_bytes(), tag(1, v, r), "row " + std::to_string(r) + " of '" + graph.values[v].name + "'");
+      write(row_at(v, r), graph.values[v].row_bytes(), tag(1, v, r),
+            "row " + std::to_string(r) + " of '" + graph.values[v].name + "'");
   };
   auto read_rows = [&](int v, int r0, int r1, const std::string& by) {
     if (v < 0 || plan.values[v].kind != Placement::kArena) return;
@@ -170,12 +180,16 @@ std::string check_plan(const Graph& graph, const Plan& plan) {
       for_each_step(graph, s, r0, r1, chunks, [&](const Step& step) {
         if (s.load < 0) read_rows(s.input, step.source.begin, step.source.end, s.name);
         const int ring = s.keep ? step.chunk : 0;
-        auto expanded = [&](int r) { return s.expanded_offset + ring * chunk_bytes + (r % s.expanded_rows) * expanded_row; };
+        auto expanded = [&](int r) {
+          return s.expanded_offset + ring * chunk_bytes + (r % s.expanded_rows) * expanded_row;
+        };
         if (s.expanded_rows) {
           for (int r = step.fresh.begin; r < step.fresh.end; r++)
-            write(expanded(r), expanded_row, tag(2, stage * 4096 + step.chunk, r), "an expanded row of '" + s.name + "'");
+            write(expanded(r), expanded_row, tag(2, stage * 4096 + step.chunk, r),
+                  "an expanded row of '" + s.name + "'");
           for (int r = step.window.begin; r < step.window.end; r++)
-            read(expanded(r), expanded_row, tag(2, stage * 4096 + step.chunk, r), "an expanded row of '" + s.name + "'");
+            read(expanded(r), expanded_row, tag(2, stage * 4096 + step.chunk, r),
+                 "an expanded row of '" + s.name + "'");
         }
         if (s.spatial_bytes) write(s.spatial_offset, s.spatial_bytes, tag(3, stage, 0), "scratch of '" + s.name + "'");
         if (s.patch_bytes) write(s.patch_offset, s.patch_bytes, tag(3, stage, 0), "scratch of '" + s.name + "'");
@@ -191,7 +205,8 @@ std::string check_plan(const Graph& graph, const Plan& plan) {
     });
   }
   now--;
-  for (const GraphOutput& out : graph.outputs) read_rows(out.value, 0, graph.values[out.value].shape.height, "the caller");
+  for (const GraphOutput& out : graph.outputs)
+    read_rows(out.value, 0, graph.values[out.value].shape.height, "the caller");
   return wrong;
 }
 

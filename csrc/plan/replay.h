@@ -1,4 +1,5 @@
-// The row loop without kernels: what a segment needs (rings, slide, multiply-adds), and the checker that a plan is sound.
+// The row loop without kernels: what a segment needs (rings, slide, multiply-adds), and the checker that a plan is
+// sound.
 #pragma once
 
 #include <vector>
@@ -8,18 +9,18 @@
 namespace mbinfer {
 
 struct SegmentNeeds {
-  std::vector<int> ring_rows;    // by stage of the segment: rows of its output alive at once
-  int source_rows = 0;           // rows of the segment's input alive at once, when they arrive as they are needed
-  int64_t slide = 0;             // least distance from the output's start up to the input's, when the output lies lower
+  std::vector<int> ring_rows;  // by stage of the segment: rows of its output alive at once
+  int source_rows = 0;         // rows of the segment's input alive at once, when they arrive as they are needed
+  int64_t slide = 0;           // least distance from the output's start up to the input's, when the output lies lower
   int64_t macs = 0;
   std::vector<int64_t> stage_macs;
 };
 
 SegmentNeeds measure_segment(const Graph& graph, const Plan& plan, const Segment& segment);
 
-// One step of a segment: rows [r0, r1) of a stage's output being made, and the rows that are alive meanwhile, which somebody
-// reads in this step or later, of each value in the arena that the segment reads or makes. Steps of further chunks in
-// which nothing changes are left out.
+// One step of a segment: rows [r0, r1) of a stage's output being made, and the rows that are alive meanwhile, which
+// somebody reads in this step or later, of each value in the arena that the segment reads or makes. Steps of further
+// chunks in which nothing changes are left out.
 struct TracedStep {
   struct Live {
     int value, begin, end;

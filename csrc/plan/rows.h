@@ -14,8 +14,8 @@ struct Rows {
   int count() const { return end - begin; }
 };
 
-// Without output rows, or where these see padding only, no input row has to be made, and those before the window may go: an
-// empty range from where the window begins, with its end at 0.
+// Without output rows, or where these see padding only, no input row has to be made, and those before the window may
+// go: an empty range from where the window begins, with its end at 0.
 inline Rows input_rows(const Graph& graph, const Node& node, Rows out) {
   const int height = graph.values[node.inputs[0]].shape.height;
   const auto range = node.y.input_range(out.begin, out.end, height);
@@ -50,8 +50,9 @@ inline Rows strip_rows(const Graph& graph, const Stage& stage, int r0, int r1) {
   return source_rows(graph, stage, rows);
 }
 
-// What a strip does, in order: for each chunk, for each step of output rows [t0, t1), read the rows `fresh` of the input
-// (and, without an expanded ring, all of the window again) and make the rows. Under a global pool a step is input rows.
+// What a strip does, in order: for each chunk, for each step of output rows [t0, t1), read the rows `fresh` of the
+// input (and, without an expanded ring, all of the window again) and make the rows. Under a global pool a step is input
+// rows.
 struct Step {
   int chunk = 0;
   bool last_chunk = false;
@@ -91,7 +92,8 @@ void for_each_write(const Graph& graph, const Stage& stage, int in, int r0, int 
   const bool reads = stage.input == in, adds = stage.residual == in;
   if (!reads && !adds) return write(r1, none);
   // For every chunk but the last, all rows are read again.
-  if (chunk_count(graph, stage) > 1) write(r1, std::min(reads ? strip_rows(graph, stage, r0, r1).begin : none, adds ? r0 : none));
+  if (chunk_count(graph, stage) > 1)
+    write(r1, std::min(reads ? strip_rows(graph, stage, r0, r1).begin : none, adds ? r0 : none));
   // A 1x1 expansion has read its rows before the output is written; other convolutions read some of them again.
   const bool global = is_global(graph, stage), done = stage.expand >= 0 && graph.nodes[stage.expand].pointwise();
   for_each_step(graph, stage, r0, r1, 1, [&](const Step& step) {
@@ -103,7 +105,8 @@ void for_each_write(const Graph& graph, const Stage& stage, int in, int r0, int 
 // Advances `stage` until `upto` rows of its output exist, advancing its producers in the segment first.
 // produced[s]: rows made so far. strip(s, r0, r1) makes them.
 template <class Strip>
-void advance(const Graph& graph, const Plan& plan, const Segment& segment, int stage, int upto, int* produced, Strip&& strip) {
+void advance(const Graph& graph, const Plan& plan, const Segment& segment, int stage, int upto, int* produced,
+             Strip&& strip) {
   const Stage& s = plan.stages[stage];
   const int height = graph.values[s.output].shape.height;
   while (produced[stage] < upto) {

@@ -36,9 +36,12 @@ class Fuser {
   // The only reader of what node n makes, or -1 with the reason in `why`.
   int only_reader(int n, std::string* why) const {
     const Value& v = graph_.values[node(n).output];
-    if (v.is_output) *why = "'" + v.name + "' is an output of the network";
-    else if (v.consumers.size() > 1) *why = "'" + v.name + "' is read by " + std::to_string(v.consumers.size()) + " nodes";
-    else if (!taken_[v.consumers[0]]) return v.consumers[0];
+    if (v.is_output)
+      *why = "'" + v.name + "' is an output of the network";
+    else if (v.consumers.size() > 1)
+      *why = "'" + v.name + "' is read by " + std::to_string(v.consumers.size()) + " nodes";
+    else if (!taken_[v.consumers[0]])
+      return v.consumers[0];
     return -1;
   }
 
@@ -62,8 +65,10 @@ class Fuser {
     }
     if (s.spatial >= 0 && is_spatial(node(s.spatial))) {
       int next = only_reader(s.spatial, &s.why);
-      if (next >= 0 && node(next).pointwise()) s.project = next;
-      else if (next >= 0 && node(next).op == Op::kConv) s.why = "'" + node(next).name + "' is not a 1x1 convolution of stride 1";
+      if (next >= 0 && node(next).pointwise())
+        s.project = next;
+      else if (next >= 0 && node(next).op == Op::kConv)
+        s.why = "'" + node(next).name + "' is not a 1x1 convolution of stride 1";
     }
     if (s.project >= 0) fuse_add(&s);
     return s;
@@ -112,8 +117,8 @@ class Fuser {
 }  // namespace
 
 bool reads_in_place(const Stage& stage, int value) {
-  return stage.load == value ||
-         (stage.input == value && stage.residual != value && (stage.expand >= 0 || (stage.project >= 0 && stage.spatial < 0)));
+  return stage.load == value || (stage.input == value && stage.residual != value &&
+                                 (stage.expand >= 0 || (stage.project >= 0 && stage.spatial < 0)));
 }
 
 std::vector<Stage> make_stages(const Graph& graph, Fusion fusion, int threads, const std::vector<bool>& apart) {
@@ -147,8 +152,10 @@ void size_scratch(const Graph& graph, Stage* stage) {
     const bool global = spatial.op == Op::kGlobalAvgPool;
     const int64_t chunk_bytes = int64_t(stage->chunk) * int64_t(sizeof(float));
     if (stage->expand >= 0) {
-      stage->expanded_rows = global ? stage->step : std::min(in.height, (stage->step - 1) * spatial.y.stride + spatial.y.extent());
-      stage->expanded_bytes = stage->expanded_rows * in.width * chunk_bytes * (stage->keep ? chunk_count(graph, *stage) : 1);
+      stage->expanded_rows =
+          global ? stage->step : std::min(in.height, (stage->step - 1) * spatial.y.stride + spatial.y.extent());
+      stage->expanded_bytes =
+          stage->expanded_rows * in.width * chunk_bytes * (stage->keep ? chunk_count(graph, *stage) : 1);
     }
     if (stage->project >= 0) stage->spatial_bytes = (global ? 1 : stage->step) * out.width * chunk_bytes;
   }
@@ -159,7 +166,8 @@ void size_scratch(const Graph& graph, Stage* stage) {
       if (in.value != stage->input || !in.recipe.present) continue;
       const Shape& shape = graph.values[in.value].shape;
       int64_t pixels = std::min(shape.width, (kPatchPixels - 1) * conv.x.stride + conv.x.extent());
-      stage->patch_bytes = conv.y.kernel * round_up<int64_t>(pixels * shape.channels, kPanel) * int64_t(sizeof(float)) * stage->patches;
+      stage->patch_bytes =
+          conv.y.kernel * round_up<int64_t>(pixels * shape.channels, kPanel) * int64_t(sizeof(float)) * stage->patches;
     }
   }
 }

@@ -5,9 +5,9 @@
 
 namespace mbinfer {
 
-// What is fused into one stage: nothing; inverted residual and depthwise-separable blocks, heads (1x1 convolution, global
-// pool, dense) and convolutions with an addition; or, beyond the paper, also blocks whose expansion is not 1x1 (a stem and
-// the depthwise-separable block after it).
+// What is fused into one stage: nothing; inverted residual and depthwise-separable blocks, heads (1x1 convolution,
+// global pool, dense) and convolutions with an addition; or, beyond the paper, also blocks whose expansion is not 1x1
+// (a stem and the depthwise-separable block after it).
 enum class Fusion { kNone, kBlocks, kAnyExpansion };
 
 // Every node in exactly one stage, in the graph's order, with load stages first. Nodes marked in `apart` are not fused.
@@ -23,13 +23,16 @@ inline int chunk_count(const Graph& graph, const Stage& stage) {
 // Sets the scratch sizes from rows, chunk, step and keep.
 void size_scratch(const Graph& graph, Stage* stage);
 
-// Whether the caller's array is read in place: by convolutions only, which take pixels of any size, one scalar at a time.
+// Whether the caller's array is read in place: by convolutions only, which take pixels of any size, one scalar at a
+// time.
 bool reads_in_place(const Stage& stage, int value);
 
 // A uint8 image is normalised a patch at a time: the input of this many output pixels of a convolution.
 constexpr int kPatchPixels = 32;
 
 // Whether rows of a pulled input come step by step; where each chunk reads them all again, they come strip by strip.
-inline bool pulled_by_step(const Graph& graph, const Stage& stage) { return stage.load < 0 && chunk_count(graph, stage) == 1; }
+inline bool pulled_by_step(const Graph& graph, const Stage& stage) {
+  return stage.load < 0 && chunk_count(graph, stage) == 1;
+}
 
 }  // namespace mbinfer

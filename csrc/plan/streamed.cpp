@@ -1,8 +1,9 @@
 // Dynamic programming twice over. Inside a segment, stages are added one by one; what the next stage must know of those
-// before it is the strip height of the last one, because that alone decides how many rows the ring between them holds. For
-// each strip height a Pareto set of (bytes, cycles) is kept. Over the network, segments are edges between cut points, and
-// the plan is the cheapest path whose segments all fit the limit. A path goes no further where, even if all later stages
-// ran the cheapest way that fits, it would cost more than a plan that is known: its own, with every later stage alone.
+// before it is the strip height of the last one, because that alone decides how many rows the ring between them holds.
+// For each strip height a Pareto set of (bytes, cycles) is kept. Over the network, segments are edges between cut
+// points, and the plan is the cheapest path whose segments all fit the limit. A path goes no further where, even if all
+// later stages ran the cheapest way that fits, it would cost more than a plan that is known: its own, with every later
+// stage alone.
 #include "plan/streamed.h"
 
 #include <algorithm>
@@ -19,7 +20,7 @@ constexpr int kHeights[] = {1, 2, 3, 4, 7, 8, 14};
 constexpr int kSteps[] = {1, 2, 4, 7};
 constexpr int kChunks[] = {8, 16, 32, 64, 96, 192, 384, 1 << 20};
 
-constexpr size_t kPathsKept = 24;  // of a Pareto set
+constexpr size_t kPathsKept = 24;       // of a Pareto set
 constexpr double kRounding = 1 + 1e-9;  // of sums of cycles in another order
 
 int64_t aligned(int64_t bytes) { return round_up(bytes, kArenaAlign); }
@@ -64,7 +65,8 @@ class SegmentSearch::Impl {
       choices_.push_back(make_choices(s));
       for (int o = 0; o < int(choices_.back().options.size()); o++) by_scratch_.emplace_back(s, o);
     }
-    std::stable_sort(by_scratch_.begin(), by_scratch_.end(), [&](auto& a, auto& b) { return option(a).transient < option(b).transient; });
+    std::stable_sort(by_scratch_.begin(), by_scratch_.end(),
+                     [&](auto& a, auto& b) { return option(a).transient < option(b).transient; });
   }
 
   std::vector<Segment> smallest(std::vector<Stage>* stages, int64_t* bytes) {
@@ -114,7 +116,8 @@ class SegmentSearch::Impl {
     const bool in_ring = index > 0 && linked(index - 1);
     for (int h = 0; in_ring && h < int(choices_[size_t(index) - 1].heights.size()); h++)
       for (int way = 0; way < int(all.reads.size()); way++)
-        all.rings.push_back(ring_rows(choices_[size_t(index) - 1].heights[h], s, all.heights[size_t(way / 2)], all.reads[size_t(way)]));
+        all.rings.push_back(
+            ring_rows(choices_[size_t(index) - 1].heights[h], s, all.heights[size_t(way / 2)], all.reads[size_t(way)]));
     for (int h = 0; h < int(all.heights.size()); h++) {
       s.rows = all.heights[h];
       const size_t first = all.options.size();
@@ -142,7 +145,8 @@ class SegmentSearch::Impl {
         s.keep = keep;
         s.chunk = 0;
         const StepCounts counts = count_steps(graph_, s);
-        if (!recompute_ && s.expand >= 0 && counts.expanded_rows > value(graph_.nodes[s.expand].output).shape.height) continue;
+        if (!recompute_ && s.expand >= 0 && counts.expanded_rows > value(graph_.nodes[s.expand].output).shape.height)
+          continue;
         int last = 0;
         for (int chunk : kChunks) {
           if (bottleneck) {
@@ -152,7 +156,11 @@ class SegmentSearch::Impl {
           }
           size_scratch(graph_, &s);
           const Split split = {s.rows, s.step, s.chunk, s.keep};
-          const Option option = {split, h, keep ? aligned(s.expanded_bytes) : 0, aligned(s.transient_bytes()), 0,
+          const Option option = {split,
+                                 h,
+                                 keep ? aligned(s.expanded_bytes) : 0,
+                                 aligned(s.transient_bytes()),
+                                 0,
                                  stage_cycles(graph_, s, counts)};
           if (option.kept + option.transient <= most_) options->push_back(option);
           if (!bottleneck) return;
@@ -163,12 +171,14 @@ class SegmentSearch::Impl {
 
   // Leaves the options that no other one beats in bytes kept, bytes for the moment, and cycles.
   static void prune(std::vector<Option>* options, size_t first) {
-    std::stable_sort(options->begin() + ptrdiff_t(first), options->end(), [](const Option& a, const Option& b) { return a.cycles < b.cycles; });
+    std::stable_sort(options->begin() + ptrdiff_t(first), options->end(),
+                     [](const Option& a, const Option& b) { return a.cycles < b.cycles; });
     size_t kept = first;
     for (size_t i = first; i < options->size(); i++) {
       bool beaten = false;
       for (size_t j = first; j < kept; j++)
-        beaten = beaten || ((*options)[j].kept <= (*options)[i].kept && (*options)[j].transient <= (*options)[i].transient);
+        beaten =
+            beaten || ((*options)[j].kept <= (*options)[i].kept && (*options)[j].transient <= (*options)[i].transient);
       if (!beaten) (*options)[kept++] = (*options)[i];
     }
     options->erase(options->begin() + ptrdiff_t(kept), options->end());
@@ -180,7 +190,8 @@ class SegmentSearch::Impl {
     int most = 0, r0 = 0;
     for (const Rows& read : reads) {
       const int produced = std::min(in_height, round_up(read.end, made));
-      const int oldest = std::min(read.begin, std::max(0, produced - 1) / made * made);  // of the strip made last, if not older
+      const int oldest =
+          std::min(read.begin, std::max(0, produced - 1) / made * made);  // of the strip made last, if not older
       most = std::max(most, produced - (s.residual == s.input ? std::min(oldest, r0) : oldest));
       r0 += rows;
     }
@@ -211,7 +222,8 @@ class SegmentSearch::Impl {
     return stages_[s + 1].input == v && stages_[s + 1].load < 0 && readers_[v] == 1 && last_use_[v] == s + 1;
   }
 
-  // Bytes of the values alive while a segment from stage a on runs, beside its own output and rings; its input included.
+  // Bytes of the values alive while a segment from stage a on runs, beside its own output and rings; its input
+  // included.
   int64_t alive(int a) const {
     int64_t bytes = 0;
     for (size_t v = 0; v < producer_.size(); v++)
@@ -229,11 +241,12 @@ class SegmentSearch::Impl {
   // Bytes in which it does.
   int64_t overlap(int a, const std::vector<int>& options) const {
     const int b = a + int(options.size()) - 1;
-    return std::max<int64_t>(0, std::min(most_overlap(a, b), aligned(value(stages_[b].output).bytes()) - slide_distance(a, options)));
+    return std::max<int64_t>(
+        0, std::min(most_overlap(a, b), aligned(value(stages_[b].output).bytes()) - slide_distance(a, options)));
   }
 
-  // Least distance of the segment's output below its input, by following the demand of each output strip to the input; what
-  // measure_segment() finds by running every strip.
+  // Least distance of the segment's output below its input, by following the demand of each output strip to the input;
+  // what measure_segment() finds by running every strip.
   int64_t slide_distance(int a, const std::vector<int>& chosen) const {
     const int b = a + int(chosen.size()) - 1;
     const int in = stages_[a].input, none = value(in).shape.height, height = value(stages_[b].output).shape.height;
@@ -268,8 +281,8 @@ class SegmentSearch::Impl {
 
   // --- segments -----------------------------------------------------------------------------------------------------
 
-  // The best way found to run the stages before a cut: its cycles, or, at any cost, the bytes of its largest segment, and
-  // its last segment: first stage and options.
+  // The best way found to run the stages before a cut: its cycles, or, at any cost, the bytes of its largest segment,
+  // and its last segment: first stage and options.
   struct Reached {
     double cost = INFINITY;
     int from = -1;
@@ -295,8 +308,8 @@ class SegmentSearch::Impl {
 
   double cycles(const Option& option) const { return at_any_cost_ ? 0 : option.cycles; }
 
-  // Segments from stage a on. The scratch that passes is shared by the stages of a segment: options are let in by rising
-  // scratch, and each time those paths are made that have one of the new options.
+  // Segments from stage a on. The scratch that passes is shared by the stages of a segment: options are let in by
+  // rising scratch, and each time those paths are made that have one of the new options.
   void extend_from(int a) {
     if (!(reached_[a].cost < INFINITY) || reached_[a].cost + rest_[a] > bound_) return;
     int end = a + 1;
@@ -343,8 +356,10 @@ class SegmentSearch::Impl {
         }
       };
       for (int o : due_[b]) {
-        if (b == a) add(o, {now.options[o].kept, cycles(now.options[o]) + far_input(a), o, -1});
-        else extend_by(o, sets_[b - a - 1]);
+        if (b == a)
+          add(o, {now.options[o].kept, cycles(now.options[o]) + far_input(a), o, -1});
+        else
+          extend_by(o, sets_[b - a - 1]);
       }
       due_[b].clear();
       for (int o = 0; !fresh.empty() && o < int(now.options.size()); o++)
@@ -363,9 +378,11 @@ class SegmentSearch::Impl {
 
   // Into a Pareto set in rising bytes and falling cycles, unless a path of it is as good.
   void insert(std::vector<int>* set, const Path& path) {
-    auto at = std::lower_bound(set->begin(), set->end(), path.bytes, [&](int p, int64_t bytes) { return paths_[p].bytes < bytes; });
+    auto at = std::lower_bound(set->begin(), set->end(), path.bytes,
+                               [&](int p, int64_t bytes) { return paths_[p].bytes < bytes; });
     const bool equal = at != set->end() && paths_[*at].bytes == path.bytes;
-    if ((equal && paths_[*at].cycles <= path.cycles) || (at != set->begin() && paths_[at[-1]].cycles <= path.cycles)) return;
+    if ((equal && paths_[*at].cycles <= path.cycles) || (at != set->begin() && paths_[at[-1]].cycles <= path.cycles))
+      return;
     auto beaten = at;
     while (beaten != set->end() && paths_[*beaten].cycles >= path.cycles) ++beaten;
     at = set->erase(at, beaten);
@@ -387,7 +404,8 @@ class SegmentSearch::Impl {
     const int64_t around = alive(a) + aligned(value(stages_[a].output).bytes()), most = most_overlap(a, a);
     for (int o = 0; o < int(options.size()); o++) {
       const int64_t bytes = around + options[o].kept + options[o].transient;
-      if (options[o].cycles < least && bytes - most <= limit_ && (bytes <= limit_ || bytes - overlap(a, {o}) <= limit_)) least = options[o].cycles;
+      if (options[o].cycles < least && bytes - most <= limit_ && (bytes <= limit_ || bytes - overlap(a, {o}) <= limit_))
+        least = options[o].cycles;
     }
     return least + far_input(a) + far_cycles(value(stages_[a].output));
   }
@@ -435,7 +453,7 @@ class SegmentSearch::Impl {
   // Of the search that runs.
   int64_t limit_ = 0;
   bool at_any_cost_ = false;
-  std::vector<Reached> reached_;  // by cut
+  std::vector<Reached> reached_;     // by cut
   std::vector<double> rest_, tail_;  // by cut: no plan has fewer cycles after it; some plan has no more
   double bound_ = INFINITY;          // cycles of a plan that is known
 
@@ -451,8 +469,12 @@ SegmentSearch::SegmentSearch(const Graph& graph, const std::vector<Stage>& stage
 
 SegmentSearch::~SegmentSearch() = default;
 
-std::vector<Segment> SegmentSearch::smallest(std::vector<Stage>* stages, int64_t* bytes) const { return impl_->smallest(stages, bytes); }
+std::vector<Segment> SegmentSearch::smallest(std::vector<Stage>* stages, int64_t* bytes) const {
+  return impl_->smallest(stages, bytes);
+}
 
-std::vector<Segment> SegmentSearch::cheapest(int64_t limit, std::vector<Stage>* stages) const { return impl_->cheapest(limit, stages); }
+std::vector<Segment> SegmentSearch::cheapest(int64_t limit, std::vector<Stage>* stages) const {
+  return impl_->cheapest(limit, stages);
+}
 
 }  // namespace mbinfer

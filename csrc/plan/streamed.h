@@ -7,7 +7,8 @@
 
 namespace mbinfer {
 
-// Over the ways to run `stages`, in the order in which they stand, by the search's own count of bytes, which places nothing.
+// Over the ways to run `stages`, in the order in which they stand, by the search's own count of bytes, which places
+// nothing.
 class SegmentSearch {
  public:
   // recompute: strips may expand rows again. most: bytes that no answer exceeds.

@@ -71,8 +71,14 @@ def _fold_into_writers(graph: Graph) -> None:
     nodes = []
     for node in graph.nodes:
         previous = writer.get(node.inputs[0])
-        if (previous is not None and _is_pointwise(node) and not any(node.pads)
-                and len(readers[node.inputs[0]]) == 1 and node.inputs[0] not in outputs and _absorb(previous, node)):
+        if (
+            previous is not None
+            and _is_pointwise(node)
+            and not any(node.pads)
+            and len(readers[node.inputs[0]]) == 1
+            and node.inputs[0] not in outputs
+            and _absorb(previous, node)
+        ):
             previous.output = node.output
             node = previous
         else:

@@ -45,8 +45,11 @@ class Tensor:
     def shows(self, layout: str) -> bool:
         """Whether this is a tensor of `layout`, "NCHW" or "NHWC": each dimension holds its own axis or has size 1."""
         groups = self.groups()
-        return (groups is not None and len(groups) == len(layout)
-                and all(group in ("", axis) for group, axis in zip(groups, layout)))
+        return (
+            groups is not None
+            and len(groups) == len(layout)
+            and all(group in ("", axis) for group, axis in zip(groups, layout))
+        )
 
     def transposed(self, perm) -> Tensor | None:
         """After a Transpose by `perm`, or None where that would move part of an axis."""

@@ -18,15 +18,31 @@ from .reading import OnnxNode, OnnxSource, evaluate
 _HANDLERS: dict[str, Callable] = {}
 
 # Ops that leave the layout of an input open; the first other one decides whether it is NHWC.
-_LAYOUT_FREE = {"Identity", "Cast", "Dropout", "Add", "Sub", "Mul", "Div", "Min", "Max", "Clip", "Relu", "HardSwish",
-                "HardSigmoid", "Pad"}
+_LAYOUT_FREE = {
+    "Identity",
+    "Cast",
+    "Dropout",
+    "Add",
+    "Sub",
+    "Mul",
+    "Div",
+    "Min",
+    "Max",
+    "Clip",
+    "Relu",
+    "HardSwish",
+    "HardSigmoid",
+    "Pad",
+}
 
 
 def lowers(*ops: str):
     """Register ``handler(low, node) -> Tensor`` for ONNX ops of the standard domain."""
+
     def register(handler):
         _HANDLERS.update(dict.fromkeys(ops, handler))
         return handler
+
     return register
 
 
@@ -52,7 +68,7 @@ class Lowering:
             arrays = [self.env.get(name) if name else None for name in node.inputs]
             if node.op == "Shape" and isinstance(arrays[0], Tensor):
                 shape = np.array(arrays[0].shape, np.int64)
-                self.env[node.outputs[0]] = shape[node.attrs.get("start", 0):node.attrs.get("end")]
+                self.env[node.outputs[0]] = shape[node.attrs.get("start", 0) : node.attrs.get("end")]
             elif not any(isinstance(array, Tensor) for array in arrays):
                 self._evaluate(node, arrays)
             elif node.op not in _HANDLERS:
@@ -61,8 +77,11 @@ class Lowering:
                 result = self._lower(node)
                 expected = self.source.shapes.get(node.outputs[0], result.shape)
                 if expected != result.shape:
-                    raise self.unsupported(node, f"ONNX infers the shape {expected} but mbinfer {result.shape}",
-                                           "models on whose shapes both agree")
+                    raise self.unsupported(
+                        node,
+                        f"ONNX infers the shape {expected} but mbinfer {result.shape}",
+                        "models on whose shapes both agree",
+                    )
                 self.env[node.outputs[0]] = result
 
     def _lower(self, node: OnnxNode) -> Tensor:
@@ -71,19 +90,26 @@ class Lowering:
         except Error:
             raise
         except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
-            raise self.unsupported(node, f"attributes or inputs that make no sense together: {error!r}",
-                                   "what the ONNX operator's specification allows") from error
+            raise self.unsupported(
+                node,
+                f"attributes or inputs that make no sense together: {error!r}",
+                "what the ONNX operator's specification allows",
+            ) from error
 
     def _evaluate(self, node: OnnxNode, arrays: list) -> None:
         for name, array in zip(node.inputs, arrays):
             if name and array is None:
-                raise self.unsupported(node, f"reads '{name}', which no supported output provides",
-                                       "the first output of each node")
+                raise self.unsupported(
+                    node, f"reads '{name}', which no supported output provides", "the first output of each node"
+                )
         try:
             self.env.update(zip([name for name in node.outputs if name], evaluate(node, arrays, self.opset)))
         except Exception as error:  # the evaluator raises whatever its numpy code does
-            raise self.unsupported(node, f"onnx's evaluator cannot compute this constant: {error}",
-                                   "constants that onnx.reference evaluates") from error
+            raise self.unsupported(
+                node,
+                f"onnx's evaluator cannot compute this constant: {error}",
+                "constants that onnx.reference evaluates",
+            ) from error
 
     # For the handlers: what a node reads.
 
@@ -94,9 +120,11 @@ class Lowering:
         """A computed input."""
         found = self.env.get(node.inputs[index])
         if not isinstance(found, Tensor):
-            raise self.unsupported(node, f"input {index} ('{node.inputs[index]}') is "
-                                   + ("not available" if found is None else "a constant"),
-                                   "a computed tensor there, which is the first output of its node")
+            raise self.unsupported(
+                node,
+                f"input {index} ('{node.inputs[index]}') is " + ("not available" if found is None else "a constant"),
+                "a computed tensor there, which is the first output of its node",
+            )
         return found
 
     def constant(self, node: OnnxNode, index: int, default=None):
@@ -105,8 +133,9 @@ class Lowering:
             return default
         found = self.env.get(node.inputs[index])
         if not isinstance(found, np.ndarray):
-            raise self.unsupported(node, f"input {index} ('{node.inputs[index]}') is computed by the network",
-                                   "constants there")
+            raise self.unsupported(
+                node, f"input {index} ('{node.inputs[index]}') is computed by the network", "constants there"
+            )
         return found
 
     def option(self, node: OnnxNode, name: str, index: int, default=None):
@@ -120,14 +149,18 @@ class Lowering:
         if len(x.shape) != 4:
             raise self.unsupported(node, f"input of shape {x.shape}", "two dimensions of space, rank 4")
         if not x.shows("NCHW"):
-            raise self.unsupported(node, f"input of shape {x.shape} holds (height, width, channels) = {x.dims} in an "
-                                   "order that is not NCHW", "NCHW there")
+            raise self.unsupported(
+                node,
+                f"input of shape {x.shape} holds (height, width, channels) = {x.dims} in an order that is not NCHW",
+                "NCHW there",
+            )
         return x
 
     # For the handlers: what a node becomes.
 
-    def emit(self, node: OnnxNode, op: str, inputs: list[str], dims: tuple[int, int, int], part: str = "",
-             **fields) -> str:
+    def emit(
+        self, node: OnnxNode, op: str, inputs: list[str], dims: tuple[int, int, int], part: str = "", **fields
+    ) -> str:
         """Append a graph node and return its value's name; `part` names a step other than the last one of `node`."""
         output = self.fresh(f"{node.outputs[0]}/{part}") if part else node.outputs[0]
         name = f"{node.name}/{part}" if part else node.name
@@ -139,9 +172,16 @@ class Lowering:
     def affine(self, node: OnnxNode, x: Tensor, scale=1.0, bias=0.0, part: str = "", shape=None, **fields) -> Tensor:
         """``x * scale + bias`` per channel (float64 ``[C]`` or one number), with the activation in `fields`."""
         channels = x.dims[2]
-        value = self.emit(node, "depthwise", [x.value], x.dims, part,
-                          weight=np.broadcast_to(np.float64(scale), (1, 1, channels)).copy(),
-                          bias=np.broadcast_to(np.float64(bias), (channels,)).copy(), **fields)
+        value = self.emit(
+            node,
+            "depthwise",
+            [x.value],
+            x.dims,
+            part,
+            weight=np.broadcast_to(np.float64(scale), (1, 1, channels)).copy(),
+            bias=np.broadcast_to(np.float64(bias), (channels,)).copy(),
+            **fields,
+        )
         return Tensor(value, x.dims, x.order, x.shape if shape is None else shape)
 
     def picture(self, node: OnnxNode, op: str, x: Tensor, dims: tuple[int, int, int], **fields) -> Tensor:

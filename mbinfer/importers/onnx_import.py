@@ -58,7 +58,10 @@ def _output(low: Lowering, name: str) -> Output:
         raise UnsupportedError(
             f"output '{name}' of node '{node}' ({op}): shape {found.shape} lists (height, width, channels) = "
             f"{found.dims} in the order {found.order}, and values here are stored {AXES}; supported: the rank-4 tensor "
-            "itself as output, flattening after a global pool, or a dense layer after the flattening", node, op)
+            "itself as output, flattening after a global pool, or a dense layer after the flattening",
+            node,
+            op,
+        )
     return Output(name, found.value, found.shape)
 
 

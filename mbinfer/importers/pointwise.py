@@ -26,8 +26,9 @@ def batch_norm(low: Lowering, node: OnnxNode) -> Tensor:
     per_channel = (-1, *[1] * (len(x.shape) - 2))
     scale, bias = (x.per_channel(v.reshape(per_channel)) for v in (scale, beta - mean * scale))
     if scale is None or bias is None:
-        raise low.unsupported(node, f"statistics that are not per channel of the input {x.shape}",
-                              "NCHW, or features of a single pixel")
+        raise low.unsupported(
+            node, f"statistics that are not per channel of the input {x.shape}", "NCHW, or features of a single pixel"
+        )
     return low.affine(node, x, scale[0], bias[0])
 
 
@@ -35,8 +36,10 @@ def batch_norm(low: Lowering, node: OnnxNode) -> Tensor:
 def clamp(low: Lowering, node: OnnxNode) -> Tensor:
     lo, hi = 0.0, np.inf
     if node.op == "Clip":
-        lo, hi = (float(np.asarray(node.attrs.get(name, low.constant(node, i, default))).item())
-                  for name, i, default in (("min", 1, -np.inf), ("max", 2, np.inf)))
+        lo, hi = (
+            float(np.asarray(node.attrs.get(name, low.constant(node, i, default))).item())
+            for name, i, default in (("min", 1, -np.inf), ("max", 2, np.inf))
+        )
     return low.affine(node, low.tensor(node), activation="clamp", clamp=(min(lo, hi), hi))
 
 
@@ -47,8 +50,14 @@ def hard_swish(low: Lowering, node: OnnxNode) -> Tensor:
 
 @lowers("HardSigmoid")
 def hard_sigmoid(low: Lowering, node: OnnxNode) -> Tensor:
-    return low.affine(node, low.tensor(node), node.attrs.get("alpha", 0.2), node.attrs.get("beta", 0.5),
-                      activation="clamp", clamp=(0.0, 1.0))
+    return low.affine(
+        node,
+        low.tensor(node),
+        node.attrs.get("alpha", 0.2),
+        node.attrs.get("beta", 0.5),
+        activation="clamp",
+        clamp=(0.0, 1.0),
+    )
 
 
 @lowers("Add", "Sub", "Mul", "Div", "Min", "Max")
@@ -66,8 +75,11 @@ def binary(low: Lowering, node: OnnxNode) -> Tensor:
         raise low.unsupported(node, "a constant divided by a computed tensor", "division by a constant")
     found = x.per_channel(constant)
     if found is None or (node.op in ("Min", "Max") and constant.size != 1):
-        raise low.unsupported(node, f"a constant of shape {constant.shape} on {x.shape}",
-                              "one number" + ("" if node.op in ("Min", "Max") else " for each channel"))
+        raise low.unsupported(
+            node,
+            f"a constant of shape {constant.shape} on {x.shape}",
+            "one number" + ("" if node.op in ("Min", "Max") else " for each channel"),
+        )
     number, shape = found
     if node.op in ("Min", "Max"):
         bounds = (-np.inf, constant.item()) if node.op == "Min" else (constant.item(), np.inf)
@@ -88,13 +100,20 @@ def _two_values(low: Lowering, node: OnnxNode) -> Tensor:
                 swish = low.affine(node, x, activation="hard_swish", part="hard_swish")
                 return low.affine(node, swish, factor)
     if node.op != "Add":
-        raise low.unsupported(node, "both inputs are computed by the network", "a constant per channel; Add of two "
-                              "computed tensors; Mul where it is x * HardSigmoid(x) or x * relu6(x + 3) / 6")
+        raise low.unsupported(
+            node,
+            "both inputs are computed by the network",
+            "a constant per channel; Add of two "
+            "computed tensors; Mul where it is x * HardSigmoid(x) or x * relu6(x + 3) / 6",
+        )
     shape = np.broadcast_shapes(a.shape, b.shape)
     if a.dims != b.dims or a.order != b.order or math.prod(shape) != math.prod(a.shape):
-        raise low.unsupported(node, f"tensors of {a.shape} and {b.shape} that hold (height, width, channels) = "
-                              f"{a.dims} in order {a.order} and {b.dims} in order {b.order}",
-                              "equal shapes and layouts")
+        raise low.unsupported(
+            node,
+            f"tensors of {a.shape} and {b.shape} that hold (height, width, channels) = "
+            f"{a.dims} in order {a.order} and {b.dims} in order {b.order}",
+            "equal shapes and layouts",
+        )
     return replace(a, value=low.emit(node, "add", [a.value, b.value], a.dims), shape=shape)
 
 
@@ -106,8 +125,14 @@ def _gate_factor(low: Lowering, x: Tensor, gate: Tensor) -> float | None:
     chain, value = [], gate.value
     while value != x.value:
         writer = low.writer.get(value)
-        if writer is None or writer.op != "depthwise" or writer.kernel != (1, 1) or any(writer.pads) \
-                or writer.stride != (1, 1) or writer.activation not in ("none", "clamp"):
+        if (
+            writer is None
+            or writer.op != "depthwise"
+            or writer.kernel != (1, 1)
+            or any(writer.pads)
+            or writer.stride != (1, 1)
+            or writer.activation not in ("none", "clamp")
+        ):
             return None
         chain.append(writer)
         value = writer.inputs[0]
@@ -152,8 +177,11 @@ def transpose(low: Lowering, node: OnnxNode) -> Tensor:
     perm = node.attrs.get("perm", list(range(len(x.shape)))[::-1])
     result = x.transposed(perm)
     if result is None:
-        raise low.unsupported(node, f"perm {perm} moves part of an axis of {x.shape}, which holds (height, width, "
-                              f"channels) = {x.dims}", "whole axes")
+        raise low.unsupported(
+            node,
+            f"perm {perm} moves part of an axis of {x.shape}, which holds (height, width, channels) = {x.dims}",
+            "whole axes",
+        )
     return result
 
 

@@ -60,8 +60,10 @@ def read_onnx(source, input_shape=None) -> OnnxSource:
     model = _load(onnx, source)
     opset = next((entry.version for entry in model.opset_import if entry.domain in ("", "ai.onnx")), 0)
     if opset < OLDEST_OPSET:
-        raise UnsupportedError(f"the model uses opset {opset}; supported are opsets from {OLDEST_OPSET} on: "
-                               "export it again, or use onnx.version_converter")
+        raise UnsupportedError(
+            f"the model uses opset {opset}; supported are opsets from {OLDEST_OPSET} on: "
+            "export it again, or use onnx.version_converter"
+        )
     if model.functions:
         model = onnx.inliner.inline_local_functions(model)
     graph = model.graph
@@ -78,8 +80,11 @@ def read_onnx(source, input_shape=None) -> OnnxSource:
         inferred = onnx.shape_inference.infer_shapes(model, data_prop=True).graph
     except onnx.shape_inference.InferenceError as error:
         raise FormatError(f"ONNX shape inference refuses the model: {error}") from error
-    shapes = {value.name: shape for value in (*inferred.value_info, *inferred.output)
-              if (shape := _dims(value)) is not None and None not in shape}
+    shapes = {
+        value.name: shape
+        for value in (*inferred.value_info, *inferred.output)
+        if (shape := _dims(value)) is not None and None not in shape
+    }
     outputs = [output.name for output in graph.output]
     nodes = _live_nodes([_node(onnx, proto, i) for i, proto in enumerate(graph.node)], outputs)
     if any(node.attrs.get("ceil_mode", 0) for node in nodes):
@@ -95,8 +100,10 @@ def evaluate(node: OnnxNode, arrays: list, opset: int) -> list[np.ndarray]:
 
     feeds = {name: array for name, array in zip(node.inputs, arrays) if array is not None}
     names = [name for name in node.outputs if name]
-    values = [onnx.helper.make_tensor_value_info(name, onnx.helper.np_dtype_to_tensor_dtype(array.dtype), array.shape)
-              for name, array in feeds.items()]
+    values = [
+        onnx.helper.make_tensor_value_info(name, onnx.helper.np_dtype_to_tensor_dtype(array.dtype), array.shape)
+        for name, array in feeds.items()
+    ]
     outputs = [onnx.helper.make_empty_tensor_value_info(name) for name in names]
     graph = onnx.helper.make_graph([node.proto], "constant", values, outputs)
     results = ReferenceEvaluator(graph, opsets={"": opset}).run(None, feeds)
@@ -139,8 +146,10 @@ def _fix_inputs(onnx, values, input_shape) -> dict[str, tuple[int, ...]]:
         input_shape = {}
     elif not isinstance(input_shape, dict):
         if len(values) != 1:
-            raise ShapeError(f"the model has {len(values)} inputs ({', '.join(v.name for v in values)}): "
-                             "give input_shape as a dict of shapes by input name")
+            raise ShapeError(
+                f"the model has {len(values)} inputs ({', '.join(v.name for v in values)}): "
+                "give input_shape as a dict of shapes by input name"
+            )
         input_shape = {values[0].name: input_shape}
     unknown = sorted(set(input_shape) - {value.name for value in values})
     if unknown:
@@ -150,8 +159,10 @@ def _fix_inputs(onnx, values, input_shape) -> dict[str, tuple[int, ...]]:
     for value in values:
         where, dims, wanted = f"input '{value.name}'", _dims(value), input_shape.get(value.name)
         if value.type.tensor_type.elem_type != onnx.TensorProto.FLOAT:
-            raise UnsupportedError(f"{where} is not float32; supported are float32 models (uint8 pictures are "
-                                   "normalised by the recipe: convert(..., mean=, scale=))")
+            raise UnsupportedError(
+                f"{where} is not float32; supported are float32 models (uint8 pictures are "
+                "normalised by the recipe: convert(..., mean=, scale=))"
+            )
         if wanted is not None:
             wanted = tuple(int(size) for size in wanted)
             if dims is not None and (len(dims) != len(wanted) or any(d not in (None, w) for d, w in zip(dims, wanted))):
@@ -160,13 +171,17 @@ def _fix_inputs(onnx, values, input_shape) -> dict[str, tuple[int, ...]]:
         elif dims:
             dims = (1 if dims[0] is None else dims[0], *dims[1:])
         if not dims or None in dims:
-            raise UnsupportedError(f"{where} has no fixed size: {_show(dims)}; give it, in the model's own axis order, "
-                                   "with convert(..., input_shape=(1, 3, 224, 224)), or export with a fixed size")
+            raise UnsupportedError(
+                f"{where} has no fixed size: {_show(dims)}; give it, in the model's own axis order, "
+                "with convert(..., input_shape=(1, 3, 224, 224)), or export with a fixed size"
+            )
         if len(dims) not in (2, 4):
             raise UnsupportedError(f"{where} has shape {dims}; supported are pictures (rank 4) and vectors (rank 2)")
         if dims[0] != 1:
-            raise UnsupportedError(f"{where} has batch {dims[0]}; supported is batch 1: export the model with batch 1 "
-                                   "or with a dynamic batch dimension")
+            raise UnsupportedError(
+                f"{where} has batch {dims[0]}; supported is batch 1: export the model with batch 1 "
+                "or with a dynamic batch dimension"
+            )
         if min(dims) < 1:
             raise ShapeError(f"{where} has shape {dims}; every size must be at least 1")
         del value.type.tensor_type.shape.dim[:]

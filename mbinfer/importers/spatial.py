@@ -19,8 +19,11 @@ def conv(low: Lowering, node: OnnxNode) -> Tensor:
     outputs, _, *kernel = weight.shape
     channels, groups = x.dims[2], node.attrs.get("group", 1)
     if weight.shape[1] * groups != channels or outputs % groups:
-        raise low.unsupported(node, f"weight {weight.shape} and {groups} groups on {channels} channels",
-                              "weights [out, channels / groups, kh, kw]")
+        raise low.unsupported(
+            node,
+            f"weight {weight.shape} and {groups} groups on {channels} channels",
+            "weights [out, channels / groups, kh, kw]",
+        )
     window = _window(low, node, x, tuple(kernel))
     dims = (*_output_size(x, window), outputs)
     if groups == channels == outputs:
@@ -41,8 +44,11 @@ def pool(low: Lowering, node: OnnxNode) -> Tensor:
         floor = window["pads"]
         window["pads"] = _ceil_pads(x, window)
         if counts_padding and window["pads"] != floor:
-            raise low.unsupported(node, "ceil_mode adds windows that count_include_pad counts only in part",
-                                  "one of the two, or sizes where ceil_mode changes nothing")
+            raise low.unsupported(
+                node,
+                "ceil_mode adds windows that count_include_pad counts only in part",
+                "one of the two, or sizes where ceil_mode changes nothing",
+            )
     op = "max_pool" if node.op == "MaxPool" else "avg_pool"
     return low.picture(node, op, x, (*_output_size(x, window), x.dims[2]), counts_padding=counts_padding, **window)
 
@@ -89,17 +95,33 @@ def pad(low: Lowering, node: OnnxNode) -> Tensor:
     shape = tuple(int(size) for size in np.add(x.shape, pads.sum(axis=1)))
     if not pads.any():
         return x
-    layout = next((layout for layout in ("NCHW", "NHWC") if x.shows(layout)
-                   and not pads[[layout.index("N"), layout.index("C")]].any()), None)
+    layout = next(
+        (
+            layout
+            for layout in ("NCHW", "NHWC")
+            if x.shows(layout) and not pads[[layout.index("N"), layout.index("C")]].any()
+        ),
+        None,
+    )
     if mode != "constant" or np.any(value) or pads.min() < 0 or layout is None:
-        raise low.unsupported(node, f"pads {pads.T.tolist()} of {x.shape}, mode {mode}, value {value}",
-                              "zeros around height and width of a rank-4 tensor")
+        raise low.unsupported(
+            node,
+            f"pads {pads.T.tolist()} of {x.shape}, mode {mode}, value {value}",
+            "zeros around height and width of a rank-4 tensor",
+        )
     (top, bottom), (left, right) = pads[layout.index("H")].tolist(), pads[layout.index("W")].tolist()
     height, width, channels = x.dims
     dims = (height + top + bottom, width + left + right, channels)
     # Taps outside the input are skipped, so a 1x1 depthwise convolution of weight 1 with pads makes zeros there.
-    padded = low.emit(node, "depthwise", [x.value], dims, weight=np.ones((1, 1, channels)), bias=np.zeros(channels),
-                      pads=(top, left, bottom, right))
+    padded = low.emit(
+        node,
+        "depthwise",
+        [x.value],
+        dims,
+        weight=np.ones((1, 1, channels)),
+        bias=np.zeros(channels),
+        pads=(top, left, bottom, right),
+    )
     return Tensor(padded, dims, order_of(layout[1:], dims), shape)
 
 
@@ -157,8 +179,9 @@ def _window(low: Lowering, node: OnnxNode, x: Tensor, kernel: tuple[int, ...]) -
     stride = tuple(node.attrs.get("strides", (1, 1)))
     dilation = tuple(node.attrs.get("dilations", (1, 1)))
     if not len(kernel) == len(stride) == len(dilation) == 2:
-        raise low.unsupported(node, f"kernel {kernel}, strides {stride}, dilations {dilation}",
-                              "two dimensions of space")
+        raise low.unsupported(
+            node, f"kernel {kernel}, strides {stride}, dilations {dilation}", "two dimensions of space"
+        )
     auto = node.attrs.get("auto_pad", "NOTSET")
     pads = tuple(node.attrs.get("pads", (0, 0, 0, 0))) if auto == "NOTSET" else (0, 0, 0, 0)
     if auto in ("SAME_UPPER", "SAME_LOWER"):
@@ -178,8 +201,9 @@ def _window(low: Lowering, node: OnnxNode, x: Tensor, kernel: tuple[int, ...]) -
 
 def _output_size(x: Tensor, window: dict) -> tuple[int, int]:
     kernel, stride, dilation, pads = (window[key] for key in ("kernel", "stride", "dilation", "pads"))
-    height, width = ((x.dims[i] + pads[i] + pads[i + 2] - dilation[i] * (kernel[i] - 1) - 1) // stride[i] + 1
-                     for i in (0, 1))
+    height, width = (
+        (x.dims[i] + pads[i] + pads[i + 2] - dilation[i] * (kernel[i] - 1) - 1) // stride[i] + 1 for i in (0, 1)
+    )
     return height, width
 
 

@@ -41,13 +41,17 @@ def export_torch(module, example=None, input_shape=None):
         with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings(), torch.no_grad():
             warnings.simplefilter("ignore")  # the exporter's own: deprecations, tracing
             path = os.path.join(folder, "model.onnx")
-            names = {"input_names": ["input"] if len(args) == 1 else None,
-                     "output_names": ["output"] if isinstance(module(*args), torch.Tensor) else None}
+            names = {
+                "input_names": ["input"] if len(args) == 1 else None,
+                "output_names": ["output"] if isinstance(module(*args), torch.Tensor) else None,
+            }
             torch.onnx.export(module, args, path, dynamo=False, **names)
             return onnx.load(path)
     except Exception as error:  # the exporter raises many kinds, RuntimeError mostly
-        raise UnsupportedError(f"torch.onnx.export cannot export {type(module).__name__}: {error}; export it to ONNX "
-                               "in another way and convert the file") from error
+        raise UnsupportedError(
+            f"torch.onnx.export cannot export {type(module).__name__}: {error}; export it to ONNX "
+            "in another way and convert the file"
+        ) from error
     finally:
         for part, training in modes:
             part.training = training

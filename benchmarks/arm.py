@@ -29,9 +29,9 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.append(str(ROOT))  # mbinfer may be built in the source folder, not installed
 
-import arm_loops
+import arm_loops  # noqa: E402
 
-from mbinfer import model, zoo
+from mbinfer import model, zoo  # noqa: E402
 
 EMULATORS = {  # name: what Debian calls it, emulator, core
     "aarch64": ("aarch64-linux-gnu", "qemu-aarch64", "cortex-a53"),

@@ -107,11 +107,11 @@ def splits_text(results: list[dict]) -> str:
             f"t within 10 % of t = 1 or faster: {', '.join(map(str, free)) or 'none'}."
             f" t = n takes {last['ratio']:.2f} times t = 1.",
             "Where this differs from the paper:",
-            "- Chunks are whole panels of 8 channels, the width of the kernels' vectors: n / 8 chunks at most, and t = n",
-            "  means that. The paper's t = n means single channels.",
-            "- The arena stops falling at t = 4: the first block has 32 channels, which are four panels, and nothing later",
-            "  in the network takes as much as this block's input and output.",
-            "- The planner's own choice splits rows too: a block holds a few rows of a chunk, the paper's operator all.",
+            "- Chunks are whole panels of 8 channels, the width of the kernels' vectors: n / 8 chunks at most, and",
+            "  t = n means that. The paper's t = n means single channels.",
+            "- The arena stops falling at t = 4: the first block has 32 channels, which are four panels, and nothing",
+            "  later in the network takes as much as this block's input and output.",
+            "- The planner's own choice splits rows too: a block holds a few rows of a chunk, the paper's all.",
         ]
     )
 
@@ -138,8 +138,8 @@ def table_3_text(ours: dict[str, dict[int, tuple[int, int]]]) -> str:
             "- V1 7x7: 1024 channels are 100.4 kB at 16 bits; the paper prints twice that.",
             "- V2 112x112: the paper fuses the first convolution into the first block (its caption says so).",
             "  `fused` runs it as a stage of its own, so that its 32 channels exist.",
-            "- V2 56x56, 28x28 and 14x14: the paper prints 32, 64 and 160 channels, the blocks' widths at the next lower",
-            "  resolution. By its own table 2 these resolutions have 24, 32 and 96 channels, and so have ours.",
+            "- V2 56x56, 28x28 and 14x14: the paper prints 32, 64 and 160 channels, the blocks' widths at the next",
+            "  lower resolution. By its own table 2 these resolutions have 24, 32 and 96 channels, and so have ours.",
         ]
     )
 

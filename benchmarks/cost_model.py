@@ -103,7 +103,8 @@ def main() -> None:
         print(f"  {term:14} {c:8.3f}")
     print(f"{result['stages']} stages, {100 * result['stages within 20 %']:.0f} % within 20 % of their measured time")
     print(
-        f"{result['networks']} plans, {100 * result['networks within 20 %']:.0f} % within 20 %, the worst {result['worst network']:.2f} of measured"
+        f"{result['networks']} plans, {100 * result['networks within 20 %']:.0f} % within 20 %, "
+        f"the worst {result['worst network']:.2f} of measured"
     )
 
 

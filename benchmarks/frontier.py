@@ -3,10 +3,10 @@
     python benchmarks/frontier.py [--json] [--readme] [--step PERCENT]
 
 For no repeated work it is the least plan of recompute=False. For the other bounds plans are made for limits from the
-least arena up to there, each a small step above the arena before it, with finer steps near the smallest plan of a bound.
-The planner gives the fastest plan within a limit, not the one of the fewest multiply-adds, so that a plan of fewer may
-exist in the same bytes: the figures are what a user gets who gives that limit. Arena bytes only; the caller holds the
-picture.
+least arena up to there, each a small step above the arena before it, with finer steps near the smallest plan of a
+bound. The planner gives the fastest plan within a limit, not the one of the fewest multiply-adds, so that a plan of
+fewer may exist in the same bytes: the figures are what a user gets who gives that limit. Arena bytes only; the caller
+holds the picture.
 """
 
 from __future__ import annotations
@@ -136,7 +136,7 @@ def text(results: dict[str, dict]) -> str:
 
 
 def readme_table(results: dict[str, dict]) -> str:
-    """Markdown: arena of the fused schedule, of the smallest plan for each bound, and of the least, with what it repeats."""
+    """Markdown: arena of the fused schedule, of the smallest plan for each bound, and of the least and its repeats."""
     lines = [
         "| float32, arena | fused | "
         + " | ".join(f"{'no' if not b else f'<= {b} %'} extra MACs" for b in BOUNDS)

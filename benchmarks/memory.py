@@ -7,8 +7,8 @@ same picture, and opens no session. The processes open a model of seeded random 
 
   planned    Plan.peak_bytes, known before the first run
   allocated  bytes in use by malloc (mallinfo2), over the control process: arena and bookkeeping, after the runs
-  opening    the most memory that was resident (VmHWM) until the session was open, less the pages of mapped files then, over the
-             control process: bookkeeping and the arena, or what planning needed for a while, if that was more
+  opening    the most memory that was resident (VmHWM) until the session was open, less the pages of mapped files then,
+             over the control process: bookkeeping and the arena, or what planning needed for a while, if that was more
   observed   the same during the runs: arena and bookkeeping
   file       resident pages of mapped files over the control process: the weights, used where they lie in the file, and
              code. The kernel can drop them at any time and read them again
@@ -178,8 +178,8 @@ def markdown(results: list[dict]) -> str:
         "",
         "Allocated, observed, opening and file pages are counted over a control process that opens no session, by"
         " `python benchmarks/memory.py`. The caller's picture is in none of the columns."
-        " Opening takes the arena; the planner's heap is given back before the weights are mapped. The larger of observed and"
-        " opening, the peak of the process, has to agree with planned to 3 % + 256 KiB: "
+        " Opening takes the arena; the planner's heap is given back before the weights are mapped. The larger of"
+        " observed and opening, the peak of the process, has to agree with planned to 3 % + 256 KiB: "
         + (f"it does not in {', '.join(astray)}." if astray else "it does in every row."),
     ]
     if not all(row["reset"] for row in results):

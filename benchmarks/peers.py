@@ -59,7 +59,7 @@ def version(engine) -> str | None:
 
 
 class Fresh:
-    """This file in a new process, which does a request and gives an answer, a line of JSON, and another for each line it is told."""
+    """This file in a new process, which answers a request by a line of JSON, and each line it is told by another."""
 
     def __init__(self, threads: int, limit: int, *request):
         command = [sys.executable, os.path.abspath(__file__), "--child", json.dumps([str(r) for r in request])]
@@ -142,7 +142,7 @@ def prepare(names: list[str], networks: list[str], threads: int, work: Path) -> 
 
 
 def measure(names, networks, failures, options, work: Path) -> list[dict]:
-    """A row for each round, network and engine. All engines of a round are opened one after the other, then take turns."""
+    """A row for each round, network and engine. All engines of a round are opened one by one, then take turns."""
     engines, rows = registry(), []
     for index in range(options.rounds):
         for network in networks:
@@ -172,6 +172,21 @@ def measure(names, networks, failures, options, work: Path) -> list[dict]:
     return rows
 
 
+def _against_peers(mine: list[dict], rows: list[dict], key: str) -> float | None:
+    """Median over the rounds of one engine's figure over the least of its peers in the same round."""
+    ratios = []
+    for row in mine:
+        peers = [
+            other[key]
+            for other in rows
+            if (other["network"], other["round"]) == (row["network"], row["round"])
+            and other["engine"] != OURS
+            and not (other["half"] and key == "peak_memory")
+        ]
+        ratios += [row[key] / min(peers)] if peers else []
+    return statistics.median(ratios) if ratios else None
+
+
 def summarise(rows: list[dict], macs: dict[str, int]) -> list[dict]:
     """A row for each network and engine: medians over the rounds, and of the ratios within each round.
 
@@ -182,20 +197,6 @@ def summarise(rows: list[dict], macs: dict[str, int]) -> list[dict]:
     summary = []
     for network, engine in dict.fromkeys((row["network"], row["engine"]) for row in rows):
         mine = [row for row in rows if (row["network"], row["engine"]) == (network, engine)]
-
-        def against(key):
-            ratios = []
-            for row in mine:
-                peers = [
-                    other[key]
-                    for other in rows
-                    if (other["network"], other["round"]) == (network, row["round"])
-                    and other["engine"] != OURS
-                    and not (other["half"] and key == "peak_memory")
-                ]
-                ratios += [row[key] / min(peers)] if peers else []
-            return statistics.median(ratios) if ratios else None
-
         middle = {
             key: statistics.median(row[key] for row in mine)
             for key in ("median", "first", "cold", "cores", "peak_memory", "anonymous_memory", "gflops_peak")
@@ -207,9 +208,9 @@ def summarise(rows: list[dict], macs: dict[str, int]) -> list[dict]:
                 "rounds": len(mine),
                 **middle,
                 "minimum": min(row["min"] for row in mine),
-                "ratio": against("median"),
-                "first_ratio": against("first"),
-                "memory_ratio": against("peak_memory"),
+                "ratio": _against_peers(mine, rows, "median"),
+                "first_ratio": _against_peers(mine, rows, "first"),
+                "memory_ratio": _against_peers(mine, rows, "peak_memory"),
                 "cold_ratio": statistics.median(row["cold"] / row["median"] for row in mine),
                 "of_peak": statistics.median(2e-9 * macs[network] / row["median"] / row["gflops_peak"] for row in mine),
                 "error": max(row["error"] for row in mine),

@@ -6,8 +6,8 @@ Placement: random sets of 4 to 12 blocks with lifetimes, with and without slides
 its arena to be the smallest.
 
 Segments: chains of up to six stages, at several limits, against every choice of cut points, strips and rows kept. The
-exhaustive search takes rings and slides from the row replay (`SegmentNeeds`), not from the formulas of the planner's own
-search, and cycles from the same cost model. It counts bytes without placing them: no plan can be cheaper than its
+exhaustive search takes rings and slides from the row replay (`SegmentNeeds`), not from the formulas of the planner's
+own search, and cycles from the same cost model. It counts bytes without placing them: no plan can be cheaper than its
 result, so that a plan of the same cycles is optimal.
 """
 
@@ -45,8 +45,8 @@ def aligned(count: int) -> int:
 def random_blocks(rng: random.Random, sliding: bool) -> tuple[list, list]:
     """Blocks (bytes, first, last) and slides (below, above, distance), as make_plan gives them to place().
 
-    Values of a chain, one for each segment and alive until the next or longer, with scratch and rings of one segment; in
-    one third of the sets all lifetimes are arbitrary.
+    Values of a chain, one for each segment and alive until the next or longer, with scratch and rings of one segment;
+    in one third of the sets all lifetimes are arbitrary.
     """
     count = rng.randint(4, 12)
     blocks, slides = [], []
@@ -400,7 +400,8 @@ def segments_text(results: list[dict]) -> str:
         for limit in r["limits"]:
             if limit["gap"] > 1e-9:
                 lines += [
-                    f"  limit {limit['limit']}: {limit['planner']:.0f} for {limit['optimum']:.0f} cycles ({percent(limit['gap'])})",
+                    f"  limit {limit['limit']}: {limit['planner']:.0f} for {limit['optimum']:.0f} cycles"
+                    f" ({percent(limit['gap'])})",
                     f"    segments of (rows, step, chunk, keep) {limit['splits']}",
                     f"    for                                   {limit['optimal_splits']}",
                 ]

@@ -1,4 +1,4 @@
-"""mbinfer: MobileNet-class networks in the least RAM. `Session` runs a model file, `convert` makes one, `zoo` builds one."""
+"""MobileNet-class networks in the least RAM. `Session` runs a model file, `convert` makes one, `zoo` builds one."""
 
 from mbinfer.convert import convert
 from mbinfer.errors import ArgumentError, Error, FormatError, MemoryLimitError, ShapeError, UnsupportedError

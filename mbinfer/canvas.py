@@ -102,7 +102,8 @@ class Canvas:
                 hatches.setdefault(shape["fill"], f"hatch{len(hatches)}")
         for color, name in hatches.items():
             parts.append(
-                f"<pattern id='{name}' width='6' height='6' patternUnits='userSpaceOnUse' patternTransform='rotate(45)'>"
+                f"<pattern id='{name}' width='6' height='6' patternUnits='userSpaceOnUse'"
+                " patternTransform='rotate(45)'>"
                 f"<path d='M0 0V6' stroke='{color}' stroke-width='2.4'/></pattern>"
             )
         for kind, shape in self.shapes:

@@ -171,11 +171,12 @@ def sweep_text(result: dict[str, Any], title: str) -> str:
     planned = (
         f"{len(result['points'])} plans of {len(result['limits'])} limits that no other one beats, and the marked ones"
     )
-    return f"{title}: {planned}\n\n{table(columns, rows)}\n\ntimes fastest: estimated cycles over those of the fastest plan"
+    note = "times fastest: estimated cycles over those of the fastest plan"
+    return f"{title}: {planned}\n\n{table(columns, rows)}\n\n{note}"
 
 
 def _profile_text(result: dict[str, Any]) -> str:
-    """A row for each stage and one for all, with the rate as a share of the measured peak; a multiply-add is two FLOP."""
+    """A row for each stage and one for all, with the rate as a share of the measured peak; two FLOP a multiply-add."""
     stages, peak = result["profile"], result["peak"]
     total = {key: sum(stage[key] for stage in stages) for key in ("seconds", "macs", "bytes")}
     rows = []

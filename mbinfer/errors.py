@@ -12,7 +12,7 @@ class FormatError(Error, ValueError):
 
 
 class UnsupportedError(Error, ValueError):
-    """A valid request that mbinfer cannot run. `node` and `op` name the place in the source model, where there is one."""
+    """A valid request that mbinfer cannot run. `node` and `op` name the place in the source model, if there is one."""
 
     def __init__(self, message: str, node: str = "", op: str = ""):
         super().__init__(message)

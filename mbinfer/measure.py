@@ -37,9 +37,10 @@ def measure(
     best), `runs` the number of timed runs (None: a second's worth); `options` go to `Session`.
 
     The result holds ``schedule``, ``isa``, ``threads``, ``runs``; ``latency`` in seconds (``min``, ``median``,
-    ``p90``, ``p99``); ``cycles`` by the cost model and ``extra_percent``, multiply-adds done again; in bytes ``arena`` as planned, ``weights`` as mapped, ``observed`` as `observed_memory`
-    describes; and with `profile` the stages of `Session.profile`, each with its least time of as many runs, at most
-    PROFILED, and ``peak``, the most multiply-adds a second that so many cores can do by themselves, measured in between.
+    ``p90``, ``p99``); ``cycles`` by the cost model and ``extra_percent``, multiply-adds done again; in bytes ``arena``
+    as planned, ``weights`` as mapped, ``observed`` as `observed_memory` describes; and with `profile` the stages of
+    `Session.profile`, each with its least time of as many runs, at most PROFILED, and ``peak``, the most multiply-adds
+    a second that so many cores can do by themselves, measured in between.
 
     Raises `Error` with the child's message where it failed.
     """

@@ -79,9 +79,9 @@ class Session:
 
     path: a model file. threads: 1 or more (None: the CPUs this process may use; default MBINFER_THREADS, else 1).
     memory_limit: most bytes of the arena, as a number or "256KiB", or "least" for the smallest plan.
-    schedule: "auto", "naive", "layerwise", "fused", "streamed". chunks: split every block t ways, as section 5 of the MobileNetV2
-    paper does; by default the planner chooses. recompute: whether a streamed plan may make expanded rows again to save
-    memory; False: no multiply-add is done twice. verify: also checksum the weights (reads them all).
+    schedule: "auto", "naive", "layerwise", "fused", "streamed". chunks: split every block t ways, as section 5 of the
+    MobileNetV2 paper does; by default the planner chooses. recompute: whether a streamed plan may make expanded rows
+    again to save memory; False: no multiply-add is done twice. verify: also checksum the weights (reads them all).
     The environment variable MBINFER_ISA names the kernels to use ("reference", "avx2", "neon").
 
     Raises OSError (no such file), FormatError, UnsupportedError, MemoryLimitError (says the least that would do),
@@ -138,9 +138,9 @@ class Session:
     def run_rows(self, rows):
         """Runs the network once on the rows of an image as they arrive, from a camera or a decoder.
 
-        rows: an iterable of the model's height (W, C) arrays, all uint8 or all float32 as in `run`. Only the rows that the
-        first segment needs at once (`plan.input_rows`) are held. Returns what `run` returns. ShapeError for too few, too
-        many or misshaped rows; an error of the iterable is passed on.
+        rows: an iterable of the model's height (W, C) arrays, all uint8 or all float32 as in `run`. Only the rows that
+        the first segment needs at once (`plan.input_rows`) are held. Returns what `run` returns. ShapeError for too
+        few, too many or misshaped rows; an error of the iterable is passed on.
         """
         if len(self.inputs) != 1:
             raise ShapeError(f"run_rows takes the rows of one input; the model has {len(self.inputs)}")
@@ -171,7 +171,7 @@ class Session:
         return self._named(results)
 
     def profile(self, *arrays, **named):
-        """Runs once and returns a list of dicts, one for each stage: stage, kind, seconds, macs, bytes (read and written)."""
+        """Runs once. A dict for each stage: stage, kind, seconds, macs, bytes (read and written)."""
         seconds: list[float] = []
         self._run(arrays, named, seconds)
         stages = [stage for segment in self.plan.segments for stage in segment["stages"]]

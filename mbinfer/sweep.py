@@ -70,7 +70,7 @@ def pareto(plans: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
 
 
 def spread(points: Sequence[dict[str, Any]], count: int) -> list[dict[str, Any]]:
-    """`count` of the points at most, the fastest always among them, as evenly in the logarithm of their bytes as they lie."""
+    """At most `count` of the points, the fastest always among them, spread evenly in the logarithm of their bytes."""
     logs = np.log([p["peak_bytes"] for p in points])
     wanted = np.linspace(logs[-1], logs[0], count)
     return [points[i] for i in sorted({int(np.abs(logs - w).argmin()) for w in wanted})]
@@ -104,7 +104,7 @@ def measure_points(
 
 
 def picture(result: dict[str, Any], title: str) -> Canvas:
-    """Arena bytes on x (logarithmic); above the estimated time relative to the fastest plan, below the repeated MACs."""
+    """Arena bytes on x (logarithmic); above the time relative to the fastest plan, below the repeated MACs."""
     points, marked = result["points"], result["marked"]
     canvas = Canvas(LEFT + WIDTH + 30, TOP + 2 * HEIGHT + GAP + 60, title)
     canvas.text(LEFT, 28, f"{title}: memory against work", 17)
@@ -133,7 +133,7 @@ def picture(result: dict[str, Any], title: str) -> Canvas:
         base = min(first, *(p[field] for p in every))
         most = max(max(p[field] for p in every) - base, fewest) * 1.08
 
-        def y(value: float) -> float:
+        def y(value: float, bottom: float = bottom, base: float = base, most: float = most) -> float:
             return bottom - HEIGHT * (value - base) / most
 
         for count in (2**i for i in range(int(math.log2(low)), int(math.log2(high)) + 1)):
@@ -154,7 +154,10 @@ def picture(result: dict[str, Any], title: str) -> Canvas:
             stairs += [(x(p["peak_bytes"]), y(p[field])), *([(x(after["peak_bytes"]), y(p[field]))] if after else [])]
         canvas.line(stairs, LINE, 1.6)
         for p in points:
-            hint = f"{p['peak_bytes']:,} bytes: {p['times_fastest']:.3f} times the fastest, {p['extra_percent']:.1f} % MACs again"
+            hint = (
+                f"{p['peak_bytes']:,} bytes: {p['times_fastest']:.3f} times the fastest, "
+                f"{p['extra_percent']:.1f} % MACs again"
+            )
             canvas.dot(x(p["peak_bytes"]), y(p[field]), 2.8, DOT, hint=hint)
         for name in MARKED:
             p = marked[name]

@@ -47,12 +47,12 @@ def timeline(session: Session, title: str) -> Canvas:
 
     for b in drawn:
         _buffer(canvas, b, x(b["first"]) + 0.5, x(b["last"] + 1) - 0.5, y)
-    for before, after, low, high in overlaps:
+    for _, after, low, high in overlaps:
         canvas.rect(x(after["first"]) + 1, y(high), column - 2, y(low) - y(high), SLIDE, hatch=True)
     outputs = [after for _, after, _, _ in overlaps]
     inputs = [before for before, after, _, _ in overlaps if before["first"] == after["first"]]
     for b in drawn:
-        # In its first segment. Where two values share a place, the output's name goes to the bottom, the input's to the top.
+        # In its first segment. Where two share a place, the output's name goes to the bottom, the input's to the top.
         at = 0.0 if b in outputs else 1.0 if b in inputs else 0.5
         last = b["last"] if at == 0.5 and not any(before is b for before, _, _, _ in overlaps) else b["first"]
         _words(canvas, b, x(b["first"]) + 0.5, x(last + 1) - 0.5, y, at)
@@ -243,7 +243,7 @@ def _buffer(canvas: Canvas, b: dict[str, Any], left: float, right: float, y: Cal
 def _words(
     canvas: Canvas, b: dict[str, Any], left: float, right: float, y: Callable[[float], float], at: float = 0.5
 ) -> None:
-    """Name and size in a buffer's rectangle, as far as they fit: at its bottom (0), in the middle, or at its top (1)."""
+    """Name and size in a buffer's rectangle, as far as they fit: at its bottom (0), middle or top (1)."""
     upper, lower = y(b["offset"] + b["bytes"]) + 2, y(b["offset"]) - 2
     rows = f", {b['rows']} rows" if b["kind"] == "ring" else ""
     names = [name for name in (b["name"] + rows, b["name"]) if 5.6 * len(name) < right - left - 4]

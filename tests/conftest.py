@@ -11,7 +11,8 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
 
-# `python -m pytest` puts the source folder first on sys.path, where mbinfer has no compiled part unless one was built there.
+# `python -m pytest` puts the source folder first on sys.path, where mbinfer has no compiled part unless it was built
+# there.
 if not list((ROOT / "mbinfer").glob("_core*.so")):
     sys.path[:] = [folder for folder in sys.path if os.path.realpath(folder or ".") != str(ROOT)]
 

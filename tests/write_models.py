@@ -1,4 +1,4 @@
-"""Writes the model files that the native tests run: `python tests/write_models.py FOLDER`. The same files every time."""
+"""Writes the model files that the native tests run: `python tests/write_models.py FOLDER`. Always the same files."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ COUNT = 40
 
 
 def write_models(folder: Path) -> None:
-    """The golden file, the example's model, small MobileNets, a network of its own, and COUNT random graphs, some of them
-    with a recipe."""
+    """The golden file, the example's model, small MobileNets, a network of its own, and COUNT random graphs, some of
+    them with a recipe."""
     for path in [*ROOT.glob("tests/data/*.bin"), *ROOT.glob("examples/*.bin")]:
         shutil.copy(path, folder)
     model.save(zoo.mobilenet_v1(width=0.25, resolution=32, classes=10, seed=1), folder / "v1.bin")

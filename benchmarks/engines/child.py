@@ -78,11 +78,12 @@ class Subject:
 
     def result(self) -> dict:
         """
-        ``first``: from before the file, which is in the page cache, is opened until the first logits; ``cold``: the first
-        run alone; ``median`` and ``min``: of all runs of all turns; ``cores``: processor time over time, the cores that
-        were really used. ``peak_memory``, ``anonymous_memory``: what the process grew by from its imports until it was
-        warm, at most and in pages that are no file's. ``gflops_peak``: the machine's limit, the median of the turns, in
-        each the higher one of before and after. ``error``: how far off the worst logit is, as a share of the largest.
+        ``first``: from before the file, which is in the page cache, is opened until the first logits; ``cold``: the
+        first run alone; ``median`` and ``min``: of all runs of all turns; ``cores``: processor time over time, the
+        cores that were really used. ``peak_memory``, ``anonymous_memory``: what the process grew by from its imports
+        until it was warm, at most and in pages that are no file's. ``gflops_peak``: the machine's limit, the median of
+        the turns, in each the higher one of before and after. ``error``: how far off the worst logit is, as a share of
+        the largest.
         """
         return {
             "first": self.first,

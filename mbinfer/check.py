@@ -7,12 +7,13 @@ import math
 import numpy as np
 
 from .errors import FormatError, ShapeError, UnsupportedError
-from .graph import ACTIVATIONS, COLORS, OPS, Graph, Node, Recipe
+from .graph import ACTIVATIONS, COLORS, Graph, Node, Recipe
+from .ops import OPS
 
 MAX_SIDE = 1 << 16  # of a value, and of its channels
 MAX_ELEMENTS = 1 << 28  # of a value: offsets and multiply-adds stay far inside 64 bits
 MAX_U16 = (1 << 16) - 1
-WINDOWED = ("conv", "depthwise", "max_pool", "avg_pool")
+COUNTS_PADDING = 1  # flag of avg_pool
 
 
 def check_graph(graph: Graph) -> None:
@@ -74,8 +75,11 @@ def _check_node(graph: Graph, node: Node, writer: dict[str, str]) -> None:
         raise UnsupportedError(
             f"{where}: unknown activation '{node.activation}'; known are {', '.join(ACTIVATIONS)}", node.name, node.op
         )
-    if len(node.inputs) != (2 if node.op == "add" else 1):
-        raise FormatError(f"{where}: {len(node.inputs)} inputs; add takes two, every other op one")
+    op = OPS[node.op]
+    if op.inputs >= 0 and len(node.inputs) != op.inputs or not node.inputs:
+        raise FormatError(
+            f"{where}: {len(node.inputs)} inputs; {node.op} takes {op.inputs if op.inputs >= 0 else 'any'}"
+        )
     shapes = [_shape(graph, name, where) for name in node.inputs]
     output = _shape(graph, node.output, where)
     if node.output in writer:
@@ -85,17 +89,14 @@ def _check_node(graph: Graph, node: Node, writer: dict[str, str]) -> None:
             raise FormatError(f"{where} reads '{name}' before anything wrote it: a cycle, or nodes out of order")
     _check_fields(where, node)
 
-    if any(shape != shapes[0] for shape in shapes):
-        raise ShapeError(f"{where}: adds {shapes[0]} and {shapes[1]}; the shapes must be equal")
-    height, width, channels = expected = shapes[0]
-    if node.op in WINDOWED:
-        expected = (
-            _output_size(where, node, 0, height),
-            _output_size(where, node, 1, width),
-            output[2] if node.op == "conv" else channels,
-        )
-    elif node.op == "global_avg_pool":
-        expected = (1, 1, channels)
+    if op.area == "same" and any(shape != shapes[0] for shape in shapes):
+        raise ShapeError(f"{where}: inputs of shapes {', '.join(map(str, shapes))}; the shapes must be equal")
+    height, width, channels = shapes[0]
+    if op.area == "window":
+        height, width = _output_size(where, node, 0, height), _output_size(where, node, 1, width)
+    elif op.area == "whole":
+        height = width = 1
+    expected = (height, width, channels if op.keeps_channels else output[2])
     if output != expected:
         raise ShapeError(f"{where}: makes {expected} of {shapes[0]}, but its output '{node.output}' is {output}")
     _check_weights(where, node, channels, output[2])
@@ -112,21 +113,20 @@ def _check_fields(where: str, node: Node) -> None:
         numbers = tuple(getattr(node, field))
         if len(numbers) != len(plain) or not all(_is_int(n, low, MAX_U16) for n in numbers):
             raise FormatError(f"{where}: {field} {numbers}, not {len(plain)} integers from {low} to {MAX_U16}")
-        if node.op not in WINDOWED and numbers != plain:
+        if OPS[node.op].area != "window" and numbers != plain:
             raise FormatError(f"{where}: {field} {numbers}, but this op has no window; keep {plain}")
-    if "pool" in node.op and tuple(node.dilation) != (1, 1):
+    if OPS[node.op].pools and tuple(node.dilation) != (1, 1):
         raise UnsupportedError(f"{where}: a pool with dilation {node.dilation}, not 1", node.name, node.op)
-    if node.counts_padding and node.op != "avg_pool":
+    if node.counts_padding and not OPS[node.op].flags & COUNTS_PADDING:
         raise FormatError(f"{where}: counts_padding is for avg_pool only")
     lo, hi = node.clamp
     if not lo <= hi:
         raise FormatError(f"{where}: clamp bounds {node.clamp}; the lower must be at most the upper")
     if node.activation != "clamp" and (lo, hi) != (-math.inf, math.inf):
         raise FormatError(f"{where}: clamp bounds {node.clamp} with activation '{node.activation}'; make it 'clamp'")
-    if node.op == "conv":
-        if not _is_int(node.groups, 1, MAX_SIDE):
-            raise FormatError(f"{where}: groups {node.groups}, not an integer from 1 to {MAX_SIDE}")
-    elif node.groups != 1:
+    if not _is_int(node.groups, 1, MAX_SIDE):
+        raise FormatError(f"{where}: groups {node.groups}, not an integer from 1 to {MAX_SIDE}")
+    if OPS[node.op].keeps_channels and node.groups != 1:
         raise FormatError(f"{where}: groups {node.groups}; only conv has groups (depthwise means one for each channel)")
 
 
@@ -139,14 +139,14 @@ def _output_size(where: str, node: Node, axis: int, size: int) -> int:
             f"{where}: kernel {node.kernel}, dilation {node.dilation} reach beyond the padded input, "
             f"{size} with pads {node.pads}"
         )
-    if "pool" in node.op and (before >= kernel or room // stride * stride - before >= size):
+    if OPS[node.op].pools and (before >= kernel or room // stride * stride - before >= size):
         raise ShapeError(f"{where}: pads {node.pads} leave a window without input, which has no maximum and no mean")
     return room // stride + 1
 
 
 def _check_weights(where: str, node: Node, inputs: int, outputs: int) -> None:
     """Check weight and bias of a node with `inputs` input and `outputs` output channels."""
-    if node.op not in ("conv", "depthwise"):
+    if not OPS[node.op].weights:
         if node.weight is not None or node.bias is not None:
             raise FormatError(f"{where}: this op takes no weight and no bias")
         return
@@ -154,7 +154,9 @@ def _check_weights(where: str, node: Node, inputs: int, outputs: int) -> None:
         raise ShapeError(f"{where}: {node.groups} groups do not divide {inputs} input and {outputs} output channels")
     if node.groups == inputs == outputs > 1:
         raise FormatError(f"{where}: a group for every channel; make it op 'depthwise'")
-    shape = (outputs, *node.kernel, inputs // node.groups) if node.op == "conv" else (*node.kernel, inputs)
+    shape = (
+        (outputs, *node.kernel, inputs // node.groups) if not OPS[node.op].keeps_channels else (*node.kernel, inputs)
+    )
     for field, array, expected in (("weight", node.weight, shape), ("bias", node.bias, (outputs,))):
         if array is None and field == "bias":
             continue

@@ -10,7 +10,6 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-OPS = ("conv", "depthwise", "add", "max_pool", "avg_pool", "global_avg_pool", "softmax")
 ACTIVATIONS = ("none", "clamp", "hard_swish")
 COLORS = ("RGB", "BGR", "grey")
 
@@ -32,7 +31,7 @@ class Recipe:
 class Node:
     """One primitive operation; activation (``clamp`` with bounds covers ReLU, ReLU6 and Clip) included.
 
-    Every op but ``add`` (two inputs) has one input. ``conv`` covers dense layers: a dense layer is the convolution
+    `op` is a row of `mbinfer.ops.OPS`, which says how many inputs it takes. ``conv`` covers dense layers: a dense layer is the convolution
     whose kernel is as large as its input. Padding contributes nothing: taps outside the input are skipped.
     """
 

@@ -8,9 +8,10 @@ import zlib
 
 import numpy as np
 
-from .check import check_graph
+from .check import COUNTS_PADDING, check_graph
 from .errors import UnsupportedError
-from .graph import ACTIVATIONS, COLORS, OPS, Graph, Node
+from .graph import ACTIVATIONS, COLORS, Graph, Node
+from .ops import CODES, OPS
 
 MAGIC = b"\x89MBI\r\n\x1a\n"
 VERSION = (1, 0)
@@ -18,7 +19,6 @@ ALIGN = 64  # of the weights section, and of every tensor in it
 PANEL = 8  # output channels that are stored side by side
 NONE = 0xFFFFFFFF
 FLOAT32 = 1  # DTypeCode
-COUNTS_PADDING = 1  # flag of avg_pool
 
 # The records of format.h, field by field; a test reads that header and compares.
 HEADER = np.dtype(
@@ -226,7 +226,7 @@ def _float32(array) -> np.ndarray:
 
 def _fill_node(record, node: Node, index: dict[str, int], strings: _Strings, weights: _Weights) -> None:
     record["name"], record["output"], record["groups"] = strings.add(node.name), index[node.output], 1
-    record["op"], record["activation"] = OPS.index(node.op) + 1, ACTIVATIONS.index(node.activation)
+    record["op"], record["activation"] = CODES[node.op], ACTIVATIONS.index(node.activation)
     record["flags"] = COUNTS_PADDING if node.counts_padding else 0
     record["inputs"] = ([index[name] for name in node.inputs] + [NONE])[:2]
     for field in ("kernel", "stride", "dilation"):
@@ -237,10 +237,10 @@ def _fill_node(record, node: Node, index: dict[str, int], strings: _Strings, wei
     if node.weight is None:
         return
     weight = _float32(node.weight)
-    if node.op == "conv":
-        record["groups"], packed, outputs = node.groups, pack_conv(weight, node.groups), len(weight)
-    else:
+    if OPS[node.op].keeps_channels:
         packed, outputs = pack_depthwise(weight), weight.shape[2]
+    else:
+        record["groups"], packed, outputs = node.groups, pack_conv(weight, node.groups), len(weight)
     bias = np.zeros(-(-outputs // PANEL) * PANEL, np.float32)
     if node.bias is not None:
         bias[:outputs] = _float32(node.bias)

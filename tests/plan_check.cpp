@@ -72,12 +72,12 @@ struct Builder {
     Node n;
     n.name = op_name(op) + std::to_string(graph.nodes.size());
     n.op = op;
+    n.inputs = inputs;
     n.output = int(graph.values.size());
     n.y.kernel = n.x.kernel = op == Op::kGlobalAvgPool ? 1 : kernel;
     n.y.stride = n.x.stride = stride;
     n.y.pad = n.y.pad_end = n.x.pad = n.x.pad_end = kernel / 2;
     for (size_t i = 0; i < inputs.size(); i++) {
-      n.inputs[i] = inputs[i];
       std::vector<int>& readers = graph.values[inputs[i]].consumers;
       if (readers.empty() || readers.back() != int(graph.nodes.size())) readers.push_back(int(graph.nodes.size()));
     }

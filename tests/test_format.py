@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from mbinfer import model
 from mbinfer.errors import FormatError, ShapeError, UnsupportedError
 from mbinfer.graph import Graph, Node, Output, Recipe
+from mbinfer.ops import OPS, OpInfo
 
 GOLDEN = Path(__file__).parent / "data" / "golden_v1.bin"
 FORMAT_H = Path(__file__).parents[1] / "csrc" / "model" / "format.h"
@@ -170,6 +171,24 @@ def test_records_are_those_of_the_header():
         assert ours == fields, name
         asserted = re.search(rf"sizeof\({name}\) == (\d+)", text)
         assert dtype.itemsize == (int(asserted[1]) if asserted else 8), name
+
+
+def test_operators_are_those_of_the_core():
+    """mbinfer/ops.py has the rows of csrc/model/ops.h: names, order and every column."""
+    text = (FORMAT_H.parent / "ops.h").read_text()
+    codes = re.search(r"enum class Op : \w+ \{(.*?)\};", text, re.S)[1]
+    codes = re.findall(r"\bk(\w+)", re.sub(r"//.*", "", codes))
+    table = text[text.index("kOps[] = ") : text.index("kOpCount")]
+    rows = [[cell.strip() for cell in row.split(",")] for row in re.findall(r"\{(\"[^{}]*)\}", table)]
+    values = {"true": True, "false": False}
+    found = {}
+    for name, inputs, area, *marks, flags in rows:
+        area = area.removeprefix("Area::k").lower()
+        found[name.strip('"')] = OpInfo(int(inputs), area, *(values[mark] for mark in marks), int(flags))
+    assert list(found.items()) == list(OPS.items())
+    assert [code.lower() for code in codes] == [name.replace("_", "") for name in OPS]
+    fields = re.search(r"struct OpInfo \{(.*?)\};", text, re.S)[1]
+    assert re.findall(r"(\w+);", re.sub(r"//.*", "", fields)) == ["name", *OpInfo._fields]
 
 
 def test_round_trip():
@@ -354,8 +373,8 @@ REFUSED = {
     "input not used": (lambda g: (g.values.update(x=(1, 1, 1)), g.inputs.update(x=None)), FormatError, "'x' is not"),
     "unknown op": (node(ADD, op="mul"), UnsupportedError, r"'sum.add' \(mul\): unknown op; known are conv"),
     "unknown activation": (node(ADD, activation="relu"), UnsupportedError, "unknown activation 'relu'"),
-    "add of one": (node(ADD, inputs=["mix"]), FormatError, "1 inputs; add takes two"),
-    "pool of two": (node(MAX, inputs=["sum", "mix"]), FormatError, "2 inputs; add takes two"),
+    "add of one": (node(ADD, inputs=["mix"]), FormatError, "1 inputs; add takes 2"),
+    "pool of two": (node(MAX, inputs=["sum", "mix"]), FormatError, "2 inputs; max_pool takes 1"),
     "unknown value read": (node(MIX, inputs=["lost"]), FormatError, "'mix.conv' .* names the value 'lost'"),
     "unknown value written": (node(MIX, output="lost"), FormatError, "'mix.conv' .* names the value 'lost'"),
     "cycle": (node(ADD, inputs=["mix", "sum"]), FormatError, "reads 'sum' before anything wrote it"),

@@ -40,26 +40,16 @@ struct ValueRecord {
   uint32_t reserved[2];
 };
 
-enum OpCode : uint8_t {
-  kConv = 1,  // any kernel, stride, padding, dilation, groups; a dense layer is the convolution that covers its input
-  kDepthwise = 2,
-  kAdd = 3,
-  kMaxPool = 4,
-  kAvgPool = 5,
-  kGlobalAvgPool = 6,
-  kSoftmax = 7,  // over channels
-};
-
 enum ActivationCode : uint8_t { kNoActivation = 0, kClamp = 1, kHardSwish = 2 };  // kClamp: ReLU, ReLU6, Clip
 
-constexpr uint8_t kCountsPadding = 1;  // flag of kAvgPool: divide by kh*kw also at the border
+constexpr uint8_t kCountsPadding = 1;  // flag of avg_pool: divide by kh*kw also at the border
 
 struct NodeRecord {
   uint32_t name;
-  uint8_t op, activation;  // OpCode, ActivationCode
+  uint8_t op, activation;  // Op of ops.h, ActivationCode
   uint8_t weight_dtype;    // DTypeCode; 0 without weights
   uint8_t flags;
-  uint32_t inputs[2];  // values; the second is kNone except for kAdd
+  uint32_t inputs[2];  // values; the second is kNone except for add
   uint32_t output;
   uint32_t groups;
   uint16_t kernel_h, kernel_w, stride_h, stride_w, dilation_h, dilation_w;

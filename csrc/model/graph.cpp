@@ -5,26 +5,6 @@
 
 namespace mbinfer {
 
-const char* op_name(Op op) {
-  switch (op) {
-    case Op::kConv:
-      return "conv";
-    case Op::kDepthwise:
-      return "depthwise";
-    case Op::kAdd:
-      return "add";
-    case Op::kMaxPool:
-      return "max_pool";
-    case Op::kAvgPool:
-      return "avg_pool";
-    case Op::kGlobalAvgPool:
-      return "global_avg_pool";
-    case Op::kSoftmax:
-      return "softmax";
-  }
-  return "?";
-}
-
 std::pair<int, int> Window::input_range(int o0, int o1, int input) const {
   if (o0 >= o1) return {0, 0};
   int begin = std::max(0, o0 * stride - pad);
@@ -49,10 +29,9 @@ int PanelChannels::first(int panel) const {
 int64_t macs(const Graph& graph, const Node& node) {
   const Shape& out = graph.values[node.output].shape;
   const Shape& in = graph.values[node.inputs[0]].shape;
-  int64_t taps = int64_t(node.y.kernel) * node.x.kernel;
-  if (node.op == Op::kConv) return out.elements() * taps * (in.channels / node.groups);
-  if (node.op == Op::kDepthwise) return out.elements() * taps;
-  return 0;
+  const OpInfo& op = info_of(node.op);
+  if (!op.weights) return 0;
+  return out.elements() * node.y.kernel * node.x.kernel * (op.keeps_channels ? 1 : in.channels / node.groups);
 }
 
 }  // namespace mbinfer

@@ -7,19 +7,9 @@
 #include <vector>
 
 #include "common.h"
+#include "model/ops.h"
 
 namespace mbinfer {
-
-enum class Op : uint8_t {
-  kConv = 1,
-  kDepthwise = 2,
-  kAdd = 3,
-  kMaxPool = 4,
-  kAvgPool = 5,
-  kGlobalAvgPool = 6,
-  kSoftmax = 7
-};
-const char* op_name(Op op);
 
 enum class Activation : uint8_t { kNone = 0, kClamp = 1, kHardSwish = 2 };
 
@@ -46,7 +36,7 @@ struct Value {
 struct Node {
   std::string name;
   Op op = Op::kConv;
-  int inputs[2] = {-1, -1};
+  std::vector<int> inputs;  // values
   int output = -1;
   Window y, x;
   int groups = 1;
@@ -58,10 +48,9 @@ struct Node {
   const float* bias = nullptr;
   int64_t weight_bytes = 0, bias_bytes = 0;
 
-  int input_count() const { return inputs[1] >= 0 ? 2 : 1; }
   bool pointwise() const {  // 1x1, stride 1, no padding: reads one pixel to make one
-    return op == Op::kConv && groups == 1 && y.kernel == 1 && x.kernel == 1 && y.stride == 1 && x.stride == 1 &&
-           !y.pad && !y.pad_end && !x.pad && !x.pad_end;
+    return info_of(op).weights && !info_of(op).keeps_channels && groups == 1 && y.kernel == 1 && x.kernel == 1 &&
+           y.stride == 1 && x.stride == 1 && !y.pad && !y.pad_end && !x.pad && !x.pad_end;
   }
 };
 

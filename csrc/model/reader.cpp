@@ -154,36 +154,28 @@ class Reader {
     Node n;
     n.name = string(r.name);
     const std::string where = "node '" + n.name + "'";
-    require(r.op >= format::kConv && r.op <= format::kSoftmax, where + " has an unknown op");
+    require(r.op >= 1 && r.op <= kOpCount, where + " has an unknown op");
     require(r.activation <= format::kHardSwish, where + " has an unknown activation");
     n.op = Op(r.op);
+    const OpInfo& op = info_of(n.op);
+    require(!(r.flags & ~op.flags), where + " has an unknown flag");
     n.activation = Activation(r.activation);
     n.counts_padding = r.flags & format::kCountsPadding;
-    int inputs = n.op == Op::kAdd ? 2 : 1;
-    for (int k = 0; k < inputs; k++) n.inputs[k] = value_index(r.inputs[k], where);
-    require(inputs == 2 || r.inputs[1] == kNone, where + " has a second input");
+    const int inputs = r.inputs[1] == kNone ? 1 : 2;
+    for (int k = 0; k < inputs; k++) n.inputs.push_back(value_index(r.inputs[k], where));
+    require(op.inputs < 0 || inputs == op.inputs,
+            where + " has " + std::to_string(inputs) + " inputs, " + op.name + " takes " + std::to_string(op.inputs));
     n.output = value_index(r.output, where);
     n.lo = r.clamp_lo;
     n.hi = r.clamp_hi;
     require(n.activation != Activation::kClamp || n.lo <= n.hi, where + " has a clamp whose bounds are out of order");
     n.y = {r.kernel_h, r.stride_h, r.dilation_h, r.pad_top, r.pad_bottom};
     n.x = {r.kernel_w, r.stride_w, r.dilation_w, r.pad_left, r.pad_right};
+    require(r.groups >= 1 && r.groups <= uint32_t(kMaxSide), where + " has groups out of range");
     n.groups = int(r.groups);
-    const Shape &in = graph_.values[n.inputs[0]].shape, &out = graph_.values[n.output].shape;
-    check_window(n.y, in.height, out.height, n.op, where);
-    check_window(n.x, in.width, out.width, n.op, where);
-    bool windowed = n.op == Op::kConv || n.op == Op::kDepthwise || n.op == Op::kMaxPool || n.op == Op::kAvgPool;
-    if (n.op == Op::kGlobalAvgPool) require(out.height == 1 && out.width == 1, where + " has the wrong output shape");
-    if (!windowed && n.op != Op::kGlobalAvgPool) require(in == out, where + " has the wrong output shape");
-    if (n.op == Op::kAdd) require(graph_.values[n.inputs[1]].shape == out, where + " adds different shapes");
-    if (n.op != Op::kConv)
-      require(in.channels == out.channels && r.groups == 1, where + " has the wrong channels or groups");
-    else
-      require(r.groups >= 1 && r.groups <= uint32_t(kMaxSide) && in.channels % n.groups == 0 &&
-                  out.channels % n.groups == 0,
-              where + " has groups that do not divide its channels");
-    if (n.op == Op::kConv || n.op == Op::kDepthwise)
-      read_weights(r, n, in, out, where);
+    check_shapes(n, where);
+    if (op.weights)
+      read_weights(r, n, where);
     else
       require(!r.weight_dtype && !r.weight_bytes && !r.bias_bytes, where + " has weights that its op does not take");
     require(r.weight_quant == kNone || r.weight_quant < header_.quant_count,
@@ -194,9 +186,25 @@ class Reader {
     graph_.nodes.push_back(std::move(n));
   }
 
-  void check_window(const Window& w, int in, int out, Op op, const std::string& where) const {
+  // The shapes of a node's values are those that the table gives its operator.
+  void check_shapes(const Node& n, const std::string& where) const {
+    const OpInfo& op = info_of(n.op);
+    const Shape &in = graph_.values[n.inputs[0]].shape, &out = graph_.values[n.output].shape;
+    check_window(n.y, in.height, out.height, op, where);
+    check_window(n.x, in.width, out.width, op, where);
+    if (op.area == Area::kWhole) require(out.height == 1 && out.width == 1, where + " has the wrong output shape");
+    if (op.area == Area::kSame)
+      for (int input : n.inputs) require(graph_.values[input].shape == out, where + " has inputs of another shape");
+    if (op.keeps_channels)
+      require(in.channels == out.channels && n.groups == 1, where + " has the wrong channels or groups");
+    else
+      require(in.channels % n.groups == 0 && out.channels % n.groups == 0,
+              where + " has groups that do not divide its channels");
+  }
+
+  void check_window(const Window& w, int in, int out, const OpInfo& op, const std::string& where) const {
     require(w.kernel >= 1 && w.stride >= 1 && w.dilation >= 1, where + " has a kernel, stride or dilation of 0");
-    if (op == Op::kAdd || op == Op::kSoftmax || op == Op::kGlobalAvgPool) {
+    if (op.area != Area::kWindow) {
       require(w.kernel == 1 && w.stride == 1 && w.dilation == 1 && !w.pad && !w.pad_end,
               where + " has a window that its op does not take");
       return;
@@ -204,19 +212,20 @@ class Reader {
     require(int64_t(in) + w.pad + w.pad_end >= int64_t(w.dilation) * (w.kernel - 1) + 1 && w.output_size(in) == out,
             where + " has an output shape that its kernel, stride and padding do not give");
     // A pool's window that sees nothing but padding has no value.
-    if (op == Op::kMaxPool || op == Op::kAvgPool)
+    if (op.pools)
       require(w.dilation == 1 && w.pad < w.kernel && (out - 1) * int64_t(w.stride) - w.pad < in,
               where + " pools padding only");
   }
 
-  void read_weights(const NodeRecord& r, Node& n, const Shape& in, const Shape& out, const std::string& where) const {
+  void read_weights(const NodeRecord& r, Node& n, const std::string& where) const {
+    const Shape &in = graph_.values[n.inputs[0]].shape, &out = graph_.values[n.output].shape;
     require(r.weight_dtype == format::kFloat32 || r.weight_dtype == format::kFloat16 || r.weight_dtype == format::kInt8,
             where + " has an unknown weight dtype");
     n.weight_dtype = DType(r.weight_dtype);
     uint64_t taps = uint64_t(n.y.kernel) * uint64_t(n.x.kernel), panels = uint64_t(ceil_div(out.channels, kPanel));
     uint64_t k = taps;
     require(taps <= uint64_t(kMaxElements), where + " has too large a kernel");
-    if (n.op == Op::kConv) {
+    if (!info_of(n.op).keeps_channels) {
       k *= uint64_t(PanelChannels(in.channels, out.channels, n.groups).count);
       if (n.weight_dtype == DType::kInt8) k = round_up<uint64_t>(k, 4);
     }
@@ -289,10 +298,10 @@ class Reader {
       require(graph_.values[in.value].producer < 0, "an input is written by a node");
     for (int i = 0; i < int(graph_.nodes.size()); i++) {
       const Node& n = graph_.nodes[i];
-      for (int k = 0; k < n.input_count(); k++) {
-        Value& v = graph_.values[n.inputs[k]];
+      for (int input : n.inputs) {
+        Value& v = graph_.values[input];
         require(v.producer < i, "node '" + n.name + "' reads '" + v.name + "' before it is written");
-        require(v.producer >= 0 || is_input(n.inputs[k]), "value '" + v.name + "' is never written");
+        require(v.producer >= 0 || is_input(input), "value '" + v.name + "' is never written");
         if (v.consumers.empty() || v.consumers.back() != i) v.consumers.push_back(i);
       }
     }

@@ -1,0 +1,26 @@
+"""The operators: one row each, with every rule that a graph's nodes have to follow; the table of csrc/model/ops.h."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+
+class OpInfo(NamedTuple):
+    inputs: int  # -1: any number
+    area: str  # of the output: "window" (kernel, stride, padding), "whole" (1 x 1), "same" (every input's shape)
+    weights: bool  # and a bias
+    keeps_channels: bool  # output channel c is made of input channel c alone; otherwise of all channels of its group
+    pools: bool  # no dilation, and no window that sees nothing but padding
+    flags: int  # bits of the file's record that may be set; 1: counts_padding
+
+
+OPS = {  # in the order of their numbers in the file, from 1
+    "conv": OpInfo(1, "window", True, False, False, 0),
+    "depthwise": OpInfo(1, "window", True, True, False, 0),
+    "add": OpInfo(2, "same", False, True, False, 0),
+    "max_pool": OpInfo(1, "window", False, True, True, 0),
+    "avg_pool": OpInfo(1, "window", False, True, True, 1),
+    "global_avg_pool": OpInfo(1, "whole", False, True, True, 0),
+    "softmax": OpInfo(1, "same", False, True, False, 0),
+}
+CODES = {name: code for code, name in enumerate(OPS, 1)}

@@ -376,6 +376,31 @@ def test_what_cannot_run_is_refused_by_name(op, nodes):
     assert (error.node, error.op) == (f"the {op}", op)
 
 
+@pytest.mark.parametrize("opset", [7, 9, 12, 13, 14, 15])
+def test_batch_norm_in_training_mode_never_runs_with_the_stored_statistics(opset):
+    spare, attrs = (["m2", "v2", "sm", "sv"], {}) if opset < 14 else (["m2", "v2"], {"training_mode": 1})
+    for outputs in (["y"], ["y", spare[0]]):
+        model = make(
+            node("Conv", "x", "w", to="a"),
+            node("BatchNormalization", "a", *BN, to=["y", *spare], **attrs),
+            w=W,
+            **BN,
+            opset=opset,
+            outputs=outputs,
+        )
+        refuse(model, "the BatchNormalization", "training mode", "model.eval()")
+    assert ops(agree(make(node("Conv", "x", "w", to="a"), node("BatchNormalization", "a", *BN), w=W, **BN))) == ["conv"]
+
+
+def test_outputs_beyond_the_first_are_not_ignored():
+    pool = node("MaxPool", "x", to=["y", "indices"], kernel_shape=[2, 2])
+    dropout = node("Dropout", "x", to=["y", "mask"])
+    assert ops(agree(make(pool))) == ["max_pool"], "nobody reads the indices"
+    assert ops(import_onnx(make(dropout))) == ["depthwise"], "nobody reads the mask"
+    refuse(make(pool, outputs=["y", "indices"]), "the MaxPool", "indices")
+    refuse(make(dropout, node("Not", "mask", to="z"), outputs=["y", "z"]), "mask")
+
+
 def test_files_that_are_no_model(tmp_path):
     (tmp_path / "noise.onnx").write_bytes(bytes(range(256)))
     (tmp_path / "empty.onnx").write_bytes(b"")

@@ -16,6 +16,7 @@ from .layout import AXES, Tensor, nchw, order_of
 from .reading import OnnxNode, OnnxSource, evaluate
 
 _HANDLERS: dict[str, Callable] = {}
+_SEES_ALL_OUTPUTS: set[str] = set()  # ops whose handler decides what outputs beyond the first mean
 
 # Ops that leave the layout of an input open; the first other one decides whether it is NHWC.
 _LAYOUT_FREE = {
@@ -36,11 +37,17 @@ _LAYOUT_FREE = {
 }
 
 
-def lowers(*ops: str):
-    """Register ``handler(low, node) -> Tensor`` for ONNX ops of the standard domain."""
+def lowers(*ops: str, sees_all_outputs: bool = False):
+    """Register ``handler(low, node) -> Tensor`` for ONNX ops of the standard domain.
+
+    The tensor is the first output. A node with more outputs can mean something else (batch norm: training), so that it
+    is refused, unless its handler says that it looks at them.
+    """
 
     def register(handler):
         _HANDLERS.update(dict.fromkeys(ops, handler))
+        if sees_all_outputs:
+            _SEES_ALL_OUTPUTS.update(ops)
         return handler
 
     return register
@@ -85,6 +92,8 @@ class Lowering:
                 self.env[node.outputs[0]] = result
 
     def _lower(self, node: OnnxNode) -> Tensor:
+        if any(node.outputs[1:]) and node.op not in _SEES_ALL_OUTPUTS:
+            raise self.unsupported(node, f"{sum(map(bool, node.outputs))} outputs", "its first output alone")
         try:
             return _HANDLERS[node.op](self, node)
         except Error:
@@ -111,7 +120,7 @@ class Lowering:
                 "constants that onnx.reference evaluates",
             ) from error
 
-    # For the handlers: what a node reads.
+    # For the handlers: what a node reads, and who reads it.
 
     def unsupported(self, node: OnnxNode, reason: str, supported: str) -> UnsupportedError:
         return UnsupportedError(f"node '{node.name}' ({node.op}): {reason}; supported: {supported}", node.name, node.op)
@@ -137,6 +146,10 @@ class Lowering:
                 node, f"input {index} ('{node.inputs[index]}') is computed by the network", "constants there"
             )
         return found
+
+    def is_read(self, tensor: str) -> bool:
+        """Whether a node reads `tensor` or it is an output."""
+        return tensor in self.source.outputs or any(tensor in node.inputs for node in self.source.nodes)
 
     def option(self, node: OnnxNode, name: str, index: int, default=None):
         """What old opsets give as attribute `name` and new ones as input `index`, as a list of ints, or `default`."""

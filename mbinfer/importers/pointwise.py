@@ -16,12 +16,18 @@ _FLOAT32 = 1  # onnx.TensorProto.FLOAT
 _RELU6_GATE = (1 / 6, 1 / 2)  # hard sigmoid: clip(x / 6 + 1 / 2, 0, 1)
 
 
-@lowers("BatchNormalization")
+@lowers("BatchNormalization", sees_all_outputs=True)
 def batch_norm(low: Lowering, node: OnnxNode) -> Tensor:
     x = low.tensor(node)
+    if node.attrs.get("training_mode", 0) or any(node.outputs[1:]):  # opset 7 to 13 says it by its outputs
+        raise low.unsupported(
+            node,
+            "exported in training mode, where it normalises by the statistics of the picture at hand",
+            "stored statistics: export the model in evaluation mode (PyTorch: model.eval())",
+        )
+    if not node.attrs.get("spatial", 1):
+        raise low.unsupported(node, "statistics for each element (spatial=0)", "statistics for each channel")
     gamma, beta, mean, variance = (low.constant(node, i).astype(np.float64) for i in range(1, 5))
-    if node.attrs.get("training_mode", 0) or not node.attrs.get("spatial", 1):
-        raise low.unsupported(node, "training mode or per-element statistics", "inference by channel")
     scale = gamma / np.sqrt(variance + node.attrs.get("epsilon", 1e-5))
     per_channel = (-1, *[1] * (len(x.shape) - 2))
     scale, bias = (x.per_channel(v.reshape(per_channel)) for v in (scale, beta - mean * scale))
@@ -162,8 +168,10 @@ def softmax(low: Lowering, node: OnnxNode) -> Tensor:
     return replace(x, value=low.emit(node, "softmax", [x.value], x.dims))
 
 
-@lowers("Identity", "Dropout", "Cast")
+@lowers("Identity", "Dropout", "Cast", sees_all_outputs=True)
 def same(low: Lowering, node: OnnxNode) -> Tensor:
+    if any(low.is_read(output) for output in node.outputs[1:] if output):
+        raise low.unsupported(node, "its mask is read", "its first output alone")
     if node.op == "Cast" and node.attrs["to"] != _FLOAT32:
         raise low.unsupported(node, "cast of a computed tensor to another type", "casts to float32")
     if node.op == "Dropout" and bool(np.any(low.constant(node, 2, False))):

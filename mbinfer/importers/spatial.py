@@ -31,11 +31,11 @@ def conv(low: Lowering, node: OnnxNode) -> Tensor:
     return low.picture(node, "conv", x, dims, weight=weight.transpose(0, 2, 3, 1), bias=bias, groups=groups, **window)
 
 
-@lowers("MaxPool", "AveragePool")
+@lowers("MaxPool", "AveragePool", sees_all_outputs=True)
 def pool(low: Lowering, node: OnnxNode) -> Tensor:
     x = low.image(node)
-    if len(node.outputs) > 1 and node.outputs[1]:
-        raise low.unsupported(node, "the indices of the maxima are an output", "the first output alone")
+    if any(low.is_read(output) for output in node.outputs[1:] if output):
+        raise low.unsupported(node, "the indices of its maxima are read", "its first output alone")
     window = _window(low, node, x, tuple(node.attrs["kernel_shape"]))
     if window["dilation"] != (1, 1):
         raise low.unsupported(node, f"dilation {window['dilation']}", "pools without dilation")

@@ -37,6 +37,21 @@ inline size_t size_of(DType type) {
   return 0;
 }
 
+// What a value holds: elements of a dtype, which mean (element - zero_point) * scale where they are quantised.
+struct Type {
+  DType dtype = DType::kFloat32;
+  float scale = 0;  // 0: not quantised
+  int32_t zero_point = 0;
+};
+
+inline size_t size_of(const Type& type) { return size_of(type.dtype); }
+
+// What the sums that make a value of this type are held in.
+inline Type sums_of(const Type& type) {
+  const bool integers = type.dtype == DType::kInt8 || type.dtype == DType::kUint8 || type.dtype == DType::kInt32;
+  return {integers ? DType::kInt32 : DType::kFloat32};
+}
+
 // Channels are laid out in panels of 8: a pixel of a value takes round_up(channels, 8) elements, the last ones unused.
 constexpr int kPanel = 8;
 

@@ -292,7 +292,7 @@ void Runner::pointwise(const Node& node, View in, View out, Rows made, Channels 
       args.weights = static_cast<const float*>(node.weights) + first * panel_stride;
       args.panel_stride = panel_stride;
       args.panels = own.end - own.begin;
-      args.bias = channels.from_bias ? node.bias + first * kPanel : nullptr;
+      args.bias = channels.from_bias ? static_cast<const float*>(node.bias) + first * kPanel : nullptr;
       args.epilogue = epilogue ? &finish : nullptr;
       kernels_.gemm(&args);
       p += run;
@@ -389,7 +389,7 @@ void Runner::conv_row(const Node& node, const float* const* rows, ptrdiff_t in_s
       args.panel_stride = ptrdiff_t(k_rows) * kPanel;
       args.weights = static_cast<const float*>(node.weights) + panel * args.panel_stride;
       args.panels = panel_end - panel;
-      args.bias = node.bias + panel * kPanel;
+      args.bias = static_cast<const float*>(node.bias) + panel * kPanel;
       args.epilogue = nullptr;
       auto flush = [&](bool last) {
         Epilogue finish = epilogue;
@@ -478,7 +478,7 @@ void Runner::spatial(const Stage& stage, const Step& s, int r0, View in, View ou
                                               out.width,
                                               static_cast<const float*>(node.weights) +
                                                   ptrdiff_t(first) * node.y.kernel * node.x.kernel * kPanel,
-                                              node.bias + first * kPanel,
+                                              static_cast<const float*>(node.bias) + first * kPanel,
                                               last - panel,
                                               activation(node)};
                   kernels_.depthwise(&args);

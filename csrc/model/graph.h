@@ -24,12 +24,12 @@ struct Window {  // the taps of a convolution or pool over one axis
 struct Value {
   std::string name;
   Shape shape;
-  DType dtype = DType::kFloat32;
+  Type type;
   int producer = -1;           // node, -1 for a graph input
   std::vector<int> consumers;  // nodes, each once
   bool is_output = false;
   int stride() const { return round_up(shape.channels, kPanel); }  // elements from one pixel to the next
-  int64_t row_bytes() const { return int64_t(shape.width) * stride() * int64_t(size_of(dtype)); }
+  int64_t row_bytes() const { return int64_t(shape.width) * stride() * int64_t(size_of(type)); }
   int64_t bytes() const { return row_bytes() * shape.height; }
 };
 
@@ -45,7 +45,7 @@ struct Node {
   bool counts_padding = false;  // kAvgPool
   DType weight_dtype = DType::kNone;
   const void* weights = nullptr;
-  const float* bias = nullptr;
+  const void* bias = nullptr;  // of the type of the sums
   int64_t weight_bytes = 0, bias_bytes = 0;
 
   bool pointwise() const {  // 1x1, stride 1, no padding: reads one pixel to make one

@@ -136,7 +136,7 @@ class Reader {
       require(r.dtype >= kFloat32 && r.dtype <= kInt32, "value '" + v.name + "' has an unknown dtype");
       require(r.quant == kNone || r.quant < header_.quant_count,
               "value '" + v.name + "' has no such quantisation record");
-      v.dtype = DType(r.dtype);
+      v.type.dtype = DType(r.dtype);
       graph_.values.push_back(std::move(v));
     }
   }
@@ -234,7 +234,7 @@ class Reader {
     require(r.weight_bytes == uint64_t(n.weight_bytes) && r.bias_bytes == uint64_t(n.bias_bytes),
             where + " has weights of the wrong size");
     n.weights = tensor(r.weight_offset, r.weight_bytes, where);
-    n.bias = reinterpret_cast<const float*>(tensor(r.bias_offset, r.bias_bytes, where));
+    n.bias = tensor(r.bias_offset, r.bias_bytes, where);
   }
 
   void read_inputs() {

@@ -418,7 +418,7 @@ Plan make_plan(const Graph& graph, const PlanOptions& options) {
       unsupported(node, "float16 and int8 weights come later, this build runs float32");
   }
   for (const Value& value : graph.values)
-    if (value.dtype != DType::kFloat32)
+    if (value.type.dtype != DType::kFloat32)
       throw Error(ErrorKind::kUnsupported, "value '" + value.name + "': this build runs float32 values only");
 
   const int64_t limit = options.least ? 0 : options.memory_limit < 0 ? INT64_MAX : options.memory_limit;

@@ -23,7 +23,7 @@ import numpy as np
 import mbinfer
 from mbinfer import model, zoo
 from mbinfer.cli import progress
-from mbinfer.draw import size, table
+from mbinfer.show.text import size, table
 
 SPLITS = (1, 2, 3, 4, 5, 8)
 
@@ -38,7 +38,7 @@ SCHEDULES = {"MobileNetV1": "layerwise", "MobileNetV2": "fused"}  # the paper co
 def measure_splits(path: str, rounds: int, threads: int) -> list[dict]:
     """One dict for each t, and one for the planner's own choice (t None): arena, largest scratch, median time."""
     automatic = mbinfer.Session(path, schedule="fused", threads=threads)
-    widest = max(stage["chunk"] * stage["chunks"] for stage in stages(automatic))
+    widest = max(stage.chunk * stage.chunks for stage in stages(automatic))
     sessions = {t: mbinfer.Session(path, schedule="fused", threads=threads, chunks=t) for t in (*SPLITS, widest)}
     sessions[None] = automatic
     picture = np.random.default_rng(0).integers(0, 256, automatic.inputs[0].shape, dtype=np.uint8)
@@ -56,7 +56,7 @@ def measure_splits(path: str, rounds: int, threads: int) -> list[dict]:
     results = []
     for t, session in sessions.items():
         ratio = statistics.median(mine / first for mine, first in zip(seconds[t], seconds[1]))  # of the same round
-        scratch = max(stage["scratch_bytes"] for stage in stages(session))
+        scratch = max(stage.scratch_bytes for stage in stages(session))
         results.append(
             {
                 "t": t,
@@ -71,17 +71,17 @@ def measure_splits(path: str, rounds: int, threads: int) -> list[dict]:
 
 
 def stages(session: mbinfer.Session) -> list[dict]:
-    return [stage for segment in session.plan.segments for stage in segment["stages"]]
+    return [stage for segment in session.plan.segments for stage in segment.stages]
 
 
 def largest_tensors(path: str, schedule: str) -> dict[int, tuple[int, int]]:
     """By resolution: the channels of the widest whole value there, and its bytes with 16 bits an element."""
     session = mbinfer.Session(path, schedule=schedule)
-    whole = {b["name"] for segment in session.plan.timeline for b in segment["buffers"] if b["kind"] == "value"}
+    whole = {b.name for segment in session.plan.timeline for b in segment.buffers if b.kind == "value"}
     largest: dict[int, int] = {}
     for stage in stages(session):
-        height, _, channels = stage["output_shape"]
-        if stage["output"] in whole:
+        height, _, channels = stage.output_shape
+        if stage.output in whole:
             largest[height] = max(channels, largest.get(height, 0))
     return {side: (channels, side * side * channels * 2) for side, channels in largest.items()}
 

@@ -22,7 +22,7 @@ from memory import write_readme
 import mbinfer
 from mbinfer import model, zoo
 from mbinfer.cli import progress
-from mbinfer.draw import size, table
+from mbinfer.show.text import size, table
 
 BOUNDS = (0, 5, 12, 25)  # per cent of the network's multiply-adds
 NETWORKS = {  # name: architecture, width, resolution, goals in KiB
@@ -42,7 +42,7 @@ def describe(plan) -> dict:
         "extra_macs": plan.extra_macs,
         "extra_percent": 100 * plan.extra_macs / plan.macs,
         "cycles": plan.cycles,
-        "segments": [len(segment["stages"]) for segment in plan.segments],
+        "segments": [len(segment.stages) for segment in plan.segments],
     }
 
 

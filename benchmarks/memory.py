@@ -35,7 +35,7 @@ import numpy as np
 import mbinfer
 from mbinfer import measure, model, zoo
 from mbinfer.cli import progress
-from mbinfer.draw import size
+from mbinfer.show.text import size
 
 NETWORKS = {  # name: architecture, width, resolution
     "MobileNetV2 1.0@224": (zoo.mobilenet_v2, 1.0, 224),

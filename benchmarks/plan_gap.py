@@ -27,8 +27,8 @@ import numpy as np
 import mbinfer
 from mbinfer import model
 from mbinfer.cli import progress
-from mbinfer.draw import table
 from mbinfer.graph import Graph, Node, Output
+from mbinfer.show.text import table
 
 ALIGN = 64  # kArenaAlign
 HEIGHTS, STEPS, CHUNKS = (1, 2, 3, 4, 7, 8, 14), (1, 2, 4, 7), (8, 16, 32, 64, 96, 192, 384, 1 << 20)  # of the planner
@@ -184,11 +184,11 @@ class Exhaustive:
     def __init__(self, session, graph: Graph):
         self.core = session._core
         self.graph = graph
-        self.stages = [stage for segment in session.plan.segments for stage in segment["stages"]]
+        self.stages = [stage for segment in session.plan.segments for stage in segment.stages]
         self.nodes = {node.name: node for node in graph.nodes}
-        self.bytes = [aligned(self._row_bytes(s["output"]) * s["output_shape"][0]) for s in self.stages]
+        self.bytes = [aligned(self._row_bytes(s.output) * s.output_shape[0]) for s in self.stages]
         self.in_arena = [
-            any(s["output"] == stage["input"][0] for s in self.stages[:i]) for i, stage in enumerate(self.stages)
+            any(s.output == stage.inputs[0] for s in self.stages[:i]) for i, stage in enumerate(self.stages)
         ]
         self.options = [self._options(i) for i in range(len(self.stages))]
 
@@ -199,12 +199,10 @@ class Exhaustive:
     def _options(self, index: int) -> dict[tuple[int, bool, int], list[tuple]]:
         """By strip rows, keep and what that keeps: (split, kept bytes, scratch bytes, cycles)."""
         stage = self.stages[index]
-        ops = [self.nodes[name].op for name in stage["nodes"] if name in self.nodes]
-        height = stage["output_shape"][0]
+        ops = [self.nodes[name].op for name in stage.nodes if name in self.nodes]
+        height = stage.output_shape[0]
         first, is_global = ops[0] if ops else "load", "global_avg_pool" in ops
-        spatial = next(
-            (name for name in stage["nodes"] if self.nodes[name].op in ("depthwise", "global_avg_pool")), None
-        )
+        spatial = next((name for name in stage.nodes if self.nodes[name].op in ("depthwise", "global_avg_pool")), None)
         block = spatial is not None and "conv" in ops
         channels = -(-self.graph.values[self.nodes[spatial].output][2] // 8) * 8 if block else 0
         counts = {-(-channels // -(-channels // min(chunk, channels))) for chunk in CHUNKS} if block else {0}
@@ -242,7 +240,7 @@ class Exhaustive:
             for last in ways[-1]:
                 needs = self.core.measure(a, [*(way[0][0] for way in ways[:-1]), last[0]])
                 rings = sum(
-                    aligned(needs["ring_rows"][i] * self._row_bytes(self.stages[a + i]["output"])) for i in range(b - a)
+                    aligned(needs["ring_rows"][i] * self._row_bytes(self.stages[a + i].output)) for i in range(b - a)
                 )
                 overlap = max(0, min(around, out - aligned(needs["slide"]))) if slides else 0
                 base = around + out - min(overlap, out) + rings + kept - ways[-1][0][1] + last[1]
@@ -321,7 +319,7 @@ def segment_gaps(chains: int) -> list[dict]:
                 limit = int(least.plan.peak_bytes + share * max(0, least.plan.fused_bytes - least.plan.peak_bytes))
                 plan = mbinfer.Session(path, schedule="streamed", memory_limit=limit).plan
                 cycles, splits = cheapest(front, count, limit)
-                chosen = [[(s["rows"], s["step"], s["chunk"], s["keep"]) for s in g["stages"]] for g in plan.segments]
+                chosen = [[(s.rows, s.step, s.chunk, s.keep) for s in g.stages] for g in plan.segments]
                 record["limits"].append(
                     {
                         "limit": limit,

@@ -11,6 +11,7 @@
 #include "kernels/dispatch.h"
 #include "plan/arena.h"
 #include "plan/cost.h"
+#include "plan/fields.h"
 #include "plan/replay.h"
 #include "plan/rows.h"
 #include "plan/stages.h"
@@ -48,132 +49,54 @@ void raise(const Error& error) {
   PyErr_SetObject(reinterpret_cast<PyObject*>(Py_TYPE(exception.ptr())), exception.ptr());
 }
 
-const char* stage_kind(const Graph& graph, const Stage& s) {
-  if (s.load >= 0) return "load";
-  if (s.bottleneck()) return graph.nodes[s.spatial].op == Op::kGlobalAvgPool ? "head" : "bottleneck";
-  if (s.project >= 0) {
-    const Shape& out = graph.values[s.output].shape;
-    return out.height == 1 && out.width == 1 ? "dense" : "conv";
+Planned planned(const Session& session) {
+  return {session.graph(), session.plan(), session.kernels().isa, session.threads()};
+}
+
+const char* python_class(const StageInfo&) { return "Stage"; }
+const char* python_class(const SegmentInfo&) { return "Segment"; }
+const char* python_class(const BufferInfo&) { return "Buffer"; }
+const char* python_class(const TimelineInfo&) { return "TimelineStep"; }
+const char* python_class(const TracedValueInfo&) { return "TracedValue"; }
+const char* python_class(const LiveRowsInfo&) { return "LiveRows"; }
+const char* python_class(const TraceStepInfo&) { return "TraceStep"; }
+const char* python_class(const TraceInfo&) { return "Trace"; }
+const char* python_class(const PlanInfo&) { return "Plan"; }
+
+// A description as an object of its class in mbinfer/plan.py, whose fields have the same names; lists as tuples.
+struct ToPython {
+  py::module_ classes = py::module_::import("mbinfer.plan");
+
+  py::object operator()(const Shape& s) const { return py::make_tuple(s.height, s.width, s.channels); }
+  py::object operator()(const char* words) const { return py::str(words); }
+  py::object operator()(bool flag) const { return py::bool_(flag); }
+  py::object operator()(int number) const { return py::int_(number); }
+  py::object operator()(int64_t number) const { return py::int_(number); }
+  py::object operator()(double number) const { return py::float_(number); }
+
+  template <class T>
+  py::object operator()(const std::vector<T>& list) const {
+    py::tuple made(list.size());
+    for (size_t i = 0; i < list.size(); i++) made[i] = (*this)(list[i]);
+    return made;
   }
-  return op_name(graph.nodes[s.spatial >= 0 ? s.spatial : s.add].op);
-}
 
-// Bytes of values read and written and of weights read, each once.
-int64_t bytes_moved(const Graph& graph, const Stage& s) {
-  int64_t bytes = graph.values[s.input].bytes() + graph.values[s.output].bytes();
-  if (s.residual >= 0) bytes += graph.values[s.residual].bytes();
-  for (int n : {s.expand, s.spatial, s.project})
-    if (n >= 0) bytes += graph.nodes[n].weight_bytes + graph.nodes[n].bias_bytes;
-  return bytes;
-}
-
-py::dict stage_dict(const Graph& graph, const Stage& s, const Plan& plan) {
-  py::list nodes, inputs;
-  for (int n : {s.expand, s.spatial, s.project, s.add})
-    if (n >= 0) nodes.append(graph.nodes[n].name);
-  inputs.append(graph.values[s.input].name);
-  if (s.residual >= 0) inputs.append(graph.values[s.residual].name);
-  const Value& out = graph.values[s.output];
-  py::dict d;
-  d["name"] = s.name;
-  d["kind"] = stage_kind(graph, s);
-  d["nodes"] = nodes;
-  d["input"] = inputs;
-  d["output"] = out.name;
-  d["output_shape"] = py::make_tuple(out.shape.height, out.shape.width, out.shape.channels);
-  d["rows"] = s.rows;
-  d["step"] = s.step;
-  d["chunk"] = s.chunk;
-  d["chunks"] = chunk_count(graph, s);
-  d["keep"] = s.keep;
-  d["ring_rows"] = plan.values[s.output].rows;
-  d["macs"] = s.macs;
-  d["extra_macs"] = s.extra_macs;
-  d["scratch_bytes"] = s.expanded_bytes + s.spatial_bytes + s.patch_bytes;
-  d["bytes"] = bytes_moved(graph, s);
-  d["why"] = s.why;
-  return d;
-}
-
-py::list segment_list(const Session& session) {
-  py::list segments;
-  for (const Segment& segment : session.plan().segments) {
-    py::list stages;
-    for (int s = segment.first; s < segment.last; s++)
-      stages.append(stage_dict(session.graph(), session.plan().stages[s], session.plan()));
-    py::dict d;
-    d["stages"] = stages;
-    segments.append(d);
+  template <class Info>
+  py::object operator()(const Info& info) const {
+    return make(info, py::dict());
   }
-  return segments;
-}
 
-py::list timeline(const Session& session) {
-  const Plan& plan = session.plan();
-  const Graph& graph = session.graph();
-  py::list steps;
-  for (int g = 0; g < int(plan.segments.size()); g++) {
-    py::list buffers;
-    int64_t live = 0, top = 0;
-    for (const Buffer& b : plan.buffers) {
-      if (g < b.first || g > b.last) continue;
-      static const char* const kinds[] = {"value", "ring", "expanded", "scratch"};
-      const bool value = b.kind == Buffer::kValue || b.kind == Buffer::kRing;
-      py::dict d;
-      d["name"] = value                         ? graph.values[b.index].name
-                  : b.kind == Buffer::kExpanded ? plan.stages[b.index].name
-                                                : plan.stages[plan.segments[g].last - 1].name;
-      d["kind"] = kinds[b.kind];
-      d["offset"] = b.offset;
-      d["bytes"] = b.bytes;
-      d["rows"] = value                         ? plan.values[b.index].rows
-                  : b.kind == Buffer::kExpanded ? plan.stages[b.index].expanded_rows
-                                                : 0;
-      d["first"] = b.first;
-      d["last"] = b.last;
-      buffers.append(d);
-      live += b.bytes;
-      top = std::max(top, b.offset + b.bytes);
-    }
-    py::dict step;
-    step["segment"] = g;
-    step["name"] = plan.stages[plan.segments[g].last - 1].name;
-    step["buffers"] = buffers;
-    step["live_bytes"] = live;
-    step["top_bytes"] = top;
-    steps.append(step);
+  template <class Info>
+  py::object make(const Info& info, py::dict fields) const {
+    for_each_field(info, [&](const char* name, const auto& value) { fields[name] = (*this)(value); });
+    return classes.attr(python_class(info))(**fields);
   }
-  return steps;
-}
+};
 
-// A segment step by step: which rows of which value live, and where.
-py::dict trace(const Session& session, int segment) {
-  const Plan& plan = session.plan();
-  const Graph& graph = session.graph();
-  if (segment < 0 || segment >= int(plan.segments.size()))
-    throw Error(ErrorKind::kArgument, "segment " + std::to_string(segment) + ": the plan has segments 0 to " +
-                                          std::to_string(plan.segments.size() - 1));
-  py::list steps;
-  py::dict values, d;
-  for (const TracedStep& step : trace_segment(graph, plan, segment)) {
-    py::dict live;
-    for (const TracedStep::Live& l : step.live) {
-      const Value& v = graph.values[l.value];
-      const py::str name(v.name);
-      live[name] = py::make_tuple(l.begin, l.end);
-      if (values.contains(name)) continue;
-      py::dict value;
-      value["offset"] = plan.values[l.value].at(segment);
-      value["rows"] = plan.values[l.value].rows;
-      value["row_bytes"] = v.row_bytes();
-      value["height"] = v.shape.height;
-      values[name] = value;
-    }
-    steps.append(py::make_tuple(plan.stages[step.stage].name, step.r0, step.r1, live));
-  }
-  d["values"] = values;
-  d["steps"] = steps;
-  return d;
+py::object plan_object(const std::shared_ptr<Session>& session) {
+  py::dict fields;
+  fields["core"] = session;  // from which it makes its segments and its timeline when they are asked for
+  return ToPython().make(describe_plan(planned(*session)), fields);
 }
 
 // What stages from `first` on need as one segment with these strips, steps, chunks and choices of keeping.
@@ -326,25 +249,6 @@ py::dict model_dict(const Session& session) {
   return d;
 }
 
-py::dict plan_dict(const Session& session) {
-  const Plan& p = session.plan();
-  py::dict d;
-  d["schedule"] = schedule_name(p.schedule);
-  d["peak_bytes"] = p.peak_bytes;
-  d["input_bytes"] = p.input_bytes;
-  d["input_rows"] = p.input_rows;
-  d["naive_bytes"] = p.naive_bytes;
-  d["layerwise_bytes"] = p.layerwise_bytes;
-  d["fused_bytes"] = p.fused_bytes;
-  d["lower_bound_bytes"] = p.lower_bound_bytes;
-  d["weight_bytes"] = session.graph().weight_bytes;
-  d["macs"] = p.macs;
-  d["extra_macs"] = p.extra_macs;
-  d["moved_bytes"] = p.moved_bytes;
-  d["cycles"] = p.cycles;
-  return d;
-}
-
 }  // namespace
 
 PYBIND11_MODULE(_core, m) {
@@ -364,10 +268,14 @@ PYBIND11_MODULE(_core, m) {
       .def("run", &run, py::arg("arrays"), py::arg("times"))
       .def("run_rows", &run_rows, py::arg("bytes"), py::arg("next"))
       .def("model", &model_dict)
-      .def("plan", &plan_dict)
-      .def("segments", &segment_list)
-      .def("timeline", &timeline)
-      .def("trace", &trace, py::arg("segment"))
+      .def("plan", &plan_object)
+      .def("plan_json", [](const Session& s) { return plan_json(planned(s)); })
+      .def("segments", [](const Session& s) { return ToPython()(describe_segments(s.graph(), s.plan())); })
+      .def("timeline", [](const Session& s) { return ToPython()(describe_timeline(s.graph(), s.plan())); })
+      .def(
+          "trace",
+          [](const Session& s, int segment) { return ToPython()(describe_trace(s.graph(), s.plan(), segment)); },
+          py::arg("segment"))
       .def("measure", &measure, py::arg("first"), py::arg("splits"))
       .def("cost_terms", &stage_cost_terms)
       .def("check", [](const Session& s) { return check_plan(s.graph(), s.plan()); })

@@ -2,7 +2,8 @@
 
 from mbinfer.convert import convert
 from mbinfer.errors import ArgumentError, Error, FormatError, MemoryLimitError, ShapeError, UnsupportedError
-from mbinfer.session import Plan, Session, TensorInfo
+from mbinfer.plan import Plan
+from mbinfer.session import Session, TensorInfo
 
 __all__ = [
     "ArgumentError",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import itertools
 import json
 import os
@@ -13,8 +14,9 @@ from typing import Any, Callable
 
 import numpy as np
 
-from . import draw, image, measure
+from . import image, measure
 from .errors import Error
+from .show import text
 
 SCHEDULES = ("naive", "layerwise", "fused", "streamed")
 ARCHITECTURES = ("mobilenet_v1", "mobilenet_v2")
@@ -158,7 +160,7 @@ def _labels(path: str) -> list[str]:
 
 def _written(options: argparse.Namespace) -> None:
     count = os.path.getsize(options.output)
-    _print(options, f"{options.output}: {draw.size(count)}", {"path": options.output, "bytes": count})
+    _print(options, f"{options.output}: {text.size(count)}", {"path": options.output, "bytes": count})
 
 
 def _print(options: argparse.Namespace, text: str, record: Any) -> None:
@@ -200,11 +202,11 @@ def _info(options: argparse.Namespace) -> None:
             "least": mbinfer.Session(options.model, memory_limit="least").plan.peak_bytes,
         },
     }
-    _print(options, draw.info_text(record, recipe), record)
+    _print(options, text.info_text(record, recipe), record)
 
 
 def _plan(options: argparse.Namespace) -> None:
-    from . import sweep, timeline
+    from .show import sweep, timeline
 
     title = os.path.basename(options.model)
     if options.sweep:
@@ -221,33 +223,18 @@ def _plan(options: argparse.Namespace) -> None:
         record = sweep.sweep(options.model, threads=options.threads, progress=progress)
         record = {"path": options.model, "threads": options.threads, **record}
         _draw(options, lambda: sweep.picture(record, title))
-        return _print(options, draw.sweep_text(record, title), record)
+        return _print(options, text.sweep_text(record, title), record)
     session = _session(options)
-    names = (
-        "schedule",
-        "peak_bytes",
-        "input_bytes",
-        "input_rows",
-        "weight_bytes",
-        "naive_bytes",
-        "layerwise_bytes",
-        "fused_bytes",
-        "lower_bound_bytes",
-        "macs",
-        "extra_macs",
-        "moved_bytes",
-        "cycles",
-    )
-    record = {"path": options.model, "threads": session.threads, "isa": session.isa}
-    record.update((name, getattr(session.plan, name)) for name in names)
+    plan = session.plan
+    record = {"path": options.model, **json.loads(plan.json())}
     if options.segment is None:
-        record.update(segments=session.plan.segments, timeline=session.plan.timeline)
         _draw(options, lambda: timeline.timeline(session, title))
-        return _print(options, "" if options.json else draw.plan_text(session, title), record)
-    trace = session._core.trace(options.segment)
-    record.update(segment=options.segment, **trace)
+        return _print(options, "" if options.json else text.plan_text(session, title), record)
+    trace = plan.trace(options.segment)
+    del record["segments"], record["timeline"]
+    record.update(segment=options.segment, **dataclasses.asdict(trace))
     _draw(options, lambda: timeline.segment(session, options.segment, title))
-    _print(options, draw.trace_text(trace, f"{title}: segment {options.segment}"), record)
+    _print(options, text.trace_text(trace, f"{title}: segment {options.segment}"), record)
 
 
 def _draw(options: argparse.Namespace, canvas: Callable[[], Any]) -> None:
@@ -264,7 +251,7 @@ def _run(options: argparse.Namespace) -> None:
             f"{len(session.outputs)} outputs; use mbinfer.Session"
         )
     _, height, width, _ = session.inputs[0].shape
-    ends_in_softmax = session.plan.segments[-1]["stages"][-1]["kind"] == "softmax"
+    ends_in_softmax = session.plan.segments[-1].stages[-1].kind == "softmax"
     results, texts = [], []
     for path in progress(options.pictures, str):
         scores = np.asarray(session.run(image.load(path, session.recipe, height, width)), np.float64).ravel()
@@ -274,8 +261,8 @@ def _run(options: argparse.Namespace) -> None:
     arena, naive = session.plan.peak_bytes, session.plan.naive_bytes
     ratio = naive / arena
     texts.append(
-        f"arena {draw.size(arena)} ({session.plan.schedule}); "
-        f"naive execution would have needed {draw.size(naive)}, {ratio:.1f} times as much"
+        f"arena {text.size(arena)} ({session.plan.schedule}); "
+        f"naive execution would have needed {text.size(naive)}, {ratio:.1f} times as much"
     )
     record = {
         "pictures": results,
@@ -304,7 +291,7 @@ def _top(probabilities: np.ndarray, labels: Sequence[str], count: int) -> list[d
 def _bench(options: argparse.Namespace) -> None:
     import mbinfer
 
-    from . import sweep
+    from .show import sweep
 
     usable = mbinfer._core.isas()
     for isa in options.isa or ():
@@ -324,13 +311,13 @@ def _bench(options: argparse.Namespace) -> None:
             options.profile,
             progress,
         )
-        return _print(options, draw.bench_text(results), {"path": options.model, "results": results})
+        return _print(options, text.bench_text(results), {"path": options.model, "results": results})
     configurations = list(itertools.product(options.schedule or SCHEDULES, options.isa or usable, options.threads))
     results = [
         measure.measure(options.model, inputs, isa, options.runs, options.profile, schedule=schedule, threads=threads)
         for schedule, isa, threads in progress(configurations, lambda c: f"{c[0]}, {c[1]}, threads {c[2]}")
     ]
-    _print(options, draw.bench_text(results), {"path": options.model, "results": results})
+    _print(options, text.bench_text(results), {"path": options.model, "results": results})
 
 
 def progress(items: Sequence[Any], label: Callable[[Any], str]) -> Iterator[Any]:

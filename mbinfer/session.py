@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import os
 import re
-from typing import NamedTuple
+from typing import NamedTuple, TypedDict
 
 import numpy as np
 
 from mbinfer.errors import ArgumentError, ShapeError
 from mbinfer.graph import COLORS, Recipe
+from mbinfer.plan import Plan
 
 try:
     from mbinfer import _core
@@ -26,42 +27,22 @@ _DTYPES = (
 _UNITS = {"": 1, "b": 1, "kib": 1 << 10, "mib": 1 << 20, "gib": 1 << 30, "kb": 10**3, "mb": 10**6, "gb": 10**9}
 
 
+class StageProfile(TypedDict):
+    """What `Session.profile` measures of a stage. bytes: of values read and written and of weights read, each once."""
+
+    stage: str
+    kind: str
+    seconds: float
+    macs: int
+    bytes: int
+
+
 class TensorInfo(NamedTuple):
     """Name, shape (NHWC with the batch dimension for images) and numpy dtype name of an input or output."""
 
     name: str
     shape: tuple[int, ...]
     dtype: str
-
-
-class Plan:
-    """What the session will do and the memory that it takes. All sizes in bytes.
-
-    peak_bytes: the arena, the one block that holds everything that `run` makes; nothing else is allocated.
-    input_bytes: what the caller holds (the uint8 picture where the model has a recipe, else float32).
-    input_rows: for each input, the rows of it that `run_rows` holds beside the arena.
-    naive_bytes, layerwise_bytes, fused_bytes: the arena of those schedules for this model, without a limit.
-    lower_bound_bytes: no placement of this plan's buffers needs less. weight_bytes: mapped from the file.
-    macs, extra_macs: multiply-adds of the network, and what recomputation adds. moved_bytes: of values that change
-    their place between segments. cycles: one thread's time by the cost model.
-    segments, timeline: lists of dicts, as `mbinfer plan` prints them.
-    """
-
-    def __init__(self, core):
-        self._core = core
-        self.__dict__.update(core.plan())
-
-    # Made when asked for: as Python objects they can take more memory than a small network's arena.
-    @property
-    def segments(self) -> list[dict]:
-        return self._core.segments()
-
-    @property
-    def timeline(self) -> list[dict]:
-        return self._core.timeline()
-
-    def __repr__(self) -> str:
-        return f"Plan({self.schedule}, arena {self.peak_bytes} bytes, {len(self.segments)} segments)"
 
 
 def parse_bytes(limit: int | str) -> int:
@@ -124,7 +105,7 @@ class Session:
         self.recipe = self._recipes[0]
         self.isa = model["isa"]
         self.threads = model["threads"]
-        self.plan = Plan(self._core)
+        self.plan: Plan = self._core.plan()
 
     def run(self, *arrays, **named):
         """Runs the network once.
@@ -174,15 +155,9 @@ class Session:
         """Runs once. A dict for each stage: stage, kind, seconds, macs, bytes (read and written)."""
         seconds: list[float] = []
         self._run(arrays, named, seconds)
-        stages = [stage for segment in self.plan.segments for stage in segment["stages"]]
+        stages = [stage for segment in self.plan.segments for stage in segment.stages]
         return [
-            {
-                "stage": s["name"],
-                "kind": s["kind"],
-                "seconds": t,
-                "macs": s["macs"] + s["extra_macs"],
-                "bytes": s["bytes"],
-            }
+            StageProfile(stage=s.name, kind=s.kind, seconds=t, macs=s.macs + s.extra_macs, bytes=s.bytes)
             for s, t in zip(stages, seconds)
         ]
 

@@ -102,7 +102,7 @@ def test_same_bits_and_plan_as_python(opened, mobilenet, options, monkeypatch):
     assert text(session.plan.schedule).decode() == python.plan.schedule
     assert text(session.plan.isa).decode() == python.isa
     assert session.plan.threads == python.threads
-    assert session.ffi.unpack(session.plan.input_rows, 1) == python.plan.input_rows
+    assert tuple(session.ffi.unpack(session.plan.input_rows, 1)) == python.plan.input_rows
 
 
 def rows_of(ffi, image, calls, stop=None):

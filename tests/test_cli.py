@@ -132,11 +132,11 @@ def test_plan_without_recompute(call, model):
 def test_plan_shows_one_segment_row_by_row(call, model, tmp_path):
     arguments = ["plan", model, "--memory-limit", "least", "--segment", 0]
     record = call(*arguments, "--svg", tmp_path / "segment.svg", "--json")
-    stage, first, end, live = record["steps"][0]
-    assert first == 0 < end and all(end <= record["values"][name]["height"] for name, (_, end) in live.items())
+    step, heights = record["steps"][0], {value["name"]: value["height"] for value in record["values"]}
+    assert step["first"] == 0 < step["end"] and all(rows["end"] <= heights[rows["value"]] for rows in step["live"])
     assert "segment 0" in words_of(tmp_path / "segment.svg") and "makes" in words_of(tmp_path / "segment.svg")
     text = call(*arguments)
-    assert stage in text and f"{len(record['steps']) - 1}  " in text
+    assert step["stage"] in text and f"{len(record['steps']) - 1}  " in text
 
 
 def test_plan_sweeps(call, model, tmp_path):

@@ -4,77 +4,57 @@ from __future__ import annotations
 
 import sys
 import xml.etree.ElementTree as xml
+from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
 
 import mbinfer
-from mbinfer import canvas, draw, model, sweep, timeline, zoo
+from mbinfer import model, zoo
+from mbinfer.plan import Buffer, Segment, Stage, TimelineStep
+from mbinfer.show import canvas, sweep, text, timeline
 
 SVG = "{http://www.w3.org/2000/svg}"
 
 
 def buffer(name, kind, offset, count, first, last=None):
-    return {
-        "name": name,
-        "kind": kind,
-        "offset": offset,
-        "bytes": count,
-        "rows": 2,
-        "first": first,
-        "last": first if last is None else last,
-    }
+    return Buffer(name, kind, offset, count, 2, first, first if last is None else last)
 
 
 def session():
     kept, b = buffer("a<1>", "value", 0, 4096, 0, 2), buffer("b", "value", 4096, 4096, 1, 2)
     scratch = [buffer("scratch", "scratch", 8192, 64, segment) for segment in (0, 1)]
-    timeline = [
-        {"segment": 0, "name": "a", "buffers": [kept, scratch[0]], "live_bytes": 4160, "top_bytes": 8256},
-        {"segment": 1, "name": "b", "buffers": [kept, b, scratch[1]], "live_bytes": 8256, "top_bytes": 8256},
-        {
-            "segment": 2,
-            "name": "c",
-            "buffers": [kept, b, buffer("c", "ring", 8192, 128, 2)],
-            "live_bytes": 8320,
-            "top_bytes": 8320,
-        },
-    ]
-    stage = {
-        "name": "a",
-        "kind": "conv",
-        "nodes": ["a"],
-        "input": ["x"],
-        "output": "a<1>",
-        "rows": 4,
-        "step": 4,
-        "chunk": 0,
-        "chunks": 1,
-        "keep": False,
-        "ring_rows": 8,
-        "macs": 10,
-        "extra_macs": 0,
-        "scratch_bytes": 64,
-        "output_shape": (8, 8, 16),
-        "why": "",
-    }
-    block = {
-        **stage,
-        "name": "b",
-        "kind": "bottleneck",
-        "output": "b",
-        "step": 3,
-        "chunk": 32,
-        "chunks": 3,
-        "keep": True,
-        "extra_macs": 3,
-    }
-    ring = {**stage, "name": "c", "output": "c", "ring_rows": 2, "why": "its input has two readers"}
+    timeline = (
+        TimelineStep(0, "a", (kept, scratch[0]), 4160, 8256),
+        TimelineStep(1, "b", (kept, b, scratch[1]), 8256, 8256),
+        TimelineStep(2, "c", (kept, b, buffer("c", "ring", 8192, 128, 2)), 8320, 8320),
+    )
+    stage = Stage(
+        name="a",
+        kind="conv",
+        nodes=("a",),
+        inputs=("x",),
+        output="a<1>",
+        output_shape=(8, 8, 16),
+        rows=4,
+        step=4,
+        chunk=0,
+        chunks=1,
+        keep=False,
+        ring_rows=8,
+        macs=10,
+        extra_macs=0,
+        scratch_bytes=64,
+        bytes=256,
+        why="",
+    )
+    block = replace(stage, name="b", kind="bottleneck", output="b", step=3, chunk=32, chunks=3, keep=True, extra_macs=3)
+    ring = replace(stage, name="c", output="c", ring_rows=2, why="its input has two readers")
     plan = SimpleNamespace(
         schedule="streamed",
         peak_bytes=8320,
         input_bytes=192,
-        input_rows=[5],
+        input_rows=(5,),
         weight_bytes=1 << 21,
         naive_bytes=20000,
         layerwise_bytes=9000,
@@ -84,7 +64,7 @@ def session():
         extra_macs=3,
         moved_bytes=4096,
         timeline=timeline,
-        segments=[{"stages": [stage]}, {"stages": [block]}, {"stages": [ring]}],
+        segments=tuple(Segment((s,)) for s in (stage, block, ring)),
     )
     return SimpleNamespace(plan=plan, threads=2, isa="avx2", inputs=[mbinfer.TensorInfo("x", (1, 8, 8, 3), "uint8")])
 
@@ -111,7 +91,7 @@ def words(picture):
 
 
 def test_size():
-    assert [draw.size(n) for n in (0, 1023, 1024, 83251, 1 << 20, 28_000_000)] == [
+    assert [text.size(n) for n in (0, 1023, 1024, 83251, 1 << 20, 28_000_000)] == [
         "0 B",
         "1023 B",
         "1.0 KiB",
@@ -122,14 +102,14 @@ def test_size():
 
 
 def test_table_aligns_numbers_to_the_right():
-    assert draw.table(("name", "n"), [("a", 1), ("long one", 100), ("b", None)]) == (
+    assert text.table(("name", "n"), [("a", 1), ("long one", 100), ("b", None)]) == (
         "name        n\na           1\nlong one  100\nb"
     )
 
 
 def test_plan_text_says_all_there_is():
-    text = draw.plan_text(session(), "m.bin")
-    for said in (
+    said = text.plan_text(session(), "m.bin")
+    for wanted in (
         "m.bin: schedule streamed, threads 2, avx2",
         "8,320 bytes",
         "32 x 3",
@@ -146,7 +126,7 @@ def test_plan_text_says_all_there_is():
         "120 bytes  5 rows, held by run_rows",
         "4,096 bytes  of values that change their place",
     ):
-        assert said in text
+        assert wanted in said
 
 
 def test_bench_text():
@@ -162,11 +142,11 @@ def test_bench_text():
         "profile": [{"stage": "a", "kind": "conv", "seconds": 0.001, "macs": 2000000, "bytes": 64}],
         "peak": 8e9,
     }
-    text = draw.bench_text([result])
-    assert "1.000   2.000  3.000  4.000" in text and "did not let VmHWM" in text
-    assert "peak 16.0 GFLOP/s" in text and "4.0     25 %" in text
-    text = draw.bench_text([{**result, "extra_percent": 4.5, "predicted": 1.25, "measured": 1.31}])
-    assert "4.50 %" in text and "1.250" in text and "1.310" in text
+    said = text.bench_text([result])
+    assert "1.000   2.000  3.000  4.000" in said and "did not let VmHWM" in said
+    assert "peak 16.0 GFLOP/s" in said and "4.0     25 %" in said
+    said = text.bench_text([{**result, "extra_percent": 4.5, "predicted": 1.25, "measured": 1.31}])
+    assert "4.50 %" in said and "1.250" in said and "1.310" in said
 
 
 def test_timeline_shows_every_buffer_once_at_its_place_to_scale():
@@ -184,15 +164,15 @@ def test_timeline_hatches_slides_and_points_at_moves(mobilenet):
         plan = mbinfer.Session(mobilenet, memory_limit=limit)
         drawn = timeline.timeline(plan, "m")
         buffers = timeline.rectangles(plan.plan.timeline)
-        values = [b for b in buffers if b["kind"] == "value"]
+        values = [b for b in buffers if b.kind == "value"]
         shared = [
             (a, b)
             for i, a in enumerate(values)
             for b in values[:i]
-            if a["first"] <= b["last"]
-            and b["first"] <= a["last"]
-            and a["offset"] < b["offset"] + b["bytes"]
-            and b["offset"] < a["offset"] + a["bytes"]
+            if a.first <= b.last
+            and b.first <= a.last
+            and a.offset < b.offset + b.bytes
+            and b.offset < a.offset + a.bytes
         ]
         hatched = [shape for _, shape in drawn.shapes if shape.get("hatch")]
         assert shared and len(hatched) == len(shared) + 1  # and the legend's
@@ -201,38 +181,39 @@ def test_timeline_hatches_slides_and_points_at_moves(mobilenet):
 
 def test_a_segment_shows_each_row_while_it_lives(mobilenet):
     plan = mbinfer.Session(mobilenet, memory_limit="least")
-    longest = max(range(len(plan.plan.segments)), key=lambda g: len(plan.plan.segments[g]["stages"]))
-    trace = plan._core.trace(longest)
-    rows = list(timeline.row_lives(trace["steps"]))
-    for name, value in trace["values"].items():
-        mine = [life for life in rows if life[0] == name]
-        assert {row for _, row, _, _ in mine} == set(range(value["height"]))
+    longest = max(range(len(plan.plan.segments)), key=lambda g: len(plan.plan.segments[g].stages))
+    trace = plan.plan.trace(longest)
+    rows = list(timeline.row_lives(trace.steps))
+    for value in trace.values:
+        mine = [life for life in rows if life[0] == value.name]
+        assert {row for _, row, _, _ in mine} == set(range(value.height))
         for _, row, begin, end in mine:  # no other row lies in its place of the ring while it lives
             for _, other, since, until in mine:
-                assert other == row or other % value["rows"] != row % value["rows"] or until <= begin or end <= since
+                assert other == row or other % value.rows != row % value.rows or until <= begin or end <= since
     picture = timeline.segment(plan, longest, "m")
     assert len(shapes(picture, "row ")) == len(rows)
-    assert any(value["rows"] < value["height"] for value in trace["values"].values()) and "ring of" in words(picture)
-    text = draw.trace_text(trace, "m")
-    assert all(name in text for name in trace["values"]) and text.count("\n") > len(trace["steps"])
+    assert any(value.rows < value.height for value in trace.values) and "ring of" in words(picture)
+    said = text.trace_text(trace, "m")
+    assert all(value.name in said for value in trace.values) and said.count("\n") > len(trace.steps)
 
 
 def test_live_rows_of_different_values_never_share_a_place(mobilenet):
     for limit in ("least", "40KiB", None):
         plan = mbinfer.Session(mobilenet, memory_limit=limit)
         for segment in range(len(plan.plan.segments)):
-            trace = plan._core.trace(segment)
-            for _, first, end, live in trace["steps"]:
+            trace = plan.plan.trace(segment)
+            values = {value.name: value for value in trace.values}
+            for step in trace.steps:
                 taken = {}
-                for name, (low, high) in live.items():
-                    v = trace["values"][name]
-                    for row in range(low, high):
-                        at = v["offset"] + row % v["rows"] * v["row_bytes"]
-                        taken[at, at + v["row_bytes"]] = (name, row)
+                for live in step.live:
+                    v = values[live.value]
+                    for row in range(live.first, live.end):
+                        at = v.offset + row % v.rows * v.row_bytes
+                        taken[at, at + v.row_bytes] = (v.name, row)
                 ranges = sorted(taken)
                 # A row may be made over the row that it is made from, at a kernel's own risk, which the checker judges.
                 close = [(a, b) for a, b in zip(ranges, ranges[1:]) if a[1] > b[0]]
-                made = set(range(first, end))
+                made = set(range(step.first, step.end))
                 assert all(taken[a][1] in made or taken[b][1] in made for a, b in close)
 
 
@@ -255,8 +236,8 @@ def test_the_sweep_and_its_picture(mobilenet):
     assert {"layerwise", "naive", "fused (the paper)", "bytes of arena"} <= set(words(picture).splitlines())
     dots = list(xml.fromstring(picture.svg()).iter(f"{SVG}circle"))
     assert len(dots) == 2 * (len(points) + 3)
-    text = draw.sweep_text(result, "m")
-    assert all(f"{p['peak_bytes']}" in text for p in [*points, *marked.values()]) and "layerwise" in text
+    said = text.sweep_text(result, "m")
+    assert all(f"{p['peak_bytes']}" in said for p in [*points, *marked.values()]) and "layerwise" in said
 
 
 def test_a_png_of_the_same_picture(mobilenet, tmp_path):

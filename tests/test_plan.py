@@ -121,11 +121,7 @@ def test_every_plan_of_a_random_graph(tmp_path, graph, threads, share, chunks, s
             assert bits(session.run(**inputs)) == expected, options
         assert session._core.canaries_intact(), options
         again = open_session(path, threads=threads, **options)
-        assert (again._core.plan(), again.plan.segments, again.plan.timeline) == (
-            session._core.plan(),
-            session.plan.segments,
-            session.plan.timeline,
-        )
+        assert again.plan == session.plan and again.plan.json() == session.plan.json()
     assert mbinfer.Session(path, threads=threads, memory_limit=least).plan.peak_bytes == least
     with pytest.raises(mbinfer.MemoryLimitError) as refused:
         mbinfer.Session(path, threads=threads, memory_limit=least - 1)
@@ -198,10 +194,10 @@ def test_every_plan_of_a_sweep_is_sound_and_memory_buys_speed(networks, name):
         assert session._core.check() == "" and plan.macs == fused.macs
         assert plan.cycles <= (COARSENESS if plan.peak_bytes == unlimited else 1 + 1e-9) * fastest_so_far
         fastest_so_far = min(fastest_so_far, plan.cycles)
-        longest = max(longest, *(len(segment["stages"]) for segment in plan.segments))
+        longest = max(longest, *(len(segment.stages) for segment in plan.segments))
         # A MobileNet is one chain: nothing waits, whole, beyond the segment that reads it.
-        values = [b for step in plan.timeline for b in step["buffers"] if b["kind"] == "value"]
-        assert all(b["last"] <= b["first"] + 1 for b in values)
+        values = [b for step in plan.timeline for b in step.buffers if b.kind == "value"]
+        assert all(b.last <= b.first + 1 for b in values)
     assert plan.extra_macs == 0 and longest >= 4
 
 
@@ -240,7 +236,7 @@ def test_frontier(networks, name, percent, kib):
 def test_without_recompute_nothing_is_done_twice(networks):
     for limit in ("least", "600KiB", None):
         plan = networks("V2 1.0@224", memory_limit=limit, recompute=False).plan
-        assert plan.extra_macs == 0 and all(stage["extra_macs"] == 0 for s in plan.segments for stage in s["stages"])
+        assert plan.extra_macs == 0 and all(stage.extra_macs == 0 for s in plan.segments for stage in s.stages)
 
 
 # --- placement against the optimum ---

@@ -213,7 +213,7 @@ def test_the_model_file_may_go_while_the_session_lives(net, tmp_path):
 def test_profile_names_every_stage(net):
     session = mbinfer.Session(net)
     profile = session.profile(picture())
-    stages = [stage["name"] for segment in session.plan.segments for stage in segment["stages"]]
+    stages = [stage.name for segment in session.plan.segments for stage in segment.stages]
     assert [p["stage"] for p in profile] == stages
     assert all(p["seconds"] >= 0 and p["bytes"] > 0 for p in profile) and sum(p["seconds"] for p in profile) > 0
     assert sum(p["macs"] for p in profile) == session.plan.macs + session.plan.extra_macs

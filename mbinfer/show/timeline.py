@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, Any, Callable
+from typing import TYPE_CHECKING, Callable
 
-from .canvas import FAINT, GREY, INK, Canvas
-from .draw import size
+from mbinfer.show.canvas import FAINT, GREY, INK, Canvas
+from mbinfer.show.text import size
 
 if TYPE_CHECKING:
-    from . import Session
+    from mbinfer.plan import Buffer, Plan, Segment, TimelineStep, TraceStep
+    from mbinfer.session import Session
 
 # Light enough for dark labels; told apart by lightness too, for those who do not see the hues.
 COLORS = {"value": "#8fb8de", "ring": "#f3b562", "expanded": "#c9a7dd", "scratch": "#d9d6cf"}
@@ -38,7 +39,7 @@ def timeline(session: Session, title: str) -> Canvas:
     canvas.text(LEFT, 47, _comparison(plan), color=GREY)
     drawn = rectangles(steps)
     overlaps, moves = _overlaps(drawn, segments), _moves(drawn)
-    legend = [(COLORS[kind], MEANING[kind], False) for kind in COLORS if any(b["kind"] == kind for b in drawn)]
+    legend = [(COLORS[kind], MEANING[kind], False) for kind in COLORS if any(b.kind == kind for b in drawn)]
     legend += [(SLIDE, "output sliding over input", True)] if overlaps else []
     _legend(canvas, legend, 60, moves=bool(moves))
 
@@ -46,19 +47,19 @@ def timeline(session: Session, title: str) -> Canvas:
         return LEFT + column * segment
 
     for b in drawn:
-        _buffer(canvas, b, x(b["first"]) + 0.5, x(b["last"] + 1) - 0.5, y)
+        _buffer(canvas, b, x(b.first) + 0.5, x(b.last + 1) - 0.5, y)
     for _, after, low, high in overlaps:
-        canvas.rect(x(after["first"]) + 1, y(high), column - 2, y(low) - y(high), SLIDE, hatch=True)
+        canvas.rect(x(after.first) + 1, y(high), column - 2, y(low) - y(high), SLIDE, hatch=True)
     outputs = [after for _, after, _, _ in overlaps]
-    inputs = [before for before, after, _, _ in overlaps if before["first"] == after["first"]]
+    inputs = [before for before, after, _, _ in overlaps if before.first == after.first]
     for b in drawn:
         # In its first segment. Where two share a place, the output's name goes to the bottom, the input's to the top.
         at = 0.0 if b in outputs else 1.0 if b in inputs else 0.5
-        last = b["last"] if at == 0.5 and not any(before is b for before, _, _, _ in overlaps) else b["first"]
-        _words(canvas, b, x(b["first"]) + 0.5, x(last + 1) - 0.5, y, at)
+        last = b.last if at == 0.5 and not any(before is b for before, _, _, _ in overlaps) else b.first
+        _words(canvas, b, x(b.first) + 0.5, x(last + 1) - 0.5, y, at)
     for old, new in moves:
-        middles = [y(b["offset"] + b["bytes"] / 2) for b in (old, new)]
-        canvas.line([(x(new["first"]) - 7, middles[0]), (x(new["first"]) + 8, middles[1])], MOVE, 1.8, arrow=True)
+        middles = [y(b.offset + b.bytes / 2) for b in (old, new)]
+        canvas.line([(x(new.first) - 7, middles[0]), (x(new.first) + 8, middles[1])], MOVE, 1.8, arrow=True)
     for index, label in enumerate(labels):
         canvas.text(x(index) + column / 2 + 3, TOP + height + 16, label, 10, anchor="end", angle=45)
     _peak(canvas, plan.peak_bytes, x(len(steps)), y)
@@ -72,12 +73,12 @@ def segment(session: Session, index: int, title: str) -> Canvas:
     that reads it, coloured by its value. Below, whose rows each step makes.
     """
     plan = session.plan
-    trace, buffers = session._core.trace(index), plan.timeline[index]["buffers"]
-    stages = {stage["name"]: stage for stage in plan.segments[index]["stages"]}
-    steps, values = trace["steps"], trace["values"]
+    trace, buffers = plan.trace(index), plan.timeline[index].buffers
+    stages = {stage.name: stage for stage in plan.segments[index].stages}
+    steps, values = trace.steps, {value.name: value for value in trace.values}
     order = [
-        *(name for name in values if name not in {s["output"] for s in stages.values()}),
-        *(s["output"] for s in stages.values()),
+        *(name for name in values if name not in {s.output for s in stages.values()}),
+        *(s.output for s in stages.values()),
     ]
     colors = {name: ROWS[i % len(ROWS)] for i, name in enumerate(order)}
     height, width, lines = 520, 1100, -(-len(order) // 3)
@@ -96,32 +97,32 @@ def segment(session: Session, index: int, title: str) -> Canvas:
     def x(step: float) -> float:
         return LEFT + step_width * step
 
-    others = [b for b in buffers if b["kind"] in ("scratch", "expanded") or b["name"] not in values]
+    others = [b for b in buffers if b.kind in ("scratch", "expanded") or b.name not in values]
     for b in others:
         _buffer(canvas, b, x(0), x(len(steps)), y)
         _words(canvas, b, x(0), x(len(steps)), y)
     for name, row, begin, end in row_lives(steps):
         v = values[name]
-        low = v["offset"] + row % v["rows"] * v["row_bytes"]
-        tall = y(low) - y(low + v["row_bytes"])
+        low = v.offset + row % v.rows * v.row_bytes
+        tall = y(low) - y(low + v.row_bytes)
         hint = f"row {row} of {name}: steps {begin} to {end - 1}"
         canvas.rect(
             x(begin),
-            y(low + v["row_bytes"]),
+            y(low + v.row_bytes),
             max(x(end) - x(begin), 0.6),
             max(tall - min(0.7, tall / 4), 0.3),
             colors[name],
             hint=hint,
         )
-    for number, (name, r0, r1, _) in enumerate(steps):
-        output = stages[name]["output"]
+    for number, step in enumerate(steps):
+        output = stages[step.stage].output
         canvas.rect(
             x(number),
             top + height + 8,
             step_width + 0.05,
             14,
             colors.get(output, GREY),
-            hint=f"{output}: rows {r0} to {r1 - 1}",
+            hint=f"{output}: rows {step.first} to {step.end - 1}",
         )
     canvas.text(LEFT - 8, top + height + 19, "makes", color=GREY, anchor="end")
     every = _round_step(len(steps) / 10)
@@ -131,12 +132,12 @@ def segment(session: Session, index: int, title: str) -> Canvas:
     for i, name in enumerate(order):
         v = values[name]
         what = "input" if i < len(values) - len(stages) else "output" if i + 1 == len(order) else "kept whole"
-        what = f"ring of {v['rows']} rows" if v["rows"] < v["height"] else f"{what}, {v['height']} rows"
+        what = f"ring of {v.rows} rows" if v.rows < v.height else f"{what}, {v.height} rows"
         px, py = LEFT + i % 3 * width / 3, 62 + 18 * (i // 3)
         canvas.rect(px, py, 12, 12, colors[name])
-        canvas.text(px + 18, py + 10, f"{name}: {what} of {size(v['row_bytes'])}")
+        canvas.text(px + 18, py + 10, f"{name}: {what} of {size(v.row_bytes)}")
     px = LEFT
-    for kind in sorted({b["kind"] for b in others}):
+    for kind in sorted({b.kind for b in others}):
         canvas.rect(px, 62 + 18 * lines, 12, 12, COLORS[kind], INK)
         canvas.text(px + 18, 72 + 18 * lines, "value that waits" if kind == "value" else MEANING[kind])
         px += 170
@@ -144,52 +145,49 @@ def segment(session: Session, index: int, title: str) -> Canvas:
     return canvas
 
 
-def rectangles(steps: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+def rectangles(steps: Sequence[TimelineStep]) -> list[Buffer]:
     """The buffers of a plan's timeline, each once."""
-    found = {(b["name"], b["kind"], b["offset"], b["first"], b["last"]): b for step in steps for b in step["buffers"]}
-    return list(found.values())
+    return list(dict.fromkeys(b for step in steps for b in step.buffers))
 
 
-def row_lives(steps: Sequence[tuple[str, int, int, dict[str, tuple[int, int]]]]) -> Iterator[tuple[str, int, int, int]]:
+def row_lives(steps: Sequence[TraceStep]) -> Iterator[tuple[str, int, int, int]]:
     """Of a segment's trace: value, row, the first step in which the row lives, and the step after the last."""
     since: dict[tuple[str, int], int] = {}
-    for number, (*_, live) in enumerate([*steps, ("", 0, 0, {})]):
-        now = {(name, row) for name, (begin, end) in live.items() for row in range(begin, end)}
+    for number, live in enumerate([*(step.live for step in steps), ()]):
+        now = {(rows.value, row) for rows in live for row in range(rows.first, rows.end)}
         for name, row in sorted(since.keys() - now):
             yield name, row, since.pop((name, row)), number
         for key in now - since.keys():
             since[key] = number
 
 
-def _overlaps(
-    buffers: Sequence[dict[str, Any]], segments: Sequence[dict[str, Any]]
-) -> list[tuple[dict[str, Any], dict[str, Any], int, int]]:
+def _overlaps(buffers: Sequence[Buffer], segments: Sequence[Segment]) -> list[tuple[Buffer, Buffer, int, int]]:
     """A segment's input and output where they share a range of the arena, and that range."""
     found = []
-    values = [b for b in buffers if b["kind"] == "value"]
+    values = [b for b in buffers if b.kind == "value"]
     for after in values:
-        if after["name"] != segments[after["first"]]["stages"][-1]["output"]:
+        if after.name != segments[after.first].stages[-1].output:
             continue
         for before in values:
-            low = max(after["offset"], before["offset"])
-            high = min(after["offset"] + after["bytes"], before["offset"] + before["bytes"])
-            if before["last"] == after["first"] and before is not after and low < high:
+            low = max(after.offset, before.offset)
+            high = min(after.offset + after.bytes, before.offset + before.bytes)
+            if before.last == after.first and before is not after and low < high:
                 found.append((before, after, low, high))
     return found
 
 
-def _moves(buffers: Sequence[dict[str, Any]]) -> list[tuple[dict[str, Any], dict[str, Any]]]:
-    values = [b for b in buffers if b["kind"] == "value"]
+def _moves(buffers: Sequence[Buffer]) -> list[tuple[Buffer, Buffer]]:
+    values = [b for b in buffers if b.kind == "value"]
     return [
         (old, new)
         for old in values
         for new in values
-        if old["name"] == new["name"] and old["last"] + 1 == new["first"] and old["offset"] != new["offset"]
+        if old.name == new.name and old.last + 1 == new.first and old.offset != new.offset
     ]
 
 
-def _label(segment: dict[str, Any]) -> str:
-    names = [stage["name"] for stage in segment["stages"]]
+def _label(segment: Segment) -> str:
+    names = [stage.name for stage in segment.stages]
     if len(names) == 1:
         return names[0]
     first, last = (name.rsplit(".", 1)[0] for name in (names[0], names[-1]))
@@ -216,7 +214,7 @@ def _peak(canvas: Canvas, peak: int, right: float, y: Callable[[float], float]) 
     canvas.text(right, y(peak) - 5, f"peak {peak:,} bytes", color=PEAK, anchor="end")
 
 
-def _comparison(plan: Any) -> str:
+def _comparison(plan: Plan) -> str:
     others = [("naive", plan.naive_bytes), ("layerwise", plan.layerwise_bytes), ("fused", plan.fused_bytes)]
     known = [f"{name} {size(count)}" for name, count in others if name != plan.schedule]
     return ", ".join([*known, f"lower bound {size(plan.lower_bound_bytes)}"])
@@ -233,21 +231,19 @@ def _legend(canvas: Canvas, entries: Sequence[tuple[str, str, bool]], top: float
         canvas.text(x + 20, top + 10, "value moved")
 
 
-def _buffer(canvas: Canvas, b: dict[str, Any], left: float, right: float, y: Callable[[float], float]) -> None:
-    upper, lower = y(b["offset"] + b["bytes"]), y(b["offset"])
-    hint = f"{b['name']} ({b['kind']}): {b['bytes']:,} bytes at {b['offset']:,}"
+def _buffer(canvas: Canvas, b: Buffer, left: float, right: float, y: Callable[[float], float]) -> None:
+    upper, lower = y(b.offset + b.bytes), y(b.offset)
+    hint = f"{b.name} ({b.kind}): {b.bytes:,} bytes at {b.offset:,}"
     # A little see-through, because an output that slides over its input shares its place.
-    canvas.rect(left, upper, right - left, max(lower - upper, 0.5), COLORS[b["kind"]], INK, opacity=0.85, hint=hint)
+    canvas.rect(left, upper, right - left, max(lower - upper, 0.5), COLORS[b.kind], INK, opacity=0.85, hint=hint)
 
 
-def _words(
-    canvas: Canvas, b: dict[str, Any], left: float, right: float, y: Callable[[float], float], at: float = 0.5
-) -> None:
+def _words(canvas: Canvas, b: Buffer, left: float, right: float, y: Callable[[float], float], at: float = 0.5) -> None:
     """Name and size in a buffer's rectangle, as far as they fit: at its bottom (0), middle or top (1)."""
-    upper, lower = y(b["offset"] + b["bytes"]) + 2, y(b["offset"]) - 2
-    rows = f", {b['rows']} rows" if b["kind"] == "ring" else ""
-    names = [name for name in (b["name"] + rows, b["name"]) if 5.6 * len(name) < right - left - 4]
-    lines = [*names[:1], *([size(b["bytes"])] if 5.6 * len(size(b["bytes"])) < right - left - 4 else [])]
+    upper, lower = y(b.offset + b.bytes) + 2, y(b.offset) - 2
+    rows = f", {b.rows} rows" if b.kind == "ring" else ""
+    names = [name for name in (b.name + rows, b.name) if 5.6 * len(name) < right - left - 4]
+    lines = [*names[:1], *([size(b.bytes)] if 5.6 * len(size(b.bytes)) < right - left - 4 else [])]
     lines = lines[: max(int((lower - upper) // 12), 0)]
     middle, top = (left + right) / 2, upper + (1 - at) * (lower - upper - 12 * len(lines))
     if at != 0.5 and lines:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from html import escape
 from typing import Any
 
-from .errors import Error
+from mbinfer.errors import Error
 
 INK, GREY, FAINT = "#2b2b2b", "#6b6b6b", "#e4e4e4"
 _FONT = "Helvetica, Arial, sans-serif"

@@ -5,8 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 if TYPE_CHECKING:
-    from . import Session
+    from mbinfer.plan import Stage, TimelineStep, Trace
+    from mbinfer.session import Session
 
 
 def size(count: int) -> str:
@@ -57,7 +60,7 @@ def plan_text(session: Session, title: str) -> str:
     rows.append(("work", "", f"{plan.macs:,} MACs", repeated))
     rows.append(("moved", size(plan.moved_bytes), f"{plan.moved_bytes:,} bytes", "of values that change their place"))
     segments, timeline = plan.segments, plan.timeline
-    stages = [_stage_row(timeline[i], i, stage) for i, segment in enumerate(segments) for stage in segment["stages"]]
+    stages = [_stage_row(step, stage) for step, segment in zip(timeline, segments) for stage in segment.stages]
     columns = (
         "segment",
         "stage",
@@ -72,17 +75,17 @@ def plan_text(session: Session, title: str) -> str:
         "ring",
     )
     reasons = [
-        f"  {stage['name']}: {stage['why']}"
+        f"  {stage.name}: {stage.why}"
         for segment in segments
-        for stage in segment["stages"]
-        if stage["why"] and stage["kind"] != "bottleneck"
+        for stage in segment.stages
+        if stage.why and stage.kind != "bottleneck"
     ]
     buffers = []
-    for index, segment in enumerate(timeline):
-        for number, buffer in enumerate(segment["buffers"]):
-            first = (index, segment["name"], size(segment["live_bytes"])) if number == 0 else ("", "", "")
-            end = buffer["offset"] + buffer["bytes"]
-            buffers.append((*first, buffer["name"], buffer["kind"], buffer["offset"], end, size(buffer["bytes"])))
+    for step in timeline:
+        for number, buffer in enumerate(step.buffers):
+            first = (step.segment, step.name, size(step.live_bytes)) if number == 0 else ("", "", "")
+            end = buffer.offset + buffer.bytes
+            buffers.append((*first, buffer.name, buffer.kind, buffer.offset, end, size(buffer.bytes)))
     parts = [
         f"{header}\n\n{table(('memory', 'size', 'exactly', ''), rows)}",
         table(columns, stages),
@@ -94,24 +97,24 @@ def plan_text(session: Session, title: str) -> str:
 
 def _rows_bytes(session: Session) -> int:
     _, _, width, channels = session.inputs[0].shape
-    return session.plan.input_rows[0] * width * channels * (1 if session.inputs[0].dtype == "uint8" else 4)
+    return session.plan.input_rows[0] * width * channels * np.dtype(session.inputs[0].dtype).itemsize
 
 
-def _stage_row(buffers: dict[str, Any], index: int, stage: dict[str, Any]) -> tuple[Any, ...]:
-    ring = any(b["kind"] == "ring" and b["name"] == stage["output"] for b in buffers["buffers"])
-    expanded = "keep" if stage["keep"] else "recompute" if stage["extra_macs"] else "once"
+def _stage_row(step: TimelineStep, stage: Stage) -> tuple[Any, ...]:
+    ring = any(b.kind == "ring" and b.name == stage.output for b in step.buffers)
+    expanded = "keep" if stage.keep else "recompute" if stage.extra_macs else "once"
     return (
-        index,
-        stage["name"],
-        stage["kind"],
-        "x".join(map(str, stage["output_shape"])),
-        f"{stage['rows']} rows",
-        f"{stage['step']} rows" if stage["chunk"] else "",
-        f"{stage['chunk']} x {stage['chunks']}" if stage["chunk"] else "",
-        expanded if stage["chunk"] else "",
-        f"{100 * stage['extra_macs'] / stage['macs']:.1f} %" if stage["extra_macs"] else "",
-        size(stage["scratch_bytes"]),
-        f"{stage['ring_rows']} rows" if ring else "",
+        step.segment,
+        stage.name,
+        stage.kind,
+        "x".join(map(str, stage.output_shape)),
+        f"{stage.rows} rows",
+        f"{stage.step} rows" if stage.chunk else "",
+        f"{stage.chunk} x {stage.chunks}" if stage.chunk else "",
+        expanded if stage.chunk else "",
+        f"{100 * stage.extra_macs / stage.macs:.1f} %" if stage.extra_macs else "",
+        size(stage.scratch_bytes),
+        f"{stage.ring_rows} rows" if ring else "",
     )
 
 
@@ -133,19 +136,19 @@ def info_text(record: dict[str, Any], recipe: Any) -> str:
     return "\n".join(f"{name:<{width}}  {value}" for name, value in rows)
 
 
-def trace_text(trace: dict[str, Any], title: str) -> str:
+def trace_text(trace: Trace, title: str) -> str:
     """A segment step by step: the rows that each step makes, and those of every value that are alive meanwhile."""
-    names = list(trace["values"])
     rows = []
-    for number, (stage, first, end, live) in enumerate(trace["steps"]):
-        alive = (f"{live[name][0]}..{live[name][1] - 1}" if name in live else "-" for name in names)
-        rows.append((number, stage, f"{first}..{end - 1}", *alive))
-    places = [(name, v["height"], v["rows"], v["row_bytes"], v["offset"]) for name, v in trace["values"].items()]
+    for number, step in enumerate(trace.steps):
+        live = {rows.value: f"{rows.first}..{rows.end - 1}" for rows in step.live}
+        alive = (live.get(value.name, "-") for value in trace.values)
+        rows.append((number, step.stage, f"{step.first}..{step.end - 1}", *alive))
+    places = [(v.name, v.height, v.rows, v.row_bytes, v.offset) for v in trace.values]
     return "\n\n".join(
         [
             title,
             table(("value", "rows", "in the arena", "bytes of a row", "from"), places),
-            table(("step", "stage", "makes", *names), rows),
+            table(("step", "stage", "makes", *(value.name for value in trace.values)), rows),
         ]
     )
 

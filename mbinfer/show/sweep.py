@@ -9,9 +9,9 @@ from typing import Any, Callable
 
 import numpy as np
 
-from . import measure
-from .canvas import FAINT, GREY, INK, Canvas
-from .draw import size
+from mbinfer import measure
+from mbinfer.show.canvas import FAINT, GREY, INK, Canvas
+from mbinfer.show.text import size
 
 POINTS = 48  # limits between the least and the fastest plan
 MARKED = ("fused", "layerwise", "naive")  # fused: the paper's schedule
@@ -47,7 +47,7 @@ def sweep(
             "extra_percent": 100 * made.extra_macs / max(made.macs, 1),
             "cycles": made.cycles,
             "moved_bytes": made.moved_bytes,
-            "segments": [len(segment["stages"]) for segment in made.segments],
+            "segments": [len(segment.stages) for segment in made.segments],
         }
 
     least, fastest = plan("least"), plan(None)

@@ -1,0 +1,152 @@
+#include "plan/describe.h"
+
+#include <algorithm>
+
+#include "plan/replay.h"
+#include "plan/rows.h"
+#include "plan/stages.h"
+
+namespace mbinfer {
+namespace {
+
+const char* stage_kind(const Graph& graph, const Stage& s) {
+  if (s.load >= 0) return "load";
+  if (s.bottleneck()) return is_global(graph, s) ? "head" : "bottleneck";
+  if (s.project >= 0) {
+    const Shape& out = graph.values[s.output].shape;
+    return out.height == 1 && out.width == 1 ? "dense" : "conv";
+  }
+  return op_name(graph.nodes[s.spatial >= 0 ? s.spatial : s.add].op);
+}
+
+int64_t bytes_moved(const Graph& graph, const Stage& s) {
+  int64_t bytes = graph.values[s.input].bytes() + graph.values[s.output].bytes();
+  if (s.residual >= 0) bytes += graph.values[s.residual].bytes();
+  for (int n : {s.expand, s.spatial, s.project})
+    if (n >= 0) bytes += graph.nodes[n].weight_bytes + graph.nodes[n].bias_bytes;
+  return bytes;
+}
+
+StageInfo describe_stage(const Graph& graph, const Plan& plan, const Stage& s) {
+  StageInfo info = {};
+  info.name = s.name.c_str();
+  info.kind = stage_kind(graph, s);
+  for (int n : {s.expand, s.spatial, s.project, s.add})
+    if (n >= 0) info.nodes.push_back(graph.nodes[n].name.c_str());
+  for (int v : {s.input, s.residual})
+    if (v >= 0) info.inputs.push_back(graph.values[v].name.c_str());
+  info.output = graph.values[s.output].name.c_str();
+  info.output_shape = graph.values[s.output].shape;
+  info.rows = s.rows;
+  info.step = s.step;
+  info.chunk = s.chunk;
+  info.chunks = chunk_count(graph, s);
+  info.keep = s.keep;
+  info.ring_rows = plan.values[s.output].rows;
+  info.macs = s.macs;
+  info.extra_macs = s.extra_macs;
+  info.scratch_bytes = s.expanded_bytes + s.spatial_bytes + s.patch_bytes;
+  info.bytes = bytes_moved(graph, s);
+  info.why = s.why.c_str();
+  return info;
+}
+
+// A segment goes by the name of its last stage.
+const char* segment_name(const Plan& plan, int segment) {
+  return plan.stages[plan.segments[segment].last - 1].name.c_str();
+}
+
+BufferInfo describe_buffer(const Graph& graph, const Plan& plan, const Buffer& b) {
+  switch (b.kind) {
+    case Buffer::kValue:
+    case Buffer::kRing:
+      return {graph.values[b.index].name.c_str(),
+              b.kind == Buffer::kValue ? "value" : "ring",
+              b.offset,
+              b.bytes,
+              plan.values[b.index].rows,
+              b.first,
+              b.last};
+    case Buffer::kExpanded:
+      return {plan.stages[b.index].name.c_str(),  "expanded", b.offset, b.bytes,
+              plan.stages[b.index].expanded_rows, b.first,    b.last};
+    case Buffer::kScratch:
+      break;
+  }
+  return {segment_name(plan, b.first), "scratch", b.offset, b.bytes, 0, b.first, b.last};
+}
+
+}  // namespace
+
+PlanInfo describe_plan(const Planned& planned) {
+  const Plan& p = planned.plan;
+  PlanInfo info = {};
+  info.schedule = schedule_name(p.schedule);
+  info.isa = planned.isa;
+  info.threads = planned.threads;
+  info.peak_bytes = p.peak_bytes;
+  info.input_bytes = p.input_bytes;
+  info.input_rows = p.input_rows;
+  info.naive_bytes = p.naive_bytes;
+  info.layerwise_bytes = p.layerwise_bytes;
+  info.fused_bytes = p.fused_bytes;
+  info.lower_bound_bytes = p.lower_bound_bytes;
+  info.weight_bytes = planned.graph.weight_bytes;
+  info.macs = p.macs;
+  info.extra_macs = p.extra_macs;
+  info.moved_bytes = p.moved_bytes;
+  info.cycles = p.cycles;
+  return info;
+}
+
+std::vector<SegmentInfo> describe_segments(const Graph& graph, const Plan& plan) {
+  std::vector<SegmentInfo> segments(plan.segments.size());
+  for (size_t g = 0; g < segments.size(); g++)
+    for (int s = plan.segments[g].first; s < plan.segments[g].last; s++)
+      segments[g].stages.push_back(describe_stage(graph, plan, plan.stages[s]));
+  return segments;
+}
+
+std::vector<BufferInfo> describe_buffers(const Graph& graph, const Plan& plan) {
+  std::vector<BufferInfo> buffers;
+  for (const Buffer& b : plan.buffers) buffers.push_back(describe_buffer(graph, plan, b));
+  return buffers;
+}
+
+std::vector<TimelineInfo> describe_timeline(const Graph& graph, const Plan& plan) {
+  std::vector<TimelineInfo> timeline;
+  for (int g = 0; g < int(plan.segments.size()); g++) {
+    TimelineInfo now = {g, segment_name(plan, g), {}, 0, 0};
+    for (const Buffer& b : plan.buffers) {
+      if (g < b.first || g > b.last) continue;
+      now.buffers.push_back(describe_buffer(graph, plan, b));
+      now.live_bytes += b.bytes;
+      now.top_bytes = std::max(now.top_bytes, b.offset + b.bytes);
+    }
+    timeline.push_back(std::move(now));
+  }
+  return timeline;
+}
+
+TraceInfo describe_trace(const Graph& graph, const Plan& plan, int segment) {
+  if (segment < 0 || segment >= int(plan.segments.size()))
+    throw Error(ErrorKind::kArgument, "segment " + std::to_string(segment) + ": the plan has segments 0 to " +
+                                          std::to_string(plan.segments.size() - 1));
+  TraceInfo info;
+  std::vector<bool> known(graph.values.size(), false);
+  for (const TracedStep& step : trace_segment(graph, plan, segment)) {
+    TraceStepInfo now = {plan.stages[step.stage].name.c_str(), step.r0, step.r1, {}};
+    for (const TracedStep::Live& live : step.live) {
+      const Value& v = graph.values[live.value];
+      now.live.push_back({v.name.c_str(), live.begin, live.end});
+      if (known[live.value]) continue;
+      known[live.value] = true;
+      const Placement& place = plan.values[live.value];
+      info.values.push_back({v.name.c_str(), place.at(segment), place.rows, v.row_bytes(), v.shape.height});
+    }
+    info.steps.push_back(std::move(now));
+  }
+  return info;
+}
+
+}  // namespace mbinfer

@@ -6,6 +6,17 @@
 #include <stdexcept>
 #include <string>
 
+// What the promises rest on: model files are read in place, and every operation on a float rounds to a float, once.
+#if __BYTE_ORDER__ != __ORDER_LITTLE_ENDIAN__
+#error "mbinfer does not support big-endian machines"
+#endif
+#if __FLT_EVAL_METHOD__ != 0 && __FLT_EVAL_METHOD__ != 16  // 16: only half floats are widened
+#error "float arithmetic would be done in a wider type: on 32-bit x86 compile with -msse2 -mfpmath=sse"
+#endif
+#ifdef __FAST_MATH__
+#error "mbinfer's results are fixed to the bit: compile it without -ffast-math and -Ofast"
+#endif
+
 namespace mbinfer {
 
 // One class per kind of failure: the bindings map each to their own (Python exception, C status).

@@ -28,7 +28,8 @@ std::atomic<long> allocations{0};
 #define MBINFER_SANITIZED
 #endif
 #endif
-#if defined(__GLIBC__) && !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__) && !defined(MBINFER_SANITIZED)
+#if defined(__GLIBC__) && !defined(__UCLIBC__) && !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__) && \
+    !defined(MBINFER_SANITIZED)
 #define MBINFER_COUNTS
 #pragma GCC visibility push(default)  // or the C++ library would not call these
 extern "C" {

@@ -51,10 +51,16 @@ def test_this_cpu_gets_its_own_kernels():
     assert ("avx2" in _core.isas()) == wanted
 
 
-@pytest.mark.skipif(not shutil.which("readelf"), reason="needs readelf")
+def readelf(*options):
+    if not shutil.which("readelf"):
+        pytest.skip("needs readelf")
+    return subprocess.run(
+        ["readelf", "-W", *options, _core.__file__], capture_output=True, text=True, check=True
+    ).stdout
+
+
 def test_the_extension_needs_the_c_and_cpp_libraries_only():
-    listing = subprocess.run(["readelf", "-d", _core.__file__], capture_output=True, text=True, check=True).stdout
-    needed = {re.sub(r"\.so.*", "", name) for name in re.findall(r"\(NEEDED\).*\[(.+)\]", listing)}
+    needed = {re.sub(r"\.so.*", "", name) for name in re.findall(r"\(NEEDED\).*\[(.+)\]", readelf("-d"))}
     assert needed <= {
         "libc",
         "libm",
@@ -65,6 +71,13 @@ def test_the_extension_needs_the_c_and_cpp_libraries_only():
         "ld-linux-aarch64",
         "ld-linux-armhf",
     }
+
+
+def test_the_extension_is_hardened():
+    segments = {line.split()[0]: line for line in readelf("-l").splitlines() if line.strip()}
+    assert "GNU_RELRO" in segments and re.search(r"FLAGS.*\b(BIND_)?NOW\b", readelf("-d"))
+    assert "RW " in segments["GNU_STACK"], "an executable stack"
+    assert "__stack_chk_fail" in readelf("--dyn-syms"), "no stack protector"
 
 
 def test_stubs_name_what_the_module_has():

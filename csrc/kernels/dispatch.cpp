@@ -5,7 +5,9 @@
 
 #include "common.h"
 
-#if defined(__arm__)
+#if defined(MBINFER_AVX2)
+#include "kernels/cpu_x86.h"
+#elif defined(__arm__)
 #include <asm/hwcap.h>
 #include <sys/auxv.h>
 #endif
@@ -15,7 +17,8 @@ namespace mbinfer {
 std::vector<const KernelTable*> usable_kernels() {
   std::vector<const KernelTable*> tables;
 #if defined(MBINFER_AVX2)
-  if (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma")) tables.push_back(&kAvx2Kernels);
+  const X86Features cpu = x86_features();
+  if (cpu.avx2 && cpu.fma) tables.push_back(&kAvx2Kernels);
 #elif defined(MBINFER_NEON) && defined(__aarch64__)
   tables.push_back(&kNeonKernels);
 #elif defined(MBINFER_NEON) && defined(__arm__)

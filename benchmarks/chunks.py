@@ -22,7 +22,7 @@ import numpy as np
 
 import mbinfer
 from mbinfer import model, zoo
-from mbinfer.cli import progress
+from mbinfer.progress import progress
 from mbinfer.show.text import size, table
 
 SPLITS = (1, 2, 3, 4, 5, 8)

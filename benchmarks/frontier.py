@@ -21,7 +21,7 @@ from memory import write_readme
 
 import mbinfer
 from mbinfer import model, zoo
-from mbinfer.cli import progress
+from mbinfer.progress import progress
 from mbinfer.show.text import size, table
 
 BOUNDS = (0, 5, 12, 25)  # per cent of the network's multiply-adds

@@ -34,7 +34,7 @@ import numpy as np
 
 import mbinfer
 from mbinfer import measure, model, zoo
-from mbinfer.cli import progress
+from mbinfer.progress import progress
 from mbinfer.show.text import size
 
 NETWORKS = {  # name: architecture, width, resolution

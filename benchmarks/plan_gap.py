@@ -26,8 +26,9 @@ import numpy as np
 
 import mbinfer
 from mbinfer import model
-from mbinfer.cli import progress
-from mbinfer.graph import Graph, Node, Output
+from mbinfer.build import GraphBuilder
+from mbinfer.graph import Graph
+from mbinfer.progress import progress
 from mbinfer.show.text import table
 
 ALIGN = 64  # kArenaAlign
@@ -128,54 +129,30 @@ def placement_gaps(instances: int) -> list[dict]:
 def chain(kinds: str, height: int, width: int, channels: int) -> Graph:
     """A chain of stages: c convolution 3x3, s of stride 2, d depthwise-separable pair, i inverted residual with its
     addition, e expansion without one, r such of stride 2, p pool, h head (1x1, global pool, dense)."""
-    rng = np.random.default_rng(0)
-    graph = Graph(values={"input": (height, width, channels)}, inputs={"input": None})
+    net = GraphBuilder(np.random.default_rng(0), (height, width, channels))
 
-    def add(op: str, *inputs: str, out: int | None = None, kernel: int = 1, stride: int = 1, **fields) -> str:
-        h, w, c = graph.values[inputs[0]]
-        pad = kernel // 2
-        node = Node(
-            op,
-            f"{op}{len(graph.nodes)}",
-            list(inputs),
-            f"v{len(graph.nodes)}",
-            kernel=(kernel, kernel),
-            stride=(stride, stride),
-            pads=(pad,) * 4,
-            **fields,
-        )
-        if op == "conv":
-            node.weight = rng.standard_normal((out, kernel, kernel, c), dtype=np.float32)
-            node.bias = np.zeros(out, np.float32)
-        elif op == "depthwise":
-            node.weight, node.bias = rng.standard_normal((kernel, kernel, c), dtype=np.float32), np.zeros(c, np.float32)
-        size = (
-            (1, 1)
-            if op == "global_avg_pool"
-            else ((h + 2 * pad - kernel) // stride + 1, (w + 2 * pad - kernel) // stride + 1)
-        )
-        graph.values[node.output] = (*size, out or c)
-        graph.nodes.append(node)
-        return node.output
+    def window(kernel: int, stride: int = 1) -> dict:
+        return {"kernel": (kernel, kernel), "stride": (stride, stride), "pads": (kernel // 2,) * 4}
 
     value = "input"
     for kind in kinds:
-        before, (_, _, c) = value, graph.values[value]
+        before, c = value, net.dims(value)[2]
         if kind in "cs":
-            value = add("conv", value, out=max(8, c), kernel=3, stride=1 + (kind == "s"))
+            value = net.add("conv", [value], max(8, c), **window(3, 1 + (kind == "s")))
         elif kind == "d":
-            value = add("conv", add("depthwise", value, kernel=3), out=c + 8)
+            value = net.add("conv", [net.add("depthwise", [value], **window(3))], c + 8)
         elif kind in "ier":
-            value = add("depthwise", add("conv", value, out=3 * c), kernel=3, stride=1 + (kind == "r"))
-            value = add("conv", value, out=c if kind == "i" else c + 8)
+            value = net.add("depthwise", [net.add("conv", [value], 3 * c)], **window(3, 1 + (kind == "r")))
+            value = net.add("conv", [value], c if kind == "i" else c + 8)
             if kind == "i":
-                value = add("add", before, value)
+                value = net.add("add", [before, value])
         elif kind == "p":
-            value = add("max_pool", value, kernel=3, stride=2)
+            value = net.add("max_pool", [value], **window(3, 2))
         elif kind == "h":
-            value = add("conv", add("global_avg_pool", add("conv", value, out=2 * c)), out=10)
-    graph.outputs.append(Output("output", value, (1, *graph.values[value])))
-    return graph
+            value = net.add("global_avg_pool", [net.add("conv", [value], 2 * c)])
+            value = net.add("conv", [value], 10)
+    net.output(value)
+    return net.graph
 
 
 class Exhaustive:

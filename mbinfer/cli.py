@@ -8,19 +8,18 @@ import itertools
 import json
 import os
 import sys
-import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any, Callable
 
 import numpy as np
 
 from . import image, measure
 from .errors import Error
+from .progress import progress
 from .show import text
 
 SCHEDULES = ("naive", "layerwise", "fused", "streamed")
 ARCHITECTURES = ("mobilenet_v1", "mobilenet_v2")
-PATIENCE = 2.0  # seconds without a word, after which a progress bar appears
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -318,19 +317,3 @@ def _bench(options: argparse.Namespace) -> None:
         for schedule, isa, threads in progress(configurations, lambda c: f"{c[0]}, {c[1]}, threads {c[2]}")
     ]
     _print(options, text.bench_text(results), {"path": options.model, "results": results})
-
-
-def progress(items: Sequence[Any], label: Callable[[Any], str]) -> Iterator[Any]:
-    """Yields the items, with a bar on stderr: only on a terminal, and only once they have taken two seconds."""
-    start, shown = time.monotonic(), False
-    try:
-        for done, item in enumerate(items):
-            if sys.stderr.isatty() and time.monotonic() - start > PATIENCE:
-                bar = "#" * (24 * done // len(items))
-                line = f"[{bar:.<24}] {done}/{len(items)}  {label(item)[:50]}"
-                print(f"\r\033[K{line}", end="", file=sys.stderr, flush=True)
-                shown = True
-            yield item
-    finally:
-        if shown:
-            print("\r\033[K", end="", file=sys.stderr, flush=True)

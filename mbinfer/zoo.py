@@ -6,13 +6,15 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from .build import LINEAR, GraphBuilder
 from .errors import ShapeError
-from .graph import Graph, Node, Output, Recipe
+from .graph import Graph, Recipe
 from .zoo_weights import open_weights
 
 # ImageNet's mean and deviation, in units of uint8 pixels.
 IMAGENET = Recipe(mean=(123.675, 116.28, 103.53), scale=(1 / 58.395, 1 / 57.12, 1 / 57.375), color="RGB", crop=0.875)
 BATCH_NORM_EPS = 1e-5
+RELU6 = ("clamp", (0.0, 6.0))
 # channels, stride: MobileNets (arXiv 1704.04861), table 1
 V1_BLOCKS = ((64, 1), (128, 2), (128, 1), (256, 2), (256, 1), (512, 2), *((512, 1),) * 5, (1024, 2), (1024, 1))
 # expansion, channels, repeats, stride: MobileNetV2 (arXiv 1801.04381), table 2
@@ -98,9 +100,9 @@ class _Network:
                 "width is above 0, resolution at least 32, classes at least 1"
             )
         self.weights, source = open_weights(weights, seed)
-        self.classes = classes
-        self.graph = Graph(values={"image": (resolution, resolution, 3)}, inputs={"image": IMAGENET})
-        self.graph.metadata = {
+        self.classes, self.builder = classes, GraphBuilder()
+        self.builder.input("image", (resolution, resolution, 3), IMAGENET)
+        self.builder.graph.metadata = {
             "architecture": architecture,
             "width": str(width),
             "resolution": str(resolution),
@@ -108,7 +110,7 @@ class _Network:
         }
 
     def channels(self, value: str) -> int:
-        return self.graph.values[value][2]
+        return self.builder.dims(value)[2]
 
     def conv(
         self,
@@ -123,65 +125,45 @@ class _Network:
     ) -> str:
         shape = (channels, self.channels(source), kernel, kernel)
         weight, bias = self._folded(source, name, conv, bn, shape, relu6)
-        return self._windowed("conv", name, source, weight.transpose(0, 2, 3, 1), bias, stride, relu6)
+        return self._windowed("conv", name, source, weight.transpose(0, 2, 3, 1), bias, kernel, stride, relu6)
 
     def depthwise(self, name: str, source: str, conv: str, bn: str, stride: int) -> str:
         weight, bias = self._folded(source, name, conv, bn, (self.channels(source), 1, 3, 3), True)
-        return self._windowed("depthwise", name, source, weight[:, 0].transpose(1, 2, 0), bias, stride, True)
+        return self._windowed("depthwise", name, source, weight[:, 0].transpose(1, 2, 0), bias, 3, stride, True)
 
     def add(self, name: str, left: str, right: str) -> str:
         self.weights.add(left, right, name)
-        return self._node(Node("add", name, [left, right], name), self.graph.values[left])
+        return self.builder.add("add", [left, right], name=name, output=name)
 
     def finish(self, value: str, classifier: str) -> Graph:
         """Pool, classify, and check that all weights given were used."""
-        channels = self.channels(value)
-        pooled = self._node(Node("global_avg_pool", "pool", [value], "pool"), (1, 1, channels))
-        weight, bias = self.weights.dense(classifier, (self.classes, channels), value)
-        node = Node(
-            "conv",
-            "classifier",
-            [pooled],
-            "logits",
-            weight=weight[:, None, None, :].astype(np.float32),
-            bias=bias.astype(np.float32),
-        )
-        self._node(node, (1, 1, self.classes))
-        self.graph.outputs = [Output("logits", "logits", (1, self.classes))]
+        pooled = self.builder.add("global_avg_pool", [value], name="pool", output="pool")
+        weight, bias = self.weights.dense(classifier, (self.classes, self.channels(value)), value)
+        weight, bias = weight[:, None, None, :].astype(np.float32), bias.astype(np.float32)
+        self.builder.add("conv", [pooled], name="classifier", output="logits", weight=weight, bias=bias)
+        self.builder.output("logits", (1, self.classes), "logits")
         self.weights.check()
-        return self.graph
+        return self.builder.graph
 
     def _folded(self, source: str, name: str, conv: str, bn: str, shape, relu6: bool) -> tuple[np.ndarray, np.ndarray]:
         weight, gamma, beta, mean, variance = self.weights.conv(conv, bn, shape, source, name, relu6)
         factor = gamma / np.sqrt(variance + BATCH_NORM_EPS)
         return weight * factor[:, None, None, None], beta - mean * factor
 
-    def _windowed(
-        self, op: str, name: str, source: str, weight: np.ndarray, bias: np.ndarray, stride: int, relu6: bool
-    ) -> str:
+    def _windowed(self, op: str, name: str, source: str, weight, bias, kernel: int, stride: int, relu6: bool) -> str:
         """Kernels of 3 are padded by 1 on all sides, as in torchvision."""
-        height, width, _ = self.graph.values[source]
-        kernel = weight.shape[1:3] if op == "conv" else weight.shape[:2]
-        pad = kernel[0] // 2
-        node = Node(
+        return self.builder.add(
             op,
-            name,
             [source],
-            name,
-            kernel=kernel,
+            act=RELU6 if relu6 else LINEAR,
+            name=name,
+            output=name,
+            kernel=(kernel, kernel),
             stride=(stride, stride),
-            pads=(pad,) * 4,
+            pads=(kernel // 2,) * 4,
             weight=np.ascontiguousarray(weight, np.float32),
             bias=bias.astype(np.float32),
         )
-        if relu6:
-            node.activation, node.clamp = "clamp", (0.0, 6.0)
-        return self._node(node, ((height - 1) // stride + 1, (width - 1) // stride + 1, len(bias)))
-
-    def _node(self, node: Node, shape: tuple[int, int, int]) -> str:
-        self.graph.nodes.append(node)
-        self.graph.values[node.output] = shape
-        return node.output
 
 
 @dataclass(frozen=True)

@@ -5,12 +5,11 @@ Shapes and structure are drawn, so that they shrink; weights come from a drawn s
 
 from __future__ import annotations
 
-import math
-
 import numpy as np
 from hypothesis import strategies as st
 
-from mbinfer.graph import Graph, Node, Output
+from mbinfer.build import LINEAR, GraphBuilder
+from mbinfer.graph import Graph
 
 ACTIVATIONS = [
     ("none", (-np.inf, np.inf)),
@@ -19,7 +18,6 @@ ACTIVATIONS = [
     ("clamp", (-1.0, 2.0)),
     ("hard_swish", (-np.inf, np.inf)),
 ]
-LINEAR = ACTIVATIONS[0]
 CHANNELS = st.integers(1, 20)
 
 
@@ -41,46 +39,6 @@ def random_graph(draw, max_blocks: int = 5, channels=CHANNELS) -> Graph:
     for extra in draw(st.lists(st.sampled_from(inner), max_size=2, unique=True)) if inner else ():
         net.output(extra)
     return net.graph
-
-
-class GraphBuilder:
-    """Appends nodes with random weights; every method returns the name of the value that it makes."""
-
-    def __init__(self, rng: np.random.Generator, dims: tuple[int, int, int]):
-        self.rng, self.graph = rng, Graph(values={"input": dims}, inputs={"input": None})
-
-    def add(self, op: str, inputs: list[str], channels: int | None = None, act=LINEAR, **fields) -> str:
-        name = f"{op}{len(self.graph.nodes)}"
-        node = Node(op, name, inputs, f"{name}_out", activation=act[0], clamp=act[1], **fields)
-        h, w, c = self.graph.values[inputs[0]]
-        if op == "global_avg_pool":
-            h = w = 1
-        reach = [node.dilation[i] * (node.kernel[i] - 1) + 1 for i in (0, 1)]
-        size = [(n + node.pads[i] + node.pads[i + 2] - reach[i]) // node.stride[i] + 1 for i, n in enumerate((h, w))]
-        if op == "conv":
-            per_group = c // node.groups
-            node.weight = self.normal((channels, *node.kernel, per_group), math.prod(node.kernel) * per_group)
-        elif op == "depthwise":
-            node.weight = self.normal((*node.kernel, c), math.prod(node.kernel))
-        if op in ("conv", "depthwise"):
-            node.bias = self.normal((channels or c,), 10)
-        self.graph.values[node.output] = (*size, channels or c)
-        self.graph.nodes.append(node)
-        return node.output
-
-    def normal(self, shape, fan_in: float) -> np.ndarray:
-        return (self.rng.standard_normal(shape) * math.sqrt(2 / fan_in)).astype(np.float32)
-
-    def convolve(self, value: str, channels: int, act=LINEAR, **fields) -> str:
-        """A convolution, as a depthwise one where every channel is its own group."""
-        inputs = self.graph.values[value][2]
-        if fields.get("groups") == inputs == channels:
-            fields.pop("groups")
-            return self.add("depthwise", [value], act=act, **fields)
-        return self.add("conv", [value], channels, act, **fields)
-
-    def output(self, value: str, shape=None) -> None:
-        self.graph.outputs.append(Output(f"{value}:output", value, shape or (1, *self.graph.values[value])))
 
 
 def window(draw, dims, kernels=(1, 3, 5, 7), same: bool = False) -> dict:

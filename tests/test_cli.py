@@ -14,7 +14,7 @@ import pytest
 from PIL import Image
 
 import mbinfer
-from mbinfer import cli, measure
+from mbinfer import cli, measure, progress
 
 CLASSES = 10
 
@@ -287,10 +287,10 @@ def test_as_a_module_and_into_a_pipe_that_closes(folder, tmp_path):
 
 
 def test_progress_speaks_only_to_a_terminal_and_only_after_a_while(monkeypatch, capsys):
-    assert list(cli.progress([1, 2, 3], str)) == [1, 2, 3]
+    assert list(progress.progress([1, 2, 3], str)) == [1, 2, 3]
     assert capsys.readouterr().err == ""
-    monkeypatch.setattr(cli, "PATIENCE", -1.0)
+    monkeypatch.setattr(progress, "PATIENCE", -1.0)
     monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
-    assert list(cli.progress(["a", "b"], str)) == ["a", "b"]
+    assert list(progress.progress(["a", "b"], str)) == ["a", "b"]
     shown = capsys.readouterr().err
     assert "0/2  a" in shown and "1/2  b" in shown and shown.endswith("\r\033[K")

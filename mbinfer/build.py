@@ -1,0 +1,101 @@
+"""`GraphBuilder`: how the zoo, the importers, tests and benchmarks make a `Graph`, one node after another."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from .graph import Graph, Node, Output, Recipe
+from .ops import OPS
+
+LINEAR = ("none", (-math.inf, math.inf))
+
+
+class GraphBuilder:
+    """Appends to `graph`; a value's shape follows from its node by the operator table, so that no caller computes it.
+
+    Methods return the name of the value that they make. With a generator `rng`, weights and biases that are not given
+    are drawn from it, scaled so that values keep their size (arXiv 1502.01852); with `dims` the graph starts with an
+    input called "input".
+    """
+
+    def __init__(self, rng: np.random.Generator | None = None, dims: tuple[int, int, int] | None = None):
+        self.graph, self.rng = Graph(), rng
+        if dims is not None:
+            self.input("input", dims)
+
+    def dims(self, value: str) -> tuple[int, int, int]:
+        return self.graph.values[value]
+
+    def input(self, name: str, dims: tuple[int, int, int], recipe: Recipe | None = None) -> str:
+        self.graph.values[name], self.graph.inputs[name] = dims, recipe
+        return name
+
+    def add(
+        self,
+        op: str,
+        inputs: list[str],
+        channels: int | None = None,
+        act: tuple[str, tuple[float, float]] = LINEAR,
+        *,
+        name: str | None = None,
+        output: str | None = None,
+        **fields,
+    ) -> str:
+        """Append ``Node(op, name, inputs, output, **fields)`` with the activation `act` (kind, bounds).
+
+        `channels` of the output are needed where a convolution has no weight yet. Without names the node is called
+        after its operator and its place, and its value after the node.
+        """
+        name = f"{op}{len(self.graph.nodes)}" if name is None else name
+        output = f"{name}_out" if output is None else output
+        node = Node(op, name, inputs, output, **{"activation": act[0], "clamp": act[1], **fields})
+        if node.weight is not None and not OPS[op].keeps_channels:
+            channels = len(node.weight)
+        if self.rng is not None and OPS[op].weights and node.weight is None:
+            self._draw(node, channels)
+        self.graph.values[output] = self._output_dims(node, channels)
+        self.graph.nodes.append(node)
+        return output
+
+    def convolve(self, value: str, channels: int, act=LINEAR, groups: int = 1, **fields) -> str:
+        """A convolution; a depthwise one where every channel is a group of its own."""
+        if groups == channels == self.dims(value)[2]:
+            return self.add("depthwise", [value], act=act, **fields)
+        return self.add("conv", [value], channels, act, groups=groups, **fields)
+
+    def output(self, value: str, shape: tuple[int, ...] | None = None, name: str | None = None) -> None:
+        """Make `value` an output, by default NHWC and called after the value."""
+        name = f"{value}:output" if name is None else name
+        self.graph.outputs.append(Output(name, value, shape or (1, *self.dims(value))))
+
+    def _output_dims(self, node: Node, channels: int | None) -> tuple[int, int, int]:
+        height, width, inputs = self.dims(node.inputs[0])
+        area = OPS[node.op].area
+        if area == "whole":
+            height = width = 1
+        elif area == "window":
+            height, width = window_size((height, width), node.kernel, node.stride, node.dilation, node.pads)
+        return height, width, inputs if OPS[node.op].keeps_channels or channels is None else channels
+
+    def _draw(self, node: Node, channels: int | None) -> None:
+        inputs, area = self.dims(node.inputs[0])[2], math.prod(node.kernel)
+        if OPS[node.op].keeps_channels:
+            node.weight, channels = self._normal((*node.kernel, inputs), area), inputs
+        else:
+            per_group = inputs // node.groups
+            node.weight = self._normal((channels, *node.kernel, per_group), area * per_group)
+        if node.bias is None:
+            node.bias = self._normal((channels,), 10)
+
+    def _normal(self, shape: tuple[int, ...], fan_in: float) -> np.ndarray:
+        return (self.rng.standard_normal(shape) * math.sqrt(2 / fan_in)).astype(np.float32)
+
+
+def window_size(size, kernel, stride, dilation, pads) -> tuple[int, int]:
+    """(height, width) that a sliding window makes of `size` (height, width), pads being top, left, bottom, right."""
+    height, width = (
+        (size[i] + pads[i] + pads[i + 2] - dilation[i] * (kernel[i] - 1) - 1) // stride[i] + 1 for i in (0, 1)
+    )
+    return height, width

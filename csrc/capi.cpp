@@ -262,7 +262,8 @@ mbi_status mbi_session_open(const char* path, const mbi_options* options, mbi_se
     if (options) require_size(options->size);
     const mbi_options given = options ? *options : default_options();
     const SessionOptions checked = session_options(given);
-    std::unique_ptr<mbi_session> made(new mbi_session(read_model(path, given.verify != 0), checked));
+    std::unique_ptr<mbi_session> made(
+        new mbi_session(read_model(Source::from_path(path), {given.verify != 0, false}), checked));
     describe(made.get());
     *session = made.release();
   });
@@ -285,7 +286,7 @@ const mbi_tensor* mbi_session_output(const mbi_session* session, size_t index) {
 }
 
 const char* mbi_session_label(const mbi_session* session, size_t index) {
-  const std::string* label = item("label", session ? &session->session.graph().labels : nullptr, index);
+  const Text* label = item("label", session ? &session->session.graph().labels : nullptr, index);
   return label ? label->c_str() : nullptr;
 }
 

@@ -28,6 +28,8 @@ class Error : public std::runtime_error {
   ErrorKind kind;
   std::string node, op;            // kUnsupported: where in the model
   uint64_t needed = 0, limit = 0;  // kMemoryLimit: bytes
+  int system_error = 0;            // kFile: errno
+  std::string path;                // kFile
 };
 
 enum class DType : uint8_t { kNone = 0, kFloat32 = 1, kFloat16 = 2, kInt8 = 3, kUint8 = 4, kInt32 = 5 };

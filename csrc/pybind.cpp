@@ -6,6 +6,7 @@
 
 #include <system_error>
 #include <tuple>
+#include <unordered_map>
 
 #include "exec/session.h"
 #include "kernels/dispatch.h"
@@ -22,8 +23,12 @@ using namespace mbinfer;
 namespace {
 
 void raise(const Error& error) {
-  if (error.kind == ErrorKind::kFile) {
-    PyErr_SetString(PyExc_OSError, error.what());
+  if (error.kind == ErrorKind::kFile) {  // Python chooses FileNotFoundError and the like by the number
+    const std::string what = error.what(), why = what.substr(std::min(what.size(), error.path.size() + 2));
+    py::object path = py::reinterpret_steal<py::object>(
+        PyUnicode_DecodeFSDefaultAndSize(error.path.data(), Py_ssize_t(error.path.size())));
+    py::object os_error = py::reinterpret_borrow<py::object>(PyExc_OSError)(error.system_error, why, path);
+    PyErr_SetObject(reinterpret_cast<PyObject*>(Py_TYPE(os_error.ptr())), os_error.ptr());
     return;
   }
   py::object errors = py::module_::import("mbinfer.errors"), exception;
@@ -151,7 +156,7 @@ std::shared_ptr<Session> open_session(const std::string& path, int threads, int6
   options.plan.recompute = recompute;
   options.isa = isa;
   py::gil_scoped_release release;
-  return std::make_shared<Session>(read_model(path, verify), options);
+  return std::make_shared<Session>(read_model(Source::from_path(path), {verify, false}), options);
 }
 
 // The cost model's terms of each stage, for benchmarks/cost_model.py.
@@ -235,14 +240,19 @@ py::dict model_dict(const Session& session) {
                               std::vector<float>(in.recipe.scale, in.recipe.scale + channels), in.recipe.color,
                               in.recipe.crop);
     }
-    inputs.append(py::make_tuple(v.name, py::make_tuple(1, v.shape.height, v.shape.width, v.shape.channels), recipe));
+    inputs.append(
+        py::make_tuple(v.name.c_str(), py::make_tuple(1, v.shape.height, v.shape.width, v.shape.channels), recipe));
   }
-  for (const GraphOutput& out : graph.outputs) outputs.append(py::make_tuple(out.name, py::tuple(py::cast(out.shape))));
+  for (const GraphOutput& out : graph.outputs)
+    outputs.append(py::make_tuple(out.name.c_str(), py::tuple(py::cast(out.shape))));
   py::dict metadata, d;
-  for (const auto& m : graph.metadata) metadata[py::str(m.first)] = m.second;
+  py::list labels;
+  std::unordered_map<const char*, py::str> seen;  // a label that a file has many times is one string here too
+  for (const Text& label : graph.labels) labels.append(seen.try_emplace(label.c_str(), label.c_str()).first->second);
+  for (const auto& m : graph.metadata) metadata[m.first.c_str()] = m.second.c_str();
   d["inputs"] = inputs;
   d["outputs"] = outputs;
-  d["labels"] = graph.labels;
+  d["labels"] = labels;
   d["metadata"] = metadata;
   d["isa"] = session.kernels().isa;
   d["threads"] = session.threads();

@@ -7,11 +7,18 @@ import math
 import numpy as np
 
 from .errors import FormatError, ShapeError, UnsupportedError
-from .graph import ACTIVATIONS, COLORS, Graph, Node, Recipe
+from .graph import ACTIVATIONS, COLORS, Graph, Node, Output, Recipe, Type
 from .ops import OPS
+from .packing import PANEL, panel_channels
 
 MAX_SIDE = 1 << 16  # of a value, and of its channels
-MAX_ELEMENTS = 1 << 28  # of a value: offsets and multiply-adds stay far inside 64 bits
+MAX_ELEMENTS = 1 << 28  # of a value
+MAX_STORED = (1 << 31) - 1  # elements of a value, channels padded to multiples of PANEL
+MAX_READS = 1 << 28  # taps x channels that make one output
+MAX_MACS = 1 << 53  # multiply-adds of the network
+MAX_COUNTS = {"values": 1 << 16, "nodes": 1 << 16, "inputs": 256, "outputs": 4096, "metadata": 256}
+MAX_NODE_INPUTS = 1 << 18  # of all nodes together
+MAX_NAME, MAX_TEXT = 4095, 65535  # bytes of a name, and of any other string
 MAX_U16 = (1 << 16) - 1
 COUNTS_PADDING = 1  # flag of avg_pool
 
@@ -20,54 +27,86 @@ def check_graph(graph: Graph) -> None:
     """Check that `graph` can run and fits a model file.
 
     Raises `FormatError` for a structure that makes no sense (names, order, who writes what, numbers out of range),
-    `ShapeError` for shapes that do not agree, `UnsupportedError` for an op, activation or colour that is not known.
+    `ShapeError` for shapes that do not agree, `UnsupportedError` for an op, activation, colour or dtype that is not
+    known.
     """
+    _check_counts(graph)
     _check_names("value", graph.values)
     _check_names("node", [node.name for node in graph.nodes])
     _check_names("output", [output.name for output in graph.outputs])
-    for text in (*graph.labels, *graph.metadata.keys(), *graph.metadata.values()):
-        _check_text("label or metadata", text)
-    for name, shape in graph.values.items():
-        if len(shape) != 3 or not all(_is_int(d, 1, MAX_SIDE) for d in shape) or math.prod(shape) > MAX_ELEMENTS:
-            raise ShapeError(
-                f"value '{name}': shape {shape}; (height, width, channels) are from 1 to {MAX_SIDE}, "
-                f"their product at most {MAX_ELEMENTS}"
-            )
-    if not graph.inputs or not graph.nodes or not graph.outputs:
-        raise FormatError("the graph has no input, no node or no output; a model needs at least one of each")
-
+    _check_names("metadata", graph.metadata)
+    for text in (*graph.labels, *graph.metadata.values()):
+        _check_text("label or metadata", text, MAX_TEXT)
+    for name in graph.values:
+        _check_value(graph, name)
     writer = {}  # value -> who writes it, of the inputs and the nodes so far
     for name, recipe in graph.inputs.items():
         _shape(graph, name, f"input '{name}'")
         if recipe is not None:
             _check_recipe(name, recipe, graph.values[name][2])
         writer[name] = "the caller"
+    macs = 0
     for node in graph.nodes:
-        _check_node(graph, node, writer)
+        macs += _check_node(graph, node, writer)
         writer[node.output] = f"node '{node.name}'"
+    if macs > MAX_MACS:
+        raise FormatError(f"the network takes {macs} multiply-adds; no run of more than {MAX_MACS} ends")
     for output in graph.outputs:
-        shape = _shape(graph, output.value, f"output '{output.name}'")
-        if output.value in graph.inputs:
-            raise FormatError(f"output '{output.name}' is the input '{output.value}' itself; no node makes it")
-        if (
-            len(output.shape) > 8
-            or not all(_is_int(d, 1, MAX_ELEMENTS) for d in output.shape)
-            or math.prod(map(int, output.shape)) != math.prod(shape)
-        ):
-            raise ShapeError(
-                f"output '{output.name}': shape {output.shape} does not hold the elements of value "
-                f"'{output.value}' {shape} in at most 8 dimensions"
-            )
+        _check_output(graph, output)
     used = {name for node in graph.nodes for name in node.inputs} | {output.value for output in graph.outputs}
     for name in graph.values:
         if name not in writer:
             raise FormatError(f"value '{name}' is no input and no node writes it")
         if name not in used:
             raise FormatError(f"value '{name}' is not used; remove it and what makes it, or make it an output")
+    classes = max(graph.values[output.value][2] for output in graph.outputs)
+    if len(graph.labels) > classes:
+        raise FormatError(f"{len(graph.labels)} labels for {classes} classes; give at most one for each")
 
 
-def _check_node(graph: Graph, node: Node, writer: dict[str, str]) -> None:
-    """Check a node against its values and those written so far."""
+def _check_counts(graph: Graph) -> None:
+    if not graph.inputs or not graph.nodes or not graph.outputs:
+        raise FormatError("the graph has no input, no node or no output; a model needs at least one of each")
+    counts = {name: (len(getattr(graph, name)), most) for name, most in MAX_COUNTS.items()}
+    counts["inputs of nodes"] = (sum(len(node.inputs) for node in graph.nodes), MAX_NODE_INPUTS)
+    for name, (count, most) in counts.items():
+        if count > most:
+            raise FormatError(f"{count} {name}; a model has at most {most}")
+
+
+def _check_value(graph: Graph, name: str) -> None:
+    shape = graph.values[name]
+    if len(shape) != 3 or not all(_is_int(d, 1, MAX_SIDE) for d in shape) or math.prod(shape) > MAX_ELEMENTS:
+        raise ShapeError(
+            f"value '{name}': shape {shape}; (height, width, channels) are from 1 to {MAX_SIDE}, "
+            f"their product at most {MAX_ELEMENTS}"
+        )
+    height, width, channels = map(int, shape)
+    if height * width * -(-channels // PANEL) * PANEL > MAX_STORED:
+        raise ShapeError(
+            f"value '{name}': shape {shape}; channels in groups of {PANEL}, it has over {MAX_STORED} elements"
+        )
+    if graph.types.get(name, Type()) != Type():
+        raise UnsupportedError(f"value '{name}': {graph.types[name]}; this version runs float32 values")
+
+
+def _check_output(graph: Graph, output: Output) -> None:
+    shape = _shape(graph, output.value, f"output '{output.name}'")
+    if output.value in graph.inputs:
+        raise FormatError(f"output '{output.name}' is the input '{output.value}' itself; no node makes it")
+    if (
+        len(output.shape) > 8
+        or not all(_is_int(d, 1, MAX_ELEMENTS) for d in output.shape)
+        or math.prod(map(int, output.shape)) != math.prod(shape)
+    ):
+        raise ShapeError(
+            f"output '{output.name}': shape {output.shape} does not hold the elements of value "
+            f"'{output.value}' {shape} in at most 8 dimensions"
+        )
+
+
+def _check_node(graph: Graph, node: Node, writer: dict[str, str]) -> int:
+    """Check a node against its values and those written so far. Returns its multiply-adds."""
     where = f"node '{node.name}' ({node.op})"
     if node.op not in OPS:
         raise UnsupportedError(f"{where}: unknown op; known are {', '.join(OPS)}", node.name, node.op)
@@ -100,6 +139,11 @@ def _check_node(graph: Graph, node: Node, writer: dict[str, str]) -> None:
     if output != expected:
         raise ShapeError(f"{where}: makes {expected} of {shapes[0]}, but its output '{node.output}' is {output}")
     _check_weights(where, node, channels, output[2])
+    taps = node.kernel[0] * node.kernel[1]
+    read = 1 if op.keeps_channels else panel_channels(channels, output[2], node.groups)[0]
+    if taps * read > MAX_READS:
+        raise FormatError(f"{where}: kernel {node.kernel} over {read} channels; at most {MAX_READS} are read at once")
+    return math.prod(output) * taps * (1 if op.keeps_channels else channels // node.groups) if op.weights else 0
 
 
 def _check_fields(where: str, node: Node) -> None:
@@ -181,15 +225,17 @@ def _check_recipe(name: str, recipe: Recipe, channels: int) -> None:
 def _check_names(kind: str, names) -> None:
     seen = set()
     for name in names:
-        _check_text(f"{kind} name", name)
+        _check_text(f"{kind} name", name, MAX_NAME)
         if not name or name in seen:
             raise FormatError(f"{kind} name '{name}' is empty or used twice; the names of {kind}s are unique")
         seen.add(name)
 
 
-def _check_text(kind: str, text) -> None:
+def _check_text(kind: str, text, most: int) -> None:
     if not isinstance(text, str) or "\0" in text or any("\ud800" <= c <= "\udfff" for c in text):
         raise FormatError(f"{kind} {text!r} is not a string that UTF-8 ended by a zero byte can hold")
+    if len(text.encode()) > most:
+        raise FormatError(f"{kind} {text[:40]!r}... is longer than {most} bytes")
 
 
 def _shape(graph: Graph, name: str, where: str) -> tuple[int, int, int]:

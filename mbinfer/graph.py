@@ -14,6 +14,15 @@ ACTIVATIONS = ("none", "clamp", "hard_swish")
 COLORS = ("RGB", "BGR", "grey")
 
 
+@dataclass(frozen=True)
+class Type:
+    """How the numbers of a value are stored; an int8 or uint8 one stands for ``(number - zero_point) * scale``."""
+
+    dtype: str = "float32"
+    scale: float = 0.0
+    zero_point: int = 0
+
+
 @dataclass
 class Recipe:
     """How a uint8 picture becomes the network's input: ``x = (u8 - mean) * scale`` per channel.
@@ -68,3 +77,4 @@ class Graph:
     outputs: list[Output] = field(default_factory=list)
     labels: list[str] = field(default_factory=list)
     metadata: dict[str, str] = field(default_factory=dict)  # source, licence, ...
+    types: dict[str, Type] = field(default_factory=dict)  # of values by name; float32 where there is none

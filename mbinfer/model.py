@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import secrets
 import zlib
@@ -12,11 +13,11 @@ from .check import COUNTS_PADDING, check_graph
 from .errors import UnsupportedError
 from .graph import ACTIVATIONS, COLORS, Graph, Node
 from .ops import CODES, OPS
+from .packing import PANEL, pack_conv, pack_depthwise, panel_channels  # noqa: F401
 
 MAGIC = b"\x89MBI\r\n\x1a\n"
 VERSION = (1, 0)
 ALIGN = 64  # of the weights section, and of every tensor in it
-PANEL = 8  # output channels that are stored side by side
 NONE = 0xFFFFFFFF
 FLOAT32 = 1  # DTypeCode
 
@@ -33,13 +34,14 @@ HEADER = np.dtype(
         ("weights_crc", "<u4"),
         ("value_count", "<u4"),
         ("node_count", "<u4"),
+        ("node_input_count", "<u4"),
         ("input_count", "<u4"),
         ("output_count", "<u4"),
         ("quant_count", "<u4"),
         ("metadata_count", "<u4"),
         ("label_count", "<u4"),
         ("string_bytes", "<u4"),
-        ("reserved", "<u4", 13),
+        ("reserved", "<u4", 12),
     ]
 )
 VALUE = np.dtype(
@@ -61,7 +63,8 @@ NODE = np.dtype(
         ("activation", "u1"),
         ("weight_dtype", "u1"),
         ("flags", "u1"),
-        ("inputs", "<u4", 2),
+        ("first_input", "<u4"),
+        ("input_count", "<u4"),
         ("output", "<u4"),
         ("groups", "<u4"),
         ("kernel_h", "<u2"),
@@ -150,6 +153,9 @@ def encode(graph: Graph) -> bytes:
         record["name"], record["dtype"], record["quant"] = strings.add(name), FLOAT32, NONE
         record["height"], record["width"], record["channels"] = shape
     nodes = np.zeros(len(graph.nodes), NODE)
+    node_inputs = np.array([index[name] for node in graph.nodes for name in node.inputs], "<u4")
+    nodes["input_count"] = [len(node.inputs) for node in graph.nodes]
+    nodes["first_input"] = np.cumsum(nodes["input_count"]) - nodes["input_count"]
     for record, node in zip(nodes, graph.nodes):
         _fill_node(record, node, index, strings, weights)
     inputs = np.zeros(len(graph.inputs), INPUT)
@@ -169,53 +175,27 @@ def encode(graph: Graph) -> bytes:
         record["key"], record["value"] = strings.add(key), strings.add(value)
     labels = np.array([strings.add(label) for label in graph.labels], "<u4")
 
+    sections = {
+        "value": values,
+        "node": nodes,
+        "node_input": node_inputs,
+        "input": inputs,
+        "output": outputs,
+        "metadata": metadata,
+        "label": labels,
+    }
     header = np.zeros((), HEADER)
-    body = b"".join(part.tobytes() for part in (values, nodes, inputs, outputs, metadata, labels)) + strings.data
+    body = b"".join(part.tobytes() for part in sections.values()) + strings.data
     body += bytes(-(HEADER.itemsize + len(body)) % ALIGN)
     header["magic"] = np.frombuffer(MAGIC, "u1")
     header["major"], header["minor"] = VERSION
     header["weights_offset"], header["weights_bytes"] = HEADER.itemsize + len(body), len(weights.data)
     header["file_bytes"] = header["weights_offset"] + header["weights_bytes"]
     header["weights_crc"], header["string_bytes"] = zlib.crc32(weights.data), len(strings.data)
-    counts = {"value": values, "node": nodes, "input": inputs, "output": outputs, "metadata": metadata, "label": labels}
-    for name, records in counts.items():
+    for name, records in sections.items():
         header[name + "_count"] = len(records)
     header["structure_crc"] = zlib.crc32(body, zlib.crc32(header.tobytes()))
     return b"".join((header.tobytes(), body, weights.data))
-
-
-def panel_channels(inputs: int, outputs: int, groups: int) -> tuple[int, np.ndarray]:
-    """The input channels that each panel of 8 output channels of a grouped convolution reads: ``[lo, lo + kc)``.
-
-    `kc` is the same for every panel, `lo` is an int64 array with an entry for each; without groups, all channels and 0.
-    """
-    first = np.arange(0, outputs, PANEL)
-    last = np.minimum(first + PANEL - 1, outputs - 1)
-    per_group = inputs // groups
-    g0, g1 = first // (outputs // groups), last // (outputs // groups)
-    kc = int((g1 - g0 + 1).max()) * per_group
-    return kc, np.minimum(g0 * per_group, inputs - kc)
-
-
-def pack_conv(weight: np.ndarray, groups: int = 1) -> np.ndarray:
-    """Pack float32 ``[N, kh, kw, I / groups]`` as ``[ceil(N / 8), kh * kw * kc, 8]``, K in (ky, kx, channel) order.
-
-    Zero where the last panel has no output channel, and where an output channel's group does not read an input channel.
-    """
-    n, kh, kw, per_group = weight.shape
-    kc, lo = panel_channels(per_group * groups, n, groups)
-    channel = np.arange(n)
-    start = channel // (n // groups) * per_group - lo[channel // PANEL]  # of its group within its panel's channels
-    wide = np.zeros((len(lo) * PANEL, kh, kw, kc), np.float32)
-    wide[channel[:, None], :, :, start[:, None] + np.arange(per_group)] = weight.transpose(0, 3, 1, 2)
-    return np.ascontiguousarray(wide.reshape(len(lo), PANEL, -1).transpose(0, 2, 1))
-
-
-def pack_depthwise(weight: np.ndarray) -> np.ndarray:
-    """Pack float32 ``[kh, kw, C]`` as ``[ceil(C / 8), kh * kw, 8]``, the last panel padded with zeros."""
-    kh, kw, c = weight.shape
-    padded = np.pad(weight.reshape(kh * kw, c), ((0, 0), (0, -c % PANEL)))
-    return np.ascontiguousarray(padded.reshape(kh * kw, -1, PANEL).transpose(1, 0, 2))
 
 
 def _float32(array) -> np.ndarray:
@@ -228,7 +208,6 @@ def _fill_node(record, node: Node, index: dict[str, int], strings: _Strings, wei
     record["name"], record["output"], record["groups"] = strings.add(node.name), index[node.output], 1
     record["op"], record["activation"] = CODES[node.op], ACTIVATIONS.index(node.activation)
     record["flags"] = COUNTS_PADDING if node.counts_padding else 0
-    record["inputs"] = ([index[name] for name in node.inputs] + [NONE])[:2]
     for field in ("kernel", "stride", "dilation"):
         record[field + "_h"], record[field + "_w"] = getattr(node, field)
     record["pad_top"], record["pad_left"], record["pad_bottom"], record["pad_right"] = node.pads
@@ -264,12 +243,15 @@ class _Strings:
 
 
 class _Weights:
-    """The weights section: tensors one after another, each at a multiple of 64 bytes."""
+    """The weights section: every distinct tensor once, each at a multiple of 64 bytes."""
 
     def __init__(self):
         self.data = bytearray()
+        self.offsets: dict[bytes, int] = {}  # by digest: heads and towers share their weights
 
     def add(self, tensor: np.ndarray) -> tuple[int, int]:
-        offset, raw = len(self.data), tensor.astype("<f4", copy=False).tobytes()
-        self.data += raw + bytes(-len(raw) % ALIGN)
+        raw = tensor.astype("<f4", copy=False).tobytes()
+        offset = self.offsets.setdefault(hashlib.sha256(raw).digest(), len(self.data))
+        if offset == len(self.data):
+            self.data += raw + bytes(-len(raw) % ALIGN)
         return offset, len(raw)

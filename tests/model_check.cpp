@@ -158,7 +158,7 @@ const Case kCases[] = {
 
 void run_file(const std::string& path) {
   const std::string file = path.substr(path.rfind('/') + 1);
-  auto model = read_model(path, true);
+  auto model = read_model(Source::from_path(path), {true, false});
   for (DType dtype : {DType::kFloat32, DType::kUint8}) {
     if (dtype == DType::kUint8 && !model->graph.inputs[0].recipe.present) continue;
     const auto inputs = make_inputs(model->graph, dtype);
@@ -238,8 +238,7 @@ void try_bytes(const std::vector<uint8_t>& bytes, const std::string& what) {
   std::unique_ptr<void, decltype(&std::free)> owner(block, std::free);
   if (!bytes.empty()) std::memcpy(block, bytes.data(), bytes.size());
   try {
-    auto model = std::make_shared<Model>();
-    model->graph = parse_model(static_cast<const uint8_t*>(block), bytes.size(), "mutant", false);
+    const auto model = read_model(Source::from_memory(block, bytes.size()));
     loaded++;
     for (Schedule schedule : {Schedule::kNaive, Schedule::kFused}) {
       SessionOptions options;
@@ -258,8 +257,9 @@ void try_bytes(const std::vector<uint8_t>& bytes, const std::string& what) {
 }
 
 void mutate_file(const std::string& path) {
-  const MappedFile file(path);
-  const std::vector<uint8_t> whole(file.data(), file.data() + file.size());
+  const auto file = Source::from_path(path);
+  std::vector<uint8_t> whole(size_t(file->size()));
+  file->read(0, whole.size(), whole.data());
   for (size_t length = 0; length < whole.size(); length++) {
     std::vector<uint8_t> cut(whole.begin(), whole.begin() + ptrdiff_t(length));
     try_bytes(cut, "cut to " + std::to_string(length));

@@ -70,7 +70,7 @@ struct Builder {
   int add_node(Op op, std::vector<int> inputs, int channels, int kernel, int stride) {
     const Shape in = graph.values[inputs[0]].shape;
     Node n;
-    n.name = op_name(op) + std::to_string(graph.nodes.size());
+    n.name = graph.keep(op_name(op) + std::to_string(graph.nodes.size()));
     n.op = op;
     n.inputs = inputs;
     n.output = int(graph.values.size());
@@ -351,7 +351,7 @@ int main(int argc, char** argv) {
 
   check(mobilenet_v2(96), "MobileNetV2");
   check(branching(), "branching");
-  for (int i = 1; i < argc; i++) check(read_model(argv[i], false)->graph, argv[i]);
+  for (int i = 1; i < argc; i++) check(read_model(Source::from_path(argv[i]))->graph, argv[i]);
 
   for (const char* kind : {"ring one row short", "kept ring one row short", "expanded ring one row short",
                            "slide one row too far", "lifetimes overlap", "outside the arena", "scratch over the output",

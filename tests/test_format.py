@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from mbinfer import model
 from mbinfer.errors import FormatError, ShapeError, UnsupportedError
-from mbinfer.graph import Graph, Node, Output, Recipe
+from mbinfer.graph import Graph, Node, Output, Recipe, Type
 from mbinfer.ops import OPS, OpInfo
 
 GOLDEN = Path(__file__).parent / "data" / "golden_v1.bin"
@@ -87,23 +87,23 @@ def tiny_graph() -> Graph:
 
 # A reader that shares nothing with the writer: struct formats from docs/format.md.
 
-HEADER, VALUE, NODE = "<8sHHIQQQI7II13I", "<4IB3sI2I", "<I4B2III6H4H2fI4Q10I"
+HEADER, VALUE, NODE = "<8sHHIQQQI8II12I", "<4IB3sI2I", "<I4BIIII6H4H2fI4Q10I"
 INPUT, OUTPUT, QUANT, METADATA = "<IBB2sf4f4f5I", "<III8I5I", "<fiIIQQ", "<II"
 
 
 def read(data: bytes) -> dict:
     """All that a file says, checksums and layout rules checked."""
     head = struct.unpack_from(HEADER, data)
-    magic, major, minor, crc, size, offset, weight_bytes, weights_crc, *counts = head[:16]
+    magic, major, minor, crc, size, offset, weight_bytes, weights_crc, *counts = head[:17]
     assert (magic, major, minor, size) == (b"\x89MBI\r\n\x1a\n", 1, 0, len(data))
-    assert offset % 64 == 0 and offset + weight_bytes == size and not any(head[16:])
+    assert offset % 64 == 0 and offset + weight_bytes == size and not any(head[17:])
     assert crc == zlib.crc32(data[:12] + bytes(4) + data[16:offset]) and weights_crc == zlib.crc32(data[offset:])
     at, sections = struct.calcsize(HEADER), []
-    for count, layout in zip(counts, (VALUE, NODE, INPUT, OUTPUT, QUANT, METADATA, "<I")):
+    for count, layout in zip(counts, (VALUE, NODE, "<I", INPUT, OUTPUT, QUANT, METADATA, "<I")):
         sections.append([struct.unpack_from(layout, data, at + i * struct.calcsize(layout)) for i in range(count)])
         at += count * struct.calcsize(layout)
-    strings = data[at : at + counts[7]]
-    at += counts[7]
+    strings = data[at : at + counts[8]]
+    at += counts[8]
     assert strings.endswith(b"\0") and offset - at < 64 and not any(data[at:offset])
 
     def text(position: int) -> str:
@@ -113,7 +113,7 @@ def read(data: bytes) -> dict:
         assert position % 64 == 0 and position + size <= weight_bytes
         return np.frombuffer(data, "<f4", size // 4, offset + position)
 
-    values, nodes, inputs, outputs, _, metadata, labels = sections
+    values, nodes, node_inputs, inputs, outputs, _, metadata, labels = sections
     names = [text(v[0]) for v in values]
     assert all(v[4:] == (1, bytes(3), 0xFFFFFFFF, 0, 0) for v in values)
     assert not any(any(r) for r in ([n[27:] for n in nodes] + [i[12:] for i in inputs] + [o[11:] for o in outputs]))
@@ -127,7 +127,7 @@ def read(data: bytes) -> dict:
                 "activation": n[2],
                 "weight_dtype": n[3],
                 "flags": n[4],
-                "inputs": [names[i] for i in n[5:7] if i != 0xFFFFFFFF],
+                "inputs": [names[i] for (i,) in node_inputs[n[5] : n[5] + n[6]]],
                 "output": names[n[7]],
                 "groups": n[8],
                 "kernel": n[9:11],
@@ -232,6 +232,21 @@ def test_round_trip():
 def test_every_string_is_stored_once():
     strings = read(model.encode(tiny_graph()))["strings"].split(b"\0")[:-1]
     assert len(strings) == len(set(strings)) and {b"crane", "straße".encode(), b"", b"softmax"} <= set(strings)
+
+
+def test_equal_tensors_are_stored_once():
+    """Two towers of the same weights and two biases of zeros: one place each."""
+    graph = Graph({"x": (4, 4, 8)}, [], {"x": None})
+    for tower in "ab":
+        graph.values[tower] = (4, 4, 16)
+        graph.nodes.append(Node("conv", f"conv {tower}", ["x"], tower, weight=numbers(16, 1, 1, 8)))
+        graph.outputs.append(Output(tower, tower, (1, 4, 4, 16)))
+    data = model.encode(graph)
+    head = struct.unpack_from(HEADER, data)
+    assert head[6] == 16 * 8 * 4 + 16 * 4
+    for node in read(data)["nodes"]:
+        assert (node["weight"].reshape(2, 8, 8).transpose(0, 2, 1).reshape(16, 8) == numbers(16, 8)).all()
+        assert not node["bias"].any()
 
 
 @settings(max_examples=60, deadline=None)
@@ -354,6 +369,13 @@ REFUSED = {
     "zero byte in a label": (lambda g: g.labels.append("a\0b"), FormatError, "label or metadata"),
     "lone surrogate": (lambda g: g.metadata.update(author="\ud800"), FormatError, "label or metadata"),
     "metadata of another type": (lambda g: g.metadata.update(width=1.0), FormatError, "label or metadata 1.0"),
+    "metadata without a key": (lambda g: g.metadata.update({"": "x"}), FormatError, "metadata name '' is empty"),
+    "name too long": (lambda g: g.values.update({"x" * 4096: (1, 1, 1)}), FormatError, "longer than 4095 bytes"),
+    "label too long": (lambda g: g.labels.__setitem__(0, "ß" * 33000), FormatError, "longer than 65535 bytes"),
+    "labels beyond the classes": (lambda g: g.labels.extend("abcdefgh"), FormatError, "12 labels for 9 classes"),
+    "too many metadata": (lambda g: g.metadata.update({str(i): "" for i in range(257)}), FormatError, "at most 256"),
+    "value of another dtype": (lambda g: g.types.update(mix=Type("int8", 0.5)), UnsupportedError, "runs float32"),
+    "value too large in panels": (values(mix=(16384, 16384, 1)), ShapeError, "over 2147483647 elements"),
     "shape of two": (values(mix=(3, 9)), ShapeError, r"value 'mix': shape \(3, 9\)"),
     "side of zero": (values(mix=(3, 0, 9)), ShapeError, "value 'mix'"),
     "side too long": (values(mix=(3, 65537, 9)), ShapeError, "value 'mix'"),

@@ -52,7 +52,7 @@ Session::Session(std::shared_ptr<const Model> model, const SessionOptions& optio
     std::memcpy(arena_.get() - kCanaryBytes + i, &kCanary, sizeof kCanary);
     std::memcpy(arena_.get() + plan_.peak_bytes + i, &kCanary, sizeof kCanary);
   }
-  if (model_->file) model_->file->populate();  // without one the bytes are the caller's
+  model_->source->populate();
   pictures_.resize(graph().values.size());
   produced_.assign(size_t(pool_.threads()), std::vector<int>(plan_.stages.size(), 0));
   for (const GraphInput& in : graph().inputs) {

@@ -1,7 +1,7 @@
 // The bytes of a model file, version 1: fixed-size little-endian records, in this order:
 //
-//   Header | ValueRecord[] | NodeRecord[] | InputRecord[] | OutputRecord[] | QuantRecord[] | MetadataRecord[]
-//          | uint32 labels[] | strings | zeros up to a multiple of 64 | weights
+//   Header | ValueRecord[] | NodeRecord[] | uint32 node_inputs[] | InputRecord[] | OutputRecord[] | QuantRecord[]
+//          | MetadataRecord[] | uint32 labels[] | strings | zeros up to a multiple of 64 | weights
 //
 // Counts are in the header; sections follow one another without gaps, so no section offset is stored and none has to be
 // trusted. A string is an offset into `strings`, UTF-8, ended by a zero byte. docs/format.md is the same in prose.
@@ -24,9 +24,9 @@ struct Header {
   uint64_t weights_offset;  // multiple of 64
   uint64_t weights_bytes;   // weights_offset + weights_bytes == file_bytes
   uint32_t weights_crc;     // CRC-32 of the weights; checked on request only
-  uint32_t value_count, node_count, input_count, output_count, quant_count, metadata_count, label_count;
-  uint32_t string_bytes;
-  uint32_t reserved[13];  // zero, as every reserved field
+  uint32_t value_count, node_count, node_input_count, input_count, output_count, quant_count, metadata_count;
+  uint32_t label_count, string_bytes;
+  uint32_t reserved[12];  // zero, as every reserved field
 };
 
 enum DTypeCode : uint8_t { kFloat32 = 1, kFloat16 = 2, kInt8 = 3, kUint8 = 4, kInt32 = 5 };
@@ -49,19 +49,21 @@ struct NodeRecord {
   uint8_t op, activation;  // Op of ops.h, ActivationCode
   uint8_t weight_dtype;    // DTypeCode; 0 without weights
   uint8_t flags;
-  uint32_t inputs[2];  // values; the second is kNone except for add
+  uint32_t first_input, input_count;  // in node_inputs, values; the lists follow one another in the nodes' order
   uint32_t output;
   uint32_t groups;
   uint16_t kernel_h, kernel_w, stride_h, stride_w, dilation_h, dilation_w;
   uint16_t pad_top, pad_left, pad_bottom, pad_right;
   float clamp_lo, clamp_hi;
-  uint32_t weight_quant;                 // QuantRecord or kNone
+  uint32_t weight_quant;                 // QuantRecord with a scale for each output channel: int8; else kNone
   uint64_t weight_offset, weight_bytes;  // from the start of the weights; packed as below
   uint64_t bias_offset, bias_bytes;      // float32 (int32 with int8 weights), padded with zeros to 8 channels
-  uint32_t reserved[10];
+  uint32_t reserved[10];                 // attributes of operators to come; zero is what every present one does
 };
 // Packing, with N output channels, panels of 8 (the last one padded with zeros), K in (ky, kx, channel) order:
-//   conv       float32, float16: [N/8][K][8]    int8: [N/8][K/4][8][4], K padded with zeros to a multiple of 4
+//   conv       float32, float16: [N/8][K][8]
+//              int8: [N/8][kh*kw][ceil(channels / 4)][8][4], the channels of each tap padded with zeros, so that every
+//              tap starts at a group of 4
 //   depthwise  [C/8][kh*kw][8] in every dtype
 // A grouped convolution stores, for each panel, the input channels that the panel's groups read (see panel_channels()).
 
@@ -81,12 +83,12 @@ struct OutputRecord {
   uint32_t reserved[5];
 };
 
-struct QuantRecord {
-  float scale;
-  int32_t zero_point;
-  uint32_t count;  // 1: scale and zero_point hold for the tensor; C: symmetric, one float32 scale for each channel
+struct QuantRecord {   // a quantised number stands for (number - zero_point) * scale
+  float scale;         // of a value; 0 with scales
+  int32_t zero_point;  // 0 with scales
+  uint32_t count;      // of scales; 0: one scale and zero point hold for the value
   uint32_t reserved;
-  uint64_t scales_offset;  // from the start of the weights, for count > 1
+  uint64_t scales_offset;  // float32[count], padded with zeros to 8, from the start of the weights
   uint64_t reserved1;
 };
 

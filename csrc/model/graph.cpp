@@ -13,9 +13,12 @@ std::pair<int, int> Window::input_range(int o0, int o1, int input) const {
 }
 
 PanelChannels::PanelChannels(int inputs, int outputs, int groups) : inputs(inputs), outputs(outputs), groups(groups) {
-  int per_group = outputs / groups, widest = 0;
-  for (int n = 0; n < outputs; n += kPanel) {
-    int last = std::min(n + kPanel, outputs) - 1;
+  // A panel of 8 meets the boundary of a wide group only where the group is no multiple of 8; narrow groups lie in the
+  // panels the same way after at most 7 of them.
+  const int per_group = outputs / groups;
+  int widest = groups > 1 && per_group % kPanel ? 2 : 1;
+  for (int n = 0; per_group < kPanel && n < std::min(outputs, kPanel * kPanel); n += kPanel) {
+    const int last = std::min(n + kPanel, outputs) - 1;
     widest = std::max(widest, last / per_group - n / per_group + 1);
   }
   count = widest * (inputs / groups);
@@ -24,6 +27,12 @@ PanelChannels::PanelChannels(int inputs, int outputs, int groups) : inputs(input
 int PanelChannels::first(int panel) const {
   int group = panel * kPanel / (outputs / groups);
   return std::min(group * (inputs / groups), inputs - count);
+}
+
+Text Graph::keep(std::string text) {
+  if (!strings_) strings_ = std::make_shared<std::forward_list<std::string>>();
+  strings_->push_front(std::move(text));
+  return Text(strings_->front().c_str());
 }
 
 int64_t macs(const Graph& graph, const Node& node) {

@@ -1,7 +1,9 @@
 // The graph IR: values and the primitive nodes between them. Made by the reader, read by the planner and the executor.
-// Weights are pointers into the mapped file.
+// Weights are pointers into the model's bytes, names into the graph's strings.
 #pragma once
 
+#include <forward_list>
+#include <memory>
 #include <string>
 #include <utility>
 #include <vector>
@@ -21,8 +23,22 @@ struct Window {  // the taps of a convolution or pool over one axis
   std::pair<int, int> input_range(int o0, int o1, int input) const;
 };
 
+// A string that the graph keeps, or a literal: names and labels are stored once, however many records have them.
+class Text {
+ public:
+  Text(const char* text = "") : text_(text) {}
+  const char* c_str() const { return text_; }
+  operator std::string() const { return text_; }
+  friend std::string operator+(const std::string& a, Text b) { return a + b.text_; }
+  friend std::string operator+(const char* a, Text b) { return a + std::string(b.text_); }
+  friend std::string operator+(Text a, const char* b) { return std::string(a.text_) + b; }
+
+ private:
+  const char* text_;
+};
+
 struct Value {
-  std::string name;
+  Text name;
   Shape shape;
   Type type;
   int producer = -1;           // node, -1 for a graph input
@@ -34,7 +50,7 @@ struct Value {
 };
 
 struct Node {
-  std::string name;
+  Text name;
   Op op = Op::kConv;
   std::vector<int> inputs;  // values
   int output = -1;
@@ -45,7 +61,8 @@ struct Node {
   bool counts_padding = false;  // kAvgPool
   DType weight_dtype = DType::kNone;
   const void* weights = nullptr;
-  const void* bias = nullptr;  // of the type of the sums
+  const void* bias = nullptr;     // of the type of the sums
+  const float* scales = nullptr;  // of int8 weights, one for each output channel
   int64_t weight_bytes = 0, bias_bytes = 0;
 
   bool pointwise() const {  // 1x1, stride 1, no padding: reads one pixel to make one
@@ -74,7 +91,7 @@ struct GraphInput {
 
 struct GraphOutput {
   int value;
-  std::string name;
+  Text name;
   std::vector<int64_t> shape;
 };
 
@@ -83,9 +100,14 @@ struct Graph {
   std::vector<Node> nodes;  // in an order that can run
   std::vector<GraphInput> inputs;
   std::vector<GraphOutput> outputs;
-  std::vector<std::string> labels;
-  std::vector<std::pair<std::string, std::string>> metadata;
-  int64_t weight_bytes = 0;
+  std::vector<Text> labels;
+  std::vector<std::pair<Text, Text>> metadata;
+  int64_t weight_bytes = 0;  // of all tensors together; nodes may share them
+
+  Text keep(std::string text);  // stores a string for as long as the graph, or a copy of it, lives
+
+ private:
+  std::shared_ptr<std::forward_list<std::string>> strings_;
 };
 
 int64_t macs(const Graph& graph, const Node& node);  // multiply-adds of the whole node

@@ -1,17 +1,19 @@
 #include "model/reader.h"
 
+#include <algorithm>
 #include <cmath>
+#include <cstddef>
 #include <cstring>
+#include <string_view>
+#include <unordered_set>
 
 #include "model/format.h"
+#include "model/rules.h"
 
 namespace mbinfer {
 namespace {
 
 using namespace format;
-
-constexpr int kMaxSide = 1 << 16;          // of a value, and of its channels
-constexpr int64_t kMaxElements = 1 << 28;  // of one value: offsets and MACs stay far inside 64 bits
 
 uint32_t crc32(uint32_t crc, const uint8_t* data, uint64_t size) {
   struct Table {
@@ -30,312 +32,378 @@ uint32_t crc32(uint32_t crc, const uint8_t* data, uint64_t size) {
   return ~crc;
 }
 
+bool all_zero(const void* data, size_t bytes) {
+  const auto* b = static_cast<const uint8_t*>(data);
+  return std::all_of(b, b + bytes, [](uint8_t x) { return x == 0; });
+}
+
+bool little_endian() {
+  const uint16_t one = 1;
+  uint8_t first;
+  std::memcpy(&first, &one, 1);
+  return first == 1;
+}
+
+template <class T>
+struct Records {  // of a section, which may lie at any address
+  const uint8_t* data = nullptr;
+  uint32_t count = 0;
+  T operator[](uint32_t i) const {
+    T record;
+    std::memcpy(&record, data + size_t(i) * sizeof(T), sizeof record);
+    return record;
+  }
+};
+
 class Reader {
  public:
-  Reader(const uint8_t* data, uint64_t size, const std::string& name) : data_(data), size_(size), name_(name) {}
+  explicit Reader(Source& source) : source_(source) {}
 
-  Graph read(bool verify) {
-    read_header(verify);
-    read_sections();
-    read_values();
-    read_nodes();
-    read_inputs();
-    read_outputs();
+  Graph read(const ReadOptions& options) {
+    read_header();
+    read_structure();
+    take_sections();
     read_strings();
+    if (options.verify) verify_weights();
+    weights_ = source_.hold(header_.weights_offset, options.copy);
+    read_quants();
+    read_values();
+    read_inputs();
+    for (uint32_t i = 0; i < nodes_.count; i++) read_node(nodes_[i], int(i));
+    read_outputs();
+    read_texts();
     check_dataflow();
+    graph_.weight_bytes = int64_t(header_.weights_bytes);
     return std::move(graph_);
   }
 
  private:
-  [[noreturn]] void fail(const std::string& what) const { throw Error(ErrorKind::kFormat, name_ + ": " + what); }
-  void require(bool ok, const std::string& what) const {
+  [[noreturn]] void fail(const std::string& what) const {
+    constexpr size_t most = 400;  // a name may be long
+    const std::string shown =
+        what.size() <= most ? what : what.substr(0, most / 2) + " ... " + what.substr(what.size() - most / 2);
+    throw Error(ErrorKind::kFormat, source_.name() + ": " + shown);
+  }
+  void require(bool ok, const char* what) const {
     if (!ok) fail(what);
   }
+  void require_about(bool ok, const char* kind, Text name, const char* what) const {
+    if (!ok) fail(std::string(kind) + " '" + name + "' " + what);
+  }
+  void require_none(const std::string& wrong, const char* kind, Text name) const {
+    if (!wrong.empty()) fail(std::string(kind) + " '" + name + "' " + wrong);
+  }
+  // A reserved field has a meaning only in later minor versions, which readers of this one may ignore.
+  template <class... Fields>
+  void require_reserved(const Fields&... fields) const {
+    require(header_.minor > kMinor || (all_zero(&fields, sizeof fields) && ...), "a reserved field is not zero");
+  }
 
-  void read_header(bool verify) {
-    require(size_ >= sizeof(Header), "too short for a model file (" + std::to_string(size_) + " bytes)");
-    std::memcpy(&header_, data_, sizeof header_);
+  void read_header() {
+    const uint64_t size = source_.size();
+    if (!little_endian())
+      throw Error(ErrorKind::kUnsupported, "this machine is big-endian: mbinfer does not support it");
+    if (size < sizeof(Header)) fail("too short for a model file (" + std::to_string(size) + " bytes)");
+    source_.read(0, sizeof header_, &header_);
     require(!std::memcmp(header_.magic, kMagic, sizeof kMagic), "not an mbinfer model file (wrong first bytes)");
-    require(header_.major == kMajor, "format version " + std::to_string(header_.major) + "." +
-                                         std::to_string(header_.minor) + ", this build reads version " +
-                                         std::to_string(kMajor) + "; convert the model again");
-    require(header_.file_bytes == size_, "the header says " + std::to_string(header_.file_bytes) +
-                                             " bytes, the file has " + std::to_string(size_) +
-                                             "; it was cut or extended, copy it again");
+    if (header_.major != kMajor)
+      fail("format version " + std::to_string(header_.major) + "." + std::to_string(header_.minor) +
+           ", this build reads version " + std::to_string(kMajor) + "; convert the model again");
+    if (header_.file_bytes != size)
+      fail("the header says " + std::to_string(header_.file_bytes) + " bytes, the file has " + std::to_string(size) +
+           "; it was cut or extended, copy it again");
     require(header_.weights_offset % kWeightAlign == 0 && header_.weights_offset >= sizeof(Header) &&
-                header_.weights_offset <= size_ && header_.weights_bytes == size_ - header_.weights_offset,
+                header_.weights_offset <= size && header_.weights_bytes == size - header_.weights_offset,
             "the weights lie outside the file");
+    const Header& h = header_;
+    require(h.value_count && h.node_count && h.input_count && h.output_count, "an empty graph");
+    require(h.value_count <= kMaxValues && h.node_count <= kMaxNodes && h.node_input_count <= kMaxNodeInputs &&
+                h.input_count <= kMaxInputs && h.output_count <= kMaxOutputs && h.metadata_count <= kMaxMetadata &&
+                h.quant_count <= kMaxValues + kMaxNodes && h.label_count <= uint32_t(kMaxSide) &&
+                h.string_bytes <= kMaxStrings,
+            "more values, nodes, inputs, outputs, labels, metadata or strings than a model may have");
+    const uint64_t sections =
+        sizeof(Header) + uint64_t(h.value_count) * sizeof(ValueRecord) + uint64_t(h.node_count) * sizeof(NodeRecord) +
+        uint64_t(h.node_input_count) * 4 + uint64_t(h.input_count) * sizeof(InputRecord) +
+        uint64_t(h.output_count) * sizeof(OutputRecord) + uint64_t(h.quant_count) * sizeof(QuantRecord) +
+        uint64_t(h.metadata_count) * sizeof(MetadataRecord) + uint64_t(h.label_count) * 4 + h.string_bytes;
+    require(round_up<uint64_t>(sections, kWeightAlign) == header_.weights_offset,
+            "the sections and the weights do not meet");
+    require_reserved(header_.reserved);
+  }
+
+  // A private copy: a file that changes while it is read cannot change what was checked.
+  void read_structure() {
+    structure_.resize(size_t(header_.weights_offset));
+    source_.read(0, structure_.size(), structure_.data());
     constexpr size_t at = offsetof(Header, structure_crc);
-    const uint8_t zero[4] = {};
-    uint32_t crc = crc32(0, data_, at);
-    crc = crc32(crc, zero, 4);
-    crc = crc32(crc, data_ + at + 4, header_.weights_offset - at - 4);
-    require(crc == header_.structure_crc, "checksum mismatch, the file is damaged; copy it again");
-    if (verify)
-      require(crc32(0, data_ + header_.weights_offset, header_.weights_bytes) == header_.weights_crc,
-              "checksum mismatch in the weights, the file is damaged; copy it again");
+    std::memset(structure_.data() + at, 0, 4);
+    require(crc32(0, structure_.data(), structure_.size()) == header_.structure_crc,
+            "checksum mismatch, the file is damaged; copy it again");
+    std::memcpy(structure_.data() + at, &header_.structure_crc, 4);
+    require(!std::memcmp(structure_.data(), &header_, sizeof header_), "the file changed while it was read");
   }
 
   template <class T>
-  const uint8_t* take(uint32_t count) {
-    uint64_t bytes = uint64_t(count) * sizeof(T);
-    require(bytes <= header_.weights_offset - position_, "a section lies outside the file");
-    const uint8_t* at = data_ + position_;
-    position_ += bytes;
+  void take(Records<T>* records, uint32_t count) {
+    *records = {structure_.data() + position_, count};
+    position_ += uint64_t(count) * sizeof(T);
+  }
+
+  void take_sections() {
+    position_ = sizeof(Header);
+    take(&values_, header_.value_count);
+    take(&nodes_, header_.node_count);
+    take(&node_inputs_, header_.node_input_count);
+    take(&inputs_, header_.input_count);
+    take(&outputs_, header_.output_count);
+    take(&quants_, header_.quant_count);
+    take(&metadata_, header_.metadata_count);
+    take(&labels_, header_.label_count);
+  }
+
+  void read_strings() {
+    const char* strings = reinterpret_cast<const char*>(structure_.data() + position_);
+    const uint32_t bytes = header_.string_bytes;
+    require(bytes && !strings[bytes - 1], "the string section does not end in a zero byte");
+    require(is_utf8(strings, bytes), "the strings are not UTF-8");
+    require(all_zero(strings + bytes, structure_.size() - position_ - bytes),
+            "bytes other than zero before the weights");
+    strings_ = graph_.keep(std::string(strings, bytes)).c_str();
+  }
+
+  // A string begins where another ends, so that a file's names cannot overlap to be many times its size.
+  Text text(uint32_t offset, uint32_t longest) const {
+    require(offset < header_.string_bytes, "a string lies outside the string section");
+    require(!offset || !strings_[offset - 1], "a string begins inside another");
+    const char* at = strings_ + offset;
+    if (std::strlen(at) > longest) fail("a string has more than " + std::to_string(longest) + " bytes");
     return at;
   }
 
-  template <class T>
-  static T record(const uint8_t* section, uint32_t i) {
-    T t;
-    std::memcpy(&t, section + uint64_t(i) * sizeof(T), sizeof t);
-    return t;
+  using Names = std::unordered_set<std::string_view>;
+  Text name(const char* kind, uint32_t offset, Names* names) const {
+    const Text found = text(offset, kMaxName);
+    if (!*found.c_str()) fail(std::string(kind) + " without a name");
+    require_about(names->insert(found.c_str()).second, kind, found, "is there twice");
+    return found;
   }
 
-  void read_sections() {
-    position_ = sizeof(Header);
-    values_ = take<ValueRecord>(header_.value_count);
-    nodes_ = take<NodeRecord>(header_.node_count);
-    inputs_ = take<InputRecord>(header_.input_count);
-    outputs_ = take<OutputRecord>(header_.output_count);
-    quants_ = take<QuantRecord>(header_.quant_count);
-    metadata_ = take<MetadataRecord>(header_.metadata_count);
-    labels_ = take<uint32_t>(header_.label_count);
-    strings_ = take<char>(header_.string_bytes);
-    require(header_.string_bytes && !strings_[header_.string_bytes - 1],
-            "the string section does not end in a zero byte");
-    require(header_.weights_offset - position_ < kWeightAlign, "unused bytes before the weights");
-    require(header_.value_count && header_.node_count && header_.input_count && header_.output_count, "an empty graph");
-    for (uint32_t i = 0; i < header_.quant_count; i++) {
-      QuantRecord q = record<QuantRecord>(quants_, i);
-      require(q.count >= 1 && std::isfinite(q.scale), "quantisation record " + std::to_string(i) + " is invalid");
-      if (q.count > 1) tensor(q.scales_offset, uint64_t(q.count) * 4, "quantisation scales");
+  void verify_weights() const {
+    uint32_t crc = 0;
+    std::vector<uint8_t> block(64 << 10);
+    for (uint64_t at = header_.weights_offset; at < source_.size(); at += block.size()) {
+      const uint64_t bytes = std::min<uint64_t>(block.size(), source_.size() - at);
+      source_.read(at, bytes, block.data());
+      crc = crc32(crc, block.data(), bytes);
+    }
+    require(crc == header_.weights_crc, "checksum mismatch in the weights, the file is damaged; copy it again");
+  }
+
+  const uint8_t* tensor(uint64_t offset, uint64_t bytes, const char* kind, Text name) const {
+    require_about(
+        offset % kWeightAlign == 0 && offset <= header_.weights_bytes && bytes <= header_.weights_bytes - offset, kind,
+        name, "has numbers outside the weights");
+    return weights_ + offset;
+  }
+
+  void read_quants() {
+    for (uint32_t i = 0; i < quants_.count; i++) {
+      const QuantRecord q = quants_[i];
+      require_reserved(q.reserved, q.reserved1);
+      require(q.count ? q.scale == 0 && q.zero_point == 0 : q.scale > 0 && std::isfinite(q.scale) && !q.scales_offset,
+              "a quantisation record is invalid");
+      require(q.count <= uint32_t(kMaxSide), "a quantisation record has too many scales");
+      if (q.count) tensor(q.scales_offset, uint64_t(round_up(q.count, uint32_t(kPanel))) * 4, "quantisation", "scales");
     }
   }
 
-  std::string string(uint32_t offset) const {
-    require(offset < header_.string_bytes, "a string lies outside the string section");
-    return reinterpret_cast<const char*>(strings_ + offset);
-  }
-
-  const uint8_t* tensor(uint64_t offset, uint64_t bytes, const std::string& what) const {
-    require(offset % kWeightAlign == 0 && offset <= header_.weights_bytes && bytes <= header_.weights_bytes - offset,
-            what + " lies outside the weights");
-    return data_ + header_.weights_offset + offset;
-  }
-
   void read_values() {
-    for (uint32_t i = 0; i < header_.value_count; i++) {
-      ValueRecord r = record<ValueRecord>(values_, i);
+    Names names;
+    graph_.values.reserve(values_.count);
+    for (uint32_t i = 0; i < values_.count; i++) {
+      const ValueRecord r = values_[i];
       Value v;
-      v.name = string(r.name);
+      v.name = name("value", r.name, &names);
+      require_reserved(r.reserved0, r.reserved);
       for (uint32_t side : {r.height, r.width, r.channels})
-        require(side >= 1 && side <= kMaxSide, "value '" + v.name + "' has a side of " + std::to_string(side));
+        require_about(side <= uint32_t(kMaxSide), "value", v.name, "has too long a side");
       v.shape = {int(r.height), int(r.width), int(r.channels)};
-      require(v.shape.elements() <= kMaxElements, "value '" + v.name + "' is too large");
-      require(r.dtype >= kFloat32 && r.dtype <= kInt32, "value '" + v.name + "' has an unknown dtype");
-      require(r.quant == kNone || r.quant < header_.quant_count,
-              "value '" + v.name + "' has no such quantisation record");
+      require_about(r.dtype >= kFloat32 && r.dtype <= kInt32, "value", v.name, "has an unknown dtype");
+      require_about(r.quant == kNone || r.quant < quants_.count, "value", v.name, "has no such quantisation record");
       v.type.dtype = DType(r.dtype);
+      if (r.quant != kNone) {
+        const QuantRecord q = quants_[r.quant];
+        require_about(!q.count, "value", v.name, "has a scale for each channel; it takes one");
+        v.type.scale = q.scale;
+        v.type.zero_point = q.zero_point;
+      }
+      require_none(wrong_with_value(v), "value", v.name);
       graph_.values.push_back(std::move(v));
     }
   }
 
-  int value_index(uint32_t i, const std::string& where) const {
-    require(i < header_.value_count, where + " names a value that does not exist");
+  int value_index(uint32_t i, const char* kind, Text name) const {
+    require_about(i < values_.count, kind, name, "names a value that does not exist");
     return int(i);
   }
 
-  void read_nodes() {
-    for (uint32_t i = 0; i < header_.node_count; i++) read_node(record<NodeRecord>(nodes_, i), int(i));
-  }
-
-  void read_node(const NodeRecord& r, int index) {
-    Node n;
-    n.name = string(r.name);
-    const std::string where = "node '" + n.name + "'";
-    require(r.op >= 1 && r.op <= kOpCount, where + " has an unknown op");
-    require(r.activation <= format::kHardSwish, where + " has an unknown activation");
-    n.op = Op(r.op);
-    const OpInfo& op = info_of(n.op);
-    require(!(r.flags & ~op.flags), where + " has an unknown flag");
-    n.activation = Activation(r.activation);
-    n.counts_padding = r.flags & format::kCountsPadding;
-    const int inputs = r.inputs[1] == kNone ? 1 : 2;
-    for (int k = 0; k < inputs; k++) n.inputs.push_back(value_index(r.inputs[k], where));
-    require(op.inputs < 0 || inputs == op.inputs,
-            where + " has " + std::to_string(inputs) + " inputs, " + op.name + " takes " + std::to_string(op.inputs));
-    n.output = value_index(r.output, where);
-    n.lo = r.clamp_lo;
-    n.hi = r.clamp_hi;
-    require(n.activation != Activation::kClamp || n.lo <= n.hi, where + " has a clamp whose bounds are out of order");
-    n.y = {r.kernel_h, r.stride_h, r.dilation_h, r.pad_top, r.pad_bottom};
-    n.x = {r.kernel_w, r.stride_w, r.dilation_w, r.pad_left, r.pad_right};
-    require(r.groups >= 1 && r.groups <= uint32_t(kMaxSide), where + " has groups out of range");
-    n.groups = int(r.groups);
-    check_shapes(n, where);
-    if (op.weights)
-      read_weights(r, n, where);
-    else
-      require(!r.weight_dtype && !r.weight_bytes && !r.bias_bytes, where + " has weights that its op does not take");
-    require(r.weight_quant == kNone || r.weight_quant < header_.quant_count,
-            where + " has no such quantisation record");
-    Value& made = graph_.values[n.output];
-    require(made.producer < 0, "value '" + made.name + "' is written twice");
-    made.producer = index;
-    graph_.nodes.push_back(std::move(n));
-  }
-
-  // The shapes of a node's values are those that the table gives its operator.
-  void check_shapes(const Node& n, const std::string& where) const {
-    const OpInfo& op = info_of(n.op);
-    const Shape &in = graph_.values[n.inputs[0]].shape, &out = graph_.values[n.output].shape;
-    check_window(n.y, in.height, out.height, op, where);
-    check_window(n.x, in.width, out.width, op, where);
-    if (op.area == Area::kWhole) require(out.height == 1 && out.width == 1, where + " has the wrong output shape");
-    if (op.area == Area::kSame)
-      for (int input : n.inputs) require(graph_.values[input].shape == out, where + " has inputs of another shape");
-    if (op.keeps_channels)
-      require(in.channels == out.channels && n.groups == 1, where + " has the wrong channels or groups");
-    else
-      require(in.channels % n.groups == 0 && out.channels % n.groups == 0,
-              where + " has groups that do not divide its channels");
-  }
-
-  void check_window(const Window& w, int in, int out, const OpInfo& op, const std::string& where) const {
-    require(w.kernel >= 1 && w.stride >= 1 && w.dilation >= 1, where + " has a kernel, stride or dilation of 0");
-    if (op.area != Area::kWindow) {
-      require(w.kernel == 1 && w.stride == 1 && w.dilation == 1 && !w.pad && !w.pad_end,
-              where + " has a window that its op does not take");
-      return;
-    }
-    require(int64_t(in) + w.pad + w.pad_end >= int64_t(w.dilation) * (w.kernel - 1) + 1 && w.output_size(in) == out,
-            where + " has an output shape that its kernel, stride and padding do not give");
-    // A pool's window that sees nothing but padding has no value.
-    if (op.pools)
-      require(w.dilation == 1 && w.pad < w.kernel && (out - 1) * int64_t(w.stride) - w.pad < in,
-              where + " pools padding only");
-  }
-
-  void read_weights(const NodeRecord& r, Node& n, const std::string& where) const {
-    const Shape &in = graph_.values[n.inputs[0]].shape, &out = graph_.values[n.output].shape;
-    require(r.weight_dtype == format::kFloat32 || r.weight_dtype == format::kFloat16 || r.weight_dtype == format::kInt8,
-            where + " has an unknown weight dtype");
-    n.weight_dtype = DType(r.weight_dtype);
-    uint64_t taps = uint64_t(n.y.kernel) * uint64_t(n.x.kernel), panels = uint64_t(ceil_div(out.channels, kPanel));
-    uint64_t k = taps;
-    require(taps <= uint64_t(kMaxElements), where + " has too large a kernel");
-    if (!info_of(n.op).keeps_channels) {
-      k *= uint64_t(PanelChannels(in.channels, out.channels, n.groups).count);
-      if (n.weight_dtype == DType::kInt8) k = round_up<uint64_t>(k, 4);
-    }
-    n.weight_bytes = int64_t(panels * k * kPanel * size_of(n.weight_dtype));
-    n.bias_bytes = int64_t(panels * kPanel * 4);
-    require(r.weight_bytes == uint64_t(n.weight_bytes) && r.bias_bytes == uint64_t(n.bias_bytes),
-            where + " has weights of the wrong size");
-    n.weights = tensor(r.weight_offset, r.weight_bytes, where);
-    n.bias = tensor(r.bias_offset, r.bias_bytes, where);
-  }
-
   void read_inputs() {
-    for (uint32_t i = 0; i < header_.input_count; i++) {
-      InputRecord r = record<InputRecord>(inputs_, i);
-      GraphInput in{value_index(r.value, "an input"), {}};
+    graph_.inputs.reserve(inputs_.count);
+    is_input_.assign(values_.count, false);
+    for (uint32_t i = 0; i < inputs_.count; i++) {
+      const InputRecord r = inputs_[i];
+      GraphInput in{value_index(r.value, "input", ""), {}};
       const Value& v = graph_.values[in.value];
-      require(v.producer < 0, "input '" + v.name + "' is written by a node");
-      for (const GraphInput& other : graph_.inputs)
-        require(other.value != in.value, "input '" + v.name + "' is listed twice");
-      require(r.has_recipe <= 1 && r.color <= 2, "input '" + v.name + "' has an invalid recipe");
+      require_about(!is_input_[in.value], "input", v.name, "is listed twice");
+      is_input_[in.value] = true;
+      require_reserved(r.reserved0, r.reserved);
+      require_about(r.has_recipe <= 1, "input", v.name, "has an invalid recipe");
       in.recipe.present = r.has_recipe;
       in.recipe.color = r.color;
       in.recipe.crop = r.crop;
-      if (r.has_recipe) {
-        require(v.shape.channels <= 4 && r.crop > 0 && r.crop <= 1, "input '" + v.name + "' has an invalid recipe");
-        for (int c = 0; c < 4; c++) {
-          require(std::isfinite(r.mean[c]) && std::isfinite(r.scale[c]),
-                  "input '" + v.name + "' has an invalid recipe");
-          in.recipe.mean[c] = r.mean[c];
-          in.recipe.scale[c] = r.scale[c];
-        }
-      }
+      std::copy(r.mean, r.mean + 4, in.recipe.mean);
+      std::copy(r.scale, r.scale + 4, in.recipe.scale);
+      require_none(wrong_with_recipe(v, in.recipe), "input", v.name);
       graph_.inputs.push_back(in);
     }
   }
 
+  void read_node(const NodeRecord& r, int index) {
+    Node n;
+    n.name = name("node", r.name, &node_names_);
+    auto need = [&](bool ok, const char* what) { require_about(ok, "node", n.name, what); };
+    require_reserved(r.reserved);
+    need(r.op >= 1 && r.op <= kOpCount, "has an unknown op");
+    need(r.activation <= format::kHardSwish, "has an unknown activation");
+    n.op = Op(r.op);
+    n.activation = Activation(r.activation);
+    need(!(r.flags & ~info_of(n.op).flags), "has an unknown flag");
+    n.counts_padding = r.flags & format::kCountsPadding;
+    need(r.first_input == next_input_ && r.input_count <= node_inputs_.count - next_input_,
+         "does not have the next of the list of inputs");
+    n.inputs.reserve(r.input_count);
+    for (uint32_t k = 0; k < r.input_count; k++)
+      n.inputs.push_back(value_index(node_inputs_[next_input_++], "node", n.name));
+    n.output = value_index(r.output, "node", n.name);
+    n.lo = r.clamp_lo;
+    n.hi = r.clamp_hi;
+    n.y = {r.kernel_h, r.stride_h, r.dilation_h, r.pad_top, r.pad_bottom};
+    n.x = {r.kernel_w, r.stride_w, r.dilation_w, r.pad_left, r.pad_right};
+    need(r.groups <= uint32_t(kMaxSide), "has too many groups");
+    n.groups = int(r.groups);
+    require_none(wrong_with_node(graph_, n), "node", n.name);
+    if (info_of(n.op).weights)
+      read_weights(r, &n);
+    else
+      need(!r.weight_dtype && r.weight_quant == kNone && !r.weight_offset && !r.weight_bytes && !r.bias_offset &&
+               !r.bias_bytes,
+           "has weights that its op does not take");
+    macs_ += double(macs(graph_, n));
+    need(macs_ <= double(kMaxMacs), "brings the network to more multiply-adds than any run ends");
+    Value& made = graph_.values[n.output];
+    require_about(made.producer < 0 && !is_input_[n.output], "value", made.name, "is written twice");
+    made.producer = index;
+    graph_.nodes.push_back(std::move(n));
+  }
+
+  void read_weights(const NodeRecord& r, Node* n) const {
+    auto need = [&](bool ok, const char* what) { require_about(ok, "node", n->name, what); };
+    need(r.weight_dtype == format::kFloat32 || r.weight_dtype == format::kFloat16 || r.weight_dtype == format::kInt8,
+         "has an unknown weight dtype");
+    n->weight_dtype = DType(r.weight_dtype);
+    const uint32_t outputs = uint32_t(graph_.values[n->output].shape.channels);
+    n->weight_bytes = packed_weights(graph_, *n) * int64_t(size_of(n->weight_dtype));
+    n->bias_bytes = int64_t(round_up(outputs, uint32_t(kPanel))) * 4;
+    need(r.weight_bytes == uint64_t(n->weight_bytes) && r.bias_bytes == uint64_t(n->bias_bytes),
+         "has weights of the wrong size");
+    n->weights = tensor(r.weight_offset, r.weight_bytes, "node", n->name);
+    n->bias = tensor(r.bias_offset, r.bias_bytes, "node", n->name);
+    need(r.weight_quant == kNone || r.weight_quant < quants_.count, "has no such quantisation record");
+    need((r.weight_quant != kNone) == (n->weight_dtype == DType::kInt8), "has scales, or none, against its dtype");
+    if (r.weight_quant == kNone) return;
+    const QuantRecord q = quants_[r.weight_quant];
+    need(q.count == outputs, "does not have a scale for each output channel");
+    n->scales = reinterpret_cast<const float*>(weights_ + q.scales_offset);
+  }
+
   void read_outputs() {
-    for (uint32_t i = 0; i < header_.output_count; i++) {
-      OutputRecord r = record<OutputRecord>(outputs_, i);
-      GraphOutput out{value_index(r.value, "an output"), string(r.name), {}};
+    Names names;
+    for (uint32_t i = 0; i < outputs_.count; i++) {
+      const OutputRecord r = outputs_[i];
+      GraphOutput out{0, name("output", r.name, &names), {}};
+      auto need = [&](bool ok, const char* what) { require_about(ok, "output", out.name, what); };
+      out.value = value_index(r.value, "output", out.name);
       Value& v = graph_.values[out.value];
       v.is_output = true;
-      require(r.rank <= 8, "output '" + out.name + "' has too many dimensions");
+      require_reserved(r.reserved);
+      need(v.producer >= 0, "is not written by a node");
+      need(r.rank <= 8, "has too many dimensions");
       int64_t elements = 1;
-      for (uint32_t d = 0; d < r.rank; d++) {
-        require(r.dims[d] >= 1 && r.dims[d] <= kMaxElements, "output '" + out.name + "' has an invalid shape");
-        out.shape.push_back(r.dims[d]);
-        elements *= r.dims[d];
-        require(elements <= kMaxElements, "output '" + out.name + "' is too large");
+      for (uint32_t d = 0; d < 8; d++) {
+        need(d < r.rank ? r.dims[d] >= 1 && r.dims[d] <= kMaxElements : !r.dims[d], "has an invalid shape");
+        if (d < r.rank) out.shape.push_back(r.dims[d]);
+        elements *= std::max(1u, r.dims[d]);
+        need(elements <= kMaxElements, "is too large");
       }
-      require(elements == v.shape.elements(), "output '" + out.name + "' has a shape that its value does not fill");
-      for (const GraphOutput& other : graph_.outputs)
-        require(other.name != out.name, "output '" + out.name + "' is listed twice");
+      need(elements == v.shape.elements(), "has a shape that its value does not fill");
+      classes_ = std::max(classes_, uint32_t(v.shape.channels));
       graph_.outputs.push_back(std::move(out));
     }
   }
 
-  void read_strings() {
-    for (uint32_t i = 0; i < header_.label_count; i++) graph_.labels.push_back(string(record<uint32_t>(labels_, i)));
-    for (uint32_t i = 0; i < header_.metadata_count; i++) {
-      MetadataRecord r = record<MetadataRecord>(metadata_, i);
-      graph_.metadata.emplace_back(string(r.key), string(r.value));
+  void read_texts() {
+    require(labels_.count <= classes_, "more labels than classes");
+    for (uint32_t i = 0; i < labels_.count; i++) graph_.labels.push_back(text(labels_[i], kMaxText));
+    Names keys;
+    for (uint32_t i = 0; i < metadata_.count; i++) {
+      const MetadataRecord r = metadata_[i];
+      graph_.metadata.emplace_back(name("metadata", r.key, &keys), text(r.value, kMaxText));
     }
-    graph_.weight_bytes = int64_t(header_.weights_bytes);
   }
 
-  // Every value is written before it is read: by a node earlier in the list, or by the caller.
+  // Every value is written before it is read, by a node earlier in the list or by the caller, and is used.
   void check_dataflow() {
-    for (const GraphInput& in : graph_.inputs)
-      require(graph_.values[in.value].producer < 0, "an input is written by a node");
+    require(next_input_ == node_inputs_.count, "inputs of no node");
     for (int i = 0; i < int(graph_.nodes.size()); i++) {
       const Node& n = graph_.nodes[i];
       for (int input : n.inputs) {
         Value& v = graph_.values[input];
-        require(v.producer < i, "node '" + n.name + "' reads '" + v.name + "' before it is written");
-        require(v.producer >= 0 || is_input(input), "value '" + v.name + "' is never written");
+        require_about(v.producer < i, "node", n.name, "reads a value before it is written");
+        require_about(v.producer >= 0 || is_input_[input], "value", v.name, "is never written");
         if (v.consumers.empty() || v.consumers.back() != i) v.consumers.push_back(i);
       }
     }
-    for (const GraphOutput& out : graph_.outputs)
-      require(graph_.values[out.value].producer >= 0, "output '" + out.name + "' is not written by a node");
     for (const Value& v : graph_.values)
-      require(!v.consumers.empty() || v.is_output, "value '" + v.name + "' is not used");
+      require_about(!v.consumers.empty() || v.is_output, "value", v.name, "is not used");
   }
 
-  bool is_input(int value) const {
-    for (const GraphInput& in : graph_.inputs)
-      if (in.value == value) return true;
-    return false;
-  }
-
-  const uint8_t* data_;
-  uint64_t size_;
-  std::string name_;
+  Source& source_;
   Header header_;
+  std::vector<uint8_t> structure_;
   uint64_t position_ = 0;
-  const uint8_t *values_, *nodes_, *inputs_, *outputs_, *quants_, *metadata_, *labels_, *strings_;
+  Records<ValueRecord> values_;
+  Records<NodeRecord> nodes_;
+  Records<uint32_t> node_inputs_, labels_;
+  Records<InputRecord> inputs_;
+  Records<OutputRecord> outputs_;
+  Records<QuantRecord> quants_;
+  Records<MetadataRecord> metadata_;
+  const char* strings_ = nullptr;
+  const uint8_t* weights_ = nullptr;
+  Names node_names_;
+  std::vector<bool> is_input_;
+  uint32_t next_input_ = 0, classes_ = 0;
+  double macs_ = 0;
   Graph graph_;
 };
 
 }  // namespace
 
-Graph parse_model(const uint8_t* data, uint64_t size, const std::string& name, bool verify) {
-  return Reader(data, size, name).read(verify);
-}
-
-std::shared_ptr<const Model> read_model(const std::string& path, bool verify) {
+std::shared_ptr<const Model> read_model(std::unique_ptr<Source> source, const ReadOptions& options) {
   auto model = std::make_shared<Model>();
-  model->file = std::make_unique<MappedFile>(path);
-  model->graph = parse_model(model->file->data(), model->file->size(), path, verify);
+  model->source = std::move(source);
+  model->graph = Reader(*model->source).read(options);
   return model;
 }
 

@@ -1,23 +1,25 @@
-// Reads and validates a model file. Everything but the numbers in the weights is checked here, once; nothing later
-// trusts or checks the file again.
+// Reads and validates a model. Everything but the numbers in the weights is checked here, once; nothing later trusts or
+// checks the file again.
 #pragma once
 
 #include <memory>
 
 #include "model/graph.h"
-#include "model/mapped_file.h"
+#include "model/source.h"
 
 namespace mbinfer {
 
 struct Model {
-  std::unique_ptr<MappedFile> file;  // owns the bytes that the graph's weights point into
+  std::unique_ptr<Source> source;  // has the bytes that the graph's weights point into
   Graph graph;
 };
 
-// `verify` also checks the checksum of the weights, reading all of them. Error(kFile) or Error(kFormat).
-std::shared_ptr<const Model> read_model(const std::string& path, bool verify = false);
+struct ReadOptions {
+  bool verify = false;  // also check the checksum of the weights, reading all of them
+  bool copy = false;    // hold the weights in private memory: whatever becomes of the file, runs go on
+};
 
-// The same from bytes that the caller keeps alive (64-byte aligned).
-Graph parse_model(const uint8_t* data, uint64_t size, const std::string& name, bool verify);
+// Error(kFormat), or what the source fails with. Names and labels are copied once, weights as Source::hold says.
+std::shared_ptr<const Model> read_model(std::unique_ptr<Source> source, const ReadOptions& options = {});
 
 }  // namespace mbinfer

@@ -1,0 +1,114 @@
+#include "model/rules.h"
+
+#include <cmath>
+
+namespace mbinfer {
+namespace {
+
+int64_t channels_read(const Graph& graph, const Node& node) {
+  const int in = graph.values[node.inputs[0]].shape.channels, out = graph.values[node.output].shape.channels;
+  return info_of(node.op).keeps_channels ? 1 : PanelChannels(in, out, node.groups).count;
+}
+
+std::string wrong_with_window(const OpInfo& op, const Window& w, int in, int out) {
+  if (w.kernel < 1 || w.stride < 1 || w.dilation < 1) return "has a kernel, stride or dilation of 0";
+  if (op.area != Area::kWindow) {
+    const bool plain = w.kernel == 1 && w.stride == 1 && w.dilation == 1 && !w.pad && !w.pad_end;
+    return plain ? "" : "has a window that its op does not take";
+  }
+  if (int64_t(in) + w.pad + w.pad_end < int64_t(w.dilation) * (w.kernel - 1) + 1 || w.output_size(in) != out)
+    return "has an output shape that its kernel, stride and padding do not give";
+  if (op.pools && (w.dilation != 1 || w.pad >= w.kernel || (out - 1) * int64_t(w.stride) - w.pad >= in))
+    return "pools padding only, or with dilation";
+  return "";
+}
+
+std::string wrong_with_channels(const Node& node, int in, int out) {
+  if (info_of(node.op).keeps_channels) return in == out && node.groups == 1 ? "" : "has the wrong channels or groups";
+  if (node.groups < 1 || in % node.groups || out % node.groups) return "has groups that do not divide its channels";
+  if (node.groups > 1 && node.groups == in && node.groups == out)
+    return "has a group for every channel, which is depthwise";
+  return "";
+}
+
+}  // namespace
+
+bool is_utf8(const char* text, size_t bytes) {
+  const auto* s = reinterpret_cast<const uint8_t*>(text);
+  for (size_t i = 0; i < bytes;) {
+    const uint8_t lead = s[i];
+    if (lead < 0x80) {
+      i++;
+      continue;
+    }
+    const size_t more = lead >= 0xF0 ? 3 : lead >= 0xE0 ? 2 : 1;
+    if (lead < 0xC2 || lead > 0xF4 || more >= bytes - i) return false;
+    // The second byte of some leads is limited: overlong forms, surrogates, beyond U+10FFFF.
+    const uint8_t least = lead == 0xE0 ? 0xA0 : lead == 0xF0 ? 0x90 : 0x80;
+    const uint8_t most = lead == 0xED ? 0x9F : lead == 0xF4 ? 0x8F : 0xBF;
+    if (s[i + 1] < least || s[i + 1] > most) return false;
+    for (size_t k = 2; k <= more; k++)
+      if ((s[i + k] & 0xC0) != 0x80) return false;
+    i += more + 1;
+  }
+  return true;
+}
+
+std::string wrong_with_value(const Value& v) {
+  for (int side : {v.shape.height, v.shape.width, v.shape.channels})
+    if (side < 1 || side > kMaxSide) return "has a side of " + std::to_string(unsigned(side));
+  if (v.shape.elements() > kMaxElements || v.shape.pixels() * v.stride() > kMaxStored) return "is too large";
+  const bool quantised = v.type.dtype == DType::kInt8 || v.type.dtype == DType::kUint8;
+  if (!quantised) return v.type.scale == 0 && v.type.zero_point == 0 ? "" : "has a scale that its dtype does not take";
+  if (!std::isfinite(v.type.scale) || v.type.scale <= 0) return "is quantised without a scale";
+  const int least = v.type.dtype == DType::kInt8 ? -128 : 0;
+  return v.type.zero_point >= least && v.type.zero_point < least + 256 ? "" : "has a zero point out of range";
+}
+
+std::string wrong_with_node(const Graph& graph, const Node& node) {
+  const OpInfo& op = info_of(node.op);
+  const size_t inputs = node.inputs.size();
+  if (!inputs || (op.inputs >= 0 && inputs != size_t(op.inputs)))
+    return "has " + std::to_string(inputs) + " inputs, " + op.name + " takes " +
+           (op.inputs < 0 ? std::string("any") : std::to_string(op.inputs));
+  if (node.activation == Activation::kClamp ? !(node.lo <= node.hi) : node.lo != -INFINITY || node.hi != INFINITY)
+    return "has clamp bounds that are out of order, or no clamp";
+  const Shape &in = graph.values[node.inputs[0]].shape, &out = graph.values[node.output].shape;
+  std::string wrong = wrong_with_window(op, node.y, in.height, out.height);
+  if (wrong.empty()) wrong = wrong_with_window(op, node.x, in.width, out.width);
+  if (wrong.empty()) wrong = wrong_with_channels(node, in.channels, out.channels);
+  if (!wrong.empty()) return wrong;
+  if (op.area == Area::kWhole && (out.height != 1 || out.width != 1)) return "has the wrong output shape";
+  if (op.area == Area::kSame)
+    for (int input : node.inputs)
+      if (!(graph.values[input].shape == out)) return "has inputs of another shape than its output";
+  if (reads(graph, node) > kMaxReads) return "has too large a kernel";
+  return "";
+}
+
+std::string wrong_with_recipe(const Value& value, const Recipe& recipe) {
+  bool finite = std::isfinite(recipe.crop);
+  for (int c = 0; c < 4; c++) finite = finite && std::isfinite(recipe.mean[c]) && std::isfinite(recipe.scale[c]);
+  if (!finite || recipe.color < 0 || recipe.color > 2) return "has an invalid recipe";
+  if (recipe.present) {
+    if (recipe.crop <= 0 || recipe.crop > 1) return "has an invalid recipe";
+    return value.shape.channels == (recipe.color == 2 ? 1 : 3) ? "" : "has a recipe for other channels than its own";
+  }
+  bool empty = recipe.color == 0 && recipe.crop == 0;
+  for (int c = 0; c < 4; c++) empty = empty && recipe.mean[c] == 0 && recipe.scale[c] == 0;
+  return empty ? "" : "has numbers of a recipe, but no recipe";
+}
+
+int64_t reads(const Graph& graph, const Node& node) {
+  return int64_t(node.y.kernel) * node.x.kernel * channels_read(graph, node);
+}
+
+int64_t packed_weights(const Graph& graph, const Node& node) {
+  int64_t channels = channels_read(graph, node);
+  // int8 sums are made of four products at a time, none of which may belong to the next tap.
+  if (node.weight_dtype == DType::kInt8 && !info_of(node.op).keeps_channels) channels = round_up<int64_t>(channels, 4);
+  const int64_t panels = ceil_div(graph.values[node.output].shape.channels, kPanel);
+  return panels * kPanel * node.y.kernel * node.x.kernel * channels;
+}
+
+}  // namespace mbinfer

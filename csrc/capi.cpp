@@ -5,6 +5,7 @@
 #include <new>
 #include <system_error>
 
+#include "capi_plan.h"
 #include "exec/session.h"
 #include "mbinfer.h"
 
@@ -16,6 +17,9 @@ struct mbi_session {
   Session session;
   std::vector<mbi_tensor> inputs, outputs;
   mbi_plan plan = {};
+  mutable std::mutex describing;
+  mutable std::unique_ptr<const PlanTables> tables;
+  mutable std::string plan_json;
   std::mutex running;
   std::vector<Picture> pictures;  // what run was given, here so that it allocates nothing
   std::vector<float*> results;
@@ -199,7 +203,8 @@ void describe(mbi_session* s) {
              p.macs,
              p.extra_macs,
              p.input_rows.data(),
-             p.moved_bytes};
+             p.moved_bytes,
+             p.cycles};
 }
 
 // The item of a list of the session's, or null and MBI_ARGUMENT. A null list: there is no session.
@@ -208,10 +213,29 @@ const T* item(const char* what, const std::vector<T>* list, size_t index) {
   const mbi_status status = guarded([&] {
     require_pointer(list, "session");
     if (index >= list->size())
-      refuse(ErrorKind::kArgument, std::string(what) + " " + std::to_string(index) + " does not exist, the model has " +
+      refuse(ErrorKind::kArgument, std::string(what) + " " + std::to_string(index) + " does not exist, there are " +
                                        std::to_string(list->size()));
   });
   return status == MBI_OK ? &(*list)[index] : nullptr;
+}
+
+Planned planned(const mbi_session* s) {
+  return {s->session.graph(), s->session.plan(), s->session.kernels().isa, s->session.threads()};
+}
+
+// Made when they are first asked for: they can take more memory than a small network's arena.
+const PlanTables& tables_of(const mbi_session* session) {
+  require_pointer(session, "session");
+  std::lock_guard<std::mutex> lock(session->describing);
+  if (!session->tables) session->tables.reset(new PlanTables(planned(session)));
+  return *session->tables;
+}
+
+template <class T>
+const T* plan_item(const char* what, const mbi_session* session, std::vector<T> PlanTables::* list, size_t index) {
+  const std::vector<T>* items = nullptr;
+  const mbi_status status = guarded([&] { items = &(tables_of(session).*list); });
+  return status == MBI_OK ? item(what, items, index) : nullptr;
 }
 
 void check_count(const char* what, size_t given, size_t wanted) {
@@ -292,6 +316,39 @@ const char* mbi_session_label(const mbi_session* session, size_t index) {
 
 const mbi_plan* mbi_session_plan(const mbi_session* session) {
   return guarded([&] { require_pointer(session, "session"); }) == MBI_OK ? &session->plan : nullptr;
+}
+
+size_t mbi_session_stage_count(const mbi_session* session) {
+  return session ? session->session.plan().stages.size() : 0;
+}
+size_t mbi_session_segment_count(const mbi_session* session) {
+  return session ? session->session.plan().segments.size() : 0;
+}
+size_t mbi_session_buffer_count(const mbi_session* session) {
+  return session ? session->session.plan().buffers.size() : 0;
+}
+
+const mbi_stage* mbi_session_stage(const mbi_session* session, size_t index) {
+  return plan_item("stage", session, &PlanTables::stages, index);
+}
+
+const mbi_segment* mbi_session_segment(const mbi_session* session, size_t index) {
+  return plan_item("segment", session, &PlanTables::segments, index);
+}
+
+const mbi_buffer* mbi_session_buffer(const mbi_session* session, size_t index) {
+  return plan_item("buffer", session, &PlanTables::buffers, index);
+}
+
+const char* mbi_session_plan_json(const mbi_session* session) {
+  const char* json = nullptr;
+  guarded([&] {
+    require_pointer(session, "session");
+    std::lock_guard<std::mutex> lock(session->describing);
+    if (session->plan_json.empty()) session->plan_json = plan_json(planned(session));
+    json = session->plan_json.c_str();
+  });
+  return json;
 }
 
 mbi_status mbi_session_run(mbi_session* session, const mbi_input* inputs, size_t input_count, const mbi_output* outputs,

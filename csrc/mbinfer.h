@@ -117,6 +117,7 @@ typedef struct mbi_plan {
   int64_t macs, extra_macs;  /* multiply-adds of the network, and what recomputation adds to them */
   const int32_t* input_rows; /* for each input, the rows of it that mbi_session_run_rows holds, beside the arena */
   int64_t moved_bytes;       /* of values that change their place in a run */
+  double cycles;             /* one thread's time by the cost model */
 } mbi_plan;
 
 typedef struct mbi_session mbi_session;
@@ -139,6 +140,55 @@ MBI_API const mbi_tensor* mbi_session_output(const mbi_session* session, size_t 
 MBI_API const char* mbi_session_label(const mbi_session* session, size_t index);
 
 MBI_API const mbi_plan* mbi_session_plan(const mbi_session* session);
+
+/* How the plan runs. Stages that follow each other form a segment, which runs depth-first, row by row: between its
+ * stages there are only rings of a few rows. What the functions below return is made when it is first asked for and can
+ * take more memory than a small network's arena; counts are 0 for NULL, items NULL from the count on. */
+
+/* A node, or several nodes fused into one operator. */
+typedef struct mbi_stage {
+  const char *name, *kind;        /* "bottleneck", "head", "conv", "dense", "load", or the operator of its only node */
+  size_t segment;                 /* that it belongs to */
+  const char* const* nodes;       /* names, in the order in which they run */
+  const char* const* inputs;      /* values: what it filters, then what it adds */
+  size_t node_count, input_count; /* of these two */
+  const char* output;
+  int32_t height, width, channels; /* of the output */
+  int32_t rows, step;              /* output rows of a strip, and those made at a time within it */
+  int32_t chunk, chunks;           /* channels of the expanded tensor at a time (0: it has none), and how often */
+  int32_t keep;                    /* not 0: expanded rows stay from strip to strip */
+  int32_t ring_rows;               /* of the output, in the arena at once */
+  int64_t macs, extra_macs;        /* multiply-adds of the network, and what recomputation adds to them */
+  int64_t scratch_bytes;           /* of its own buffers */
+  int64_t bytes;                   /* of values read and written and of weights read, each once */
+  const char* why;                 /* why the nodes around it are not part of it; "" where there is nothing to say */
+} mbi_stage;
+
+typedef struct mbi_segment {
+  const char* name;                /* of its last stage */
+  size_t first_stage, stage_count; /* its stages follow each other */
+  int64_t live_bytes;              /* of its buffers; an output and the input that it slides over count twice */
+  int64_t top_bytes;               /* where the highest of them ends */
+} mbi_segment;
+
+/* Bytes [offset, offset + bytes) of the arena, in use from segment `first` to segment `last`, both included. */
+typedef struct mbi_buffer {
+  const char* name; /* of the value, of the stage, or for scratch of its segment */
+  const char* kind; /* "value" (whole), "ring" (rows of a value), "expanded" (kept rows of a stage), "scratch" */
+  int64_t offset, bytes;
+  int32_t rows; /* 0 for scratch */
+  size_t first, last;
+} mbi_buffer;
+
+MBI_API size_t mbi_session_stage_count(const mbi_session* session);
+MBI_API size_t mbi_session_segment_count(const mbi_session* session);
+MBI_API size_t mbi_session_buffer_count(const mbi_session* session);
+MBI_API const mbi_stage* mbi_session_stage(const mbi_session* session, size_t index);
+MBI_API const mbi_segment* mbi_session_segment(const mbi_session* session, size_t index);
+MBI_API const mbi_buffer* mbi_session_buffer(const mbi_session* session, size_t index);
+
+/* All of it and mbi_plan as one JSON object, as `mbinfer plan --json` prints it. */
+MBI_API const char* mbi_session_plan_json(const mbi_session* session);
 
 typedef struct mbi_input {
   const void* data; /* aligned for its dtype */

@@ -31,7 +31,7 @@ LAYERS = {
         "kernels/",
         "common.h",
     ),
-    "capi.cpp": ("mbinfer.h", "exec/", "plan/", "model/", "common.h"),
+    "capi": ("capi_plan.h", "mbinfer.h", "exec/", "plan/", "model/", "common.h"),
     "pybind.cpp": ("exec/", "plan/", "model/", "kernels/dispatch.h", "common.h"),
     "mbinfer.h": (),
 }

@@ -40,16 +40,30 @@ def test_the_onnx_network_takes_channels_first(network):
 
 
 # The others that CI may have take their time to import or to compile.
-@pytest.mark.parametrize("name", ["mbinfer", "onnxruntime", "LiteRT + XNNPACK", "ncnn", "ncnn, fp16 storage"])
+@pytest.mark.parametrize("name", ["mbinfer", "onnxruntime", "LiteRT + XNNPACK", "ncnn", "ncnn, fp16 storage", "MNN"])
 def test_an_engine_agrees(peers, network, name):
     graph, folder = network
     engine = peers.registry()[name]
     if not all(importlib.util.find_spec(module.split(".")[0]) for module in engine.imports):
         pytest.skip(f"needs {', '.join(engine.packages)}")
     engine.prepare(graph, folder, 1)
-    logits, expected = engine.open(folder, np.load(folder / "image.npy"), 1)(), np.load(folder / "logits.npy")
+    run, expected = engine.open(folder, np.load(folder / "image.npy"), 1), np.load(folder / "logits.npy")
+    logits = run()
     assert logits.shape == expected.shape
     assert np.abs(logits - expected).max() <= engine.tolerance * np.abs(expected).max()
+
+
+def test_the_converter_of_mnn_runs_without_its_telemetry(peers, tmp_path, monkeypatch):
+    """`import MNN.tools.mnnconvert` installs a client for telemetry by pip, unasked."""
+    (tmp_path / "MNN" / "tools").mkdir(parents=True)
+    (tmp_path / "MNN" / "__init__.py").touch()
+    (tmp_path / "MNN" / "tools" / "__init__.py").write_text("raise SystemExit('imported, and installs packages')")
+    (tmp_path / "_tools.py").write_text(
+        "def mnnconvert(words): open(words[words.index('--MNNModel') + 1], 'w').close()"
+    )
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    peers.registry()["MNN"].prepare(None, tmp_path, 1)
+    assert (tmp_path / "model.mnn").exists()
 
 
 def row(engine, index, milliseconds, peak_memory=1e6):

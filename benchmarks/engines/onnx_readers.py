@@ -74,23 +74,10 @@ def open_openvino(folder, image, threads):
 
 
 def prepare_mnn(graph, folder, threads):
-    subprocess.run(
-        [
-            sys.executable,
-            "-m",
-            "MNN.tools.mnnconvert",
-            "-f",
-            "ONNX",
-            "--modelFile",
-            folder / "model.onnx",
-            "--MNNModel",
-            folder / "model.mnn",
-            "--bizCode",
-            "biz",
-        ],
-        check=True,
-        stdout=sys.stderr,
-    )
+    # The converter's extension module itself: MNN.tools.mnnconvert would first `pip install` a client for telemetry.
+    arguments = ["mnnconvert", "-f", "ONNX", "--modelFile", folder / "model.onnx", "--MNNModel", folder / "model.mnn"]
+    code = "import sys, MNN, _tools; _tools.mnnconvert(sys.argv[1:])"  # in its own process: it ends it when it fails
+    subprocess.run([sys.executable, "-c", code, *arguments, "--bizCode", "biz"], check=True, stdout=sys.stderr)
 
 
 def open_mnn(folder, image, threads):

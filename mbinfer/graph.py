@@ -40,8 +40,9 @@ class Recipe:
 class Node:
     """One primitive operation; activation (``clamp`` with bounds covers ReLU, ReLU6 and Clip) included.
 
-    `op` is a row of `mbinfer.ops.OPS`, which says how many inputs it takes. ``conv`` covers dense layers: a dense layer is the convolution
-    whose kernel is as large as its input. Padding contributes nothing: taps outside the input are skipped.
+    `op` is a row of `mbinfer.ops.OPS`, which says how many inputs it takes. ``conv`` covers dense layers: a dense layer
+    is the convolution whose kernel is as large as its input. Padding contributes nothing: taps outside the input are
+    skipped.
     """
 
     op: str

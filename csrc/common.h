@@ -1,10 +1,12 @@
-// What every layer above the kernels shares: errors, data types, shapes.
+// What every layer above the kernels shares: errors, sizes of data types, shapes.
 #pragma once
 
 #include <cstddef>
 #include <cstdint>
 #include <stdexcept>
 #include <string>
+
+#include "dtype.h"
 
 // What the promises rest on: model files are read in place, and every operation on a float rounds to a float, once.
 #if __BYTE_ORDER__ != __ORDER_LITTLE_ENDIAN__
@@ -31,8 +33,6 @@ class Error : public std::runtime_error {
   int system_error = 0;            // kFile: errno
   std::string path;                // kFile
 };
-
-enum class DType : uint8_t { kNone = 0, kFloat32 = 1, kFloat16 = 2, kInt8 = 3, kUint8 = 4, kInt32 = 5 };
 
 inline size_t size_of(DType type) {
   switch (type) {
@@ -64,9 +64,6 @@ inline Type sums_of(const Type& type) {
   const bool integers = type.dtype == DType::kInt8 || type.dtype == DType::kUint8 || type.dtype == DType::kInt32;
   return {integers ? DType::kInt32 : DType::kFloat32};
 }
-
-// Channels are laid out in panels of 8: a pixel of a value takes round_up(channels, 8) elements, the last ones unused.
-constexpr int kPanel = 8;
 
 template <class T>
 constexpr T round_up(T n, T multiple) {

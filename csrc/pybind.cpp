@@ -10,6 +10,7 @@
 
 #include "exec/session.h"
 #include "kernels/dispatch.h"
+#include "kernels/peak.h"
 #include "plan/arena.h"
 #include "plan/cost.h"
 #include "plan/fields.h"

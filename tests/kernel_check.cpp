@@ -14,6 +14,7 @@
 #include <cstdlib>
 #include <cstring>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "kernels/dispatch.h"
@@ -104,8 +105,11 @@ __attribute__((format(printf, 2, 3))) void judge(bool ok, const char* format, ..
   va_end(args);
 }
 
+constexpr ptrdiff_t kFloat = sizeof(float);
+
+// Some panels of a node with more of them, sums and output apart or in one place.
 void check_gemm(const KernelTable& table, int pixels, int panels, int k, Numbers numbers) {
-  GemmTap taps[6] = {};
+  Tap taps[6] = {};
   std::vector<std::vector<float>> inputs;
   const int tap_count = between(0, 9) ? between(1, 6) : 0,
             in_stride = between(0, 3) ? k + between(0, 9) : between(1, k);
@@ -116,41 +120,51 @@ void check_gemm(const KernelTable& table, int pixels, int panels, int k, Numbers
     taps[t] = {inputs.back().data(), count, rows};
     rows += count + between(0, 1);
   }
-  const auto weights = floats(size_t(panels * rows * 8), numbers), bias = floats(size_t(panels * 8), numbers);
-  const int out_stride = panels * 8 + 8 * between(0, 2), residual_stride = panels * 8 + between(0, 8);
-  const auto residual = floats(size_t((pixels - 1) * residual_stride + panels * 8), numbers);
-  const Epilogue epilogue = {any_activation(), between(0, 1) ? residual.data() : nullptr, residual_stride,
-                             any_activation()};
-  Output expected(pixels, panels * 8, out_stride);
-  const bool starts = between(0, 2), ends = between(0, 2);
-  if (!starts) expected.fill(numbers);
-  Output found = expected;
-  GemmArgs args = {taps,
-                   tap_count,
-                   in_stride,
-                   expected.data(),
-                   out_stride,
-                   pixels,
-                   weights.data(),
-                   rows * 8,
-                   panels,
-                   starts ? bias.data() : nullptr,
-                   ends ? &epilogue : nullptr};
-  kReferenceKernels.gemm(&args);
-  args.out = found.data();
-  table.gemm(&args);
-  judge(expected == found, "%s gemm: %d pixels, %d panels, %d taps, k %d, %s, %s, numbers %d", table.isa, pixels,
-        panels, tap_count, k, starts ? "bias" : "sums go on",
-        !ends               ? "no epilogue"
-        : epilogue.residual ? "residual"
-                            : "activation",
-        numbers);
+  const int panel = between(0, 1) ? 0 : between(0, 3),
+            node_panels = panel + panels + (between(0, 1) ? 0 : between(0, 3));
+  const auto weights = floats(size_t(node_panels * rows * kPanel), numbers),
+             bias = floats(size_t(panels * kPanel), numbers);
+  const int width = panels * kPanel, out_stride = width + kPanel * between(0, 2),
+            sums_stride = width + kPanel * between(0, 2), residual_stride = width + between(0, 8);
+  const auto residual = floats(size_t((pixels - 1) * residual_stride + width), numbers);
+  const Finish finish = {any_activation(), between(0, 1) ? residual.data() : nullptr, residual_stride * kFloat,
+                         any_activation()};
+  const bool starts = between(0, 2), ends = between(0, 2), apart = between(0, 1);
+  Output sums(pixels, width, sums_stride), out(pixels, width, out_stride);
+  if (!starts) (apart ? sums : out).fill(numbers);
+  auto run = [&](const KernelTable& with, Output sums, Output out) {
+    Output& waiting = apart ? sums : out;
+    const GemmArgs args = {taps,
+                           tap_count,
+                           in_stride * kFloat,
+                           waiting.data(),
+                           (apart ? sums_stride : out_stride) * kFloat,
+                           out.data(),
+                           out_stride * kFloat,
+                           pixels,
+                           weights.data(),
+                           rows,
+                           node_panels,
+                           panel,
+                           panels,
+                           starts ? bias.data() : nullptr,
+                           ends ? &finish : nullptr};
+    with.f32.gemm(&args);
+    return std::make_pair(sums, out);
+  };
+  judge(run(kReferenceKernels, sums, out) == run(table, sums, out),
+        "%s gemm: %d pixels, panels %d to %d of %d, %d taps, k %d, %s, %s, %s, numbers %d", table.isa, pixels, panel,
+        panel + panels, node_panels, tap_count, k, starts ? "bias" : "sums go on",
+        !ends             ? "sums are left"
+        : finish.residual ? "residual"
+                          : "activation",
+        apart ? "sums apart" : "sums in the output", numbers);
 }
 
 // The rows of a value that a window reads, some of them outside of it.
 struct Window {
   std::vector<std::vector<float>> storage;
-  std::vector<const float*> rows;
+  std::vector<const void*> rows;
   Window(int kernel_h, int width, int stride, int panels, Numbers numbers) {
     const int absent = between(0, 1) ? between(0, kernel_h - 1) : -1;
     for (int ky = 0; ky < kernel_h; ky++) {
@@ -169,15 +183,32 @@ void check_depthwise(const KernelTable& table, int kernel_w, int stride, int dil
   const int panels = between(1, 3), kernel_h = between(0, 3) ? kernel_w : between(1, 7);
   const int in_stride = panels * 8 + between(0, 8), out_stride = panels * 8 + 8 * between(0, 2);
   const Window window(kernel_h, width, in_stride, panels, numbers);
-  const auto weights = floats(size_t(panels * kernel_h * kernel_w * 8), numbers),
+  const int panel = between(0, 1) ? 0 : between(0, 3),
+            node_panels = panel + panels + (between(0, 1) ? 0 : between(0, 3));
+  const auto weights = floats(size_t(node_panels * kernel_h * kernel_w * 8), numbers),
              bias = floats(size_t(panels * 8), numbers);
   Output expected(x1 - x0, panels * 8, out_stride), found = expected;
-  DepthwiseArgs args = {
-      window.rows.data(), kernel_h,   kernel_w, stride, dilation,       pad_left,    width,  in_stride,
-      expected.data(),    out_stride, x0,       x1,     weights.data(), bias.data(), panels, any_activation()};
-  kReferenceKernels.depthwise(&args);
+  DepthwiseArgs args = {window.rows.data(),
+                        kernel_h,
+                        kernel_w,
+                        stride,
+                        dilation,
+                        pad_left,
+                        width,
+                        in_stride * kFloat,
+                        expected.data(),
+                        out_stride * kFloat,
+                        x0,
+                        x1,
+                        weights.data(),
+                        node_panels,
+                        panel,
+                        panels,
+                        bias.data(),
+                        any_activation()};
+  kReferenceKernels.f32.depthwise(&args);
   args.out = found.data();
-  table.depthwise(&args);
+  table.f32.depthwise(&args);
   judge(expected == found,
         "%s depthwise: %dx%d, stride %d, dilation %d, padding %d and %d, width %d, pixels %d to %d, %d panels, numbers "
         "%d",
@@ -201,35 +232,39 @@ void check_pool(const KernelTable& table, int kernel_w, int stride, int pad_left
                    stride,
                    pad_left,
                    width,
-                   in_stride,
+                   in_stride * kFloat,
                    expected.data(),
-                   out_stride,
+                   out_stride * kFloat,
                    x0,
                    x1,
                    panels,
                    average,
                    average && between(0, 1) ? kernel_h * kernel_w : 0,
                    any_activation()};
-  kReferenceKernels.pool(&args);
+  kReferenceKernels.f32.pool(&args);
   args.out = found.data();
-  table.pool(&args);
+  table.f32.pool(&args);
   judge(expected == found, "%s %s pool: %dx%d, stride %d, padding %d, width %d, pixels %d to %d, %d panels, numbers %d",
         table.isa, average ? "average" : "max", kernel_h, kernel_w, stride, pad_left, width, x0, x1, panels, numbers);
 }
 
 void check_reduce(const KernelTable& table, int pixels, int panels, int first, int last, Numbers numbers) {
   const int stride = panels * 8 + between(0, 8);
+  const bool apart = between(0, 1);
   const auto in = floats(size_t((pixels - 1) * stride + panels * 8), numbers);
-  Output expected(1, panels * 8, panels * 8);
-  if (!first) expected.fill(numbers);
-  Output found = expected;
-  ReduceArgs args = {in.data(),       stride, pixels, panels, expected.data(), first, last, 1.0f / float(pixels),
-                     any_activation()};
-  kReferenceKernels.reduce(&args);
-  args.sums = found.data();
-  table.reduce(&args);
-  judge(expected == found, "%s reduce: %d pixels, %d panels, first %d, last %d, numbers %d", table.isa, pixels, panels,
-        first, last, numbers);
+  Output sums(1, panels * 8, panels * 8), out = sums;
+  if (!first) (apart ? sums : out).fill(numbers);
+  const ActivationArgs activation = any_activation();
+  auto run = [&](const KernelTable& with, Output sums, Output out) {
+    const ReduceArgs args = {
+        in.data(), stride * kFloat,      pixels,    panels, apart ? sums.data() : out.data(), out.data(), first,
+        last,      1.0f / float(pixels), activation};
+    with.f32.reduce(&args);
+    return std::make_pair(sums, out);
+  };
+  judge(run(kReferenceKernels, sums, out) == run(table, sums, out),
+        "%s reduce: %d pixels, %d panels, first %d, last %d, %s, numbers %d", table.isa, pixels, panels, first, last,
+        apart ? "sums apart" : "sums in the output", numbers);
 }
 
 void check_add(const KernelTable& table, int pixels, int panels, Numbers numbers) {
@@ -238,24 +273,36 @@ void check_add(const KernelTable& table, int pixels, int panels, Numbers numbers
   const auto a = floats(size_t((pixels - 1) * a_stride + width), numbers),
              b = floats(size_t((pixels - 1) * b_stride + width), numbers);
   Output expected(pixels, width, out_stride), found = expected;
-  AddArgs args = {a.data(),   b.data(), expected.data(), a_stride,        b_stride,
-                  out_stride, pixels,   panels,          any_activation()};
-  kReferenceKernels.add(&args);
+  AddArgs args = {a.data(), b.data(), expected.data(), a_stride * kFloat, b_stride * kFloat, out_stride * kFloat,
+                  pixels,   panels,   any_activation()};
+  kReferenceKernels.f32.add(&args);
   args.out = found.data();
-  table.add(&args);
+  table.f32.add(&args);
   judge(expected == found, "%s add: %d pixels, %d panels, numbers %d", table.isa, pixels, panels, numbers);
 }
 
-void check_normalise(const KernelTable& table, int count, int channels) {
-  std::vector<uint8_t> in(static_cast<size_t>(count));
-  for (uint8_t& u : in) u = uint8_t(random_bits());
-  const auto mean = floats(size_t(8 * channels), kPlain), scale = floats(size_t(8 * channels), kPlain);
-  Output expected(1, count, count), found = expected;
-  NormaliseArgs args = {in.data(), expected.data(), count, 8 * channels, mean.data(), scale.data()};
-  kReferenceKernels.normalise(&args);
+// Pixels side by side, or in whole panels that are filled up with zeros.
+void check_convert(const KernelTable& table, DType type, int pixels, int channels, bool dense) {
+  std::vector<uint8_t> bytes(static_cast<size_t>(pixels * channels));
+  for (uint8_t& u : bytes) u = uint8_t(random_bits());
+  const auto plain = floats(bytes.size(), kPlain), mean = floats(size_t(channels), kPlain),
+             scale = floats(size_t(channels), kPlain);
+  const int filled = dense ? channels : (channels + 7) / 8 * 8, stride = filled + (dense ? 0 : 8 * between(0, 1));
+  Output expected(pixels, filled, stride), found = expected;
+  ConvertArgs args = {type == DType::kUint8 ? static_cast<const void*>(bytes.data()) : plain.data(),
+                      type,
+                      expected.data(),
+                      stride * kFloat,
+                      pixels,
+                      channels,
+                      filled,
+                      mean.data(),
+                      scale.data()};
+  kReferenceKernels.convert(&args);
   args.out = found.data();
-  table.normalise(&args);
-  judge(expected == found, "%s normalise: %d bytes, %d channels", table.isa, count, channels);
+  table.convert(&args);
+  judge(expected == found, "%s convert: %s, %d pixels, %d channels, %s", table.isa,
+        type == DType::kUint8 ? "uint8" : "float32", pixels, channels, dense ? "side by side" : "in panels");
 }
 
 void check(const KernelTable& table) {
@@ -284,8 +331,10 @@ void check(const KernelTable& table) {
         for (int ends = 0; ends < 4; ends++) check_reduce(table, pixels, panels, ends & 1, ends >> 1, numbers);
       }
   }
-  for (int count = 1; count <= 100; count++)
-    for (int channels = 1; channels <= 4; channels++) check_normalise(table, count, channels);
+  for (int pixels = 1; pixels <= 50; pixels++)
+    for (int channels = 1; channels <= 9; channels++)
+      for (DType type : {DType::kUint8, DType::kFloat32})
+        for (bool dense : {true, false}) check_convert(table, type, pixels, channels, dense);
 }
 
 }  // namespace
@@ -296,7 +345,7 @@ int main() {
     std::printf("kernels: %s\n", table->isa);
     if (table != &kReferenceKernels) check(*table);
   }
-  judge(select_kernels("reference").gemm == kReferenceKernels.gemm, "select_kernels(\"reference\")");
+  judge(&select_kernels("reference") == &kReferenceKernels, "select_kernels(\"reference\")");
   const char* wanted = std::getenv("MBINFER_EXPECT_ISA");
   judge(!wanted || wanted == std::string(tables[0]->isa), "this CPU should run %s, dispatched to %s",
         wanted ? wanted : "anything", tables[0]->isa);

@@ -22,6 +22,7 @@ ActivationArgs activation(const Node& node) {
   return {-INFINITY, INFINITY, node.activation == Activation::kHardSwish};
 }
 
+constexpr ptrdiff_t kFloat = sizeof(float);  // strides of views are floats, those of kernels bytes
 const ActivationArgs kIdentity = {-INFINITY, INFINITY, 0};
 
 double now() { return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count(); }
@@ -32,7 +33,8 @@ Runner::Runner(Session& session, int thread)
     : session_(session),
       graph_(session.graph()),
       plan_(session.plan()),
-      kernels_(session.kernels()),
+      table_(session.kernels()),
+      kernels_(table_.of(DType::kFloat32)),
       thread_(thread),
       threads_(session.threads()) {}
 
@@ -136,7 +138,7 @@ void Runner::step(const Stage& stage, const Step& s, int r0) {
   uint8_t* arena = session_.arena_.get();
   const View out = view(stage.output);
   View in = view(stage.input);
-  Epilogue epilogue = {{}, nullptr, 0, kIdentity};
+  Finish epilogue = {{}, nullptr, 0, kIdentity};
 
   if (stage.expand >= 0) {
     const Node& expand = graph_.nodes[stage.expand];
@@ -195,7 +197,7 @@ void Runner::step(const Stage& stage, const Step& s, int r0) {
     if (stage.spatial >= 0) {
       const Channels read = {channel, std::min(channels, graph_.values[project.inputs[0]].shape.channels - channel),
                              s.chunk == 0};
-      const Epilogue* finish = s.last_chunk ? &epilogue : nullptr;
+      const Finish* finish = s.last_chunk ? &epilogue : nullptr;
       if (by_rows) {
         const int pixels = made.count() * out.width;
         const int64_t both = work(graph_.nodes[stage.spatial], pixels, count) +
@@ -245,15 +247,16 @@ void Runner::load(const Stage& stage, int r0, int r1) {
       float* to = reinterpret_cast<float*>(session_.arena_.get() + placed.at(segment_)) +
                   ptrdiff_t(r % placed.rows) * shape.width * stride;
       const int64_t first = int64_t(r % source_rows()) * shape.width * shape.channels;
-      for (int x = 0; x < shape.width; x++, to += stride) {
-        for (int c = 0; c < stride; c++) {
-          const int64_t i = first + int64_t(x) * shape.channels + c;
-          to[c] = c >= shape.channels ? 0.0f
-                  : picture.dtype == DType::kUint8
-                      ? (float(static_cast<const uint8_t*>(picture.data)[i]) - recipe.mean[c]) * recipe.scale[c]
-                      : static_cast<const float*>(picture.data)[i];
-        }
-      }
+      const ConvertArgs args = {static_cast<const uint8_t*>(picture.data) + first * int64_t(size_of(picture.dtype)),
+                                picture.dtype,
+                                to,
+                                stride * kFloat,
+                                shape.width,
+                                shape.channels,
+                                stride,
+                                recipe.mean,
+                                recipe.scale};
+      table_.convert(&args);
     }
   });
 }
@@ -261,9 +264,8 @@ void Runner::load(const Stage& stage, int r0, int r1) {
 // A 1x1 convolution of some channels of its input into some of its panels. Rows that follow one another in memory on
 // all sides are one run of pixels.
 void Runner::pointwise(const Node& node, View in, View out, Rows made, Channels channels, Part panels,
-                       const Epilogue* epilogue, const View* residual, bool alone) {
+                       const Finish* epilogue, const View* residual, bool alone) {
   const int width = in.width, pixels = made.count() * width, panel_count = panels.end - panels.begin;
-  const ptrdiff_t panel_stride = ptrdiff_t(graph_.values[node.inputs[0]].shape.channels) * kPanel;
   auto follows = [](const View& v, int r) { return r % v.rows != 0; };  // row r comes right after row r - 1
 
   auto make = [&](Part part, Part own) {  // own: of `panels`, from its first on
@@ -273,41 +275,43 @@ void Runner::pointwise(const Node& node, View in, View out, Rows made, Channels 
       while (last < made.end && follows(in, last) && follows(out, last) && (!residual || follows(*residual, last)))
         last++;
       const int run = std::min(part.end, (last - made.begin) * width) - p, first = panels.begin + own.begin;
-      const GemmTap tap = {in.row(row) + x * in.stride, channels.count, channels.first};
-      Epilogue finish;
+      const Tap tap = {in.row(row) + x * in.stride, channels.count, channels.first};
+      Finish finish;
       if (epilogue) {
         finish = *epilogue;
         if (residual) {
           finish.residual = residual->row(row) + x * residual->stride + first * kPanel;
-          finish.residual_stride = residual->stride;
+          finish.residual_stride = residual->stride * kFloat;
         }
       }
       GemmArgs args;
       args.taps = &tap;
       args.tap_count = 1;
-      args.in_stride = in.stride;
-      args.out = out.row(row) + x * out.stride + own.begin * kPanel;
-      args.out_stride = out.stride;
+      args.in_stride = in.stride * kFloat;
+      args.sums = args.out = out.row(row) + x * out.stride + own.begin * kPanel;
+      args.sums_stride = args.out_stride = out.stride * kFloat;
       args.pixels = run;
-      args.weights = static_cast<const float*>(node.weights) + first * panel_stride;
-      args.panel_stride = panel_stride;
+      args.weights = node.weights;
+      args.weight_rows = graph_.values[node.inputs[0]].shape.channels;
+      args.node_panels = graph_.values[node.output].stride() / kPanel;
+      args.panel = first;
       args.panels = own.end - own.begin;
       args.bias = channels.from_bias ? static_cast<const float*>(node.bias) + first * kPanel : nullptr;
-      args.epilogue = epilogue ? &finish : nullptr;
+      args.finish = epilogue ? &finish : nullptr;
       kernels_.gemm(&args);
       p += run;
     }
   };
   const int64_t all = work(node, pixels, panel_count) * channels.count / graph_.values[node.inputs[0]].shape.channels;
   // Threads share out whichever is larger, weights or pixels, so that each core reads its own part of it once.
-  if (panel_count * kPanel > pixels ? panel_count > kernels_.gemm_panels : pixels < 2 * kernels_.gemm_pixels * threads_)
-    in_pieces(alone, panel_count, kernels_.gemm_panels, all, [&](Part own) { make({0, pixels}, own); });
+  if (panel_count * kPanel > pixels ? panel_count > kernels_.tile.panels : pixels < 2 * kernels_.tile.pixels * threads_)
+    in_pieces(alone, panel_count, kernels_.tile.panels, all, [&](Part own) { make({0, pixels}, own); });
   else
-    in_pieces(alone, pixels, kernels_.gemm_pixels, all, [&](Part part) { make(part, {0, panel_count}); });
+    in_pieces(alone, pixels, kernels_.tile.pixels, all, [&](Part part) { make(part, {0, panel_count}); });
 }
 
 // Any convolution of the stage's input into some of its panels. A uint8 image is normalised a patch at a time.
-void Runner::conv(const Stage& stage, const Node& node, View in, View out, Rows made, Part panels, Epilogue epilogue,
+void Runner::conv(const Stage& stage, const Node& node, View in, View out, Rows made, Part panels, Finish epilogue,
                   const View* residual) {
   const bool external = plan_.values[stage.input].kind == Placement::kExternal;
   const bool bytes = external && session_.pictures_[stage.input].dtype == DType::kUint8;
@@ -328,7 +332,7 @@ void Runner::conv(const Stage& stage, const Node& node, View in, View out, Rows 
       }
       if (residual) {
         epilogue.residual = residual->row(t) + x0 * residual->stride;
-        epilogue.residual_stride = residual->stride;
+        epilogue.residual_stride = residual->stride * kFloat;
       }
       conv_row(node, rows, in.stride, out.row(t) + x0 * out.stride, out.stride, x0, x1, panels, epilogue);
       p += x1 - x0;
@@ -346,29 +350,31 @@ const float* Runner::patch_row(const Stage& stage, const Node& node, int ky, int
   const int64_t bytes = stage.patch_bytes / stage.patches;
   float* patch = reinterpret_cast<float*>(session_.arena_.get() + stage.patch_offset + bytes * thread_ +
                                           bytes / node.y.kernel * ky);
-  const int period = kPanel * shape.channels;
-  const float* pattern = session_.patterns_[input].data();
   const uint8_t* image = static_cast<const uint8_t*>(session_.pictures_[stage.input].data);
-  const NormaliseArgs args = {image + (int64_t(iy % source_rows()) * shape.width + columns.first) * shape.channels,
-                              patch,
-                              (columns.second - columns.first) * shape.channels,
-                              period,
-                              pattern,
-                              pattern + period};
-  kernels_.normalise(&args);
+  const Recipe& recipe = graph_.inputs[input].recipe;
+  const ConvertArgs args = {image + (int64_t(iy % source_rows()) * shape.width + columns.first) * shape.channels,
+                            DType::kUint8,
+                            patch,
+                            shape.channels * kFloat,
+                            columns.second - columns.first,
+                            shape.channels,
+                            shape.channels,
+                            recipe.mean,
+                            recipe.scale};
+  table_.convert(&args);
   return patch - ptrdiff_t(columns.first) * shape.channels;
 }
 
 // Output pixels [x0, x1) of one row. Pixels whose taps all lie inside go together; each of the others has its own cut.
 void Runner::conv_row(const Node& node, const float* const* rows, ptrdiff_t in_stride, float* out, ptrdiff_t out_stride,
-                      int x0, int x1, Part panels, Epilogue epilogue) {
+                      int x0, int x1, Part panels, Finish epilogue) {
   const Shape& in = graph_.values[node.inputs[0]].shape;
   const PanelChannels read(in.channels, graph_.values[node.output].shape.channels, node.groups);
   const Window& w = node.x;
   const int in_width = in.width, k_rows = node.y.kernel * w.kernel * read.count;
   // A kernel row's channels follow one another in memory.
   const bool whole_rows = node.groups == 1 && w.dilation == 1 && in_stride == in.channels;
-  const float* residual = epilogue.residual;
+  const float* residual = static_cast<const float*>(epilogue.residual);
 
   auto pixels = [&](int x, int count) {
     const int first = x * w.stride - w.pad;
@@ -378,23 +384,25 @@ void Runner::conv_row(const Node& node, const float* const* rows, ptrdiff_t in_s
       int panel_end = panel + 1;
       const int channel = read.first(panel);
       while (panel_end < panels.end && read.first(panel_end) == channel) panel_end++;
-      GemmTap taps[kTaps];
+      Tap taps[kTaps];
       GemmArgs args;
       args.taps = taps;
       args.tap_count = 0;
-      args.in_stride = w.stride * in_stride;
-      args.out = out + (x - x0) * out_stride + (panel - panels.begin) * kPanel;
-      args.out_stride = out_stride;
+      args.in_stride = w.stride * in_stride * kFloat;
+      args.sums = args.out = out + (x - x0) * out_stride + (panel - panels.begin) * kPanel;
+      args.sums_stride = args.out_stride = out_stride * kFloat;
       args.pixels = count;
-      args.panel_stride = ptrdiff_t(k_rows) * kPanel;
-      args.weights = static_cast<const float*>(node.weights) + panel * args.panel_stride;
+      args.weights = node.weights;
+      args.weight_rows = k_rows;
+      args.node_panels = graph_.values[node.output].stride() / kPanel;
+      args.panel = panel;
       args.panels = panel_end - panel;
       args.bias = static_cast<const float*>(node.bias) + panel * kPanel;
-      args.epilogue = nullptr;
+      args.finish = nullptr;
       auto flush = [&](bool last) {
-        Epilogue finish = epilogue;
-        if (residual) finish.residual = residual + (x - x0) * epilogue.residual_stride + panel * kPanel;
-        if (last) args.epilogue = &finish;
+        Finish finish = epilogue;
+        if (residual) finish.residual = residual + (x - x0) * (epilogue.residual_stride / kFloat) + panel * kPanel;
+        if (last) args.finish = &finish;
         kernels_.gemm(&args);
         args.tap_count = 0;
         args.bias = nullptr;
@@ -429,21 +437,24 @@ void Runner::spatial(const Stage& stage, const Step& s, int r0, View in, View ou
   const Node& node = graph_.nodes[stage.spatial];
   const Shape& shape = graph_.values[node.inputs[0]].shape;
   if (node.op == Op::kSoftmax)
-    return in_pieces(alone, (s.t1 - s.t0) * out.width, 1, kSoftmaxWork * (s.t1 - s.t0) * out.width * shape.channels,
-                     [&](Part part) {
-                       for (int p = part.begin; p < part.end; p++) {
-                         const int t = s.t0 + p / out.width, x = p % out.width;
-                         softmax(in.row(t) + x * in.stride, out.row(t) + x * out.stride, shape.channels);
-                       }
-                     });
+    return in_pieces(
+        alone, (s.t1 - s.t0) * out.width, 1, kSoftmaxWork * (s.t1 - s.t0) * out.width * shape.channels, [&](Part part) {
+          for (int p = part.begin; p < part.end; p++) {
+            const int t = s.t0 + p / out.width, x = p % out.width;
+            const SoftmaxArgs args = {in.row(t) + x * in.stride, out.row(t) + x * out.stride, 0, 0, 1, shape.channels};
+            kernels_.softmax(&args);
+          }
+        });
   if (node.op == Op::kGlobalAvgPool)
     return in_pieces(alone, panels, 2, int64_t(s.t1 - s.t0) * shape.width * panels * kPanel, [&](Part part) {
       for (int t = s.t0; t < s.t1; t++) {
+        float* sums = out.row(r0) + part.begin * kPanel;
         const ReduceArgs args = {in.row(t) + part.begin * kPanel,
-                                 in.stride,
+                                 in.stride * kFloat,
                                  shape.width,
                                  part.end - part.begin,
-                                 out.row(r0) + part.begin * kPanel,
+                                 sums,
+                                 sums,
                                  t == 0,
                                  t == shape.height - 1,
                                  1.0f / float(shape.pixels()),
@@ -453,7 +464,7 @@ void Runner::spatial(const Stage& stage, const Step& s, int r0, View in, View ou
     });
   in_pieces(alone, (s.t1 - s.t0) * panels, 2, work(node, (s.t1 - s.t0) * out.width, panels),
             [&](Part units) {  // a panel of a row each
-              const float* rows[kMaxKernel];
+              const void* rows[kMaxKernel];
               for (int unit = units.begin; unit < units.end;) {
                 const int t = s.t0 + unit / panels, panel = unit % panels,
                           last = std::min(panels, panel + units.end - unit);
@@ -471,15 +482,16 @@ void Runner::spatial(const Stage& stage, const Step& s, int r0, View in, View ou
                                               node.x.dilation,
                                               node.x.pad,
                                               shape.width,
-                                              in.stride,
+                                              in.stride * kFloat,
                                               to,
-                                              out.stride,
+                                              out.stride * kFloat,
                                               0,
                                               out.width,
-                                              static_cast<const float*>(node.weights) +
-                                                  ptrdiff_t(first) * node.y.kernel * node.x.kernel * kPanel,
-                                              static_cast<const float*>(node.bias) + first * kPanel,
+                                              node.weights,
+                                              graph_.values[node.output].stride() / kPanel,
+                                              first,
                                               last - panel,
+                                              static_cast<const float*>(node.bias) + first * kPanel,
                                               activation(node)};
                   kernels_.depthwise(&args);
                 } else {
@@ -490,9 +502,9 @@ void Runner::spatial(const Stage& stage, const Step& s, int r0, View in, View ou
                                          node.x.stride,
                                          node.x.pad,
                                          shape.width,
-                                         in.stride,
+                                         in.stride * kFloat,
                                          to,
-                                         out.stride,
+                                         out.stride * kFloat,
                                          0,
                                          out.width,
                                          last - panel,
@@ -514,9 +526,9 @@ void Runner::add(const Stage& stage, Rows made) {
       const AddArgs args = {a.row(t) + x * a.stride,
                             b.row(t) + x * b.stride,
                             out.row(t) + x * out.stride,
-                            a.stride,
-                            b.stride,
-                            out.stride,
+                            a.stride * kFloat,
+                            b.stride * kFloat,
+                            out.stride * kFloat,
                             run,
                             int(out.stride / kPanel),
                             activation(graph_.nodes[stage.add])};

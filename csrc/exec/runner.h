@@ -41,13 +41,13 @@ class Runner {
   bool shares_rows(const Stage& stage, Rows made) const;
   void load(const Stage& stage, int r0, int r1);
   // Each of these is cut into pieces for the threads; or this one makes all of it, `alone`.
-  void pointwise(const Node& node, View in, View out, Rows made, Channels channels, Part panels,
-                 const Epilogue* epilogue, const View* residual, bool alone = false);
-  void conv(const Stage& stage, const Node& node, View in, View out, Rows made, Part panels, Epilogue epilogue,
+  void pointwise(const Node& node, View in, View out, Rows made, Channels channels, Part panels, const Finish* epilogue,
+                 const View* residual, bool alone = false);
+  void conv(const Stage& stage, const Node& node, View in, View out, Rows made, Part panels, Finish epilogue,
             const View* residual);
   const float* patch_row(const Stage& stage, const Node& node, int ky, int iy, int x0, int x1);
   void conv_row(const Node& node, const float* const* rows, ptrdiff_t in_stride, float* out, ptrdiff_t out_stride,
-                int x0, int x1, Part panels, Epilogue epilogue);
+                int x0, int x1, Part panels, Finish epilogue);
   void spatial(const Stage& stage, const Step& step, int r0, View in, View out, int channel, int panels,
                bool alone = false);
   void add(const Stage& stage, Rows made);
@@ -55,7 +55,8 @@ class Runner {
   Session& session_;
   const Graph& graph_;
   const Plan& plan_;
-  const KernelTable& kernels_;
+  const KernelTable& table_;
+  const Kernels& kernels_;
   const int thread_, threads_;
   int segment_ = 0;
 };

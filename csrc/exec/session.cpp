@@ -55,14 +55,6 @@ Session::Session(std::shared_ptr<const Model> model, const SessionOptions& optio
   model_->source->populate();
   pictures_.resize(graph().values.size());
   produced_.assign(size_t(pool_.threads()), std::vector<int>(plan_.stages.size(), 0));
-  for (const GraphInput& in : graph().inputs) {
-    std::vector<float> pattern;
-    const int channels = graph().values[in.value].shape.channels;
-    if (in.recipe.present)
-      for (const float* numbers : {in.recipe.mean, in.recipe.scale})
-        for (int i = 0; i < kPanel * channels; i++) pattern.push_back(numbers[i % channels]);
-    patterns_.push_back(std::move(pattern));
-  }
 }
 
 bool Session::canaries_intact() const {

@@ -75,11 +75,10 @@ class Session {
   RowSource source_ = {nullptr, nullptr};  // during run_rows
   std::vector<uint8_t> pulled_rows_;       // its ring
   int pulled_ = 0;
-  std::exception_ptr failure_;                // of the source
-  std::atomic<std::thread::id> runner_;       // the thread inside run()
-  std::vector<Picture> pictures_;             // by value: what the caller gave, during run
-  std::vector<std::vector<int>> produced_;    // by thread: rows made, by stage
-  std::vector<std::vector<float>> patterns_;  // by graph input: mean, then scale, repeated over 8 pixels
+  std::exception_ptr failure_;              // of the source
+  std::atomic<std::thread::id> runner_;     // the thread inside run()
+  std::vector<Picture> pictures_;           // by value: what the caller gave, during run
+  std::vector<std::vector<int>> produced_;  // by thread: rows made, by stage
 };
 
 }  // namespace mbinfer

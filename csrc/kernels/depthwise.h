@@ -19,19 +19,20 @@ MBI_INLINE int depthwise_panels(const DepthwiseArgs& a, int x, int panel) {
                   panel_weights = ptrdiff_t(a.kernel_h) * kKernel * 8;
   const int first = x * kStride - a.pad_left, inside = a.in_width - first, kernel_h = a.kernel_h, panels = a.panels;
   auto exists = [&](int c) { return !kEdge || ((c >= kPad || c >= -first) && (c < kColumns - kPad || c < inside)); };
-  const float* const* rows = a.rows;
+  const void* const* rows = a.rows;
   const ActivationArgs activation = a.activation;
-  const float *weights = a.weights + panel * panel_weights, *bias = a.bias + panel * 8;
-  float* out = a.out + (x - a.x0) * out_stride + panel * 8;
-  ptrdiff_t offset = first * in_stride + panel * 8;
-  for (; panels - panel >= kPanels; panel += kPanels, offset += kPanels * 8, bias += kPanels * 8, out += kPanels * 8) {
+  const float* weights = static_cast<const float*>(a.weights) + (a.panel + panel) * panel_weights;
+  const float* bias = static_cast<const float*>(a.bias) + panel * 8;
+  float* out = at(a.out, (x - a.x0) * out_stride) + panel * 8;
+  ptrdiff_t offset = first * in_stride + panel * ptrdiff_t(8 * sizeof(float));
+  for (; panels - panel >= kPanels; panel += kPanels, bias += kPanels * 8, out += kPanels * 8) {
     f32x8 sums[kPixels][kPanels];
     MBI_UNROLL for (int t = 0; t < kPixels; t++) {
       MBI_UNROLL for (int n = 0; n < kPanels; n++) sums[t][n] = load(bias + n * 8);
     }
     for (int ky = 0; ky < kernel_h; ky++, weights += kKernel * 8) {
       if (!rows[ky]) continue;
-      const float* in = rows[ky] + offset;
+      const float* in = at(rows[ky], offset);
       f32x8 w[kKernel][kPanels], columns[kAhead + 1][kPanels];
       MBI_UNROLL for (int kx = 0; kx < kKernel; kx++) {
         MBI_UNROLL for (int n = 0; n < kPanels; n++) w[kx][n] = load(weights + n * panel_weights + kx * 8);
@@ -43,7 +44,7 @@ MBI_INLINE int depthwise_panels(const DepthwiseArgs& a, int x, int panel) {
             MBI_UNROLL for (int n = 0; n < kPanels; n++) columns[loaded % (kAhead + 1)][n] =
                 kStride > 1 ? load_once(in + n * 8) : load(in + n * 8);
           }
-          in = opaque(in + in_stride);
+          in = opaque(at(in, in_stride));
         }
         if (c < 0 || !exists(c)) continue;
         const f32x8(&column)[kPanels] = columns[c % (kAhead + 1)];
@@ -55,9 +56,10 @@ MBI_INLINE int depthwise_panels(const DepthwiseArgs& a, int x, int panel) {
       }
     }
     weights += (kPanels - 1) * panel_weights;
+    offset += kPanels * ptrdiff_t(8 * sizeof(float));
     activate_all(sums, activation);
     MBI_UNROLL for (int t = 0; t < kPixels; t++) {
-      MBI_UNROLL for (int n = 0; n < kPanels; n++) store(out + t * out_stride + n * 8, sums[t][n]);
+      MBI_UNROLL for (int n = 0; n < kPanels; n++) store(at(out, t * out_stride) + n * 8, sums[t][n]);
     }
   }
   return panel;
@@ -86,10 +88,10 @@ __attribute__((noinline)) int depthwise_tiles(const DepthwiseArgs& a, int x) {
   return x;
 }
 
-// Pixels so many floats apart share a few sets of the first cache: a tile's columns drive each other out before the
+// Pixels so many bytes apart share a few sets of the first cache: a tile's columns drive each other out before the
 // next panel, the other half of their lines, comes. Then tiles of two panels side by side, thus narrow ones, are
 // better.
-constexpr ptrdiff_t kCrowded = 256;
+constexpr ptrdiff_t kCrowded = 1024;
 
 // A row in tiles from the largest to the smallest; rows of 7, 14, 21 ... pixels are whole tiles of 7.
 template <int kKernel, int kStride>
@@ -114,16 +116,18 @@ void depthwise_pixels(const DepthwiseArgs& a) {
     const int kx0 = first < 0 ? (-first + a.dilation - 1) / a.dilation : 0;
     const int room = a.in_width - first <= 0 ? 0 : (a.in_width - first + a.dilation - 1) / a.dilation;
     const int kx1 = room < a.kernel_w ? room : a.kernel_w;
-    const float* weights = a.weights;
-    for (int c = 0; c < a.panels * 8; c += 8, weights += a.kernel_h * a.kernel_w * 8) {
-      f32x8 sum = load(a.bias + c);
+    const ptrdiff_t panel_weights = ptrdiff_t(a.kernel_h) * a.kernel_w * 8;
+    const float* weights = static_cast<const float*>(a.weights) + a.panel * panel_weights;
+    for (int c = 0; c < a.panels * 8; c += 8, weights += panel_weights) {
+      f32x8 sum = load(static_cast<const float*>(a.bias) + c);
       for (int ky = 0; ky < a.kernel_h; ky++) {
         if (!a.rows[ky]) continue;
+        const float* row = static_cast<const float*>(a.rows[ky]) + c;
         for (int kx = kx0; kx < kx1; kx++)
-          sum = fma(load(a.rows[ky] + ptrdiff_t(first + kx * a.dilation) * a.in_stride + c),
-                    load(weights + (ky * a.kernel_w + kx) * 8), sum);
+          sum = fma(load(at(row, (first + kx * a.dilation) * a.in_stride)), load(weights + (ky * a.kernel_w + kx) * 8),
+                    sum);
       }
-      store(a.out + (x - a.x0) * a.out_stride + c, activate(sum, a.activation));
+      store(at(a.out, (x - a.x0) * a.out_stride) + c, activate(sum, a.activation));
     }
   }
 }

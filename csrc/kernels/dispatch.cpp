@@ -1,8 +1,5 @@
 #include "kernels/dispatch.h"
 
-#include <algorithm>
-#include <chrono>
-
 #include "common.h"
 
 #if defined(MBINFER_AVX2)
@@ -38,21 +35,9 @@ const KernelTable& select_kernels(const std::string& isa) {
   throw Error(ErrorKind::kArgument, "MBINFER_ISA: this CPU and build do not run '" + isa + "'; they run " + names);
 }
 
-double peak_rate(const KernelTable& kernels, double seconds) {
-  using Clock = std::chrono::steady_clock;
-  const float values[16] = {};
-  float sums[kPeakSums] = {};
-  double best = 0;
-  int rounds = 100;
-  for (const Clock::time_point start = Clock::now();
-       std::chrono::duration<double>(Clock::now() - start).count() < seconds;) {
-    const Clock::time_point begin = Clock::now();
-    const double count = double(kernels.multiply_adds(values, sums, rounds));
-    const double took = std::chrono::duration<double>(Clock::now() - begin).count();
-    best = std::max(best, count / std::max(took, 1e-9));
-    if (took < 1e-4) rounds *= 2;  // long enough for the clock, short enough to fall between two interruptions
-  }
-  return best;
+const Kernels& KernelTable::of(DType type) const {
+  if (type != DType::kFloat32) throw Error(ErrorKind::kUnsupported, "values have to be float32");
+  return f32;
 }
 
 }  // namespace mbinfer

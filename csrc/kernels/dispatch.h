@@ -13,7 +13,4 @@ std::vector<const KernelTable*> usable_kernels();  // the fastest first, the ref
 // The table named `isa`, or the fastest one for "". Error(kArgument) names those that this CPU runs.
 const KernelTable& select_kernels(const std::string& isa);
 
-// The most multiply-adds a second of one core by these kernels: the best rate seen within so many seconds.
-double peak_rate(const KernelTable& kernels, double seconds);
-
 }  // namespace mbinfer

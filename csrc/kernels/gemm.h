@@ -20,10 +20,6 @@ struct Ahead {
 constexpr int kAheadRows = 1024;  // of 8 weights; what is smaller stays in the nearer caches
 constexpr int kAheadInputs = 16, kAheadManyInputs = 48, kManyInputs = 256;
 
-inline const float* at(const float* p, ptrdiff_t bytes) {
-  return reinterpret_cast<const float*>(reinterpret_cast<const char*>(p) + bytes);
-}
-
 // kInputs: of a pixel, multiplied in one turn of the loop; each tap has a multiple of it. More than one, because a core
 // that is shared with another thread may have room for few instructions beside the multiplications.
 template <int kPixels, int kPanels, int kInputs>
@@ -84,24 +80,25 @@ struct GemmTile {
     }
   }
 
-  MBI_INLINE void start(const float* bias, const float* out, ptrdiff_t out_stride) {
+  // At the bias, or from sums that go on.
+  MBI_INLINE void start(const float* bias, const float* from, ptrdiff_t stride) {
     MBI_UNROLL for (int p = 0; p < kPixels; p++) {
       MBI_UNROLL for (int n = 0; n < kPanels; n++) sums[p][n] =
-          load(bias ? bias + n * 8 : out + p * out_stride + n * 8);
+          load(bias ? bias + n * 8 : at(from, p * stride) + n * 8);
     }
   }
 
   // Each sum is finished and stored before the next one: a row of stores would hold up the multiplications of the next
   // tile.
-  template <class Finish>
-  MBI_INLINE void store_all(float* out, ptrdiff_t out_stride, Finish&& finish) {
-    MBI_UNROLL for (int p = 0; p < kPixels; p++, out = opaque(out + out_stride)) {
+  template <class Last>
+  MBI_INLINE void store_all(float* out, ptrdiff_t out_stride, Last&& last) {
+    MBI_UNROLL for (int p = 0; p < kPixels; p++, out = opaque(at(out, out_stride))) {
       MBI_UNROLL for (int n = 0; n < kPanels; n++)
-          store(out + n * 8, finish(kInputs > 1 ? in_turn(sums[p][n]) : sums[p][n], p, n));
+          store(out + n * 8, last(kInputs > 1 ? in_turn(sums[p][n]) : sums[p][n], p, n));
     }
   }
 
-  MBI_INLINE void finish(const Epilogue* e, const float* residual, float* out, ptrdiff_t out_stride) {
+  MBI_INLINE void finish(const Finish* e, const float* residual, float* out, ptrdiff_t out_stride) {
     if (kInputs > 1) {  // in registers here, whatever becomes of them
       MBI_UNROLL for (int p = 0; p < kPixels; p++) {
         MBI_UNROLL for (int n = 0; n < kPanels; n++) sums[p][n] = in_turn(sums[p][n]);
@@ -110,7 +107,7 @@ struct GemmTile {
     if (!e) return store_all(out, out_stride, [](f32x8 x, int, int) { return x; });
     const ActivationArgs &first = e->activation, &after = e->after;
     auto residual_at = [&](int p, int n) {
-      if (p > 0 && n == 0) residual = opaque(residual + e->residual_stride);
+      if (p > 0 && n == 0) residual = opaque(at(residual, e->residual_stride));
       return load(residual + n * 8);
     };
     if (first.hard_swish || (residual && after.hard_swish))
@@ -130,29 +127,32 @@ struct GemmTile {
   // among the other tiles of gemm() GCC would spill the sums.
   template <bool kPlain>
   __attribute__((noinline)) static void run(const GemmArgs& a, int pixel, int count, int panel, Ahead& ahead) {
-    const ptrdiff_t in_stride = a.in_stride, out_stride = a.out_stride, panel_stride = a.panel_stride;
-    const float* bias = a.bias ? a.bias + panel * 8 : nullptr;
-    const float* panel_weights = a.weights + panel * panel_stride;
-    const GemmTap *taps = a.taps, *taps_end = a.taps + a.tap_count;
-    const Epilogue* e = a.epilogue;
-    const float* residual = e && e->residual ? e->residual + pixel * e->residual_stride + panel * 8 : nullptr;
-    float* out = a.out + pixel * out_stride + panel * 8;
+    const ptrdiff_t in_stride = a.in_stride, panel_stride = ptrdiff_t(a.weight_rows) * 8;
+    const Finish* e = a.finish;
+    const float* bias = a.bias ? static_cast<const float*>(a.bias) + panel * 8 : nullptr;
+    const ptrdiff_t sums_stride = a.sums_stride, out_stride = e ? a.out_stride : sums_stride;
+    float* out = at(e ? a.out : a.sums, pixel * out_stride) + panel * 8;
+    const float* from = at(a.sums, pixel * sums_stride) + panel * 8;
+    const float* residual = e && e->residual ? at(e->residual, pixel * e->residual_stride) + panel * 8 : nullptr;
+    const float* panel_weights = static_cast<const float*>(a.weights) + (a.panel + panel) * panel_stride;
+    const Tap *taps = a.taps, *taps_end = a.taps + a.tap_count;
     ptrdiff_t in_offset = pixel * in_stride;
-    const float* plain_in = kPlain ? taps->in + in_offset : nullptr;
+    const float* plain_in = kPlain ? at(taps->in, in_offset) : nullptr;
     const float* plain_weights = kPlain ? panel_weights + ptrdiff_t(taps->weight_row) * 8 : nullptr;
     const int plain_k = kPlain ? taps->k : 0;
     ptrdiff_t pixels[kPixels], panels[kPanels];
-    MBI_UNROLL for (int p = 0; p < kPixels; p++) pixels[p] = p * in_stride * ptrdiff_t(sizeof(float));
+    MBI_UNROLL for (int p = 0; p < kPixels; p++) pixels[p] = p * in_stride;
     MBI_UNROLL for (int n = 0; n < kPanels; n++) panels[n] = n * panel_stride * ptrdiff_t(sizeof(float));
     for (; count > 0; count--) {
       GemmTile tile;
-      tile.start(bias, out, out_stride);
+      tile.start(bias, from, sums_stride);
       if (kPlain) {
         tile.multiply(plain_in, pixels, plain_weights, panels, plain_k);
-        plain_in = opaque(plain_in + kPixels * in_stride);
+        plain_in = opaque(at(plain_in, kPixels * in_stride));
       } else {
-        for (const GemmTap* tap = taps; tap < taps_end; tap++) {
-          const float *in = tap->in + in_offset, *weights = panel_weights + ptrdiff_t(tap->weight_row) * 8;
+        for (const Tap* tap = taps; tap < taps_end; tap++) {
+          const float* in = at(tap->in, in_offset);
+          const float* weights = panel_weights + ptrdiff_t(tap->weight_row) * 8;
           for (int k = tap->k, part; k > 0; k -= part, in += part, weights += part * 8) {
             part = k;
             if (ahead.share && k >= ahead.inputs) {
@@ -166,8 +166,9 @@ struct GemmTile {
         in_offset += kPixels * in_stride;
       }
       tile.finish(e, residual, out, out_stride);
-      out += kPixels * out_stride;
-      if (residual) residual += kPixels * e->residual_stride;
+      out = at(out, kPixels * out_stride);
+      if (!bias) from = at(from, kPixels * sums_stride);
+      if (residual) residual = at(residual, kPixels * e->residual_stride);
     }
   }
 };
@@ -198,7 +199,8 @@ inline void run_panels(const GemmArgs& a, int panel) {
   Ahead ahead = {};
   const int k = a.tap_count == 1 ? a.taps[0].k : 0;
   if (panel + 2 * kPanels <= a.panels && k >= kAheadInputs && a.panels * k >= kAheadRows) {
-    ahead.at = a.weights + (panel + kPanels) * a.panel_stride + ptrdiff_t(a.taps[0].weight_row) * 8;
+    ahead.at = static_cast<const float*>(a.weights) +
+               (ptrdiff_t(a.panel + panel + kPanels) * a.weight_rows + a.taps[0].weight_row) * 8;
     ahead.lines = (k + 1) / 2;
     ahead.inputs = k < kManyInputs ? kAheadInputs : kAheadManyInputs;
     const int times = tiles * (k / ahead.inputs);

@@ -1,16 +1,19 @@
-// The kernels' whole interface: plain arguments and one table of functions for each instruction set.
+// The kernels' whole interface: plain arguments, and for each instruction set a table of functions for each type.
 //
-// Every kernel makes part of one row (or a run of pixels) of a float32 value; rows, strips, rings and threads belong to
-// the callers. What the bits of a result are is fixed here and by reference.cpp, and every instruction set keeps it:
+// A kernel makes part of one row (or a run of pixels) of a value; rows, strips, rings and threads belong to the
+// callers. Data is `void*`, strides are bytes, and channels come in whole panels of 8, except where a kernel says
+// otherwise: a kernel casts once, at its top. What the bits of a float32 result are is fixed here and by reference.cpp,
+// and every instruction set keeps it:
 //   - a sum of products is one chain of fused multiply-adds that starts at the bias, in (ky, kx, channel) order;
-//     taps outside the input are skipped; a chain cut by chunks goes on from the float32 that the output holds;
+//     taps outside the input are skipped; a chain that is cut goes on from the float32 that `sums` holds;
 //   - clamp(x) is  y = lo > x ? lo : x,  then  hi < y ? hi : y;  hard-swish is  (x * clamp(x + 3, 0, 6)) * (1/6);
 //   - sums over pixels run in row-major order, and are multiplied by the rounded reciprocal of the count.
-// Pixels are `stride` floats apart and hold whole panels of 8 channels, except where a kernel says otherwise.
 #pragma once
 
 #include <stddef.h>
 #include <stdint.h>
+
+#include "dtype.h"
 
 namespace mbinfer {
 
@@ -20,56 +23,59 @@ struct ActivationArgs {
 };
 
 // What happens to finished sums: activation, then (where `residual` is not null) the addition and its own activation.
-struct Epilogue {
+struct Finish {
   ActivationArgs activation;
-  const float* residual;  // pixel 0, channel 0
+  const void* residual;  // pixel 0, channel 0
   ptrdiff_t residual_stride;
   ActivationArgs after;
 };
 
-struct GemmTap {
-  const float* in;  // of pixel 0; `k` channels from here on (no padding needed)
+struct Tap {
+  const void* in;  // of pixel 0; `k` channels from here on (no padding needed)
   int k;
   int weight_row;  // the first of the k rows of each panel that meet them
 };
 
-// out[p][n] = epilogue(start + sum over taps and k of in[p][k] * weights[n / 8][k][n % 8])
+// out[p][n] = finish(start + sum over taps and k of in[p][k] * weights[n / 8][k][n % 8]), for some panels of a node.
+// Sums that are cut into several calls wait in `sums`; where a sum is of the output's type, that may be the output.
 struct GemmArgs {
-  const GemmTap* taps;
+  const Tap* taps;
   int tap_count;
   ptrdiff_t in_stride;
-  float* out;
+  void* sums;  // of pixel 0 and the first panel made, as `out`
+  ptrdiff_t sums_stride;
+  void* out;
   ptrdiff_t out_stride;
   int pixels;
-  const float* weights;  // of the first panel
-  ptrdiff_t panel_stride;
-  int panels;
-  const float* bias;         // null: go on from the sums in `out`
-  const Epilogue* epilogue;  // null: the sums go on later
+  const void* weights;           // of the node: all its panels, as the file packs them
+  int weight_rows, node_panels;  // rows of each panel, panels of the node
+  int panel, panels;             // made: [panel, panel + panels)
+  const void* bias;              // of the first panel made; null: go on from `sums`
+  const Finish* finish;          // null: leave the sums in `sums`
 };
 
-// One row of a depthwise convolution, output pixels [x0, x1).
+// One row of a depthwise convolution, output pixels [x0, x1), some panels of a node.
 struct DepthwiseArgs {
-  const float* const* rows;                            // kernel_h rows of the input, null outside
+  const void* const* rows;                             // kernel_h rows of the input, of the first panel; null: outside
   int kernel_h, kernel_w, stride, dilation, pad_left;  // stride, dilation and padding along the row
   int in_width;
   ptrdiff_t in_stride;
-  float* out;  // of pixel x0
+  void* out;  // of pixel x0 and the first panel
   ptrdiff_t out_stride;
   int x0, x1;
-  const float* weights;  // [panels][kernel_h * kernel_w][8]
-  const float* bias;
-  int panels;
+  const void* weights;  // of the node: all its panels
+  int node_panels, panel, panels;
+  const void* bias;  // of the first panel made
   ActivationArgs activation;
 };
 
 // One row of a max or average pool, output pixels [x0, x1).
 struct PoolArgs {
-  const float* const* rows;
+  const void* const* rows;
   int kernel_h, kernel_w, stride, pad_left;
   int in_width;
   ptrdiff_t in_stride;
-  float* out;
+  void* out;
   ptrdiff_t out_stride;
   int x0, x1;
   int panels;
@@ -78,52 +84,75 @@ struct PoolArgs {
   ActivationArgs activation;
 };
 
-// sums[c] (+)= sum over pixels of in[p][c]; the last call multiplies by `factor` and activates.
+// sums[c] (+)= sum over pixels of in[p][c]; the last call writes out[c] = activation(sums[c] * factor). `sums` may be
+// `out` where a sum is of the output's type.
 struct ReduceArgs {
-  const float* in;
+  const void* in;
   ptrdiff_t in_stride;
   int pixels, panels;
-  float* sums;
+  void *sums, *out;
   int first, last;
   float factor;
   ActivationArgs activation;
 };
 
-struct AddArgs {  // out[p] = activation(a[p] + b[p]) for whole panels
-  const float *a, *b;
-  float* out;
+struct AddArgs {  // out[p] = activation(a[p] + b[p])
+  const void *a, *b;
+  void* out;
   ptrdiff_t a_stride, b_stride, out_stride;
   int pixels, panels;
   ActivationArgs activation;
 };
 
-struct NormaliseArgs {  // out[i] = (in[i] - mean[i % period]) * scale[i % period], period a multiple of 8
-  const uint8_t* in;
-  float* out;
-  int count, period;
-  const float *mean, *scale;
+struct SoftmaxArgs {  // over the `channels` of each pixel, which need not fill panels; in place allowed
+  const void* in;
+  void* out;
+  ptrdiff_t in_stride, out_stride;
+  int pixels, channels;
 };
 
-struct KernelTable {
-  const char* isa;
-  int gemm_pixels, gemm_panels;  // the register tile: work cut at its multiples runs fastest
+// Pixels as a caller holds them, elements one after the other, to float32: out[p][c] = (in[p][c] - mean[c]) * scale[c]
+// of uint8, or a copy of float32. Channels from `channels` up to `out_channels` become zeros.
+struct ConvertArgs {
+  const void* in;
+  DType in_type;  // kUint8, kFloat32
+  void* out;
+  ptrdiff_t out_stride;
+  int pixels, channels, out_channels;
+  const float *mean, *scale;  // of each channel; of uint8 only
+};
+
+struct Tile {
+  int pixels, panels;  // of the matrix kernel: work cut at its multiples runs fastest
+};
+
+struct Kernels {  // of one type
+  Tile tile;
   void (*gemm)(const GemmArgs*);
   void (*depthwise)(const DepthwiseArgs*);
   void (*pool)(const PoolArgs*);
   void (*reduce)(const ReduceArgs*);
   void (*add)(const AddArgs*);
-  void (*normalise)(const NormaliseArgs*);
-  // Fused multiply-adds and nothing else, in as many chains as the matrix kernel has sums: the most that a core can do.
-  // Returns how many. values: 16 floats; sums: kPeakSums floats.
-  long (*multiply_adds)(const float* values, float* sums, int rounds);
+  void (*softmax)(const SoftmaxArgs*);
 };
-constexpr int kPeakSums = 128;
+
+struct KernelTable {  // of one instruction set
+  const char* isa;
+  Kernels f32;
+  void (*convert)(const ConvertArgs*);
+  // Fused multiply-adds and nothing else, in as many chains as the matrix kernel has sums: the most that a core can do.
+  // Returns how many. values: two vectors; sums: kPeakSums floats.
+  long (*multiply_adds)(const float* values, float* sums, int rounds);
+
+  const Kernels& of(DType type) const;  // of values of this type
+};
+constexpr int kPeakSums = 512, kPeakValues = 32;
 
 extern const KernelTable kReferenceKernels;
 extern const KernelTable kAvx2Kernels;
 extern const KernelTable kNeonKernels;
 
-// Softmax over `channels` values, in place allowed. One scalar routine for every instruction set.
-void softmax(const float* in, float* out, int channels);
+// One scalar routine for every instruction set: its sums over channels have an order of their own.
+void softmax_f32(const SoftmaxArgs* args);
 
 }  // namespace mbinfer

@@ -1,0 +1,14 @@
+// Element types and the panel: what every layer shares, kernels compiled for one instruction set included. No functions
+// and no C++ library here.
+#pragma once
+
+#include <stdint.h>
+
+namespace mbinfer {
+
+enum class DType : uint8_t { kNone = 0, kFloat32 = 1, kFloat16 = 2, kInt8 = 3, kUint8 = 4, kInt32 = 5 };
+
+// Channels are laid out in panels of 8: a pixel of a value takes whole panels, the last elements unused.
+constexpr int kPanel = 8;
+
+}  // namespace mbinfer

@@ -1,0 +1,47 @@
+// Pixels as a caller holds them to float32: uint8 by the input's recipe, float32 copied. Included by isa.cpp only.
+#pragma once
+
+namespace mbinfer {
+namespace {
+
+// Pixels side by side on both ends, eight at a time: means and factors of eight pixels stay in registers.
+template <int kChannels>
+MBI_INLINE void normalise_run(const ConvertArgs& a, const uint8_t* in, float* out) {
+  float means[kChannels * 8], scales[kChannels * 8];
+  for (int i = 0; i < kChannels * 8; i++) means[i] = a.mean[i % kChannels], scales[i] = a.scale[i % kChannels];
+  f32x8 mean[kChannels], scale[kChannels];
+  MBI_UNROLL for (int v = 0; v < kChannels; v++) mean[v] = load(means + v * 8), scale[v] = load(scales + v * 8);
+  const int count = a.pixels * kChannels;
+  int i = 0;
+  for (; i + kChannels * 8 <= count; i += kChannels * 8) {
+    MBI_UNROLL for (int v = 0; v < kChannels; v++)
+        store(out + i + v * 8, mul(sub(widen_u8(in + i + v * 8), mean[v]), scale[v]));
+  }
+  int v = 0;
+  for (; i + 8 <= count; i += 8, v += 8) store(out + i, mul(sub(widen_u8(in + i), load(means + v)), load(scales + v)));
+  for (; i < count; i++) out[i] = (float(in[i]) - a.mean[i % kChannels]) * a.scale[i % kChannels];
+}
+
+void convert(const ConvertArgs* a) {
+  const uint8_t* in = static_cast<const uint8_t*>(a->in);
+  float* out = static_cast<float*>(a->out);
+  const int channels = a->channels;
+  const bool bytes = a->in_type == DType::kUint8;
+  if (bytes && a->out_channels == channels && a->out_stride == channels * ptrdiff_t(sizeof(float))) {
+    if (channels == 1) return normalise_run<1>(*a, in, out);
+    if (channels == 3) return normalise_run<3>(*a, in, out);
+  }
+  for (int p = 0; p < a->pixels; p++, out = at(out, a->out_stride)) {
+    if (bytes) {
+      for (int c = 0; c < channels; c++) out[c] = (float(in[c]) - a->mean[c]) * a->scale[c];
+      in += channels;
+    } else {
+      for (int c = 0; c < channels; c++) out[c] = reinterpret_cast<const float*>(in)[c];
+      in += channels * sizeof(float);
+    }
+    for (int c = channels; c < a->out_channels; c++) out[c] = 0.0f;
+  }
+}
+
+}  // namespace
+}  // namespace mbinfer

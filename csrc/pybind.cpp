@@ -140,7 +140,8 @@ py::tuple place_blocks(const std::vector<std::tuple<int64_t, int, int>>& blocks,
   std::vector<int64_t> offsets;
   for (const auto& b : blocks) placed.push_back({std::get<0>(b), std::get<1>(b), std::get<2>(b)});
   for (const auto& s : slides) sliding.push_back({std::get<0>(s), std::get<1>(s), std::get<2>(s)});
-  const int64_t size = place(&placed, sliding);
+  Work work;
+  const int64_t size = place(&placed, sliding, kPlacementWork, &work);
   for (const Block& b : placed) offsets.push_back(b.offset);
   return py::make_tuple(offsets, size);
 }

@@ -319,6 +319,82 @@ void check(const Graph& graph, const std::string& name) {
   }
 }
 
+// --- limits
+// -----------------------------------------------------------------------------------------------------------------
+
+// The plan, or, where the limit is refused, none and what the error says is needed.
+Plan plan_within(const Graph& graph, PlanOptions options, int64_t limit, int64_t* needed) {
+  options.memory_limit = limit;
+  try {
+    return make_plan(graph, options);
+  } catch (const Error& error) {
+    *needed = int64_t(error.needed);
+    if (error.kind != ErrorKind::kMemoryLimit ||
+        std::string(error.what()).find(schedule_name(options.schedule)) == std::string::npos)
+      throw;
+    return {};
+  }
+}
+
+// Of every schedule, every plan's own peak is accepted as a limit, no plan takes less than the least, which one byte
+// less refuses, naming it and the schedule; and the automatic schedule's least is no more than any plan's peak.
+void limits_hold(const Graph& graph, const std::string& name) {
+  auto expect = [&](bool holds, const PlanOptions& options, const char* what, int64_t bytes) {
+    if (holds) return;
+    failed++;
+    std::printf("FAILED %s, %s, threads %d: %s %lld\n", name.c_str(), schedule_name(options.schedule), options.threads,
+                what, static_cast<long long>(bytes));
+  };
+  for (int threads : {1, 3}) {
+    int64_t least_of_all = 0;
+    for (Schedule schedule :
+         {Schedule::kAuto, Schedule::kStreamed, Schedule::kFused, Schedule::kLayerwise, Schedule::kNaive}) {
+      PlanOptions options;
+      options.schedule = schedule;
+      options.threads = threads;
+      options.least = true;
+      const int64_t least = make_plan(graph, options).peak_bytes;
+      options.least = false;
+      if (schedule == Schedule::kAuto) least_of_all = least;
+      expect(least >= least_of_all, options, "takes less than the least plan:", least);
+      const int64_t fastest = make_plan(graph, options).peak_bytes;
+      int64_t needed = 0;
+      expect(plan_within(graph, options, least - 1, &needed).segments.empty() && needed == least, options,
+             "a byte less than the least is not refused, but needs", needed);
+      for (double share : {0.0, 0.02, 0.1, 0.4, 1.0}) {
+        const int64_t limit = least + int64_t(share * double(fastest - least));
+        const int64_t peak = plan_within(graph, options, limit, &needed).peak_bytes;
+        expect(least <= peak && peak <= limit, options, "beyond its limit, or less than the least:", peak);
+        expect(!plan_within(graph, options, peak, &needed).segments.empty(), options, "its own peak is refused:", peak);
+      }
+    }
+  }
+}
+
+// A network drawn from a seed: blocks, pools and additions of values made before.
+Graph drawn(uint64_t seed) {
+  auto draw = [&](int n) {
+    seed = seed * 6364136223846793005u + 1442695040888963407u;
+    return int((seed >> 33) % uint64_t(n));
+  };
+  Builder net({9 + draw(40), 9 + draw(40), 3});
+  int v = net.conv(0, 8 << draw(2), 3, 2);
+  for (int i = 0; i < 4 + draw(5); i++) {
+    const Shape shape = net.graph.values[v].shape;
+    const int expansion = 1 + draw(6), out = draw(2) ? shape.channels : 8 << draw(4);
+    if (draw(4) == 0 && shape.height > 2 && shape.width > 2) {  // a block beside a pool, both of stride 2
+      const int left = net.inverted_residual(v, expansion, shape.channels, 3, 2);
+      v = net.add_node(Op::kAdd, {left, net.add_node(Op::kMaxPool, {v}, shape.channels, 3, 2)}, shape.channels, 1, 1);
+      continue;
+    }
+    const int before = v;
+    v = net.inverted_residual(v, expansion, out, 1 + 2 * draw(3), 1 + draw(5) / 4);
+    if (net.graph.values[v].shape == net.graph.values[before].shape && draw(2))
+      v = net.add_node(Op::kAdd, {before, v}, out, 1, 1);
+  }
+  return net.finish(draw(2) ? v : net.add_node(Op::kGlobalAvgPool, {v}, net.channels(v), 1, 1));
+}
+
 // Bytes and milliseconds of planning.
 void appetite(const Graph& graph, const char* name, const PlanOptions& options) {
   const size_t before = in_use;
@@ -348,6 +424,11 @@ int main(int argc, char** argv) {
   options.memory_limit = -1;
   options.least = true;
   appetite(net, "MobileNetV2, least", options);
+
+  for (int resolution : {32, 97, 224})
+    limits_hold(mobilenet_v2(resolution), "MobileNetV2@" + std::to_string(resolution));
+  limits_hold(branching(), "branching");
+  for (uint64_t seed = 1; seed <= 24; seed++) limits_hold(drawn(seed), "network " + std::to_string(seed));
 
   check(mobilenet_v2(96), "MobileNetV2");
   check(branching(), "branching");

@@ -122,7 +122,8 @@ def test_every_plan_of_a_random_graph(tmp_path, graph, threads, share, chunks, s
         assert session._core.canaries_intact(), options
         again = open_session(path, threads=threads, **options)
         assert again.plan == session.plan and again.plan.json() == session.plan.json()
-    assert mbinfer.Session(path, threads=threads, memory_limit=least).plan.peak_bytes == least
+    for schedule, peak in ("auto", least), ("layerwise", layerwise), ("fused", fused), ("streamed", streamed):
+        assert mbinfer.Session(path, threads=threads, schedule=schedule, memory_limit=peak).plan.peak_bytes <= peak
     with pytest.raises(mbinfer.MemoryLimitError) as refused:
         mbinfer.Session(path, threads=threads, memory_limit=least - 1)
     assert (refused.value.needed, refused.value.limit) == (least, least - 1)
@@ -202,6 +203,16 @@ def test_every_plan_of_a_sweep_is_sound_and_memory_buys_speed(networks, name):
 
 
 # --- figures ---
+
+
+def test_the_peak_of_a_plan_is_accepted_as_its_limit(networks):
+    for name in NETWORKS:
+        for schedule in ("fused", "streamed", "auto"):
+            peak = networks(name, schedule=schedule).plan.peak_bytes
+            assert networks(name, schedule=schedule, memory_limit=peak).plan.peak_bytes <= peak
+            least = networks(name, schedule=schedule, memory_limit="least").plan.peak_bytes
+            with pytest.raises(mbinfer.MemoryLimitError, match=f"the {schedule} schedule needs .* {least} bytes"):
+                networks(name, schedule=schedule, memory_limit=least - 1)
 
 
 def test_memory_of_the_simpler_schedules(networks):

@@ -13,24 +13,65 @@
 namespace mbinfer {
 namespace {
 
-constexpr int kFew = 7;               // blocks, of which every sequence is tried
-constexpr int64_t kEffort = 1 << 19;  // of the local search, in pairs of blocks looked at
-constexpr int64_t kAttempt = 32;      // what an attempt takes beside them
+constexpr int kFew = 7;           // blocks, of which every sequence is tried
+constexpr int64_t kAttempt = 32;  // what an attempt takes beside them
+constexpr size_t kMostPairs = 1 << 15;
+
+std::vector<int> by_birth(const std::vector<Block>& blocks) {
+  std::vector<int> order(blocks.size());
+  std::iota(order.begin(), order.end(), 0);
+  std::stable_sort(order.begin(), order.end(),
+                   [&](int a, int b) { return blocks[size_t(a)].first < blocks[size_t(b)].first; });
+  return order;
+}
+
+// The pairs of blocks that are alive at once. False where there are more than kMostPairs.
+bool find_pairs(const std::vector<Block>& blocks, std::vector<std::pair<int, int>>* pairs) {
+  std::vector<int> alive;
+  for (int i : by_birth(blocks)) {
+    const int now = blocks[size_t(i)].first;
+    alive.erase(std::remove_if(alive.begin(), alive.end(), [&](int j) { return blocks[size_t(j)].last < now; }),
+                alive.end());
+    if (pairs->size() + alive.size() > kMostPairs) return false;
+    for (int j : alive) pairs->emplace_back(i, j);
+    alive.push_back(i);
+  }
+  return true;
+}
+
+// What keeps a block apart from another one that is alive with it: the least distance up to the other one when that
+// lies above, and down to it. Less than a size where one slides over the other; it may be negative.
+struct Apart {
+  int64_t above, below;
+};
+
+Apart apart(const std::vector<Block>& blocks, const std::vector<Slide>& slides, int slide, int i, int other) {
+  Apart d = {round_up(blocks[size_t(i)].bytes, kArenaAlign), round_up(blocks[size_t(other)].bytes, kArenaAlign)};
+  if (slide < 0) return d;
+  const Slide& s = slides[size_t(slide)];
+  int64_t& least = i == s.below ? d.above : d.below;
+  least = std::min(least, round_up(s.distance, kArenaAlign));
+  return d;
+}
 
 class Placer {
  public:
-  Placer(const std::vector<Block>& blocks, const std::vector<Slide>& slides) : blocks_(blocks), meets_(blocks.size()) {
+  Placer(const std::vector<Block>& blocks, const std::vector<Slide>& slides,
+         const std::vector<std::pair<int, int>>& pairs)
+      : blocks_(blocks), slides_(slides), first_(blocks.size() + 1, 0), meets_(2 * pairs.size()) {
+    for (const auto& p : pairs) first_[size_t(p.first) + 1]++, first_[size_t(p.second) + 1]++;
+    std::partial_sum(first_.begin(), first_.end(), first_.begin());
+    std::vector<int> next(first_.begin(), first_.end() - 1);
+    for (const auto& p : pairs) {
+      meets_[size_t(next[size_t(p.first)]++)] = {p.second, -1};
+      meets_[size_t(next[size_t(p.second)]++)] = {p.first, -1};
+    }
     for (size_t i = 0; i < blocks.size(); i++)
-      for (size_t j = 0; j < blocks.size(); j++)
-        if (i != j && blocks[i].first <= blocks[j].last && blocks[j].first <= blocks[i].last)
-          meets_[i].push_back({int(j), round_up(blocks[i].bytes, kArenaAlign), round_up(blocks[j].bytes, kArenaAlign)});
-    for (const Slide& s : slides)
-      for (int i : {s.below, s.above})
-        for (Meeting& m : meets_[size_t(i)]) {
-          if (m.other != s.below && m.other != s.above) continue;
-          int64_t& d = i == s.below ? m.above : m.below;
-          d = std::min(d, round_up(s.distance, kArenaAlign));  // may be negative
-        }
+      std::sort(begin(int(i)), end(int(i)), [](const Meeting& a, const Meeting& b) { return a.other < b.other; });
+    for (int k = 0; k < int(slides.size()); k++)
+      for (int i : {slides[size_t(k)].below, slides[size_t(k)].above})
+        for (Meeting* m = begin(i); m != end(i); ++m)
+          if (m->other == slides[size_t(k)].below || m->other == slides[size_t(k)].above) m->slide = k;
   }
 
   // The size of the arena, or a part of it that is more than `most`.
@@ -39,9 +80,12 @@ class Placer {
     int64_t top = 0;
     for (int i : sequence) {
       forbidden_.clear();
-      for (const Meeting& m : meets_[size_t(i)])
-        if ((*offsets)[size_t(m.other)] >= 0)
-          forbidden_.emplace_back((*offsets)[size_t(m.other)] - m.above, (*offsets)[size_t(m.other)] + m.below);
+      for (const Meeting* m = begin(i); m != end(i); ++m) {
+        const int64_t offset = (*offsets)[size_t(m->other)];
+        if (offset < 0) continue;
+        const Apart d = apart(blocks_, slides_, m->slide, i, m->other);
+        forbidden_.emplace_back(offset - d.above, offset + d.below);
+      }
       std::sort(forbidden_.begin(), forbidden_.end());
       int64_t at = 0;
       for (const auto& f : forbidden_)
@@ -54,49 +98,94 @@ class Placer {
   }
 
   // The blocks alive together with block i, and that one.
-  void add_meeting(int i, std::vector<int>* blocks) const {
+  void add_meeting(int i, std::vector<int>* blocks) {
     blocks->push_back(i);
-    for (const Meeting& m : meets_[size_t(i)]) blocks->push_back(m.other);
+    for (const Meeting* m = begin(i); m != end(i); ++m) blocks->push_back(m->other);
   }
 
-  int64_t effort() const {
-    int64_t pairs = kAttempt;
-    for (const auto& meets : meets_) pairs += int64_t(meets.size()) + 1;
-    return pairs;
-  }
+  int64_t effort() const { return kAttempt + int64_t(blocks_.size() + meets_.size()); }
 
  private:
-  struct Meeting {  // of two blocks that are alive at once
-    int other;
-    int64_t above, below;  // least distance up to the other one when that lies above, and down to it
+  struct Meeting {  // with another block that is alive at once
+    int other, slide;
   };
+  Meeting* begin(int i) { return meets_.data() + first_[size_t(i)]; }
+  Meeting* end(int i) { return meets_.data() + first_[size_t(i) + 1]; }
+
   const std::vector<Block>& blocks_;
-  std::vector<std::vector<Meeting>> meets_;
+  const std::vector<Slide>& slides_;
+  std::vector<int> first_;  // by block: of its meetings
+  std::vector<Meeting> meets_;
   std::vector<std::pair<int64_t, int64_t>> forbidden_;  // offsets
 };
+
+// First fit in the order of birth, against the blocks still alive: where so many are alive at once that their pairs
+// would fill a table of megabytes.
+int64_t place_by_birth(std::vector<Block>* blocks, const std::vector<Slide>& slides) {
+  std::vector<int> slide_of(blocks->size(), -1), over(blocks->size(), -1);  // as the lower, the upper block
+  for (int k = 0; k < int(slides.size()); k++)
+    slide_of[size_t(slides[size_t(k)].below)] = over[size_t(slides[size_t(k)].above)] = k;
+  int64_t top = 0;
+  std::vector<int> alive;  // by offset
+  for (int i : by_birth(*blocks)) {
+    Block& block = (*blocks)[size_t(i)];
+    alive.erase(
+        std::remove_if(alive.begin(), alive.end(), [&](int j) { return (*blocks)[size_t(j)].last < block.first; }),
+        alive.end());
+    auto shared = [&](int j) {
+      if (slide_of[size_t(i)] >= 0 && slide_of[size_t(i)] == over[size_t(j)]) return slide_of[size_t(i)];
+      return over[size_t(i)] >= 0 && over[size_t(i)] == slide_of[size_t(j)] ? over[size_t(i)] : -1;
+    };
+    block.offset = 0;
+    for (int64_t before = -1; before != block.offset;) {  // again where a slide pushed it up
+      before = block.offset;
+      for (int j : alive) {
+        const Apart d = apart(*blocks, slides, shared(j), i, j);
+        const int64_t offset = (*blocks)[size_t(j)].offset;
+        if (offset - d.above < block.offset && block.offset < offset + d.below) block.offset = offset + d.below;
+      }
+    }
+    top = std::max(top, block.offset + round_up(block.bytes, kArenaAlign));
+    alive.insert(std::upper_bound(alive.begin(), alive.end(), block.offset,
+                                  [&](int64_t at, int j) { return at < (*blocks)[size_t(j)].offset; }),
+                 i);
+  }
+  return top;
+}
 
 }  // namespace
 
 int64_t placement_bound(const std::vector<Block>& blocks, const std::vector<Slide>& slides) {
-  int64_t most = 0;
-  for (const Block& at : blocks) {
-    int64_t live = 0;
-    for (const Block& b : blocks)
-      if (b.first <= at.first && at.first <= b.last) live += round_up(b.bytes, kArenaAlign);
-    for (const Slide& s : slides) {
-      const Block &below = blocks[s.below], &above = blocks[s.above];
-      if (below.first <= at.first && at.first <= below.last && above.first <= at.first && at.first <= above.last)
-        live -= std::max<int64_t>(0, std::min({below.bytes - s.distance, below.bytes, above.bytes}));
-    }
-    most = std::max(most, live);
+  int end = 0;
+  for (const Block& b : blocks) end = std::max(end, b.last + 1);
+  std::vector<int64_t> change(size_t(end) + 1, 0);  // of the bytes alive, by segment
+  auto add = [&](int first, int last, int64_t bytes) {
+    if (first > last) return;
+    change[size_t(first)] += bytes;
+    change[size_t(last) + 1] -= bytes;
+  };
+  for (const Block& b : blocks) add(b.first, b.last, round_up(b.bytes, kArenaAlign));
+  for (const Slide& s : slides) {
+    const Block &below = blocks[size_t(s.below)], &above = blocks[size_t(s.above)];
+    add(std::max(below.first, above.first), std::min(below.last, above.last),
+        -std::max<int64_t>(0, std::min({below.bytes - s.distance, below.bytes, above.bytes})));
   }
+  int64_t live = 0, most = 0;
+  for (int64_t c : change) most = std::max(most, live += c);
   return most;
 }
 
-int64_t place(std::vector<Block>* blocks, const std::vector<Slide>& slides) {
+int64_t place(std::vector<Block>* blocks, const std::vector<Slide>& slides, int64_t effort, Work* work) {
   const int count = int(blocks->size());
   if (!count) return 0;
-  Placer placer(*blocks, slides);
+  std::vector<std::pair<int, int>> pairs;
+  if (!find_pairs(*blocks, &pairs)) {
+    work->spent += int64_t(count) * count;
+    work->shortcuts |= kPlacementShortcut;
+    return place_by_birth(blocks, slides);
+  }
+  Placer placer(*blocks, slides, pairs);
+  pairs = {};
   const int64_t bound = placement_bound(*blocks, slides);
   std::vector<int> sequence(count), best_sequence;
   std::vector<int64_t> offsets, best;
@@ -138,7 +227,8 @@ int64_t place(std::vector<Block>* blocks, const std::vector<Slide>& slides) {
     return size_t(random % uint64_t(n));
   };
   std::vector<int> critical;
-  for (int64_t effort = 0; effort < kEffort && least > bound && count > kFew; effort += placer.effort()) {
+  int64_t spent = 6 * placer.effort();
+  for (; spent < effort && least > bound && count > kFew; spent += placer.effort()) {
     critical.clear();
     for (int i = 0; i < count; i++)
       if (best[i] + round_up(all[i].bytes, kArenaAlign) >= least) placer.add_meeting(i, &critical);
@@ -151,6 +241,7 @@ int64_t place(std::vector<Block>* blocks, const std::vector<Slide>& slides) {
     } while (!next(3));
     attempt();
   }
+  work->spent += spent;
   for (int i = 0; i < count; i++) (*blocks)[i].offset = best[i];
   return least;
 }

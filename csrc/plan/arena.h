@@ -4,6 +4,8 @@
 #include <cstdint>
 #include <vector>
 
+#include "plan/work.h"
+
 namespace mbinfer {
 
 struct Block {
@@ -19,8 +21,9 @@ struct Slide {
   int64_t distance;
 };
 
-// Sets the offsets (multiples of kArenaAlign) and returns the size of the arena.
-int64_t place(std::vector<Block>* blocks, const std::vector<Slide>& slides);
+// Sets the offsets (multiples of kArenaAlign) and returns the size of the arena. `effort`: pairs of blocks looked at
+// for a better sequence.
+int64_t place(std::vector<Block>* blocks, const std::vector<Slide>& slides, int64_t effort, Work* work);
 
 // The most bytes alive at once; with slides counted as overlapping fully where they may overlap at all.
 int64_t placement_bound(const std::vector<Block>& blocks, const std::vector<Slide>& slides);

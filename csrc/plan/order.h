@@ -1,20 +1,21 @@
 // The order of stages that needs the least memory: M(G) of the MobileNetV2 paper, section 5.1.
 #pragma once
 
-#include <cstdint>
 #include <vector>
 
 #include "plan/plan.h"
+#include "plan/work.h"
 
 namespace mbinfer {
 
-struct Order {
-  std::vector<int> stages;
-  int64_t peak_bytes = 0;  // values alive plus scratch, before placement
-  bool exact = false;      // no other order needs less
+// Bytes that a stage needs beside the values alive: ordinarily, and where its input is read for the last time, over
+// which its output may lie then (below 0: it needs less than both values).
+struct StageScratch {
+  int64_t beside = 0, over_input = 0;
 };
 
-// `scratch[s]`: what stage s needs beside its values. Values on the caller's side count nothing.
-Order least_memory_order(const Graph& graph, const std::vector<Stage>& stages, const std::vector<int64_t>& scratch);
+// The stages' indices in that order. Values on the caller's side count nothing.
+std::vector<int> least_memory_order(const Graph& graph, const std::vector<Stage>& stages,
+                                    const std::vector<StageScratch>& scratch, Work* work);
 
 }  // namespace mbinfer

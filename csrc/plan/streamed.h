@@ -1,27 +1,35 @@
-// The streamed schedule: where to cut the network into segments, and the strips, chunks and rings inside each.
+// The streamed schedule: segments of any length, row by row.
 #pragma once
 
-#include <memory>
+#include <vector>
 
 #include "plan/plan.h"
+#include "plan/search.h"
+#include "plan/work.h"
 
 namespace mbinfer {
 
-// Over the ways to run `stages`, in the order in which they stand, by the search's own count of bytes, which places
-// nothing.
-class SegmentSearch {
+// The search counts bytes without placing them; where the placement of a choice does not fit, it is run again for less.
+class Streamer {
  public:
-  // recompute: strips may expand rows again. most: bytes that no answer exceeds.
-  SegmentSearch(const Graph& graph, const std::vector<Stage>& stages, bool recompute, int64_t most);
-  ~SegmentSearch();
+  // stages: in their order. most: bytes that no plan is looked for beyond.
+  Streamer(const Graph& graph, std::vector<Stage> stages, bool recompute, int64_t most, Work* work);
 
-  // Both set rows, chunk, step and keep of `stages` and return the segments. Empty: nothing fits.
-  std::vector<Segment> smallest(std::vector<Stage>* stages, int64_t* bytes) const;  // at any cost
-  std::vector<Segment> cheapest(int64_t limit, std::vector<Stage>* stages) const;
+  // A small plan, made without looking at cost, the smallest of those the cheapest found, and the cheapest plan of at
+  // most `limit` bytes. Empty where none is found.
+  const Plan& smallest();
+  Plan least();
+  Plan within(int64_t limit) const;
 
  private:
-  class Impl;
-  std::unique_ptr<Impl> impl_;
+  Plan attempt(int64_t counted) const;
+
+  const Graph& graph_;
+  Work* work_;
+  const std::vector<Stage> stages_;
+  const SegmentSearch search_;
+  Plan smallest_;
+  int64_t counted_ = -1;  // its bytes by the search's count
 };
 
 }  // namespace mbinfer

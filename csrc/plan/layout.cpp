@@ -1,0 +1,228 @@
+#include "plan/layout.h"
+
+#include <algorithm>
+#include <utility>
+
+#include "plan/arena.h"
+#include "plan/cost.h"
+#include "plan/lives.h"
+#include "plan/replay.h"
+#include "plan/stages.h"
+
+namespace mbinfer {
+namespace {
+
+class Layout {
+ public:
+  Layout(const Graph& graph, Plan* plan) : graph_(graph), plan_(*plan), lives_(lives_of(graph, plan->stages)) {
+    for (int g = 0; g < int(plan_.segments.size()); g++)
+      for (int s = plan_.segments[g].first; s < plan_.segments[g].last; s++) segment_of_.push_back(g);
+  }
+
+  void find_buffers() {
+    plan_.values.assign(graph_.values.size(), {});
+    plan_.buffers.clear();
+    plan_.peak_bytes = plan_.macs = plan_.extra_macs = plan_.input_bytes = plan_.moved_bytes = 0;
+    plan_.cycles = 0;
+    for (const GraphInput& in : graph_.inputs) {
+      plan_.values[in.value].kind = Placement::kExternal;
+      plan_.input_bytes += graph_.values[in.value].shape.elements() * int64_t(in.recipe.present ? 1 : sizeof(float));
+    }
+    for (int g = 0; g < int(plan_.segments.size()); g++) {
+      const SegmentNeeds needs = measure_segment(graph_, plan_, plan_.segments[g]);
+      source_rows_.push_back(needs.source_rows);
+      add_buffers(g, needs);
+      add_costs(g, needs);
+      const int first = plan_.segments[g].first, in = plan_.stages[first].input;
+      // The input dies here, row by row, while the output grows: it may slide over it.
+      if (plan_.stages[first].load < 0 && plan_.values[in].kind == Placement::kArena && last_use(in) == g)
+        slid_.push_back({g, in, plan_.stages[plan_.segments[g].last - 1].output, needs.slide});
+    }
+    find_input_rows();
+  }
+
+  void place_apart() {
+    for (Buffer& b : plan_.buffers) {
+      b.offset = plan_.peak_bytes;
+      plan_.peak_bytes += b.bytes;
+    }
+    plan_.lower_bound_bytes = plan_.peak_bytes;
+  }
+
+  // Values slid over slide down themselves, one after the other, until no room is left: where that costs memory, they
+  // move up in between. A short search of either, then a long one.
+  void place_together(Work* work) {
+    plan_.peak_bytes = plan_.lower_bound_bytes = INT64_MAX;
+    std::vector<Buffer> still = plan_.buffers, moving = slid_.empty() ? still : with_moves(still);
+    for (int64_t effort : {kPlacementWork / 8, kPlacementWork}) {
+      place_buffers(&still, effort, work);
+      if (!slid_.empty()) place_buffers(&moving, effort, work);
+    }
+  }
+
+  // From the offsets of buffers to those of values and of the stages' scratch.
+  void assign_offsets() {
+    for (const Buffer& b : plan_.buffers) {
+      if (b.kind == Buffer::kExpanded) plan_.stages[b.index].expanded_offset = b.offset;
+      if (b.kind == Buffer::kValue || b.kind == Buffer::kRing) assign_value(b);
+      if (b.kind == Buffer::kScratch) assign_scratch(b);
+    }
+    for (Placement& placed : plan_.values) {
+      if (placed.moved_before == INT_MAX) continue;
+      if (placed.moved_offset == placed.offset)
+        placed.moved_before = INT_MAX;
+      else
+        plan_.moved_bytes += graph_.values[&placed - plan_.values.data()].bytes();
+    }
+  }
+
+ private:
+  struct SlidOver {  // segment, its input and output, least distance
+    int segment, input, output;
+    int64_t distance;
+  };
+
+  // The last segment that reads a value; INT_MAX: it stays for the caller; -1: none does.
+  int last_use(int value) const {
+    const int reader = lives_[size_t(value)].last_reader;
+    return reader < 0 || reader == kCaller ? reader : segment_of_[size_t(reader)];
+  }
+
+  void add(Buffer::Kind kind, int index, int64_t bytes, int first, int last) {
+    if (bytes) plan_.buffers.push_back({kind, index, 0, round_up(bytes, kArenaAlign), first, last});
+  }
+
+  void add_buffers(int g, const SegmentNeeds& needs) {
+    const Segment& segment = plan_.segments[g];
+    const int last_segment = int(plan_.segments.size()) - 1;
+    int64_t transient = 0;
+    for (int s = segment.first; s < segment.last; s++) {
+      const Stage& stage = plan_.stages[s];
+      const Value& out = graph_.values[stage.output];
+      Placement& placed = plan_.values[stage.output];
+      placed.kind = Placement::kArena;
+      const bool ring = s + 1 < segment.last && last_use(stage.output) == g;
+      placed.rows = ring ? std::min(out.shape.height, needs.ring_rows[s - segment.first]) : out.shape.height;
+      add(ring ? Buffer::kRing : Buffer::kValue, stage.output, placed.rows * out.row_bytes(), g,
+          std::min(last_segment, std::max(g, last_use(stage.output))));
+      if (stage.keep) add(Buffer::kExpanded, s, stage.expanded_bytes, g, g);
+      transient = std::max(transient, stage.transient_bytes());
+    }
+    add(Buffer::kScratch, g, transient, g, g);
+  }
+
+  void add_costs(int g, const SegmentNeeds& needs) {
+    const Segment& segment = plan_.segments[g];
+    for (int s = segment.first; s < segment.last; s++) {
+      Stage& stage = plan_.stages[s];
+      stage.macs = 0;
+      for (int part : {stage.expand, stage.spatial, stage.project})
+        if (part >= 0) stage.macs += macs(graph_, graph_.nodes[part]);
+      stage.extra_macs = std::max<int64_t>(0, needs.stage_macs[s - segment.first] - stage.macs);
+      plan_.macs += stage.macs;
+      plan_.extra_macs += stage.extra_macs;
+      plan_.cycles += stage_cycles(graph_, stage, count_steps(graph_, stage)) + far_cycles(graph_, plan_, segment, s);
+    }
+  }
+
+  // Rows of a pulled input: a ring where one stage, the first of its segment, takes them in order.
+  void find_input_rows() {
+    std::vector<int> readers(graph_.values.size(), 0), rows(graph_.values.size(), 0);
+    for (int s = 0; s < int(plan_.stages.size()); s++) {
+      const Stage& stage = plan_.stages[s];
+      const int v = stage.load >= 0 ? stage.load : stage.input, g = segment_of_[size_t(s)];
+      if (stage.load < 0 && plan_.values[v].kind != Placement::kExternal) continue;
+      const bool alone = s == plan_.segments[g].first && !readers[size_t(v)]++;
+      rows[size_t(v)] = alone ? source_rows_[size_t(g)] : graph_.values[v].shape.height;
+    }
+    plan_.input_rows.clear();
+    for (const GraphInput& in : graph_.inputs)
+      plan_.input_rows.push_back(rows[size_t(in.value)] ? rows[size_t(in.value)]
+                                                        : graph_.values[in.value].shape.height);
+  }
+
+  // By value: the buffer that holds it when it is made.
+  std::vector<int> first_holders(const std::vector<Buffer>& buffers) const {
+    std::vector<int> holder(graph_.values.size(), -1);
+    for (int i = int(buffers.size()) - 1; i >= 0; i--)
+      if (buffers[size_t(i)].kind == Buffer::kValue) holder[size_t(buffers[size_t(i)].index)] = i;
+    return holder;
+  }
+
+  // The buffers as they are, with each value slid over cut in two: it may lie elsewhere in its last segment.
+  std::vector<Buffer> with_moves(std::vector<Buffer> buffers) const {
+    const std::vector<int> holder = first_holders(buffers);
+    for (const SlidOver& s : slid_) {
+      const size_t i = size_t(holder[size_t(s.input)]);
+      if (buffers[i].first >= s.segment) continue;
+      Buffer moved = buffers[i];
+      moved.first = s.segment;
+      buffers[i].last = s.segment - 1;
+      buffers.push_back(moved);
+    }
+    return buffers;
+  }
+
+  // Places them, unless the plan's placement cannot be beaten, and takes theirs where it is smaller.
+  void place_buffers(std::vector<Buffer>* buffers, int64_t effort, Work* work) {
+    if (plan_.peak_bytes <= plan_.lower_bound_bytes && plan_.peak_bytes < INT64_MAX) return;
+    std::vector<Block> blocks;
+    std::vector<Slide> slides;
+    for (const Buffer& b : *buffers) blocks.push_back({b.bytes, b.first, b.last});
+    const std::vector<int> holder = first_holders(*buffers);
+    std::vector<int> last(holder);  // the buffer it is moved to before its last reader, if there is one
+    for (int i = 0; i < int(buffers->size()); i++)
+      if ((*buffers)[size_t(i)].kind == Buffer::kValue) last[size_t((*buffers)[size_t(i)].index)] = i;
+    for (const SlidOver& s : slid_) slides.push_back({holder[size_t(s.output)], last[size_t(s.input)], s.distance});
+    plan_.lower_bound_bytes = std::min(plan_.lower_bound_bytes, placement_bound(blocks, slides));
+    const int64_t peak = place(&blocks, slides, effort, work);
+    for (size_t i = 0; i < blocks.size(); i++) (*buffers)[i].offset = blocks[i].offset;
+    if (peak >= plan_.peak_bytes) return;
+    plan_.peak_bytes = peak;
+    plan_.buffers = *buffers;
+  }
+
+  void assign_value(const Buffer& b) {
+    Placement& placed = plan_.values[b.index];
+    const bool born = b.first == segment_of_[size_t(lives_[size_t(b.index)].maker)];
+    if (born)
+      placed.offset = b.offset;
+    else
+      placed.moved_offset = b.offset, placed.moved_before = b.first;
+  }
+
+  void assign_scratch(const Buffer& b) {
+    for (int s = plan_.segments[b.index].first; s < plan_.segments[b.index].last; s++) {
+      Stage& stage = plan_.stages[s];
+      int64_t at = b.offset;
+      if (!stage.keep) stage.expanded_offset = at, at += stage.expanded_bytes;
+      stage.spatial_offset = at;
+      stage.patch_offset = at + stage.spatial_bytes;
+    }
+  }
+
+  const Graph& graph_;
+  Plan& plan_;
+  const std::vector<Life> lives_;
+  std::vector<int> segment_of_;   // by stage
+  std::vector<int> source_rows_;  // by segment
+  std::vector<SlidOver> slid_;
+};
+
+}  // namespace
+
+void lay_out(const Graph& graph, Plan* plan, Work* work) {
+  Layout layout(graph, plan);
+  layout.find_buffers();
+  layout.place_together(work);
+  layout.assign_offsets();
+}
+
+void lay_out_apart(const Graph& graph, Plan* plan) {
+  Layout layout(graph, plan);
+  layout.find_buffers();
+  layout.place_apart();
+  layout.assign_offsets();
+}
+
+}  // namespace mbinfer

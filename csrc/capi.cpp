@@ -2,6 +2,7 @@
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
+#include <mutex>
 #include <new>
 #include <system_error>
 
@@ -20,7 +21,6 @@ struct mbi_session {
   mutable std::mutex describing;
   mutable std::unique_ptr<const PlanTables> tables;
   mutable std::string plan_json;
-  std::mutex running;
   std::vector<Picture> pictures;  // what run was given, here so that it allocates nothing
   std::vector<float*> results;
 };
@@ -77,6 +77,8 @@ mbi_status status_of(ErrorKind kind) {
       return MBI_ARGUMENT;
     case ErrorKind::kFile:
       return MBI_FILE;
+    case ErrorKind::kStopped:
+      return MBI_STOPPED;
     case ErrorKind::kInternal:
       break;
   }
@@ -351,6 +353,10 @@ const char* mbi_session_plan_json(const mbi_session* session) {
   return json;
 }
 
+void mbi_session_interrupt(mbi_session* session) {
+  if (session) session->session.interrupt();
+}
+
 mbi_status mbi_session_run(mbi_session* session, const mbi_input* inputs, size_t input_count, const mbi_output* outputs,
                            size_t output_count) {
   return guarded([&] {
@@ -359,14 +365,13 @@ mbi_status mbi_session_run(mbi_session* session, const mbi_input* inputs, size_t
     require_pointer(outputs, "outputs");
     check_count("inputs", input_count, session->inputs.size());
     check_count("outputs", output_count, session->outputs.size());
-    session->session.check_not_inside();
-    std::lock_guard<std::mutex> lock(session->running);
+    const Session::Turn turn(session->session);
     for (size_t i = 0; i < input_count; i++) {
       check_buffer("input", session->inputs[i], inputs[i].data, inputs[i].bytes, inputs[i].dtype);
       session->pictures[i] = {inputs[i].data, inputs[i].dtype == MBI_UINT8 ? DType::kUint8 : DType::kFloat32};
     }
     set_outputs(session, outputs);
-    session->session.run(session->pictures.data(), session->results.data());
+    session->session.run(turn, session->pictures.data(), session->results.data());
   });
 }
 
@@ -379,8 +384,7 @@ mbi_status mbi_session_run_rows(mbi_session* session, int32_t dtype, mbi_pull_ro
     if (dtype != MBI_FLOAT32 && dtype != MBI_UINT8)
       refuse(ErrorKind::kShape, "dtype is neither MBI_FLOAT32 nor MBI_UINT8");
     check_count("outputs", output_count, session->outputs.size());
-    session->session.check_not_inside();
-    std::lock_guard<std::mutex> lock(session->running);
+    const Session::Turn turn(session->session);
     set_outputs(session, outputs);
     struct Rows {
       mbi_pull_row pull;
@@ -391,6 +395,7 @@ mbi_status mbi_session_run_rows(mbi_session* session, int32_t dtype, mbi_pull_ro
                                 if (const int code = r.pull(r.context, size_t(row), to)) throw Stopped{row, code};
                               },
                               &rows};
-    session->session.run_rows(dtype == MBI_UINT8 ? DType::kUint8 : DType::kFloat32, source, session->results.data());
+    session->session.run_rows(turn, dtype == MBI_UINT8 ? DType::kUint8 : DType::kFloat32, source,
+                              session->results.data());
   });
 }

@@ -22,7 +22,7 @@
 namespace mbinfer {
 
 // One class per kind of failure: the bindings map each to their own (Python exception, C status).
-enum class ErrorKind { kFormat, kUnsupported, kShape, kMemoryLimit, kArgument, kFile, kInternal };
+enum class ErrorKind { kFormat, kUnsupported, kShape, kMemoryLimit, kArgument, kFile, kStopped, kInternal };
 
 class Error : public std::runtime_error {
  public:

@@ -25,8 +25,13 @@
  * Ownership: the caller owns what it passes in, and the library keeps no pointer to it after the call. What the library
  *   returns a pointer to belongs to the session and lives until mbi_session_close; mbi_last_error's belongs to the
  *   thread and holds until its next failing call. All strings are UTF-8 and end in a zero byte.
- * Threads: any thread may use any session. Runs of one session wait in turn; sessions on several
- *   threads run side by side. Only mbi_session_close must be the last call on its session.
+ * Threads: any thread may use any session. Runs of one session wait in turn; sessions on several threads run side by
+ *   side. Only mbi_session_close must be the last call on its session. A session's own threads help the calling one and
+ *   are never waited for unless they run: where other programs use the CPUs, or there are fewer CPUs than threads, a
+ *   run takes about as long as on one thread. They block signals. After fork() the child may use and close the sessions
+ *   of its parent; it gets threads of its own.
+ * Floating point: a run rounds to nearest and takes numbers below 2^-126 for zero, whatever the caller's mode, which it
+ *   leaves as it was. The source of rows runs in the caller's.
  * Errors: functions that return mbi_status say MBI_OK or why not; functions that return a pointer return NULL. Both
  *   then leave the reason in mbi_last_error(). A null argument where none is allowed is MBI_ARGUMENT.
  * Growth: later versions append to these structs and enums, and never reorder them. mbi_options is the only struct that
@@ -56,7 +61,7 @@ typedef enum mbi_status {
   MBI_FILE = 6,         /* the file cannot be opened or mapped; the message has the system's reason */
   MBI_NO_MEMORY = 7,    /* the system refused memory or threads */
   MBI_INTERNAL = 8,     /* a bug in mbinfer */
-  MBI_STOPPED = 9       /* the caller's function that gives rows ended the run */
+  MBI_STOPPED = 9       /* the caller ended the run */
 } mbi_status;
 
 typedef struct mbi_error {
@@ -200,6 +205,11 @@ typedef struct mbi_output {
   float* data;
   size_t bytes;
 } mbi_output;
+
+/* Ends the run of this session that is going on, on whatever thread, within about a step of it: that run returns
+ * MBI_STOPPED, and the session can run again. Does nothing between runs, and for NULL. The only function of this header
+ * that a signal handler may call. */
+MBI_API void mbi_session_interrupt(mbi_session* session);
 
 /* Runs the network once, on all inputs and into all outputs in the model's order. Counts and sizes have to be exact.
  * MBI_SHAPE where one is not, or where an input is MBI_UINT8 and the model has no recipe; nothing is written then. */

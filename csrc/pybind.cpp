@@ -200,7 +200,8 @@ py::list run(Session& session, const std::vector<py::array>& arrays, py::object 
   std::vector<StageTime> measured(times.is_none() ? 0 : session.plan().stages.size());
   {
     py::gil_scoped_release release;
-    session.run(pictures.data(), outputs.pointers.data(), measured.empty() ? nullptr : measured.data());
+    session.run(Session::Turn(session), pictures.data(), outputs.pointers.data(),
+                measured.empty() ? nullptr : measured.data());
   }
   if (!measured.empty())
     for (const StageTime& t : measured) times.attr("append")(t.seconds);

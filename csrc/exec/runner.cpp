@@ -29,20 +29,22 @@ double now() { return std::chrono::duration<double>(std::chrono::steady_clock::n
 
 }  // namespace
 
-Runner::Runner(Session& session, int thread)
+Runner::Runner(Session& session, ThreadPool::Member& member)
     : session_(session),
       graph_(session.graph()),
       plan_(session.plan()),
       table_(session.kernels()),
       kernels_(table_.of(DType::kFloat32)),
-      thread_(thread),
-      threads_(session.threads()) {}
+      member_(member),
+      pictures_(session.pictures_[size_t(member.thread())].data()),
+      pulls_(session.source_.pull != nullptr),
+      threads_(member.team()) {}
 
 Runner::View Runner::view(int value) const {
   const Value& v = graph_.values[value];
   const Placement& placed = plan_.values[value];
   if (placed.kind == Placement::kExternal) {
-    float* base = static_cast<float*>(const_cast<void*>(session_.pictures_[value].data));
+    float* base = static_cast<float*>(const_cast<void*>(pictures_[value].data));
     return {base, source_rows(), v.shape.width, ptrdiff_t(v.shape.width) * v.shape.channels, v.shape.channels};
   }
   float* base = reinterpret_cast<float*>(session_.arena_.get() + placed.at(segment_));
@@ -50,27 +52,23 @@ Runner::View Runner::view(int value) const {
 }
 
 // Rows of the caller's array: all of them, or a ring of those that were pulled.
-int Runner::source_rows() const { return session_.source_.pull ? plan_.input_rows[0] : INT_MAX; }
+int Runner::source_rows() const { return pulls_ ? plan_.input_rows[0] : INT_MAX; }
 
-// Cuts `total`, which is `work` multiply-adds, into a share of whole grains for each thread, and shares that are worth
-// it into pieces: a thread makes those of its own, then what the others have not begun of theirs, so that one whose
-// core is taken from it for a while does not keep them waiting. Which thread makes a piece changes no bit. The threads
-// have to meet before the next call.
+// A pass over `total`, which is `work` multiply-adds: cut into a piece of whole grains for each thread, or into several
+// where they are worth it, so that a thread whose core is taken from it for a while does not keep the others waiting.
+// Which thread makes a piece changes no bit. `alone`: this is within a piece already.
 template <class Make>
 void Runner::in_pieces(bool alone, int total, int grain, int64_t work, Make&& make) {
-  if (alone || threads_ == 1) return make(Part{0, total});
+  if (alone) return make(Part{0, total});
+  if (threads_ == 1) return member_.parallel_for(1, [&](int) { make(Part{0, total}); });
   const int grains = ceil_div(total, grain);
-  const int pieces = std::max(1, int(std::min<int64_t>({kPieces, grains / threads_, work / threads_ / kPieceWork})));
-  auto edge = [&](int piece) { return std::min(total, int(int64_t(grains) * piece / (pieces * threads_)) * grain); };
-  auto make_piece = [&](int piece) {
+  const int pieces =
+      threads_ * std::max(1, int(std::min<int64_t>({kPieces, grains / threads_, work / threads_ / kPieceWork})));
+  auto edge = [&](int piece) { return std::min(total, int(int64_t(grains) * piece / pieces) * grain); };
+  member_.parallel_for(pieces, [&](int piece) {
     const Part part = {edge(piece), edge(piece + 1)};
     if (part.begin < part.end) make(part);
-  };
-  if (pieces == 1) return make_piece(thread_);
-  for (int i = 0; i < threads_; i++) {
-    const int whose = (thread_ + i) % threads_;
-    for (int n; (n = session_.pool_.take(whose)) < pieces;) make_piece(whose * pieces + n);
-  }
+  });
 }
 
 int64_t Runner::work(const Node& node, int pixels, int panels) const {
@@ -85,35 +83,27 @@ void Runner::enter(int segment) {
     const Placement& placed = plan_.values[v];
     if (placed.moved_before != segment) continue;
     uint8_t* arena = session_.arena_.get();
-    if (thread_ == 0)
-      std::memmove(arena + placed.moved_offset, arena + placed.offset, size_t(graph_.values[v].bytes()));
-    session_.pool_.barrier();
+    member_.on_caller(
+        [&] { std::memmove(arena + placed.moved_offset, arena + placed.offset, size_t(graph_.values[v].bytes())); });
   }
 }
 
 void Runner::strip(int index, int r0, int r1, StageTime* times) {
   const Stage& stage = plan_.stages[index];
-  const double start = times && thread_ == 0 ? now() : 0;
-  const bool pulled =
-      session_.source_.pull && (stage.load >= 0 || plan_.values[stage.input].kind == Placement::kExternal);
+  const double start = times ? now() : 0;
+  const bool pulled = pulls_ && (stage.load >= 0 || plan_.values[stage.input].kind == Placement::kExternal);
   const bool by_step = pulled && pulled_by_step(graph_, stage);
-  auto pull = [&](int upto) {
-    if (thread_ == 0) session_.pull(upto);
-    session_.pool_.barrier();
-  };
+  auto pull = [&](int upto) { member_.on_caller([&] { session_.pull(upto); }); };
   if (pulled && !by_step) pull(strip_rows(graph_, stage, r0, r1).end);
-  // After a failed pull the rest runs on whatever rows there are, because every thread has to pass the same barriers;
-  // its output is never seen.
   if (stage.load >= 0) {
     load(stage, r0, r1);
-    session_.pool_.barrier();
   } else {
     for_each_step(graph_, stage, r0, r1, chunk_count(graph_, stage), [&](const Step& s) {
       if (by_step) pull(s.source.end);
       step(stage, s, r0);
     });
   }
-  if (times && thread_ == 0) times[index].seconds += now() - start;
+  if (times) times[index].seconds += now() - start;
 }
 
 // Expand the fresh rows of a chunk, run the spatial part over them, project into the output rows: each part where the
@@ -149,7 +139,6 @@ void Runner::step(const Stage& stage, const Step& s, int r0) {
     epilogue.activation = activation(expand);
     if (!alone && !s.fresh.empty()) {
       conv(stage, expand, in, expanded, s.fresh, panels, epilogue, nullptr);
-      session_.pool_.barrier();
     }
     in = expanded;
   } else if (stage.spatial >= 0) {
@@ -180,7 +169,6 @@ void Runner::step(const Stage& stage, const Step& s, int r0) {
     } else if (!by_rows) {
       spatial(stage, s, r0, in, middle, channel, count);
     }
-    if (!by_rows) session_.pool_.barrier();
     if (global && s.t1 < window_rows(graph_, stage, 0, 1).end) return;
   }
 
@@ -214,10 +202,8 @@ void Runner::step(const Stage& stage, const Step& s, int r0) {
     } else {
       conv(stage, project, in, out, made, all_panels, epilogue, added);
     }
-    session_.pool_.barrier();
   } else if (stage.add >= 0) {
     add(stage, made);
-    session_.pool_.barrier();
   }
 }
 
@@ -239,7 +225,7 @@ void Runner::load(const Stage& stage, int r0, int r1) {
   while (graph_.inputs[input].value != stage.load) input++;
   const Recipe& recipe = graph_.inputs[input].recipe;
   const Shape& shape = graph_.values[stage.load].shape;
-  const Picture& picture = session_.pictures_[stage.load];
+  const Picture& picture = pictures_[stage.load];
   const Placement& placed = plan_.values[stage.load];
   const int stride = graph_.values[stage.load].stride();
   in_pieces(false, r1 - r0, 1, int64_t(r1 - r0) * shape.width * shape.channels, [&](Part part) {
@@ -314,7 +300,7 @@ void Runner::pointwise(const Node& node, View in, View out, Rows made, Channels 
 void Runner::conv(const Stage& stage, const Node& node, View in, View out, Rows made, Part panels, Finish epilogue,
                   const View* residual) {
   const bool external = plan_.values[stage.input].kind == Placement::kExternal;
-  const bool bytes = external && session_.pictures_[stage.input].dtype == DType::kUint8;
+  const bool bytes = external && pictures_[stage.input].dtype == DType::kUint8;
   const Shape& shape = graph_.values[stage.input].shape;
   if (!bytes && node.pointwise())
     return pointwise(node, in, out, made, {0, shape.channels, true}, panels, &epilogue, residual);
@@ -348,9 +334,9 @@ const float* Runner::patch_row(const Stage& stage, const Node& node, int ky, int
   const Shape& shape = graph_.values[stage.input].shape;
   const auto columns = node.x.input_range(x0, x1, shape.width);
   const int64_t bytes = stage.patch_bytes / stage.patches;
-  float* patch = reinterpret_cast<float*>(session_.arena_.get() + stage.patch_offset + bytes * thread_ +
+  float* patch = reinterpret_cast<float*>(session_.arena_.get() + stage.patch_offset + bytes * member_.thread() +
                                           bytes / node.y.kernel * ky);
-  const uint8_t* image = static_cast<const uint8_t*>(session_.pictures_[stage.input].data);
+  const uint8_t* image = static_cast<const uint8_t*>(pictures_[stage.input].data);
   const Recipe& recipe = graph_.inputs[input].recipe;
   const ConvertArgs args = {image + (int64_t(iy % source_rows()) * shape.width + columns.first) * shape.channels,
                             DType::kUint8,

@@ -1,5 +1,5 @@
-// Runs one strip of one stage on one thread. Every thread of a session runs the same strips and steps in the same
-// order, makes its share of each part, then what others have not begun of theirs, and meets them at a barrier after it.
+// Runs one strip of one stage on one thread. Every thread of a run goes through the same strips and steps in the same
+// order; each part of a step is a pass of the thread pool.
 #pragma once
 
 #include "exec/session.h"
@@ -9,9 +9,9 @@ namespace mbinfer {
 
 class Runner {
  public:
-  Runner(Session& session, int thread);
-  void enter(int segment);  // moves the values that change their place before it
-  void strip(int stage, int r0, int r1, StageTime* times);
+  Runner(Session& session, ThreadPool::Member& member);
+  void enter(int segment);                                  // moves the values that change their place before it
+  void strip(int stage, int r0, int r1, StageTime* times);  // times: null, or where to add what it took
 
  private:
   // Rows of float32 pixels, in a ring of `rows` rows.
@@ -40,7 +40,7 @@ class Runner {
   void step(const Stage& stage, const Step& step, int r0);
   bool shares_rows(const Stage& stage, Rows made) const;
   void load(const Stage& stage, int r0, int r1);
-  // Each of these is cut into pieces for the threads; or this one makes all of it, `alone`.
+  // Each of these is a pass, cut into pieces for the threads; or, `alone`, part of a piece.
   void pointwise(const Node& node, View in, View out, Rows made, Channels channels, Part panels, const Finish* epilogue,
                  const View* residual, bool alone = false);
   void conv(const Stage& stage, const Node& node, View in, View out, Rows made, Part panels, Finish epilogue,
@@ -57,7 +57,10 @@ class Runner {
   const Plan& plan_;
   const KernelTable& table_;
   const Kernels& kernels_;
-  const int thread_, threads_;
+  ThreadPool::Member& member_;
+  const Picture* const pictures_;  // by value; this thread's copy
+  const bool pulls_;               // rows of the input come one by one
+  const int threads_;
   int segment_ = 0;
 };
 

@@ -3,8 +3,9 @@
 #include <climits>
 #include <cstdlib>
 #include <cstring>
-#include <utility>
+#include <mutex>
 
+#include "exec/float_mode.h"
 #include "exec/runner.h"
 #include "kernels/dispatch.h"
 #include "plan/replay.h"
@@ -29,6 +30,17 @@ Plan plan_and_trim(const Graph& graph, const PlanOptions& options) {
 constexpr uint64_t kCanary = 0xC0FFEE5EEDBADC0D;
 constexpr size_t kCanaryBytes = kArenaAlign;
 
+// How long a run waits for a row that another run of the session pulls: it may come from this one.
+constexpr int64_t kRowTimeout = 2000000000, kRowGlance = 50000000;
+
+// Held over a fork by the thread that forks, so that the child finds it free.
+std::mutex& fork_mutex() {
+  static std::mutex mutex;
+  static const int registered =
+      pthread_atfork([] { fork_mutex().lock(); }, [] { fork_mutex().unlock(); }, [] { fork_mutex().unlock(); });
+  return static_cast<void>(registered), mutex;
+}
+
 }  // namespace
 
 void Session::Free::operator()(uint8_t* p) const { std::free(p - kCanaryBytes); }
@@ -37,7 +49,8 @@ Session::Session(std::shared_ptr<const Model> model, const SessionOptions& optio
     : model_(std::move(model)),
       plan_(plan_and_trim(model_->graph, options.plan)),
       kernels_(select_kernels(options.isa)),
-      pool_(options.plan.threads) {
+      forks_(fork_count()),
+      pool_(options.plan.threads, options.oversubscribe) {
 #ifndef NDEBUG
   std::string wrong = check_plan(graph(), plan_);
   if (!wrong.empty()) throw Error(ErrorKind::kInternal, "unsound plan: " + wrong);
@@ -53,7 +66,7 @@ Session::Session(std::shared_ptr<const Model> model, const SessionOptions& optio
     std::memcpy(arena_.get() + plan_.peak_bytes + i, &kCanary, sizeof kCanary);
   }
   model_->source->populate();
-  pictures_.resize(graph().values.size());
+  pictures_.assign(size_t(pool_.threads()), std::vector<Picture>(graph().values.size()));
   produced_.assign(size_t(pool_.threads()), std::vector<int>(plan_.stages.size(), 0));
 }
 
@@ -65,13 +78,42 @@ bool Session::canaries_intact() const {
   return true;
 }
 
-void Session::check_not_inside() const {
-  if (runner_.load() == std::this_thread::get_id())
+Session::Turn::Turn(Session& session) : session_(session) {
+  session_.after_fork();
+  if (session_.running_thread_.load() == std::this_thread::get_id())
     throw Error(ErrorKind::kArgument, "the session is running: its rows cannot come from a run of the same session");
+  unsigned row = 0;
+  for (int64_t waited = 0; !session_.turn_.wait_for(kRowGlance); waited += kRowGlance) {
+    const unsigned now = session_.row_in_pull_.load(std::memory_order_relaxed);
+    if (!now || now != row) row = now, waited = 0;
+    if (waited >= kRowTimeout)
+      throw Error(ErrorKind::kArgument,
+                  "the session is running, and has waited long for a row: where that row comes from, on whatever"
+                  " thread, the same session cannot run");
+  }
+  session_.running_thread_ = std::this_thread::get_id();
+}
+
+Session::Turn::~Turn() {
+  session_.running_thread_ = std::thread::id();
+  session_.turn_.post();
+}
+
+// In the child of a fork: a run of another thread is not there any more. One of this thread is.
+void Session::after_fork() {
+  if (forks_ == fork_count()) return;
+  std::lock_guard<std::mutex> lock(fork_mutex());
+  if (forks_ == fork_count()) return;
+  if (running_thread_.load() != std::this_thread::get_id()) {
+    running_thread_ = std::thread::id();
+    source_ = {nullptr, nullptr};
+    row_in_pull_ = 0;
+    turn_.reset(1);
+  }
+  forks_ = fork_count();
 }
 
 void Session::check_input(size_t input, DType dtype) const {
-  check_not_inside();
   if (dtype == DType::kUint8 && !graph().inputs[input].recipe.present)
     throw Error(ErrorKind::kShape,
                 "input '" + graph().values[graph().inputs[input].value].name +
@@ -79,54 +121,64 @@ void Session::check_input(size_t input, DType dtype) const {
                     "scale=, or give a normalised float32 array");
 }
 
-void Session::run(const Picture* inputs, float* const* outputs, StageTime* times) {
+void Session::run(const Turn&, const Picture* inputs, float* const* outputs, StageTime* times, ThreadPool::Poll poll) {
   for (size_t i = 0; i < graph().inputs.size(); i++) check_input(i, inputs[i].dtype);
-  std::lock_guard<std::mutex> lock(running_);
-  for (size_t i = 0; i < graph().inputs.size(); i++) pictures_[graph().inputs[i].value] = inputs[i];
-  execute(outputs, times);
+  for (size_t i = 0; i < graph().inputs.size(); i++) pictures_[0][size_t(graph().inputs[i].value)] = inputs[i];
+  execute(outputs, times, poll);
 }
 
-void Session::run_rows(DType dtype, RowSource rows, float* const* outputs) {
+void Session::run_rows(const Turn&, DType dtype, RowSource rows, float* const* outputs, ThreadPool::Poll poll) {
   if (graph().inputs.size() != 1)
     throw Error(ErrorKind::kShape,
                 "rows can be pulled for a model with one input; this one has " + std::to_string(graph().inputs.size()));
   check_input(0, dtype);
-  std::lock_guard<std::mutex> lock(running_);
   const Value& image = graph().values[graph().inputs[0].value];
   pulled_rows_.resize(size_t(plan_.input_rows[0]) * image.shape.width * image.shape.channels * size_of(dtype));
-  pictures_[graph().inputs[0].value] = {pulled_rows_.data(), dtype};
-  source_ = rows;
+  pictures_[0][size_t(graph().inputs[0].value)] = {pulled_rows_.data(), dtype};
   pulled_ = 0;
-  execute(outputs, nullptr);
+  struct Source {
+    Session& session;
+    ~Source() { session.source_ = {nullptr, nullptr}; }
+  } source = {*this};
+  source_ = rows;
+  execute(outputs, nullptr, poll);
 }
 
 void Session::pull(int upto) {
   const Value& image = graph().values[graph().inputs[0].value];
   const size_t row = pulled_rows_.size() / size_t(plan_.input_rows[0]);
-  try {
-    for (; pulled_ < upto && !failure_; pulled_++)
-      source_.pull(source_.context, pulled_,
-                   pulled_rows_.data() + size_t(pulled_ % std::min(plan_.input_rows[0], image.shape.height)) * row);
-  } catch (...) {
-    failure_ = std::current_exception();
+  const FloatMode callers(callers_mode_);
+  struct Waiting {
+    std::atomic<unsigned>& row;
+    ~Waiting() { row = 0; }
+  } waiting = {row_in_pull_};
+  for (; pulled_ < upto; pulled_++) {
+    row_in_pull_.store(unsigned(pulled_) + 1, std::memory_order_relaxed);
+    source_.pull(source_.context, pulled_,
+                 pulled_rows_.data() + size_t(pulled_ % std::min(plan_.input_rows[0], image.shape.height)) * row);
   }
 }
 
-void Session::execute(float* const* outputs, StageTime* times) {
-  runner_ = std::this_thread::get_id();
-  auto body = [&](int thread) {
-    Runner runner(*this, thread);
-    for (int g = 0; g < int(plan_.segments.size()); g++) {
-      runner.enter(g);
-      run_segment(graph(), plan_, plan_.segments[g], produced_[thread].data(),
-                  [&](int stage, int r0, int r1) { runner.strip(stage, r0, r1, times); });
-    }
-  };
-  pool_.run(body);
-  if (source_.pull && !failure_) pull(graph().values[graph().inputs[0].value].shape.height);
-  source_ = {nullptr, nullptr};
-  runner_ = std::thread::id();
-  if (failure_) std::rethrow_exception(std::exchange(failure_, nullptr));
+// All strips, on one thread.
+void Session::make_passes(ThreadPool::Member& member, StageTime* times) {
+  const size_t thread = size_t(member.thread());
+  if (thread > 0) pictures_[thread] = pictures_[0];
+  Runner runner(*this, member);
+  member.joined();
+  const FloatMode mode;
+  for (int g = 0; g < int(plan_.segments.size()) && !member.stopped(); g++) {
+    runner.enter(g);
+    run_segment(graph(), plan_, plan_.segments[size_t(g)], produced_[thread].data(),
+                [&](int stage, int r0, int r1) { runner.strip(stage, r0, r1, times); });
+  }
+}
+
+void Session::execute(float* const* outputs, StageTime* times, ThreadPool::Poll poll) {
+  callers_mode_ = FloatMode::current();
+  const bool done = pool_.run(
+      [this, times](ThreadPool::Member& member) { make_passes(member, member.thread() ? nullptr : times); }, poll);
+  if (!done) throw Error(ErrorKind::kStopped, "the run was interrupted");
+  if (source_.pull) pull(graph().values[graph().inputs[0].value].shape.height);
   for (size_t i = 0; i < graph().outputs.size(); i++) {
     const int v = graph().outputs[i].value;
     const Value& value = graph().values[v];

@@ -1,9 +1,10 @@
 // A session: one model, one plan, one arena. After construction nothing is allocated.
 #pragma once
 
-#include <exception>
 #include <memory>
+#include <thread>
 
+#include "exec/float_mode.h"
 #include "exec/thread_pool.h"
 #include "kernels/kernels.h"
 #include "model/reader.h"
@@ -13,7 +14,8 @@ namespace mbinfer {
 
 struct SessionOptions {
   PlanOptions plan;
-  std::string isa;  // "": the fastest
+  std::string isa;             // "": the fastest
+  bool oversubscribe = false;  // start threads for which there is no CPU, too: for tests
 };
 
 struct Picture {  // one input: contiguous HWC, float32 (normalised already) or uint8 (normalised by the model's recipe)
@@ -41,17 +43,33 @@ class Session {
   const KernelTable& kernels() const { return kernels_; }
   int threads() const { return pool_.threads(); }
 
+  // A thread's turn at running the session, for as long as it lives: others wait. Error(kArgument) on the thread that
+  // is inside of a run (a source of rows cannot run its own session), and where the run that goes on has waited for a
+  // row for two seconds, as it does if the row is to come from this turn.
+  class Turn {
+   public:
+    explicit Turn(Session& session);
+    Turn(const Turn&) = delete;
+    ~Turn();
+
+   private:
+    Session& session_;
+  };
+
   // inputs, outputs: in the graph's order. Outputs are float32, contiguous HWC. `times`: null, or one entry for each
-  // stage to add to. Error(kShape) where an input's dtype does not suit the model. Callers on several threads wait in
-  // turn.
-  void run(const Picture* inputs, float* const* outputs, StageTime* times = nullptr);
+  // stage to add to. Error(kShape) where an input's dtype does not suit the model; Error(kStopped) after interrupt() or
+  // where `poll` says so: nothing is written then.
+  void run(const Turn& turn, const Picture* inputs, float* const* outputs, StageTime* times = nullptr,
+           ThreadPool::Poll poll = {});
+  void run(const Picture* inputs, float* const* outputs) { run(Turn(*this), inputs, outputs); }
 
   // The same for a model with one input whose rows are pulled one by one: plan().input_rows of them are held, in a
   // buffer beside the arena that the first call allocates. All rows are pulled, those that no stage reads too.
-  void run_rows(DType dtype, RowSource rows, float* const* outputs);
+  void run_rows(const Turn& turn, DType dtype, RowSource rows, float* const* outputs, ThreadPool::Poll poll = {});
+  void run_rows(DType dtype, RowSource rows, float* const* outputs) { run_rows(Turn(*this), dtype, rows, outputs); }
 
-  // Error(kArgument) on the thread that is inside run or run_rows: a source of rows cannot run its own session.
-  void check_not_inside() const;
+  // Ends the run that is going on, if any. Async-signal-safe.
+  void interrupt() { pool_.stop(); }
 
   const uint8_t* arena() const { return arena_.get(); }
   bool canaries_intact() const;
@@ -59,26 +77,34 @@ class Session {
  private:
   friend class Runner;
 
+  void after_fork();
+  void check_input(size_t input, DType dtype) const;
+  void execute(float* const* outputs, StageTime* times, ThreadPool::Poll poll);
+  void make_passes(ThreadPool::Member& member, StageTime* times);
+  void pull(int upto);  // on the calling thread: rows of the pulled input, until `upto` are there
+
   std::shared_ptr<const Model> model_;
   Plan plan_;
   const KernelTable& kernels_;
-  ThreadPool pool_;
   struct Free {
     void operator()(uint8_t* p) const;
   };
   std::unique_ptr<uint8_t, Free> arena_;
-  std::mutex running_;
-  void check_input(size_t input, DType dtype) const;
-  void execute(float* const* outputs, StageTime* times);
-  void pull(int upto);  // on thread 0: rows of the pulled input, until `upto` are there
 
+  Semaphore turn_{1};
+  std::atomic<std::thread::id> running_thread_;  // whose turn it is
+  std::atomic<unsigned> forks_;                  // of this process when that was last true
+  std::atomic<unsigned> row_in_pull_{0};         // the row that its source is asked for, from 1 on
+
+  // Of the run that is going on.
   RowSource source_ = {nullptr, nullptr};  // during run_rows
   std::vector<uint8_t> pulled_rows_;       // its ring
   int pulled_ = 0;
-  std::exception_ptr failure_;              // of the source
-  std::atomic<std::thread::id> runner_;     // the thread inside run()
-  std::vector<Picture> pictures_;           // by value: what the caller gave, during run
+  FloatMode::Word callers_mode_ = 0;
+  std::vector<std::vector<Picture>> pictures_;  // by thread, a copy each; by value: what the caller gave
+
   std::vector<std::vector<int>> produced_;  // by thread: rows made, by stage
+  ThreadPool pool_;                         // last: its threads may look at all of the above until it goes
 };
 
 }  // namespace mbinfer

@@ -1,58 +1,173 @@
-// Threads that run one function together, take pieces of work from one another and meet at barriers. Between runs they
-// sleep, after a short while; inside a run they spin, because a step takes microseconds. Threads inherit the caller's
-// CPU set, and leave the CPU that the caller runs on to it.
+// Threads that make the pieces of one pass after another together. A pass is done when its pieces are done, whoever
+// made them: the thread that calls run() can finish everything alone, and a worker that comes late skips the passes
+// that are done and joins at the next.
+//
+// Passes are numbered, and every thread counts them. Pieces are taken from shares, one for each thread, by
+// compare-and-swap on a word that holds the number of the pass, so that a thread that was away cannot take a piece of a
+// pass that is over. A thread that has taken a piece is waited for; no other is.
 #pragma once
 
+#include <pthread.h>
 #include <sched.h>
 
 #include <atomic>
-#include <condition_variable>
-#include <mutex>
-#include <thread>
+#include <cstdint>
+#include <type_traits>
 #include <vector>
+
+#include "exec/semaphore.h"
 
 namespace mbinfer {
 
+// How many forks lie between this process and the one that asked first. Cheap.
+unsigned fork_count();
+
 class ThreadPool {
  public:
-  explicit ThreadPool(int threads);
+  class Member;
+
+  // Asked on the calling thread between passes, every 20 ms or so; true ends the run. It may throw.
+  struct Poll {
+    bool (*stop)(void* context) = nullptr;
+    void* context = nullptr;
+  };
+
+  // Starts threads - 1 workers; unless `oversubscribe`, no more than the CPUs of this thread's affinity mask can run
+  // beside it. They block signals, and leave the CPU that the caller runs on to it.
+  explicit ThreadPool(int threads, bool oversubscribe = false);
   ~ThreadPool();
   int threads() const { return threads_; }
 
-  // Calls body(0) here and body(1 .. threads - 1) on the others; returns when all have returned.
+  // Calls body(member) here and on the workers that come in time. Returns true when the passes are done, not when the
+  // workers have returned: see Member::joined(). False: stop() or the poll ended it.
   template <class Body>
-  void run(Body& body) {
-    run_raw([](void* context, int thread) { (*static_cast<Body*>(context))(thread); }, &body);
+  bool run(const Body& body, Poll poll = {}) {
+    return run_raw([](const void* body, Member& member) { (*static_cast<const Body*>(body))(member); }, &body, poll);
   }
 
-  // Inside run(): waits until every thread has come here. What was written before is visible after.
-  void barrier();
-
-  // Inside run(): how many pieces of the share of thread `whose` were taken before this one, since the last barrier.
-  int take(int whose) { return taken_[size_t(whose)].count.fetch_add(1, std::memory_order_relaxed); }
+  // The run that is going on, if any, ends before its next pass: all further passes make nothing. Async-signal-safe.
+  void stop() { stop_.store(true, std::memory_order_relaxed); }
 
  private:
-  using Function = void (*)(void*, int);
-  void run_raw(Function function, void* context);
-  void leave_to_caller(int cpu);
-  void work(int thread);
-  void stop();
+  // 64 bits never wrap. With 32, a thread would have to sleep through 8 million passes of one run at one instruction.
+  using Word = std::conditional_t<std::atomic<uint64_t>::is_always_lock_free, uint64_t, uint32_t>;
+  static constexpr int kCountBits = 8;  // of a word of a share: pieces taken of it; above them the pass
+
+  struct alignas(64) Share {  // a cache line each
+    std::atomic<Word> taken{0};
+  };
+  struct Worker {
+    ThreadPool* pool = nullptr;
+    int thread = 0;
+    pthread_t handle;
+    Semaphore wake;
+    std::atomic<bool> asleep{false};
+  };
+  using Function = void (*)(const void* body, Member& member);
+
+  bool run_raw(Function function, const void* body, Poll poll);
+  void start();
+  void quit();
+  int choose_team();
+  void leave_to_caller(const cpu_set_t& allowed);
+  void open(int team);
+  void close();
+  void keep_account(const Member& caller, int64_t took);
+  static void* work(void* worker);
+  bool join(unsigned* seen);
+  void sleep(Worker& worker, unsigned seen);
 
   const int threads_;
-  cpu_set_t allowed_;
+  const bool oversubscribe_;
+  unsigned forks_;  // of this process when the workers were started: after another one there are none
+  std::vector<Worker> workers_;
+  int started_ = 0;  // of them
+  cpu_set_t callers_mask_;
   int callers_cpu_ = -1;
-  Function function_ = nullptr;
-  void* context_ = nullptr;
-  struct alignas(64) Taken {  // a cache line each
-    std::atomic<int> count{0};
-  };
+  int64_t alone_until_ = 0;                           // by the monotonic clock: until then the caller runs alone
+  int64_t alone_time_ = INT64_MAX / 2, balance_ = 0;  // nanoseconds: of a run without workers; saved by them
 
-  std::atomic<unsigned> epoch_{0}, arrived_{0}, phase_{0};
-  std::vector<Taken> taken_;
+  // Of the run that is going on; written while the gate is closed.
+  Function function_ = nullptr;
+  const void* body_ = nullptr;
+  std::atomic<int> team_{1};
+
+  // gate_: epoch << 16 | open << 15 | workers between join and joined().
+  alignas(64) std::atomic<unsigned> gate_{0};
+  std::atomic<bool> quit_{false};
+  // pass_: number of the first pass that is not done << 1 | whether the run ends before it.
+  alignas(64) std::atomic<Word> pass_{0};
+  std::atomic<Word> base_{0};  // the first pass of the run
   std::atomic<bool> stop_{false};
-  std::mutex mutex_;
-  std::condition_variable wake_;
-  std::vector<std::thread> workers_;
+  alignas(64) std::atomic<int> done_{0};  // pieces of this pass
+  std::vector<Share> shares_;
+};
+
+// A thread's part in one run.
+class ThreadPool::Member {
+ public:
+  int thread() const { return thread_; }  // 0 is the one that called run()
+  int team() const { return team_; }      // how many threads to cut work for
+
+  // The body calls it when it has copied what it needs of the caller's. From then on run() may return, and another run
+  // begin, while a worker is still on its way through the passes. Outside of pieces it may read only what no run
+  // changes. In a piece everything is as the caller of run() has it.
+  void joined();
+
+  // Makes pieces [0, pieces) of the next pass, each once, by make(piece), on whichever thread takes it, and returns
+  // when all are made. All threads call it with the same arguments, in the same order. At most 255 pieces for each
+  // thread of the team; `make` may not throw.
+  template <class Make>
+  void parallel_for(int pieces, Make&& make) {
+    if (pieces <= 0 || !begin_pass()) return;
+    int made = 0;
+    for (int i = 0; i < team_; i++) {
+      const int whose = (thread_ + i) % team_, first = first_piece(pieces, whose);
+      const int count = first_piece(pieces, whose + 1) - first;
+      for (int n; (n = take(whose, count)) < count; made++) {
+        if (poll_.stop) ask_caller(pieces, made);
+        make(first + n);
+      }
+    }
+    end_pass(pieces, made);
+  }
+
+  // A pass of one piece that only the calling thread makes; this one may throw, which ends the run.
+  template <class Make>
+  void on_caller(Make&& make) {
+    if (!begin_pass()) return;
+    if (thread_ > 0) return end_pass(1, 0);
+    try {
+      make();
+    } catch (...) {  // also when the system unwinds a thread that has to end
+      drop_pass(1, 0);
+      throw;
+    }
+    end_pass(1, 1);
+  }
+
+  // The run has ended before its last pass.
+  bool stopped() const { return stopped_; }
+
+ private:
+  friend class ThreadPool;
+  Member(ThreadPool& pool, int thread, int team, Poll poll);
+  int first_piece(int pieces, int thread) const { return int((int64_t(pieces) * thread + team_ - 1) / team_); }
+  bool begin_pass();
+  void end_pass(int pieces, int made);
+  int take(int whose, int count);
+  void ask_caller(int pieces, int made);
+  void drop_pass(int pieces, int made);
+
+  ThreadPool& pool_;
+  const int thread_, team_;
+  const Poll poll_;
+  const Word base_;
+  Word pass_;  // the next one
+  bool joined_, stopped_ = false;
+  int taken_ = 0;  // in a team of one
+  int64_t next_poll_ = 0;
+  int64_t made_ = 0, pieces_ = 0, waited_ = 0;  // nanoseconds
 };
 
 }  // namespace mbinfer

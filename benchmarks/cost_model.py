@@ -14,11 +14,16 @@ import json
 import os
 import sys
 import tempfile
+from pathlib import Path
 
 import numpy as np
 
 import mbinfer
 from mbinfer import model, zoo
+
+sys.path.append(str(Path(__file__).resolve().parents[1] / "tests"))
+
+import hooks
 
 TERMS = ["tiles", "tile inputs", "vectors", "vector taps", "calls", "elements", "far weights", "far rows"]
 NETWORKS = {
@@ -73,7 +78,7 @@ def main() -> None:
             for number, session in enumerate(sessions(path)):
                 if sys.stderr.isatty():
                     print(f"\r{name}: plan {number + 1}  ", end="", file=sys.stderr, flush=True)
-                for terms, time in zip(session._core.cost_terms(), measure(session, options.rounds)):
+                for terms, time in zip(hooks.cost_terms(session), measure(session, options.rounds)):
                     rows.append((name, number, terms, time))
         if sys.stderr.isatty():
             print(file=sys.stderr)

@@ -20,7 +20,9 @@ import math
 import os
 import random
 import statistics
+import sys
 import tempfile
+from pathlib import Path
 
 import numpy as np
 
@@ -30,6 +32,10 @@ from mbinfer.build import GraphBuilder
 from mbinfer.graph import Graph
 from mbinfer.progress import progress
 from mbinfer.show.text import table
+
+sys.path.append(str(Path(__file__).resolve().parents[1] / "tests"))
+
+import hooks
 
 ALIGN = 64  # kArenaAlign
 HEIGHTS, STEPS, CHUNKS = (1, 2, 3, 4, 7, 8, 14), (1, 2, 4, 7), (8, 16, 32, 64, 96, 192, 384, 1 << 20)  # of the planner
@@ -107,7 +113,7 @@ def placement_gaps(instances: int) -> list[dict]:
     for seed in progress(range(instances), lambda seed: f"placement {seed}"):
         sliding = seed % 2 == 1
         blocks, slides = random_blocks(random.Random(seed), sliding)
-        _, size = mbinfer._core.place(blocks, slides)
+        _, size = hooks.place(blocks, slides)
         best, proven = exact_placement(blocks, slides)
         results.append(
             {
@@ -159,7 +165,7 @@ class Exhaustive:
     """All segments of a session's stages, a chain, with every choice of strip, rows kept, step and chunk."""
 
     def __init__(self, session, graph: Graph):
-        self.core = session._core
+        self.session = session
         self.graph = graph
         self.stages = [stage for segment in session.plan.segments for stage in segment.stages]
         self.nodes = {node.name: node for node in graph.nodes}
@@ -194,7 +200,7 @@ class Exhaustive:
                 for step, chunk in itertools.product(
                     [s for s in STEPS if s <= reach or s == 1] if block else [rows], chunks
                 ):
-                    needs = self.core.measure(index, [(rows, step, chunk, keep)])
+                    needs = hooks.measure(self.session, index, [(rows, step, chunk, keep)])
                     option = (
                         (rows, step, chunk, keep),
                         aligned(needs["kept_bytes"][0]),
@@ -215,7 +221,7 @@ class Exhaustive:
             kept = sum(way[0][1] for way in ways)
             # Rings follow from the strips. How far the output slides depends on the last stage's step and chunk too.
             for last in ways[-1]:
-                needs = self.core.measure(a, [*(way[0][0] for way in ways[:-1]), last[0]])
+                needs = hooks.measure(self.session, a, [*(way[0][0] for way in ways[:-1]), last[0]])
                 rings = sum(
                     aligned(needs["ring_rows"][i] * self._row_bytes(self.stages[a + i].output)) for i in range(b - a)
                 )

@@ -96,6 +96,11 @@ def test_stubs_name_what_the_module_has():
                 assert [a.arg for a in f.args.args] == documented
 
 
+def test_what_only_tests_need_is_not_there():
+    names = {*dir(_core), *dir(_core.Session)}
+    assert not names & {"testing", "check", "canaries_intact", "measure", "cost_terms", "place"}
+
+
 def test_one_version_everywhere():
     version = mbinfer.__version__
     assert re.search(rf"^project\(mbinfer VERSION {re.escape(version)} ", (ROOT / "CMakeLists.txt").read_text(), re.M)
@@ -111,6 +116,7 @@ def test_the_installed_package_is_typed_licensed_and_whole():
     files = {str(file) for file in distribution.files}
     wanted = {f"mbinfer/{p.relative_to(ROOT / 'mbinfer').as_posix()}" for p in (ROOT / "mbinfer").rglob("*.py")}
     assert wanted | {"mbinfer/py.typed", "mbinfer/_core.pyi"} <= files
+    assert [file for file in files if file.endswith(".so")] == [file for file in files if "/_core." in file]
     assert sum("_core." in file and file.endswith(".so") for file in files) == 1
     assert any(file.endswith("licenses/LICENSE") for file in files)
     assert not any(file.endswith((".cpp", ".h", ".a", ".cmake")) for file in files)

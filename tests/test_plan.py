@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hooks
 import numpy as np
 import pytest
 from graphs import GraphBuilder, random_graph
@@ -10,7 +11,7 @@ from hypothesis import strategies as st
 from oracle import random_inputs
 
 import mbinfer
-from mbinfer import _core, model, zoo
+from mbinfer import model, zoo
 
 KIB = 1024
 COARSENESS = (
@@ -114,12 +115,12 @@ def test_every_plan_of_a_random_graph(tmp_path, graph, threads, share, chunks, s
         except mbinfer.MemoryLimitError as error:
             assert options.get("recompute") is False and error.limit == limit < error.needed
             continue
-        assert session._core.check() == "", options
+        assert hooks.check(session) == "", options
         assert session.plan.peak_bytes <= options.get("memory_limit", naive)
         assert session.plan.lower_bound_bytes <= session.plan.peak_bytes
         for _ in range(2):  # the second time over what the first left in the arena
             assert bits(session.run(**inputs)) == expected, options
-        assert session._core.canaries_intact(), options
+        assert hooks.canaries_intact(session), options
         again = open_session(path, threads=threads, **options)
         assert again.plan == session.plan and again.plan.json() == session.plan.json()
     for schedule, peak in ("auto", least), ("layerwise", layerwise), ("fused", fused), ("streamed", streamed):
@@ -149,7 +150,7 @@ def test_rows_that_see_padding_only_keep_nothing(tmp_path):
     net.output(net.add("conv", [value], 13))
     model.save(net.graph, tmp_path / "graph.bin")
     session = mbinfer.Session(tmp_path / "graph.bin", memory_limit="least")
-    assert session._core.check() == "" and session.plan.peak_bytes <= 6400
+    assert hooks.check(session) == "" and session.plan.peak_bytes <= 6400
 
 
 # --- sweeps of the zoo ---
@@ -180,8 +181,8 @@ def test_every_plan_of_a_sweep_gives_the_same_bits_within_its_bytes(tmp_path, ma
     peaks = set()
     for threads in (1, 2):
         for session in sweep(lambda **options: mbinfer.Session(tmp_path / "net.bin", **options), 40, threads=threads):
-            assert session._core.check() == ""
-            assert session.run(picture).tobytes() == expected and session._core.canaries_intact()
+            assert hooks.check(session) == ""
+            assert session.run(picture).tobytes() == expected and hooks.canaries_intact(session)
             peaks.add(session.plan.peak_bytes)
     assert len(peaks) >= 10
 
@@ -192,7 +193,7 @@ def test_every_plan_of_a_sweep_is_sound_and_memory_buys_speed(networks, name):
     unlimited = networks(name).plan.peak_bytes
     for session in sweep(lambda **options: networks(name, **options), 40):
         plan = session.plan
-        assert session._core.check() == "" and plan.macs == fused.macs
+        assert hooks.check(session) == "" and plan.macs == fused.macs
         assert plan.cycles <= (COARSENESS if plan.peak_bytes == unlimited else 1 + 1e-9) * fastest_so_far
         fastest_so_far = min(fastest_so_far, plan.cycles)
         longest = max(longest, *(len(segment.stages) for segment in plan.segments))
@@ -273,7 +274,7 @@ def test_placed_blocks_keep_apart():
             if blocks[a][1] == blocks[b][2] > blocks[b][1]
         ]
         slides = [(a, b, int(rng.integers(-2000, blocks[a][0]))) for a, b in pairs[:2]]
-        offsets, size = _core.place(blocks, slides)
+        offsets, size = hooks.place(blocks, slides)
         distance = {(a, b): d for a, b, d in slides}
         assert size == max(o + -(-n // 64) * 64 for o, (n, _, _) in zip(offsets, blocks)) and all(
             o % 64 == 0 for o in offsets

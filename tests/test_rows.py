@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 
+import hooks
 import numpy as np
 import pytest
 from graphs import GraphBuilder, random_graph
@@ -39,7 +40,7 @@ def test_rows_give_the_bits_of_the_whole_image(net, threads, options, dtype):
     for seed in (0, 1):  # the second run finds the rows of the first
         image = picture(seed) if dtype == np.uint8 else normalise(picture(seed))
         assert same_bits(session.run_rows(iter(image)), session.run(image))
-    assert session._core.canaries_intact()
+    assert hooks.canaries_intact(session)
 
 
 @settings(

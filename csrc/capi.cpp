@@ -27,8 +27,6 @@ struct mbi_session {
 
 namespace {
 
-constexpr int kMaxThreads = 256, kMaxChunks = 65536;
-
 // Fixed buffers, so that reporting a failure cannot fail.
 struct LastError {
   char message[1024], node[256], op[32];
@@ -139,13 +137,6 @@ void require_size(size_t size) {
 }
 
 SessionOptions session_options(const mbi_options& given) {
-  auto require_range = [](const char* name, int value, int least, int most) {
-    if (value < least || value > most)
-      refuse(ErrorKind::kArgument, std::string(name) + " is " + std::to_string(value) + ", it goes from " +
-                                       std::to_string(least) + " to " + std::to_string(most));
-  };
-  require_range("threads", given.threads, 1, kMaxThreads);
-  require_range("chunks", given.chunks, 0, kMaxChunks);
   require_pointer(given.schedule, "schedule");
   if (given.memory_limit < MBI_LEAST_MEMORY)
     refuse(ErrorKind::kArgument,
@@ -157,11 +148,9 @@ SessionOptions session_options(const mbi_options& given) {
   options.plan.threads = given.threads;
   options.plan.chunks = given.chunks;
   options.plan.recompute = given.recompute != 0;
-  if (given.chunks && options.plan.schedule != Schedule::kAuto && options.plan.schedule != Schedule::kFused)
-    refuse(ErrorKind::kArgument, std::string("chunks split fused blocks, and the schedule '") + given.schedule +
-                                     "' has none; use 'auto' or 'fused'");
   const char* isa = given.isa ? given.isa : std::getenv("MBINFER_ISA");
   options.isa = isa ? isa : "";
+  check_options(options);
   return options;
 }
 

@@ -110,6 +110,7 @@ std::shared_ptr<Session> open_session(const std::string& path, int threads, int6
   options.plan.chunks = chunks;
   options.plan.recompute = recompute;
   options.isa = isa;
+  check_options(options);
   py::gil_scoped_release release;
   return std::make_shared<Session>(read_model(Source::from_path(path), {verify, false}), options);
 }
@@ -231,6 +232,13 @@ PYBIND11_MODULE(_core, m) {
   m.def(
       "peak_rate", [](const std::string& isa, double seconds) { return peak_rate(select_kernels(isa), seconds); },
       py::call_guard<py::gil_scoped_release>());
+  m.attr("MAX_THREADS") = kMaxThreads;
+  m.attr("MAX_CHUNKS") = kMaxChunks;
+  m.def("schedules", [] {
+    std::vector<std::string> names;
+    for (Schedule s : kSchedules) names.emplace_back(schedule_name(s));
+    return names;
+  });
   m.def("isas", [] {
     std::vector<std::string> names;
     for (const KernelTable* table : usable_kernels()) names.emplace_back(table->isa);

@@ -1,5 +1,7 @@
 """MobileNet-class networks in the least RAM. `Session` runs a model file, `convert` makes one, `zoo` builds one."""
 
+from typing import TYPE_CHECKING
+
 from mbinfer.convert import convert
 from mbinfer.errors import ArgumentError, Error, FormatError, MemoryLimitError, ShapeError, UnsupportedError
 from mbinfer.plan import Plan
@@ -21,9 +23,13 @@ __all__ = [
 __version__ = "0.1.0"
 
 
-def __getattr__(name):  # a board that only runs models does not load it
-    import importlib
+if TYPE_CHECKING:
+    from mbinfer import zoo
+else:
 
-    if name == "zoo":
-        return importlib.import_module("mbinfer.zoo")
-    raise AttributeError(f"module 'mbinfer' has no attribute {name!r}")
+    def __getattr__(name):  # a board that only runs models does not load the zoo
+        import importlib
+
+        if name == "zoo":
+            return importlib.import_module("mbinfer.zoo")
+        raise AttributeError(f"module 'mbinfer' has no attribute {name!r}")

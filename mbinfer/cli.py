@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import io
 import itertools
 import json
 import os
@@ -12,20 +13,22 @@ from collections.abc import Sequence
 from typing import Any, Callable
 
 import numpy as np
+import numpy.typing as npt
 
-from . import image, measure
+from . import _core, image, measure
 from .errors import Error
 from .progress import progress
 from .show import text
 
-SCHEDULES = ("naive", "layerwise", "fused", "streamed")
+SCHEDULES = tuple(name for name in _core.schedules() if name != "auto")
 ARCHITECTURES = ("mobilenet_v1", "mobilenet_v2")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the command line and returns its exit code: 0, 1 for an error, 2 for wrong usage, 130 when interrupted."""
     for stream in (sys.stdout, sys.stderr):  # a label that the terminal cannot show is no reason to fail
-        stream.reconfigure(errors="backslashreplace")
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
     try:
         options = _parser().parse_args(arguments)
         options.command(options)
@@ -274,12 +277,13 @@ def _run(options: argparse.Namespace) -> None:
     _print(options, "\n".join(texts), record)
 
 
-def _softmax(scores: np.ndarray) -> np.ndarray:
-    powers = np.exp(scores - scores.max())
-    return powers / powers.sum()
+def _softmax(scores: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    powers: npt.NDArray[np.float64] = np.exp(scores - scores.max())
+    powers /= powers.sum()
+    return powers
 
 
-def _top(probabilities: np.ndarray, labels: Sequence[str], count: int) -> list[dict[str, Any]]:
+def _top(probabilities: npt.NDArray[np.float64], labels: Sequence[str], count: int) -> list[dict[str, Any]]:
     best = np.argsort(-probabilities, kind="stable")[: max(count, 0)].tolist()
     return [
         {"index": i, "label": labels[i] if i < len(labels) else f"class {i}", "probability": float(probabilities[i])}

@@ -51,7 +51,7 @@ def measure(
     if done.returncode != 0:
         last = (done.stderr.strip().splitlines() or [f"ended with status {done.returncode}"])[-1]
         raise Error(f"{os.fspath(model)}: measuring {options} on {isa or 'the best ISA'}: {last}")
-    result = json.loads(done.stdout)
+    result: dict[str, Any] = json.loads(done.stdout)
     if "error" in result:
         raise Error(result["error"])
     return result

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import os
 import re
-from typing import NamedTuple, TypedDict
+from collections.abc import Iterable, Mapping, Sequence
+from typing import TYPE_CHECKING, NamedTuple, TypedDict, Union
 
 import numpy as np
+import numpy.typing as npt
 
 from mbinfer.errors import ArgumentError, ShapeError
 from mbinfer.graph import COLORS, Recipe
@@ -19,6 +21,12 @@ except ImportError as error:  # the source folder shadows an installed package, 
         "mbinfer._core, the compiled part of mbinfer, is missing: install the package (`pip install .` in the source"
         " folder), and run Python from another folder or with `--import-mode=importlib` under pytest"
     ) from error
+
+if TYPE_CHECKING:
+    from types import EllipsisType
+
+Array = Union[npt.NDArray[np.float32], npt.NDArray[np.uint8]]
+Result = Union[npt.NDArray[np.float32], dict[str, npt.NDArray[np.float32]]]
 
 _DTYPES = (
     np.dtype(np.float32),
@@ -55,6 +63,12 @@ def parse_bytes(limit: int | str) -> int:
     return int(float(match[1]) * _UNITS[match[2].lower()])
 
 
+def _whole(name: str, number: object, most: int) -> int:
+    if isinstance(number, bool) or not isinstance(number, (int, np.integer)) or not 1 <= number <= most:
+        raise ArgumentError(f"{name}={number!r}: give a whole number from 1 to {most}")
+    return int(number)
+
+
 class Session:
     """A model file, mapped, planned and ready to run.
 
@@ -70,44 +84,51 @@ class Session:
     """
 
     def __init__(
-        self, path, threads=..., memory_limit=None, schedule="auto", chunks=None, recompute=True, verify=False
-    ):
+        self,
+        path: str | os.PathLike[str],
+        threads: int | EllipsisType | None = ...,
+        memory_limit: int | str | None = None,
+        schedule: str = "auto",
+        chunks: int | None = None,
+        recompute: bool = True,
+        verify: bool = False,
+    ) -> None:
         if threads is ...:
-            threads = os.environ.get("MBINFER_THREADS", "1")
-            threads = int(threads) if threads.isdigit() else threads
-        if threads is None:
+            given = os.environ.get("MBINFER_THREADS", "1")
+            threads = _whole("MBINFER_THREADS", int(given) if given.isdecimal() else given, _core.MAX_THREADS)
+        elif threads is None:
             threads = len(os.sched_getaffinity(0))
-        for name, number, most in (("threads", threads, 256), ("chunks", chunks, 65536)):
-            if number is not None or name == "threads":
-                if isinstance(number, bool) or not isinstance(number, (int, np.integer)) or not 1 <= number <= most:
-                    raise ArgumentError(f"{name}={number!r}: give a whole number from 1 to {most}")
-        if not isinstance(schedule, str):
-            raise ArgumentError(f"schedule={schedule!r}: give 'auto', 'naive', 'layerwise', 'fused' or 'streamed'")
-        if chunks is not None and schedule not in ("auto", "fused"):
-            raise ArgumentError(f"chunks={chunks} splits fused blocks; schedule={schedule!r} has none")
         least = memory_limit == "least"
-        limit = -1 if memory_limit is None or least else parse_bytes(memory_limit)
-        isa = os.environ.get("MBINFER_ISA", "")
         self._core = _core.Session(
-            os.fspath(path), threads, limit, least, schedule, chunks or 0, bool(recompute), isa, verify
+            os.fspath(path),
+            _whole("threads", threads, _core.MAX_THREADS),
+            -1 if memory_limit is None or least else parse_bytes(memory_limit),
+            least,
+            schedule if isinstance(schedule, str) else repr(schedule),
+            0 if chunks is None else _whole("chunks", chunks, _core.MAX_CHUNKS),
+            bool(recompute),
+            os.environ.get("MBINFER_ISA", ""),
+            bool(verify),
         )
         model = self._core.model()
-        self._recipes = [
+        self._recipes: list[Recipe | None] = [
             Recipe(tuple(r[0]), tuple(r[1]), COLORS[r[2]], r[3]) if r else None for _, _, r in model["inputs"]
         ]
-        self.inputs = tuple(
+        self.inputs: tuple[TensorInfo, ...] = tuple(
             TensorInfo(name, tuple(shape), "uint8" if recipe else "float32")
             for (name, shape, _), recipe in zip(model["inputs"], self._recipes)
         )
-        self.outputs = tuple(TensorInfo(name, tuple(shape), "float32") for name, shape in model["outputs"])
-        self.labels = tuple(model["labels"])
-        self.metadata = dict(model["metadata"])
-        self.recipe = self._recipes[0]
-        self.isa = model["isa"]
-        self.threads = model["threads"]
+        self.outputs: tuple[TensorInfo, ...] = tuple(
+            TensorInfo(name, tuple(shape), "float32") for name, shape in model["outputs"]
+        )
+        self.labels: tuple[str, ...] = tuple(model["labels"])
+        self.metadata: dict[str, str] = dict(model["metadata"])
+        self.recipe: Recipe | None = self._recipes[0]
+        self.isa: str = model["isa"]
+        self.threads: int = model["threads"]
         self.plan: Plan = self._core.plan()
 
-    def run(self, *arrays, **named):
+    def run(self, *arrays: Array, **named: Array) -> Result:
         """Runs the network once.
 
         Each input is an (H, W, C) or (1, H, W, C) array: float32, already normalised, or uint8, normalised by the
@@ -116,7 +137,7 @@ class Session:
         """
         return self._run(arrays, named, None)
 
-    def run_rows(self, rows):
+    def run_rows(self, rows: Iterable[Array]) -> Result:
         """Runs the network once on the rows of an image as they arrive, from a camera or a decoder.
 
         rows: an iterable of the model's height (W, C) arrays, all uint8 or all float32 as in `run`. Only the rows that
@@ -130,7 +151,7 @@ class Session:
         arriving = iter(rows)
         first = next(arriving, None)
 
-        def row(index: int) -> np.ndarray:
+        def row(index: int) -> Array:
             array = first if index == 0 else next(arriving, None)
             if array is None:
                 raise ShapeError(f"input {info.name!r}: the rows end after {index}, the model takes {height}")
@@ -139,7 +160,7 @@ class Session:
                 raise ShapeError(
                     f"input {info.name!r}: row {index} is {got}, it should be ({width}, {channels}) {dtype}"
                 )
-            return np.ascontiguousarray(array)
+            return np.ascontiguousarray(array, dtype)
 
         dtype = (
             first.dtype
@@ -151,8 +172,8 @@ class Session:
             raise ShapeError(f"input {info.name!r}: more rows than the {height} that the model takes")
         return self._named(results)
 
-    def profile(self, *arrays, **named):
-        """Runs once. A dict for each stage: stage, kind, seconds, macs, bytes (read and written)."""
+    def profile(self, *arrays: Array, **named: Array) -> list[StageProfile]:
+        """Runs once and returns what each stage took: a dict of stage, kind, seconds, macs and bytes."""
         seconds: list[float] = []
         self._run(arrays, named, seconds)
         stages = [stage for segment in self.plan.segments for stage in segment.stages]
@@ -161,13 +182,13 @@ class Session:
             for s, t in zip(stages, seconds)
         ]
 
-    def _run(self, arrays, named, seconds):
+    def _run(self, arrays: Sequence[Array], named: Mapping[str, Array], seconds: list[float] | None) -> Result:
         if named or len(arrays) != len(self.inputs):
             arrays = self._in_order(arrays, named)
         checked = [self._check(info, recipe, a) for info, recipe, a in zip(self.inputs, self._recipes, arrays)]
         return self._named(self._core.run(checked, seconds))
 
-    def _in_order(self, arrays, named):
+    def _in_order(self, arrays: Sequence[Array], named: Mapping[str, Array]) -> list[Array]:
         names = [info.name for info in self.inputs]
         if not named:
             raise ShapeError(f"the model takes {len(names)} input(s) ({', '.join(names)}), got {len(arrays)}")
@@ -175,13 +196,13 @@ class Session:
             raise ShapeError(f"inputs are {', '.join(names)}; got {len(arrays)} by position and {', '.join(named)}")
         return [named[name] for name in names]
 
-    def _named(self, results):
+    def _named(self, results: list[npt.NDArray[np.float32]]) -> Result:
         if len(results) == 1:
             return results[0]
         return {info.name: result for info, result in zip(self.outputs, results)}
 
     @staticmethod
-    def _check(info: TensorInfo, recipe, array) -> np.ndarray:
+    def _check(info: TensorInfo, recipe: Recipe | None, array: object) -> Array:
         if not isinstance(array, np.ndarray):
             raise ShapeError(f"input {info.name!r}: give a numpy array, not {type(array).__name__}")
         if array.dtype not in _DTYPES:

@@ -84,7 +84,8 @@ def test_stubs_name_what_the_module_has():
     tree = ast.parse((Path(mbinfer.__file__).parent / "_core.pyi").read_text())
     nodes = [node for node in tree.body if isinstance(node, (ast.ClassDef, ast.FunctionDef))]
     stubs = {node.name: node for node in nodes if not node.name.startswith("_")}
-    assert set(stubs) == {name for name in vars(_core) if not name.startswith("_")}
+    constants = {node.target.id for node in tree.body if isinstance(node, ast.AnnAssign)}
+    assert {*stubs, *constants} == {name for name in vars(_core) if not name.startswith("_")}
     for name, node in stubs.items():
         if isinstance(node, ast.ClassDef):
             public = {n for n in vars(getattr(_core, name)) if not n.startswith("_")} | {"__init__"}

@@ -43,6 +43,20 @@ std::mutex& fork_mutex() {
 
 }  // namespace
 
+void check_options(const SessionOptions& options) {
+  const PlanOptions& plan = options.plan;
+  auto require_range = [](const char* name, int value, int least, int most) {
+    if (value < least || value > most)
+      throw Error(ErrorKind::kArgument, std::string(name) + " is " + std::to_string(value) + ", it goes from " +
+                                            std::to_string(least) + " to " + std::to_string(most));
+  };
+  require_range("threads", plan.threads, 1, kMaxThreads);
+  require_range("chunks", plan.chunks, 0, kMaxChunks);
+  if (plan.chunks && plan.schedule != Schedule::kAuto && plan.schedule != Schedule::kFused)
+    throw Error(ErrorKind::kArgument, std::string("chunks split fused blocks, and the schedule '") +
+                                          schedule_name(plan.schedule) + "' has none; use 'auto' or 'fused'");
+}
+
 void Session::Free::operator()(uint8_t* p) const { std::free(p - kCanaryBytes); }
 
 Session::Session(std::shared_ptr<const Model> model, const SessionOptions& options)

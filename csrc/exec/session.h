@@ -18,6 +18,11 @@ struct SessionOptions {
   bool oversubscribe = false;  // start threads for which there is no CPU, too: for tests
 };
 
+constexpr int kMaxThreads = 256, kMaxChunks = 65536;
+
+// Error(kArgument) where a number is out of its range, or options do not go together. 0 chunks: the planner chooses.
+void check_options(const SessionOptions& options);
+
 struct Picture {  // one input: contiguous HWC, float32 (normalised already) or uint8 (normalised by the model's recipe)
   const void* data;
   DType dtype;

@@ -17,6 +17,8 @@
 namespace mbinfer {
 
 enum class Schedule { kNaive, kLayerwise, kFused, kStreamed, kAuto };
+constexpr Schedule kSchedules[] = {Schedule::kNaive, Schedule::kLayerwise, Schedule::kFused, Schedule::kStreamed,
+                                   Schedule::kAuto};
 const char* schedule_name(Schedule schedule);
 Schedule schedule_from_name(const std::string& name);  // Error(kArgument) lists the names
 

@@ -235,10 +235,12 @@ void check_supported(const Graph& graph) {
 const char* schedule_name(Schedule schedule) { return kScheduleNames[int(schedule)]; }
 
 Schedule schedule_from_name(const std::string& name) {
-  for (int i = 0; i < 5; i++)
-    if (name == kScheduleNames[i]) return Schedule(i);
-  throw Error(ErrorKind::kArgument,
-              "unknown schedule '" + name + "'; known are naive, layerwise, fused, streamed and auto");
+  std::string known;
+  for (Schedule schedule : kSchedules) {
+    if (name == schedule_name(schedule)) return schedule;
+    known += (known.empty() ? "" : ", ") + std::string(schedule_name(schedule));
+  }
+  throw Error(ErrorKind::kArgument, "unknown schedule '" + name + "'; known are " + known);
 }
 
 Plan make_plan(const Graph& graph, const PlanOptions& options) {

@@ -110,22 +110,48 @@ class Canvas:
             parts.append(getattr(self, f"_svg_{kind}")(hatches=hatches, **shape))
         return "\n".join([*parts, "</svg>\n"])
 
-    def _svg_rect(self, x, y, width, height, fill, stroke, opacity, hatch, hint, hatches) -> str:
+    def _svg_rect(
+        self,
+        x: float,
+        y: float,
+        width: float,
+        height: float,
+        fill: str,
+        stroke: str | None,
+        opacity: float,
+        hatch: bool,
+        hint: str,
+        hatches: dict[str, str],
+    ) -> str:
         paint = f"fill='{f'url(#{hatches[fill]})' if hatch else fill}'"
         paint += f" fill-opacity='{opacity:g}'" if opacity < 1 else ""
         paint += f" stroke='{stroke}' stroke-width='.5'" if stroke else ""
         return _hinted("rect", f"x='{x:.2f}' y='{y:.2f}' width='{width:.2f}' height='{height:.2f}' {paint}", hint)
 
-    def _svg_line(self, points, color, width, dashed, hatches) -> str:
+    def _svg_line(
+        self, points: list[tuple[float, float]], color: str, width: float, dashed: bool, hatches: dict[str, str]
+    ) -> str:
         path = "L".join(f"{x:.2f} {y:.2f}" for x, y in points)
         dashes = " stroke-dasharray='6 4'" if dashed else ""
         return f"<path d='M{path}' fill='none' stroke='{color}' stroke-width='{width:g}'{dashes}/>"
 
-    def _svg_dot(self, x, y, radius, fill, stroke, hint, hatches) -> str:
+    def _svg_dot(
+        self, x: float, y: float, radius: float, fill: str, stroke: str | None, hint: str, hatches: dict[str, str]
+    ) -> str:
         paint = f"fill='{fill}'" + (f" stroke='{stroke}'" if stroke else "")
         return _hinted("circle", f"cx='{x:.2f}' cy='{y:.2f}' r='{radius:g}' {paint}", hint)
 
-    def _svg_text(self, x, y, words, size, color, anchor, angle, hatches) -> str:
+    def _svg_text(
+        self,
+        x: float,
+        y: float,
+        words: str,
+        size: float,
+        color: str,
+        anchor: str,
+        angle: float,
+        hatches: dict[str, str],
+    ) -> str:
         turn = f" transform='rotate({-angle:g} {x:.1f} {y:.1f})'" if angle else ""
         place = f"x='{x:.1f}' y='{y:.1f}' font-size='{size:g}' fill='{color}' text-anchor='{anchor}'{turn}"
         return f"<text {place} pointer-events='none'>{escape(words)}</text>"

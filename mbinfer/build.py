@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
+from .errors import ArgumentError
 from .graph import Graph, Node, Output, Recipe
 from .ops import OPS
 
@@ -41,7 +45,7 @@ class GraphBuilder:
         *,
         name: str | None = None,
         output: str | None = None,
-        **fields,
+        **fields: Any,
     ) -> str:
         """Append ``Node(op, name, inputs, output, **fields)`` with the activation `act` (kind, bounds).
 
@@ -54,12 +58,14 @@ class GraphBuilder:
         if node.weight is not None and not OPS[op].keeps_channels:
             channels = len(node.weight)
         if self.rng is not None and OPS[op].weights and node.weight is None:
-            self._draw(node, channels)
+            self._draw(node, channels, self.rng)
         self.graph.values[output] = self._output_dims(node, channels)
         self.graph.nodes.append(node)
         return output
 
-    def convolve(self, value: str, channels: int, act=LINEAR, groups: int = 1, **fields) -> str:
+    def convolve(
+        self, value: str, channels: int, act: tuple[str, tuple[float, float]] = LINEAR, groups: int = 1, **fields: Any
+    ) -> str:
         """A convolution; a depthwise one where every channel is a group of its own."""
         if groups == channels == self.dims(value)[2]:
             return self.add("depthwise", [value], act=act, **fields)
@@ -79,21 +85,26 @@ class GraphBuilder:
             height, width = window_size((height, width), node.kernel, node.stride, node.dilation, node.pads)
         return height, width, inputs if OPS[node.op].keeps_channels or channels is None else channels
 
-    def _draw(self, node: Node, channels: int | None) -> None:
+    def _draw(self, node: Node, channels: int | None, rng: np.random.Generator) -> None:
         inputs, area = self.dims(node.inputs[0])[2], math.prod(node.kernel)
         if OPS[node.op].keeps_channels:
-            node.weight, channels = self._normal((*node.kernel, inputs), area), inputs
+            node.weight, channels = _normal(rng, (*node.kernel, inputs), area), inputs
         else:
+            if channels is None:
+                raise ArgumentError(f"'{node.name}': a convolution without a weight needs its channels")
             per_group = inputs // node.groups
-            node.weight = self._normal((channels, *node.kernel, per_group), area * per_group)
+            node.weight = _normal(rng, (channels, *node.kernel, per_group), area * per_group)
         if node.bias is None:
-            node.bias = self._normal((channels,), 10)
-
-    def _normal(self, shape: tuple[int, ...], fan_in: float) -> np.ndarray:
-        return (self.rng.standard_normal(shape) * math.sqrt(2 / fan_in)).astype(np.float32)
+            node.bias = _normal(rng, (channels,), 10)
 
 
-def window_size(size, kernel, stride, dilation, pads) -> tuple[int, int]:
+def _normal(rng: np.random.Generator, shape: tuple[int, ...], fan_in: float) -> npt.NDArray[np.float32]:
+    return (rng.standard_normal(shape) * math.sqrt(2 / fan_in)).astype(np.float32)
+
+
+def window_size(
+    size: Sequence[int], kernel: Sequence[int], stride: Sequence[int], dilation: Sequence[int], pads: Sequence[int]
+) -> tuple[int, int]:
     """(height, width) that a sliding window makes of `size` (height, width), pads being top, left, bottom, right."""
     height, width = (
         (size[i] + pads[i] + pads[i + 2] - dilation[i] * (kernel[i] - 1) - 1) // stride[i] + 1 for i in (0, 1)

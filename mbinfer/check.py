@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 
 import numpy as np
+import numpy.typing as npt
 
 from .errors import FormatError, ShapeError, UnsupportedError
 from .graph import ACTIVATIONS, COLORS, Graph, Node, Output, Recipe, Type
@@ -207,7 +209,7 @@ def _check_weights(where: str, node: Node, inputs: int, outputs: int) -> None:
         found = None if array is None else np.shape(array)
         if found != expected:
             raise ShapeError(f"{where}: {field} of shape {found}; it needs {expected}")
-        if not _finite_float32(array):
+        if array is not None and not _finite_float32(array):
             raise FormatError(f"{where}: the {field} holds NaN, infinity, or a number too large for float32")
 
 
@@ -222,8 +224,8 @@ def _check_recipe(name: str, recipe: Recipe, channels: int) -> None:
         raise FormatError(f"input '{name}': the recipe needs finite mean and scale, and 0 < crop <= 1")
 
 
-def _check_names(kind: str, names) -> None:
-    seen = set()
+def _check_names(kind: str, names: Iterable[str]) -> None:
+    seen: set[str] = set()
     for name in names:
         _check_text(f"{kind} name", name, MAX_NAME)
         if not name or name in seen:
@@ -231,7 +233,7 @@ def _check_names(kind: str, names) -> None:
         seen.add(name)
 
 
-def _check_text(kind: str, text, most: int) -> None:
+def _check_text(kind: str, text: object, most: int) -> None:
     if not isinstance(text, str) or "\0" in text or any("\ud800" <= c <= "\udfff" for c in text):
         raise FormatError(f"{kind} {text!r} is not a string that UTF-8 ended by a zero byte can hold")
     if len(text.encode()) > most:
@@ -241,13 +243,14 @@ def _check_text(kind: str, text, most: int) -> None:
 def _shape(graph: Graph, name: str, where: str) -> tuple[int, int, int]:
     if name not in graph.values:
         raise FormatError(f"{where} names the value '{name}', which the graph does not define")
-    return tuple(map(int, graph.values[name]))
+    height, width, channels = map(int, graph.values[name])
+    return height, width, channels
 
 
-def _is_int(number, low: int, high: int) -> bool:
-    return isinstance(number, (int, np.integer)) and low <= number <= high
+def _is_int(number: object, low: int, high: int) -> bool:
+    return isinstance(number, (int, np.integer)) and bool(low <= number <= high)
 
 
-def _finite_float32(array) -> bool:
+def _finite_float32(array: npt.ArrayLike) -> bool:
     with np.errstate(over="ignore"):
         return bool(np.isfinite(np.asarray(array, np.float32)).all())

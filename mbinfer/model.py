@@ -6,8 +6,10 @@ import hashlib
 import os
 import secrets
 import zlib
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from .check import COUNTS_PADDING, check_graph
 from .errors import UnsupportedError
@@ -113,7 +115,7 @@ QUANT = np.dtype(
 METADATA = np.dtype([("key", "<u4"), ("value", "<u4")])
 
 
-def save(graph: Graph, path, weight_dtype: str = "float32") -> None:
+def save(graph: Graph, path: str | os.PathLike[str], weight_dtype: str = "float32") -> None:
     """Write `graph` to `path` as a model file, version 1.
 
     The file is written aside in the same folder and then renamed, so that `path` holds the old model or the whole new
@@ -198,13 +200,13 @@ def encode(graph: Graph) -> bytes:
     return b"".join((header.tobytes(), body, weights.data))
 
 
-def _float32(array) -> np.ndarray:
+def _float32(array: npt.ArrayLike) -> npt.NDArray[np.float32]:
     """As float32, -0.0 made +0.0 so that equal weights are equal bytes, and too large numbers infinite."""
     with np.errstate(over="ignore"):
         return np.asarray(array, np.float32) + np.float32(0)
 
 
-def _fill_node(record, node: Node, index: dict[str, int], strings: _Strings, weights: _Weights) -> None:
+def _fill_node(record: Any, node: Node, index: dict[str, int], strings: _Strings, weights: _Weights) -> None:
     record["name"], record["output"], record["groups"] = strings.add(node.name), index[node.output], 1
     record["op"], record["activation"] = CODES[node.op], ACTIVATIONS.index(node.activation)
     record["flags"] = COUNTS_PADDING if node.counts_padding else 0
@@ -231,7 +233,7 @@ def _fill_node(record, node: Node, index: dict[str, int], strings: _Strings, wei
 class _Strings:
     """The strings section: every distinct string once."""
 
-    def __init__(self):
+    def __init__(self) -> None:
         self.data = bytearray()
         self.offsets: dict[str, int] = {}
 
@@ -245,7 +247,7 @@ class _Strings:
 class _Weights:
     """The weights section: every distinct tensor once, each at a multiple of 64 bytes."""
 
-    def __init__(self):
+    def __init__(self) -> None:
         self.data = bytearray()
         self.offsets: dict[bytes, int] = {}  # by digest: heads and towers share their weights
 

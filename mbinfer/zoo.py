@@ -9,7 +9,7 @@ import numpy as np
 from .build import LINEAR, GraphBuilder
 from .errors import ShapeError
 from .graph import Graph, Recipe
-from .zoo_weights import open_weights
+from .zoo_weights import Array, Weights, open_weights
 
 # ImageNet's mean and deviation, in units of uint8 pixels.
 IMAGENET = Recipe(mean=(123.675, 116.28, 103.53), scale=(1 / 58.395, 1 / 57.12, 1 / 57.375), color="RGB", crop=0.875)
@@ -21,7 +21,9 @@ V1_BLOCKS = ((64, 1), (128, 2), (128, 1), (256, 2), (256, 1), (512, 2), *((512, 
 V2_BLOCKS = ((1, 16, 1, 1), (6, 24, 2, 2), (6, 32, 3, 2), (6, 64, 4, 2), (6, 96, 3, 1), (6, 160, 3, 2), (6, 320, 1, 1))
 
 
-def mobilenet_v1(width: float = 1.0, resolution: int = 224, classes: int = 1000, weights=None, seed: int = 0) -> Graph:
+def mobilenet_v1(
+    width: float = 1.0, resolution: int = 224, classes: int = 1000, weights: Weights = None, seed: int = 0
+) -> Graph:
     """MobileNetV1 (arXiv 1704.04861) with input ``image``, (resolution, resolution, 3), and output ``logits``.
 
     Channels are ``int(c * width)`` as in the paper's code, cut to a multiple of 8, at least 8; activations are
@@ -49,7 +51,9 @@ def mobilenet_v1(width: float = 1.0, resolution: int = 224, classes: int = 1000,
     return net.finish(value, "classifier")
 
 
-def mobilenet_v2(width: float = 1.0, resolution: int = 224, classes: int = 1000, weights=None, seed: int = 0) -> Graph:
+def mobilenet_v2(
+    width: float = 1.0, resolution: int = 224, classes: int = 1000, weights: Weights = None, seed: int = 0
+) -> Graph:
     """MobileNetV2 (arXiv 1801.04381) with input ``image``, (resolution, resolution, 3), and output ``logits``.
 
     Channels are ``c * width`` rounded to a multiple of 8, never down by more than 10 %; the last convolution has
@@ -93,7 +97,7 @@ def _divisible(channels: float) -> int:
 class _Network:
     """A graph that grows layer by layer; batch norm is folded into the convolution before it, in float64."""
 
-    def __init__(self, architecture: str, width: float, resolution: int, classes: int, weights, seed: int):
+    def __init__(self, architecture: str, width: float, resolution: int, classes: int, weights: Weights, seed: int):
         if resolution < 32 or classes < 1 or not width > 0:
             raise ShapeError(
                 f"{architecture} of width {width}, resolution {resolution}, {classes} classes: "
@@ -145,12 +149,16 @@ class _Network:
         self.weights.check()
         return self.builder.graph
 
-    def _folded(self, source: str, name: str, conv: str, bn: str, shape, relu6: bool) -> tuple[np.ndarray, np.ndarray]:
+    def _folded(
+        self, source: str, name: str, conv: str, bn: str, shape: tuple[int, ...], relu6: bool
+    ) -> tuple[Array, Array]:
         weight, gamma, beta, mean, variance = self.weights.conv(conv, bn, shape, source, name, relu6)
         factor = gamma / np.sqrt(variance + BATCH_NORM_EPS)
         return weight * factor[:, None, None, None], beta - mean * factor
 
-    def _windowed(self, op: str, name: str, source: str, weight, bias, kernel: int, stride: int, relu6: bool) -> str:
+    def _windowed(
+        self, op: str, name: str, source: str, weight: Array, bias: Array, kernel: int, stride: int, relu6: bool
+    ) -> str:
         """Kernels of 3 are padded by 1 on all sides, as in torchvision."""
         return self.builder.add(
             op,

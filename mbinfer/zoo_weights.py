@@ -5,11 +5,15 @@ from __future__ import annotations
 import os
 import zlib
 from collections.abc import Mapping
+from typing import Any, Union
 
 import numpy as np
+import numpy.typing as npt
 
 from .errors import ShapeError, UnsupportedError
 
+Array = npt.NDArray[np.float64]
+Weights = Union[Mapping[str, Any], str, "os.PathLike[str]", None]
 BATCH_NORM = ("weight", "bias", "running_mean", "running_var")
 # Random batch norm draws gamma and beta uniformly from these ranges. A normal input then leaves it with the mean and
 # variance PLAIN, over the elements of all channels, and a ReLU6 behind it with RELU6 (by numerical integration).
@@ -17,7 +21,7 @@ GAMMA, BETA = (1.0, 2.0), (-0.5, 0.5)
 PLAIN, RELU6 = (0.0, 2.4167), (0.6097, 0.8349)
 
 
-def open_weights(weights, seed: int) -> tuple[GivenWeights | RandomWeights, str]:
+def open_weights(weights: Weights, seed: int) -> tuple[GivenWeights | RandomWeights, str]:
     """The source of parameters for `weights` (None, a mapping, or a path; see `mobilenet_v2`), and its name."""
     if weights is None:
         return RandomWeights(seed), f"random, seed {seed}"
@@ -29,7 +33,7 @@ def open_weights(weights, seed: int) -> tuple[GivenWeights | RandomWeights, str]
 class GivenWeights:
     """Parameters from a mapping of names to arrays or torch tensors; `check` names all that did not fit, at once."""
 
-    def __init__(self, entries: Mapping):
+    def __init__(self, entries: Mapping[str, Any]):
         if not isinstance(entries, Mapping):
             raise UnsupportedError(
                 f"weights of type {type(entries).__name__}; a mapping of names to arrays is needed, "
@@ -38,15 +42,14 @@ class GivenWeights:
         self.unused = {
             str(name): entry for name, entry in entries.items() if not str(name).endswith("num_batches_tracked")
         }
-        self.missing, self.misshaped = [], []
+        self.missing: list[str] = []
+        self.misshaped: list[str] = []
 
-    def conv(
-        self, conv: str, bn: str, shape: tuple[int, ...], source: str, output: str, relu6: bool
-    ) -> list[np.ndarray]:
+    def conv(self, conv: str, bn: str, shape: tuple[int, ...], source: str, output: str, relu6: bool) -> list[Array]:
         """Weight of `shape` and gamma, beta, mean, variance of the batch norm behind it, float64."""
         return [self._take(f"{conv}.weight", shape)] + [self._take(f"{bn}.{field}", shape[:1]) for field in BATCH_NORM]
 
-    def dense(self, name: str, shape: tuple[int, int], source: str) -> list[np.ndarray]:
+    def dense(self, name: str, shape: tuple[int, int], source: str) -> list[Array]:
         """Weight of `shape` and bias, float64."""
         return [self._take(f"{name}.weight", shape), self._take(f"{name}.bias", shape[:1])]
 
@@ -62,7 +65,7 @@ class GivenWeights:
                 + "; ".join(f"{kind}: {', '.join(names)}" for kind, names in problems if names)
             )
 
-    def _take(self, name: str, shape: tuple[int, ...]) -> np.ndarray:
+    def _take(self, name: str, shape: tuple[int, ...]) -> Array:
         entry = self.unused.pop(name, None)
         if entry is None:
             self.missing.append(name)
@@ -85,32 +88,31 @@ class RandomWeights:
         self.seed = seed
         self.moments = {"image": (0.0, 1.0)}  # value -> mean and variance of its elements
 
-    def conv(
-        self, conv: str, bn: str, shape: tuple[int, ...], source: str, output: str, relu6: bool
-    ) -> list[np.ndarray]:
+    def conv(self, conv: str, bn: str, shape: tuple[int, ...], source: str, output: str, relu6: bool) -> list[Array]:
         mean, variance = self.moments[source]
         weight = self._uniform(f"{conv}.weight", shape, -1, 1) * np.sqrt(6 / np.prod(shape[1:]))
         gamma, beta = self._uniform(f"{bn}.weight", shape[:1], *GAMMA), self._uniform(f"{bn}.bias", shape[:1], *BETA)
         self.moments[output] = RELU6 if relu6 else PLAIN
         return [weight, gamma, beta, mean * weight.sum((1, 2, 3)), variance * np.square(weight).sum((1, 2, 3))]
 
-    def dense(self, name: str, shape: tuple[int, int], source: str) -> list[np.ndarray]:
+    def dense(self, name: str, shape: tuple[int, int], source: str) -> list[Array]:
         """Wider than He's: pooling leaves a small variance, and logits should differ from picture to picture."""
         weight = self._uniform(f"{name}.weight", shape, -1, 1) * 3 * np.sqrt(6 / shape[1])
         return [weight, self._uniform(f"{name}.bias", shape[:1], -1, 1) - self.moments[source][0] * weight.sum(1)]
 
     def add(self, left: str, right: str, output: str) -> None:
-        self.moments[output] = tuple(a + b for a, b in zip(self.moments[left], self.moments[right]))
+        (mean, variance), (other_mean, other_variance) = self.moments[left], self.moments[right]
+        self.moments[output] = mean + other_mean, variance + other_variance
 
     def check(self) -> None:
         """Random weights always fit."""
 
-    def _uniform(self, name: str, shape: tuple[int, ...], low: float, high: float) -> np.ndarray:
+    def _uniform(self, name: str, shape: tuple[int, ...], low: float, high: float) -> Array:
         generator = np.random.Generator(np.random.PCG64([self.seed, zlib.crc32(name.encode())]))
         return generator.random(shape) * (high - low) + low
 
 
-def _load(path: str) -> Mapping:
+def _load(path: str) -> Mapping[str, Any]:
     """The entries of a `.npz`, `.safetensors`, `.pt` or `.pth` file."""
     kind = os.path.splitext(path)[1]
     try:
@@ -120,11 +122,13 @@ def _load(path: str) -> Mapping:
         if kind == ".safetensors":
             from safetensors.numpy import load_file
 
-            return load_file(path)
+            entries: Mapping[str, Any] = load_file(path)
+            return entries
         if kind in (".pt", ".pth"):
             import torch
 
-            return torch.load(path, map_location="cpu", weights_only=True)
+            entries = torch.load(path, map_location="cpu", weights_only=True)
+            return entries
     except ImportError as error:
         raise UnsupportedError(f"'{path}': reading {kind} needs {error.name}; install it, or save as .npz") from error
     raise UnsupportedError(f"'{path}': weights of kind '{kind}'; known are .npz, .safetensors, .pt and .pth")

@@ -22,7 +22,7 @@ struct mbi_session {
   mutable std::unique_ptr<const PlanTables> tables;
   mutable std::string plan_json;
   std::vector<Picture> pictures;  // what run was given, here so that it allocates nothing
-  std::vector<float*> results;
+  std::vector<void*> results;
 };
 
 namespace {

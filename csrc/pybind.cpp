@@ -53,6 +53,7 @@ Planned planned(const Session& session) {
   return {session.graph(), session.plan(), session.kernels().isa, session.threads()};
 }
 
+const char* python_class(const PassInfo&) { return "Pass"; }
 const char* python_class(const StageInfo&) { return "Stage"; }
 const char* python_class(const SegmentInfo&) { return "Segment"; }
 const char* python_class(const BufferInfo&) { return "Buffer"; }
@@ -128,7 +129,7 @@ struct Outputs {  // fresh arrays in the graph's order
     return result;
   }
   std::vector<py::array_t<float>> arrays;
-  std::vector<float*> pointers;
+  std::vector<void*> pointers;
 };
 
 py::list run(Session& session, const std::vector<py::array>& arrays, py::object times) {

@@ -13,15 +13,26 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
+class Pass:
+    """What threads do between two times that they wait for one another: each makes its piece by one operator after the
+    other. axis: of what the last one makes, that they cut: rows, pixels, or panels (of 8 channels)."""
+
+    operators: tuple[str, ...]
+    axis: str
+
+
+@dataclass(frozen=True)
 class Stage:
     """A node, or a group of nodes fused into one operator.
 
-    kind: bottleneck, head, conv, dense, load, or the operator of its only node. nodes: in the order in which they run.
+    kind: bottleneck, head, conv, dense, convert, or the operator of its only node. nodes: in the order in which they
+    run.
     inputs: what it filters, then what it adds. rows: output rows of a strip; step: of those, made at a time.
     chunk: channels of the expanded tensor held at a time, 0 where it has none; chunks: how many of them.
     keep: expanded rows stay from strip to strip. ring_rows: rows of the output in the arena at once.
     macs, extra_macs: multiply-adds of the network, and what recomputation adds. scratch_bytes: of its own buffers.
     bytes: of values read and written and of weights read, each once.
+    passes: what its threads do, if there are several.
     why: why the nodes around it are not part of it, where there is something to say.
     """
 
@@ -41,6 +52,7 @@ class Stage:
     extra_macs: int
     scratch_bytes: int
     bytes: int
+    passes: tuple[Pass, ...]
     why: str
 
 

@@ -108,7 +108,7 @@ Outputs run(Session& session, const std::vector<std::vector<uint8_t>>& inputs, c
     pictures.push_back({inputs[i].data(), inputs[i].size() == size_t(elements) ? DType::kUint8 : DType::kFloat32});
   }
   Outputs first;
-  std::vector<float*> pointers;
+  std::vector<void*> pointers;
   for (const GraphOutput& out : graph.outputs)
     first.emplace_back(size_t(graph.values[out.value].shape.elements()), 0.0f);
   Outputs second = first;

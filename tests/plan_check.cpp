@@ -95,6 +95,7 @@ struct Builder {
     return stride == 1 && out == channels(v) ? add_node(Op::kAdd, {v, x}, out, 1, 1) : x;
   }
   Graph finish(int v) {
+    prepare(&graph);
     graph.values[v].is_output = true;
     const Shape& s = graph.values[v].shape;
     graph.outputs.push_back({v, "output", {1, s.height, s.width, s.channels}});
@@ -137,6 +138,7 @@ class Breaker {
     if (!wrong.empty()) report("is refused: " + wrong);
     rings();
     expanded();
+    passes();
     for (int g = 0; g < int(plan_.segments.size()); g++) {
       slide(g);
       lifetimes(g);
@@ -153,11 +155,16 @@ class Breaker {
     if (failed <= 20) std::printf("FAILED %s %s\n", name_.c_str(), what.c_str());
   }
 
-  void must_catch(const char* kind, const std::string& what, const std::function<void(Plan*)>& change) {
+  // `words`: of the complaint.
+  void must_catch(const char* kind, const std::string& what, const std::function<void(Plan*)>& change,
+                  const char* words = "") {
     Plan broken = plan_;
     change(&broken);
-    if (check_plan(graph_, broken).empty())
+    const std::string wrong = check_plan(graph_, broken);
+    if (wrong.empty())
       report(std::string(kind) + ": " + what + " goes unseen");
+    else if (wrong.find(words) == std::string::npos)
+      report(std::string(kind) + ": of " + what + " is said: " + wrong);
     else
       caught[kind]++;
   }
@@ -166,6 +173,11 @@ class Breaker {
   const Stage& last_stage(int g) const { return plan_.stages[plan_.segments[g].last - 1]; }
   bool in_arena(int v) const { return v >= 0 && plan_.values[v].kind == Placement::kArena; }
   bool is_ring(int v) const { return in_arena(v) && plan_.values[v].rows < value(v).shape.height; }
+  bool pools_all(const Stage& stage) const {
+    for (int p = 0; p < stage.part_count; p++)
+      if (info_of(graph_.nodes[stage.parts[p].node].op).area == Area::kWhole) return true;
+    return false;
+  }
   bool in_strips(int g) const { return last_stage(g).rows < value(last_stage(g).output).shape.height; }
 
   void rings() {
@@ -177,18 +189,46 @@ class Breaker {
   void expanded() {
     for (int s = 0; s < int(plan_.stages.size()); s++) {
       const Stage& stage = plan_.stages[s];
-      if (stage.expanded_rows < 2) continue;
+      if (!stage.expands() || stage.expanded().rows < 2) continue;
       int most = 0;  // a ring as high as the map may have rows that no window needs
       const int height = value(stage.output).shape.height;
       for (int r0 = 0; r0 < height; r0 += stage.rows)
         for_each_step(graph_, stage, r0, std::min(height, r0 + stage.rows), 1,
-                      [&](const Step& step) { most = std::max(most, step.window.count()); });
-      if (most < stage.expanded_rows) continue;
+                      [&](const Step& step) { most = std::max(most, step.part[stage.split].reads.count()); });
+      if (most < stage.expanded().rows) continue;
       must_catch(stage.keep ? "kept ring one row short" : "expanded ring one row short", stage.name, [&](Plan* p) {
-        Stage& broken = p->stages[s];
-        broken.expanded_bytes -= broken.expanded_bytes / broken.expanded_rows;
-        broken.expanded_rows--;
+        Scratch& broken = p->stages[s].expanded();
+        broken.bytes -= broken.bytes / broken.rows;
+        broken.rows--;
       });
+    }
+  }
+
+  // Parts that must wait for one another in one pass, and work that is left out.
+  void passes() {
+    for (int s = 0; s < int(plan_.stages.size()); s++) {
+      const Stage& stage = plan_.stages[s];
+      auto set = [&](const char* kind, const std::vector<Pass>& passes, const char* words) {
+        must_catch(
+            kind, stage.name,
+            [&](Plan* p) {
+              p->stages[s].pass_count = int(passes.size());
+              std::copy(passes.begin(), passes.end(), p->stages[s].passes);
+            },
+            words);
+      };
+      std::vector<Pass> all(stage.passes, stage.passes + stage.pass_count);
+      all.pop_back();
+      set("a part in no pass", all, "never made");
+      if (stage.parts[0].ring.patch && stage.threads > 1)
+        must_catch("one patch for all threads", stage.name, [&](Plan* p) { p->stages[s].parts[0].ring.copies = 1; });
+      // Who filters a row reads those next to it, which other threads expand.
+      const int split = stage.split, first = split - 1;
+      if (!stage.expands() || stage.parts[0].ring.patch || std::min(stage.step, stage.rows) < 2) continue;
+      if (graph_.nodes[stage.parts[split].node].y.kernel < 3) continue;
+      std::vector<Pass> racy = {{first, split + 1, Axis::kRows, 1}};
+      if (split < stage.last()) racy.push_back({split + 1, split + 2, Axis::kRows, 1});
+      set("racy pass", racy, "two pieces of a pass");
     }
   }
 
@@ -196,7 +236,7 @@ class Breaker {
   // INT64_MIN: all is read before the output is written.
   int64_t needed_distance(int g, int v) const {
     int64_t distance = INT64_MIN;
-    if (is_global(graph_, last_stage(g))) return distance;
+    if (pools_all(last_stage(g))) return distance;
     const std::vector<TracedStep> steps = trace_segment(graph_, plan_, g);
     for (size_t i = 0; i + 1 < steps.size(); i++) {
       if (steps[i].stage != plan_.segments[g].last - 1) continue;
@@ -213,7 +253,7 @@ class Breaker {
   void slide(int g) {
     const Stage& first = plan_.stages[plan_.segments[g].first];
     const int in = first.input, out = last_stage(g).output;
-    if (!in_arena(in) || first.load >= 0 || value(in).is_output) return;
+    if (!in_arena(in) || value(in).is_output) return;
     for (const Buffer& b : plan_.buffers)
       if (b.kind == Buffer::kValue && b.index == in && b.last > g) return;  // it has other readers
     auto place = [&](Plan* p, int64_t distance) {
@@ -261,14 +301,15 @@ class Breaker {
     }
     for (int s = plan_.segments[g].first; s < plan_.segments[g].last; s++) {
       const Stage& stage = plan_.stages[s];
-      for (auto part : {&Stage::spatial_offset, &Stage::expanded_offset}) {
-        if (!(part == &Stage::spatial_offset ? stage.spatial_bytes : stage.keep ? 0 : stage.expanded_bytes)) continue;
+      for (int part = 0; part < stage.part_count; part++) {
+        const Scratch& ring = stage.parts[part].ring;
+        if (!ring.bytes || ring.patch || (stage.keep && part == stage.split - 1)) continue;
         if (goes_on[s])
           must_catch("scratch over the output", stage.name,
-                     [&](Plan* p) { p->stages[s].*part = plan_.values[out].offset; });
+                     [&](Plan* p) { p->stages[s].parts[part].ring.offset = plan_.values[out].offset; });
         if (stage.residual < 0 || !is_ring(stage.residual)) continue;
         must_catch("scratch over a ring", stage.name,
-                   [&](Plan* p) { p->stages[s].*part = plan_.values[stage.residual].offset; });
+                   [&](Plan* p) { p->stages[s].parts[part].ring.offset = plan_.values[stage.residual].offset; });
       }
     }
   }
@@ -434,9 +475,10 @@ int main(int argc, char** argv) {
   check(branching(), "branching");
   for (int i = 1; i < argc; i++) check(read_model(Source::from_path(argv[i]))->graph, argv[i]);
 
-  for (const char* kind : {"ring one row short", "kept ring one row short", "expanded ring one row short",
-                           "slide one row too far", "lifetimes overlap", "outside the arena", "scratch over the output",
-                           "scratch over a ring", "wrong move", "move left out"}) {
+  for (const char* kind :
+       {"ring one row short", "kept ring one row short", "expanded ring one row short", "slide one row too far",
+        "lifetimes overlap", "outside the arena", "scratch over the output", "scratch over a ring", "wrong move",
+        "move left out", "racy pass", "a part in no pass", "one patch for all threads"}) {
     const int count = Breaker::caught[kind];
     std::printf("%5d  %s\n", count, kind);
     if (!count) {

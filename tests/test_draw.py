@@ -11,7 +11,7 @@ import pytest
 
 import mbinfer
 from mbinfer import model, zoo
-from mbinfer.plan import Buffer, Segment, Stage, TimelineStep
+from mbinfer.plan import Buffer, Pass, Segment, Stage, TimelineStep
 from mbinfer.show import canvas, sweep, text, timeline
 
 SVG = "{http://www.w3.org/2000/svg}"
@@ -46,6 +46,7 @@ def session():
         extra_macs=0,
         scratch_bytes=64,
         bytes=256,
+        passes=(Pass(("conv",), "pixels"),),
         why="",
     )
     block = replace(stage, name="b", kind="bottleneck", output="b", step=3, chunk=32, chunks=3, keep=True, extra_macs=3)

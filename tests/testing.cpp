@@ -29,7 +29,7 @@ py::dict measure(const Session& session, int first, const std::vector<std::tuple
     Stage& s = plan.stages[first + i];
     std::tie(s.rows, s.step, s.chunk, s.keep) = splits[size_t(i)];
     size_scratch(graph, &s);
-    kept.push_back(s.keep ? s.expanded_bytes : 0);
+    kept.push_back(s.kept_bytes());
     transient.push_back(s.transient_bytes());
     cycles.push_back(stage_cycles(graph, s, count_steps(graph, s)));
   }

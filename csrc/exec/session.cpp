@@ -27,6 +27,25 @@ Plan plan_and_trim(const Graph& graph, const PlanOptions& options) {
   return plan;
 }
 
+PlanOptions with_tile(PlanOptions options, const KernelTable& kernels) {
+  const Tile tile = kernels.of(DType::kFloat32).tile;
+  options.tile_pixels = tile.pixels;
+  options.tile_panels = tile.panels;
+  return options;
+}
+
+// An array as its caller holds it: rows of pixels without padding.
+Input input_of(const Graph& graph, const GraphInput& input, const void* data, DType dtype, int rows) {
+  const Shape& shape = graph.values[input.value].shape;
+  View view;
+  view.memory = static_cast<char*>(const_cast<void*>(data));  // a view is of what may be written, too; this one is read
+  view.rows = rows;
+  view.pixel_stride = shape.channels * ptrdiff_t(size_of(dtype));
+  view.row_stride = shape.width * view.pixel_stride;
+  view.width = shape.width;
+  return {view, dtype, &input.recipe};
+}
+
 constexpr uint64_t kCanary = 0xC0FFEE5EEDBADC0D;
 constexpr size_t kCanaryBytes = kArenaAlign;
 
@@ -61,8 +80,8 @@ void Session::Free::operator()(uint8_t* p) const { std::free(p - kCanaryBytes); 
 
 Session::Session(std::shared_ptr<const Model> model, const SessionOptions& options)
     : model_(std::move(model)),
-      plan_(plan_and_trim(model_->graph, options.plan)),
       kernels_(select_kernels(options.isa)),
+      plan_(plan_and_trim(model_->graph, with_tile(options.plan, kernels_))),
       forks_(fork_count()),
       pool_(options.plan.threads, options.oversubscribe) {
 #ifndef NDEBUG
@@ -80,7 +99,7 @@ Session::Session(std::shared_ptr<const Model> model, const SessionOptions& optio
     std::memcpy(arena_.get() + plan_.peak_bytes + i, &kCanary, sizeof kCanary);
   }
   model_->source->populate();
-  pictures_.assign(size_t(pool_.threads()), std::vector<Picture>(graph().values.size()));
+  inputs_.assign(size_t(pool_.threads()), std::vector<Input>(graph().values.size()));
   produced_.assign(size_t(pool_.threads()), std::vector<int>(plan_.stages.size(), 0));
 }
 
@@ -135,20 +154,25 @@ void Session::check_input(size_t input, DType dtype) const {
                     "scale=, or give a normalised float32 array");
 }
 
-void Session::run(const Turn&, const Picture* inputs, float* const* outputs, StageTime* times, ThreadPool::Poll poll) {
+void Session::run(const Turn&, const Picture* inputs, void* const* outputs, StageTime* times, ThreadPool::Poll poll) {
   for (size_t i = 0; i < graph().inputs.size(); i++) check_input(i, inputs[i].dtype);
-  for (size_t i = 0; i < graph().inputs.size(); i++) pictures_[0][size_t(graph().inputs[i].value)] = inputs[i];
+  for (size_t i = 0; i < graph().inputs.size(); i++) {
+    const GraphInput& input = graph().inputs[i];
+    const int height = graph().values[input.value].shape.height;
+    inputs_[0][size_t(input.value)] = input_of(graph(), input, inputs[i].data, inputs[i].dtype, height);
+  }
   execute(outputs, times, poll);
 }
 
-void Session::run_rows(const Turn&, DType dtype, RowSource rows, float* const* outputs, ThreadPool::Poll poll) {
+void Session::run_rows(const Turn&, DType dtype, RowSource rows, void* const* outputs, ThreadPool::Poll poll) {
   if (graph().inputs.size() != 1)
     throw Error(ErrorKind::kShape,
                 "rows can be pulled for a model with one input; this one has " + std::to_string(graph().inputs.size()));
   check_input(0, dtype);
   const Value& image = graph().values[graph().inputs[0].value];
   pulled_rows_.resize(size_t(plan_.input_rows[0]) * image.shape.width * image.shape.channels * size_of(dtype));
-  pictures_[0][size_t(graph().inputs[0].value)] = {pulled_rows_.data(), dtype};
+  const GraphInput& input = graph().inputs[0];
+  inputs_[0][size_t(input.value)] = input_of(graph(), input, pulled_rows_.data(), dtype, plan_.input_rows[0]);
   pulled_ = 0;
   struct Source {
     Session& session;
@@ -176,8 +200,15 @@ void Session::pull(int upto) {
 // All strips, on one thread.
 void Session::make_passes(ThreadPool::Member& member, StageTime* times) {
   const size_t thread = size_t(member.thread());
-  if (thread > 0) pictures_[thread] = pictures_[0];
-  Runner runner(*this, member);
+  if (thread > 0) inputs_[thread] = inputs_[0];
+  const RowPuller puller = {[](void* session, int upto) { static_cast<Session*>(session)->pull(upto); }, this};
+  const Run run = {graph(),
+                   plan_,
+                   kernels_,
+                   reinterpret_cast<char*>(arena_.get()),
+                   inputs_[thread].data(),
+                   source_.pull ? puller : RowPuller{}};
+  Runner runner(run, member);
   member.joined();
   const FloatMode mode;
   for (int g = 0; g < int(plan_.segments.size()) && !member.stopped(); g++) {
@@ -187,7 +218,7 @@ void Session::make_passes(ThreadPool::Member& member, StageTime* times) {
   }
 }
 
-void Session::execute(float* const* outputs, StageTime* times, ThreadPool::Poll poll) {
+void Session::execute(void* const* outputs, StageTime* times, ThreadPool::Poll poll) {
   callers_mode_ = FloatMode::current();
   const bool done = pool_.run(
       [this, times](ThreadPool::Member& member) { make_passes(member, member.thread() ? nullptr : times); }, poll);
@@ -196,10 +227,11 @@ void Session::execute(float* const* outputs, StageTime* times, ThreadPool::Poll 
   for (size_t i = 0; i < graph().outputs.size(); i++) {
     const int v = graph().outputs[i].value;
     const Value& value = graph().values[v];
-    const float* from = reinterpret_cast<const float*>(arena_.get() + plan_.values[v].at(INT_MAX - 1));
-    float* to = outputs[i];
-    for (int64_t p = 0; p < value.shape.pixels(); p++, from += value.stride(), to += value.shape.channels)
-      std::memcpy(to, from, size_t(value.shape.channels) * sizeof(float));
+    const size_t pixel = size_t(value.shape.channels) * size_of(value.type);
+    const uint8_t* from = arena_.get() + plan_.values[v].at_end();
+    char* to = static_cast<char*>(outputs[i]);
+    for (int64_t p = 0; p < value.shape.pixels(); p++, from += value.pixel_bytes(), to += pixel)
+      std::memcpy(to, from, pixel);
   }
 }
 

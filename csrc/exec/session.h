@@ -5,6 +5,7 @@
 #include <thread>
 
 #include "exec/float_mode.h"
+#include "exec/runner.h"
 #include "exec/thread_pool.h"
 #include "kernels/kernels.h"
 #include "model/reader.h"
@@ -35,10 +36,6 @@ struct RowSource {
   void* context;
 };
 
-struct StageTime {
-  double seconds = 0;
-};
-
 class Session {
  public:
   Session(std::shared_ptr<const Model> model, const SessionOptions& options);
@@ -64,14 +61,14 @@ class Session {
   // inputs, outputs: in the graph's order. Outputs are float32, contiguous HWC. `times`: null, or one entry for each
   // stage to add to. Error(kShape) where an input's dtype does not suit the model; Error(kStopped) after interrupt() or
   // where `poll` says so: nothing is written then.
-  void run(const Turn& turn, const Picture* inputs, float* const* outputs, StageTime* times = nullptr,
+  void run(const Turn& turn, const Picture* inputs, void* const* outputs, StageTime* times = nullptr,
            ThreadPool::Poll poll = {});
-  void run(const Picture* inputs, float* const* outputs) { run(Turn(*this), inputs, outputs); }
+  void run(const Picture* inputs, void* const* outputs) { run(Turn(*this), inputs, outputs); }
 
   // The same for a model with one input whose rows are pulled one by one: plan().input_rows of them are held, in a
   // buffer beside the arena that the first call allocates. All rows are pulled, those that no stage reads too.
-  void run_rows(const Turn& turn, DType dtype, RowSource rows, float* const* outputs, ThreadPool::Poll poll = {});
-  void run_rows(DType dtype, RowSource rows, float* const* outputs) { run_rows(Turn(*this), dtype, rows, outputs); }
+  void run_rows(const Turn& turn, DType dtype, RowSource rows, void* const* outputs, ThreadPool::Poll poll = {});
+  void run_rows(DType dtype, RowSource rows, void* const* outputs) { run_rows(Turn(*this), dtype, rows, outputs); }
 
   // Ends the run that is going on, if any. Async-signal-safe.
   void interrupt() { pool_.stop(); }
@@ -80,17 +77,15 @@ class Session {
   bool canaries_intact() const;
 
  private:
-  friend class Runner;
-
   void after_fork();
   void check_input(size_t input, DType dtype) const;
-  void execute(float* const* outputs, StageTime* times, ThreadPool::Poll poll);
+  void execute(void* const* outputs, StageTime* times, ThreadPool::Poll poll);
   void make_passes(ThreadPool::Member& member, StageTime* times);
   void pull(int upto);  // on the calling thread: rows of the pulled input, until `upto` are there
 
   std::shared_ptr<const Model> model_;
-  Plan plan_;
   const KernelTable& kernels_;
+  Plan plan_;
   struct Free {
     void operator()(uint8_t* p) const;
   };
@@ -106,7 +101,7 @@ class Session {
   std::vector<uint8_t> pulled_rows_;       // its ring
   int pulled_ = 0;
   FloatMode::Word callers_mode_ = 0;
-  std::vector<std::vector<Picture>> pictures_;  // by thread, a copy each; by value: what the caller gave
+  std::vector<std::vector<Input>> inputs_;  // by thread, a copy each; by value: what the caller gave
 
   std::vector<std::vector<int>> produced_;  // by thread: rows made, by stage
   ThreadPool pool_;                         // last: its threads may look at all of the above until it goes

@@ -35,6 +35,48 @@ Text Graph::keep(std::string text) {
   return Text(strings_->front().c_str());
 }
 
+void prepare(Graph* graph) {
+  std::vector<Node> converts;
+  std::vector<std::vector<int>> readers;  // of each
+  for (const GraphInput& in : graph->inputs) {
+    if (in.recipe.present) graph->values[in.value].type = {DType::kUint8};
+    const std::vector<int>& all = graph->values[in.value].consumers;
+    const bool patches = std::all_of(all.begin(), all.end(), [&](int n) { return graph->nodes[n].mixes_channels(); });
+    if (patches && !in.recipe.present) continue;
+    Node convert;
+    convert.op = Op::kConvert;
+    convert.inputs = {in.value};
+    for (size_t i = 0; i < (patches ? all.size() : 1); i++) {
+      converts.push_back(convert);
+      readers.push_back(patches ? std::vector<int>{all[i]} : all);
+    }
+  }
+  const int added = int(converts.size());  // at the front of the nodes
+  for (Value& value : graph->values) {
+    if (value.producer >= 0) value.producer += added;
+    for (int& n : value.consumers) n += added;
+  }
+  graph->nodes.insert(graph->nodes.begin(), converts.begin(), converts.end());
+  for (int n = 0; n < added; n++) {
+    Node& convert = graph->nodes[n];
+    const int from = convert.inputs[0];
+    convert.output = int(graph->values.size());
+    Value to = graph->values[from];
+    to.type = {};
+    to.producer = n;
+    to.consumers.clear();
+    for (int reader : readers[n]) {
+      to.consumers.push_back(reader + added);
+      for (int& v : graph->nodes[reader + added].inputs)
+        if (v == from) v = convert.output;
+    }
+    std::vector<int>& consumers = graph->values[from].consumers;
+    if (consumers.empty() || consumers.front() >= added) consumers.clear();
+    consumers.push_back(n);
+    graph->values.push_back(std::move(to));
+  }
+}
+
 int64_t macs(const Graph& graph, const Node& node) {
   const Shape& out = graph.values[node.output].shape;
   const Shape& in = graph.values[node.inputs[0]].shape;

@@ -45,7 +45,8 @@ struct Value {
   std::vector<int> consumers;  // nodes, each once
   bool is_output = false;
   int stride() const { return round_up(shape.channels, kPanel); }  // elements from one pixel to the next
-  int64_t row_bytes() const { return int64_t(shape.width) * stride() * int64_t(size_of(type)); }
+  int64_t pixel_bytes() const { return stride() * int64_t(size_of(type)); }
+  int64_t row_bytes() const { return shape.width * pixel_bytes(); }
   int64_t bytes() const { return row_bytes() * shape.height; }
 };
 
@@ -65,9 +66,12 @@ struct Node {
   const float* scales = nullptr;  // of int8 weights, one for each output channel
   int64_t weight_bytes = 0, bias_bytes = 0;
 
+  // Makes its outputs of all channels of their group, by products with weights.
+  bool mixes_channels() const { return info_of(op).weights && !info_of(op).keeps_channels; }
+
   bool pointwise() const {  // 1x1, stride 1, no padding: reads one pixel to make one
-    return info_of(op).weights && !info_of(op).keeps_channels && groups == 1 && y.kernel == 1 && x.kernel == 1 &&
-           y.stride == 1 && x.stride == 1 && !y.pad && !y.pad_end && !x.pad && !x.pad_end;
+    return mixes_channels() && groups == 1 && y.kernel == 1 && x.kernel == 1 && y.stride == 1 && x.stride == 1 &&
+           !y.pad && !y.pad_end && !x.pad && !x.pad_end;
   }
 };
 
@@ -85,7 +89,7 @@ struct Recipe {  // x = (u8 - mean) * scale
 };
 
 struct GraphInput {
-  int value;
+  int value;  // as the caller holds it: channels without padding, of uint8 where there is a recipe
   Recipe recipe;
 };
 
@@ -109,6 +113,11 @@ struct Graph {
  private:
   std::shared_ptr<std::forward_list<std::string>> strings_;
 };
+
+// Puts conversions behind inputs. Convolutions take pixels of any size one element at a time: they read an input in
+// place, and one with a recipe from a conversion of their own, of which they hold a patch at a time. Where something
+// else reads the input, one conversion makes a whole value of it.
+void prepare(Graph* graph);
 
 int64_t macs(const Graph& graph, const Node& node);  // multiply-adds of the whole node
 

@@ -14,6 +14,7 @@ enum class Op : uint8_t {
   kAvgPool,
   kGlobalAvgPool,
   kSoftmax,
+  kConvert = 255,  // an input into values that the other operators read; prepare() puts it there, no file has it
 };
 
 enum class Area : uint8_t {  // the height and width that a node makes
@@ -44,7 +45,9 @@ constexpr OpInfo kOps[] = {
 };
 constexpr int kOpCount = sizeof kOps / sizeof kOps[0];
 
-constexpr const OpInfo& info_of(Op op) { return kOps[int(op) - 1]; }
+constexpr OpInfo kConvertInfo = {"convert", 1, Area::kSame, false, true, false, 0};
+
+constexpr const OpInfo& info_of(Op op) { return op == Op::kConvert ? kConvertInfo : kOps[int(op) - 1]; }
 constexpr const char* op_name(Op op) { return info_of(op).name; }
 
 }  // namespace mbinfer

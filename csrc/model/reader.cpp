@@ -74,6 +74,7 @@ class Reader {
     read_texts();
     check_dataflow();
     graph_.weight_bytes = int64_t(header_.weights_bytes);
+    prepare(&graph_);
     return std::move(graph_);
   }
 

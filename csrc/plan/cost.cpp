@@ -31,8 +31,8 @@ StepCounts count_steps(const Graph& graph, const Stage& stage) {
   StepCounts counts;
   const int height = graph.values[stage.output].shape.height;
   for (int r0 = 0; r0 < height; r0 += stage.rows, counts.strips++)
-    for_each_step(graph, stage, r0, std::min(height, r0 + stage.rows), 1, [&](const Step& s) {
-      counts.expanded_rows += std::max(0, s.fresh.count());
+    for_each_step(graph, stage, r0, std::min(height, r0 + stage.rows), 1, [&](const Step& step) {
+      if (stage.expands()) counts.expanded_rows += std::max(0, step.part[stage.split - 1].makes.count());
       counts.steps++;
     });
   return counts;
@@ -40,57 +40,44 @@ StepCounts count_steps(const Graph& graph, const Stage& stage) {
 
 CostTerms cost_terms(const Graph& graph, const Stage& stage, const StepCounts& counts) {
   CostTerms t;
-  const Value& out = graph.values[stage.output];
-  const int height = out.shape.height, chunks = chunk_count(graph, stage);
-  const double steps = double(counts.steps), strips = double(counts.strips), expanded = double(counts.expanded_rows);
-  const bool global = is_global(graph, stage);
-  int64_t weights = 0;
-  for (int n : {stage.expand, stage.spatial, stage.project})
-    if (n >= 0) weights += graph.nodes[n].weight_bytes;
-
-  if (stage.expand >= 0) {
-    const Node& n = graph.nodes[stage.expand];
-    const Shape& made = graph.values[n.output].shape;
-    const Shape& in = graph.values[n.inputs[0]].shape;
-    const double calls = n.pointwise() ? steps : 3 * expanded;
-    CostTerms one;
-    add_matrix(&one, expanded * made.width, stage.chunk / kPanel, in.channels * n.y.kernel * n.x.kernel, calls);
-    if (!n.pointwise()) one.of[kElements] += expanded * n.y.kernel * in.width * in.channels / kPanel;
-    for (int i = 0; i < kCostTerms; i++) t.of[i] += chunks * one.of[i];
-  }
-  if (stage.spatial >= 0) {
-    const Node& n = graph.nodes[stage.spatial];
-    const Shape& made = graph.values[n.output].shape;
-    const double vectors =
-        double(global ? graph.values[n.inputs[0]].shape.pixels() : made.pixels()) * ceil_div(made.channels, kPanel);
-    t.of[kVectors] += vectors;
-    t.of[kVectorTaps] += vectors * (global ? 1 : n.y.kernel * n.x.kernel);
-    t.of[kCalls] += double(chunks) * (global ? steps : height);
-  }
-  if (stage.project >= 0) {
-    const Node& n = graph.nodes[stage.project];
-    const Shape& in = graph.values[n.inputs[0]].shape;
-    const double pixels = double(out.shape.pixels());
-    const int panels = out.stride() / kPanel;
-    if (stage.spatial >= 0) {
+  const int chunks = chunk_count(graph, stage);
+  const double steps = double(counts.steps), strips = double(counts.strips);
+  int64_t weights = 0, stepped_weights = 0;  // stepped: of the parts that every step runs
+  bool once = false;                         // what comes after a pool of the whole map
+  for (int p = 0; p < stage.part_count; p++) {
+    const Part& part = stage.parts[p];
+    const Node& n = graph.nodes[part.node];
+    const OpInfo& op = info_of(n.op);
+    const Shape &made = graph.values[n.output].shape, &in = graph.values[n.inputs[0]].shape;
+    const int panels = graph.values[n.output].stride() / kPanel;
+    weights += n.weight_bytes;
+    if (!once) stepped_weights += n.weight_bytes;
+    const bool expands = p == stage.split - 1, projects = stage.bottleneck() && p == stage.split + 1;
+    if (n.mixes_channels()) {
+      const double rows = expands ? double(counts.expanded_rows) : double(made.height);
+      const double calls = !n.pointwise() ? 3 * rows : expands ? steps : projects ? (once ? 1 : steps) : strips;
       CostTerms one;
-      add_matrix(&one, pixels, panels, stage.chunk, global ? 1 : steps);
-      for (int i = 0; i < kCostTerms; i++) t.of[i] += chunks * one.of[i];
-    } else {
-      add_matrix(&t, pixels, panels, in.channels * n.y.kernel * n.x.kernel / n.groups,
-                 n.pointwise() ? strips : 3.0 * height);
-      if (!n.pointwise()) t.of[kElements] += double(height) * n.y.kernel * in.width * in.channels / kPanel;
+      add_matrix(&one, rows * made.width, expands ? stage.chunk / kPanel : panels,
+                 projects ? stage.chunk : in.channels * n.y.kernel * n.x.kernel / n.groups, calls);
+      if (!n.pointwise()) one.of[kElements] += rows * n.y.kernel * in.width * in.channels / kPanel;
+      for (int i = 0; i < kCostTerms; i++) t.of[i] += (expands || projects ? chunks : 1) * one.of[i];
+    } else if (op.area != Area::kSame) {
+      once = op.area == Area::kWhole;
+      const double vectors = double(once ? in.pixels() : made.pixels()) * panels;
+      t.of[kVectors] += vectors;
+      t.of[kVectorTaps] += vectors * (once ? 1 : n.y.kernel * n.x.kernel);
+      t.of[kCalls] += double(chunks) * (once ? steps : made.height);
     }
+    if (part.add >= 0 || (op.area == Area::kSame && stage.part_count == 1))
+      t.of[kElements] += double(made.pixels()) * panels;
   }
-  if (stage.add >= 0 || stage.load >= 0) t.of[kElements] += double(out.shape.pixels()) * out.stride() / kPanel;
 
   // The weights come from far once for each strip, or, where they fit the second-level cache, once; each further step
   // reads its chunk's again; the dense layer after a global pool is taken once. What the caches hold was measured to
   // cost nothing.
   const double lines = double(weights) / kLine;
   t.of[kFarWeights] += lines * (weights > kSecondCache ? strips : 1);
-  const int64_t again = global ? (stage.expand >= 0 ? graph.nodes[stage.expand].weight_bytes : 0) : weights;
-  if (again / chunks > kSecondCache) t.of[kFarWeights] += double(again) / kLine * (steps - strips);
+  if (stepped_weights / chunks > kSecondCache) t.of[kFarWeights] += double(stepped_weights) / kLine * (steps - strips);
   return t;
 }
 

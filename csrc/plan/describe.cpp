@@ -10,29 +10,37 @@ namespace mbinfer {
 namespace {
 
 const char* stage_kind(const Graph& graph, const Stage& s) {
-  if (s.load >= 0) return "load";
-  if (s.bottleneck()) return is_global(graph, s) ? "head" : "bottleneck";
-  if (s.project >= 0) {
-    const Shape& out = graph.values[s.output].shape;
-    return out.height == 1 && out.width == 1 ? "dense" : "conv";
-  }
-  return op_name(graph.nodes[s.spatial >= 0 ? s.spatial : s.add].op);
+  auto node = [&](int p) -> const Node& { return graph.nodes[s.parts[p].node]; };
+  if (s.bottleneck()) return info_of(node(s.split).op).area == Area::kWhole ? "head" : "bottleneck";
+  if (!node(s.last()).mixes_channels()) return op_name(node(s.last()).op);
+  const Shape& out = graph.values[s.output].shape;
+  return out.height == 1 && out.width == 1 ? "dense" : "conv";
 }
 
 int64_t bytes_moved(const Graph& graph, const Stage& s) {
   int64_t bytes = graph.values[s.input].bytes() + graph.values[s.output].bytes();
   if (s.residual >= 0) bytes += graph.values[s.residual].bytes();
-  for (int n : {s.expand, s.spatial, s.project})
-    if (n >= 0) bytes += graph.nodes[n].weight_bytes + graph.nodes[n].bias_bytes;
+  for (int p = 0; p < s.part_count; p++) {
+    const Node& node = graph.nodes[s.parts[p].node];
+    bytes += node.weight_bytes + node.bias_bytes;
+  }
   return bytes;
+}
+
+PassInfo describe_pass(const Graph& graph, const Stage& s, const Pass& pass) {
+  static const char* const kAxes[] = {"rows", "pixels", "panels"};
+  PassInfo info = {{}, kAxes[int(pass.axis)]};
+  for (int p = pass.first; p < pass.last; p++) info.operators.push_back(op_name(graph.nodes[s.parts[p].node].op));
+  return info;
 }
 
 StageInfo describe_stage(const Graph& graph, const Plan& plan, const Stage& s) {
   StageInfo info = {};
   info.name = s.name.c_str();
   info.kind = stage_kind(graph, s);
-  for (int n : {s.expand, s.spatial, s.project, s.add})
-    if (n >= 0) info.nodes.push_back(graph.nodes[n].name.c_str());
+  for (int p = 0; p < s.part_count; p++)  // conversions are no nodes of the model, and have no name
+    for (int n : {s.parts[p].node, s.parts[p].add})
+      if (n >= 0 && *graph.nodes[n].name.c_str()) info.nodes.push_back(graph.nodes[n].name.c_str());
   for (int v : {s.input, s.residual})
     if (v >= 0) info.inputs.push_back(graph.values[v].name.c_str());
   info.output = graph.values[s.output].name.c_str();
@@ -45,8 +53,9 @@ StageInfo describe_stage(const Graph& graph, const Plan& plan, const Stage& s) {
   info.ring_rows = plan.values[s.output].rows;
   info.macs = s.macs;
   info.extra_macs = s.extra_macs;
-  info.scratch_bytes = s.expanded_bytes + s.spatial_bytes + s.patch_bytes;
+  info.scratch_bytes = s.scratch_bytes();
   info.bytes = bytes_moved(graph, s);
+  for (int i = 0; i < s.pass_count; i++) info.passes.push_back(describe_pass(graph, s, s.passes[i]));
   info.why = s.why.c_str();
   return info;
 }
@@ -68,8 +77,8 @@ BufferInfo describe_buffer(const Graph& graph, const Plan& plan, const Buffer& b
               b.first,
               b.last};
     case Buffer::kExpanded:
-      return {plan.stages[b.index].name.c_str(),  "expanded", b.offset, b.bytes,
-              plan.stages[b.index].expanded_rows, b.first,    b.last};
+      return {plan.stages[b.index].name.c_str(),    "expanded", b.offset, b.bytes,
+              plan.stages[b.index].expanded().rows, b.first,    b.last};
     case Buffer::kScratch:
       break;
   }

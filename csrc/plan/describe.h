@@ -9,6 +9,11 @@
 namespace mbinfer {
 
 // Strings belong to the graph and the plan, and live as long as they do.
+struct PassInfo {                      // what threads do between two times that they wait for one another
+  std::vector<const char*> operators;  // one after the other
+  const char* axis;                    // of what they make, that they cut: rows, pixels, panels (of channels)
+};
+
 struct StageInfo {
   const char *name, *kind;
   std::vector<const char*> nodes;   // in the order in which they run
@@ -21,7 +26,8 @@ struct StageInfo {
   int ring_rows;             // of the output, in the arena at once
   int64_t macs, extra_macs;  // of the network, and what recomputation adds
   int64_t scratch_bytes;
-  int64_t bytes;    // of values read and written and of weights read, each once
+  int64_t bytes;  // of values read and written and of weights read, each once
+  std::vector<PassInfo> passes;
   const char* why;  // why the nodes around it are not part of it; "" where nothing had to be said
 };
 

@@ -6,6 +6,12 @@
 namespace mbinfer {
 
 template <class Visit>
+void for_each_field(const PassInfo& p, Visit&& visit) {
+  visit("operators", p.operators);
+  visit("axis", p.axis);
+}
+
+template <class Visit>
 void for_each_field(const StageInfo& s, Visit&& visit) {
   visit("name", s.name);
   visit("kind", s.kind);
@@ -23,6 +29,7 @@ void for_each_field(const StageInfo& s, Visit&& visit) {
   visit("extra_macs", s.extra_macs);
   visit("scratch_bytes", s.scratch_bytes);
   visit("bytes", s.bytes);
+  visit("passes", s.passes);
   visit("why", s.why);
 }
 

@@ -26,7 +26,7 @@ class Layout {
     plan_.cycles = 0;
     for (const GraphInput& in : graph_.inputs) {
       plan_.values[in.value].kind = Placement::kExternal;
-      plan_.input_bytes += graph_.values[in.value].shape.elements() * int64_t(in.recipe.present ? 1 : sizeof(float));
+      plan_.input_bytes += graph_.values[in.value].shape.elements() * int64_t(size_of(graph_.values[in.value].type));
     }
     for (int g = 0; g < int(plan_.segments.size()); g++) {
       const SegmentNeeds needs = measure_segment(graph_, plan_, plan_.segments[g]);
@@ -35,7 +35,7 @@ class Layout {
       add_costs(g, needs);
       const int first = plan_.segments[g].first, in = plan_.stages[first].input;
       // The input dies here, row by row, while the output grows: it may slide over it.
-      if (plan_.stages[first].load < 0 && plan_.values[in].kind == Placement::kArena && last_use(in) == g)
+      if (plan_.values[in].kind == Placement::kArena && last_use(in) == g)
         slid_.push_back({g, in, plan_.stages[plan_.segments[g].last - 1].output, needs.slide});
     }
     find_input_rows();
@@ -63,7 +63,7 @@ class Layout {
   // From the offsets of buffers to those of values and of the stages' scratch.
   void assign_offsets() {
     for (const Buffer& b : plan_.buffers) {
-      if (b.kind == Buffer::kExpanded) plan_.stages[b.index].expanded_offset = b.offset;
+      if (b.kind == Buffer::kExpanded) plan_.stages[b.index].expanded().offset = b.offset;
       if (b.kind == Buffer::kValue || b.kind == Buffer::kRing) assign_value(b);
       if (b.kind == Buffer::kScratch) assign_scratch(b);
     }
@@ -105,7 +105,7 @@ class Layout {
       placed.rows = ring ? std::min(out.shape.height, needs.ring_rows[s - segment.first]) : out.shape.height;
       add(ring ? Buffer::kRing : Buffer::kValue, stage.output, placed.rows * out.row_bytes(), g,
           std::min(last_segment, std::max(g, last_use(stage.output))));
-      if (stage.keep) add(Buffer::kExpanded, s, stage.expanded_bytes, g, g);
+      if (stage.keep) add(Buffer::kExpanded, s, stage.kept_bytes(), g, g);
       transient = std::max(transient, stage.transient_bytes());
     }
     add(Buffer::kScratch, g, transient, g, g);
@@ -116,8 +116,7 @@ class Layout {
     for (int s = segment.first; s < segment.last; s++) {
       Stage& stage = plan_.stages[s];
       stage.macs = 0;
-      for (int part : {stage.expand, stage.spatial, stage.project})
-        if (part >= 0) stage.macs += macs(graph_, graph_.nodes[part]);
+      for (int p = 0; p < stage.part_count; p++) stage.macs += macs(graph_, graph_.nodes[stage.parts[p].node]);
       stage.extra_macs = std::max<int64_t>(0, needs.stage_macs[s - segment.first] - stage.macs);
       plan_.macs += stage.macs;
       plan_.extra_macs += stage.extra_macs;
@@ -130,8 +129,8 @@ class Layout {
     std::vector<int> readers(graph_.values.size(), 0), rows(graph_.values.size(), 0);
     for (int s = 0; s < int(plan_.stages.size()); s++) {
       const Stage& stage = plan_.stages[s];
-      const int v = stage.load >= 0 ? stage.load : stage.input, g = segment_of_[size_t(s)];
-      if (stage.load < 0 && plan_.values[v].kind != Placement::kExternal) continue;
+      const int v = stage.input, g = segment_of_[size_t(s)];
+      if (plan_.values[v].kind != Placement::kExternal) continue;
       const bool alone = s == plan_.segments[g].first && !readers[size_t(v)]++;
       rows[size_t(v)] = alone ? source_rows_[size_t(g)] : graph_.values[v].shape.height;
     }
@@ -195,9 +194,12 @@ class Layout {
     for (int s = plan_.segments[b.index].first; s < plan_.segments[b.index].last; s++) {
       Stage& stage = plan_.stages[s];
       int64_t at = b.offset;
-      if (!stage.keep) stage.expanded_offset = at, at += stage.expanded_bytes;
-      stage.spatial_offset = at;
-      stage.patch_offset = at + stage.spatial_bytes;
+      for (int p = stage.last(); p >= 0; p--)  // patches last, as they are no whole cache lines
+        for (Scratch* scratch : {&stage.parts[p].ring, &stage.parts[p].sums}) {
+          if (stage.keep && scratch == &stage.expanded()) continue;
+          scratch->offset = at;
+          at += scratch->bytes;
+        }
     }
   }
 

@@ -19,10 +19,9 @@ struct Life {             // of a value; stages by their index
 
 std::vector<Life> lives_of(const Graph& graph, const std::vector<Stage>& stages);
 
-// Calls read(value) once for each value that a stage reads; what a load stage copies is the caller's.
+// Calls read(value) once for each value that a stage reads.
 template <class Read>
 void for_each_read(const Stage& stage, Read&& read) {
-  if (stage.load >= 0) return;
   if (stage.input >= 0) read(stage.input);
   if (stage.residual >= 0 && stage.residual != stage.input) read(stage.residual);
 }
@@ -33,7 +32,7 @@ std::vector<int64_t> live_bytes(const Graph& graph, const std::vector<Stage>& st
 // Whether the value a stage reads first is in the arena and is read for the last time: its output may slide over it.
 inline bool frees_input(const Stage& stage, int index, const std::vector<Life>& lives) {
   const Life& life = lives[size_t(stage.input)];
-  return stage.load < 0 && life.maker >= 0 && life.last_reader == index;
+  return life.maker >= 0 && life.last_reader == index;
 }
 
 }  // namespace mbinfer

@@ -1,8 +1,10 @@
-// The plan: what runs, in which order, in which bytes of the arena. The executor needs nothing else.
+// The plan: what runs, in which order, in which bytes of the arena, and what threads share out. The executor needs
+// nothing else.
 //
 //   segment   stages run depth-first, row by row; its last stage's output is a whole value
-//   stage     [expand 1x1] -> [spatial: depthwise, pool, ...] -> [project: conv] -> [add], every part optional
+//   stage     parts that hand rows to one another: [convert] -> [conv] -> [depthwise, pool, ...] -> [conv (+ add)]
 //   strip     the rows that a stage makes at a time; chunk: the channels of the expanded tensor it holds at a time
+//   pass      parts between two barriers, and the axis along which threads cut what they make
 //
 // A node on its own is a stage with one part, so layer-by-layer execution, the MobileNetV2 paper's fused block (Sandler
 // et al. 2018, section 5) and streaming are three choices of stages and segments, not three programs.
@@ -29,31 +31,65 @@ struct PlanOptions {
   bool recompute = true;      // expanded rows may be made again; false: no multiply-add is done twice
   int threads = 1;
   int chunks = 0;  // 0: chosen; t: every bottleneck block is split t ways over its whole map, as in the paper
+  int tile_pixels = 6, tile_panels = 2;  // of the matrix kernel that will run it
+};
+
+struct Scratch {  // rows that a part holds; none where `bytes` is 0
+  int64_t offset = 0, bytes = 0;
+  int rows = 0, copies = 1;  // copies: of kept rows one for each chunk, of patches one for each thread
+  bool patch = false;        // what some pixels of the next part see, not whole rows
+  int64_t at(int copy) const { return offset + bytes / copies * copy; }
+};
+
+struct Part {  // a node of a stage
+  int node = -1;
+  int add = -1;  // an addition to what it makes, while that is made
+  Scratch ring;  // where its rows wait for the next part; the last part's are the stage's output
+  Scratch sums;  // what is summed up step by step; none: the output can hold it
+};
+constexpr int kMaxParts = 4;
+
+enum class Axis : uint8_t { kRows, kPixels, kPanels };  // of what a pass makes: rows, pixels row by row, or panels
+
+struct Pass {
+  int first = 0, last = 0;  // parts [first, last): a thread makes its piece of each, without waiting for others
+  Axis axis = Axis::kRows;
+  int grain = 1;  // pieces are whole multiples of it
 };
 
 struct Stage {
   std::string name;
-  int expand = -1, spatial = -1, project = -1, add = -1;  // nodes
-  int load = -1;                                          // a graph input copied (and normalised) into the arena
-  int input = -1, residual = -1, output = -1;             // values
-  std::string why;                                        // why the nodes around it were not fused into it
+  Part parts[kMaxParts];
+  int part_count = 0;
+  // In a block the part whose channels come chunk by chunk, as those of the part before it do; the part after it sums
+  // them up. -1 in other stages.
+  int split = -1;
+  int input = -1, residual = -1, output = -1;  // values; residual: what is added
+  std::string why;                             // why the nodes around it were not fused into it
 
   int rows = 0;   // strip: output rows at a time
-  int chunk = 0;  // channels of the expanded tensor at a time; 0 without a spatial part between convolutions
+  int chunk = 0;  // channels of the expanded tensor at a time; 0 where nothing is split
   int step = 0;   // within a strip, for each chunk: rows at a time (of the output; of the input under a global pool)
   bool keep = false;  // expanded rows stay from strip to strip; otherwise each strip expands its first rows again
 
-  // Scratch. The expanded buffer is a ring of `expanded_rows` rows of one chunk; with `keep` one such ring for each
-  // chunk.
-  int expanded_rows = 0;
-  int patches = 1;  // one for each thread
-  int64_t expanded_bytes = 0, spatial_bytes = 0, patch_bytes = 0;
-  int64_t expanded_offset = 0, spatial_offset = 0, patch_offset = 0;
+  int threads = 1;  // that run it
+  Pass passes[kMaxParts];
+  int pass_count = 0;
 
   int64_t macs = 0, extra_macs = 0;  // of the operator, and what recomputation adds
 
-  bool bottleneck() const { return spatial >= 0 && (expand >= 0 || project >= 0); }
-  int64_t transient_bytes() const { return (keep ? 0 : expanded_bytes) + spatial_bytes + patch_bytes; }
+  bool bottleneck() const { return split >= 0; }
+  bool expands() const { return split > 0; }
+  int last() const { return part_count - 1; }
+  Scratch& expanded() { return parts[split - 1].ring; }  // where it expands
+  const Scratch& expanded() const { return parts[split - 1].ring; }
+  int64_t scratch_bytes() const {
+    int64_t bytes = 0;
+    for (int p = 0; p < part_count; p++) bytes += parts[p].ring.bytes + parts[p].sums.bytes;
+    return bytes;
+  }
+  int64_t kept_bytes() const { return keep ? expanded().bytes : 0; }
+  int64_t transient_bytes() const { return scratch_bytes() - kept_bytes(); }
 };
 
 struct Segment {
@@ -69,6 +105,7 @@ struct Placement {
   int moved_before = INT_MAX;
   int64_t moved_offset = 0;
   int64_t at(int segment) const { return segment < moved_before ? offset : moved_offset; }
+  int64_t at_end() const { return moved_before == INT_MAX ? offset : moved_offset; }  // after the last segment
 };
 
 // A range of the arena in use from segment `first` to segment `last`, both included.

@@ -4,6 +4,7 @@
 #include "plan/cost.h"
 #include "plan/layout.h"
 #include "plan/rows.h"
+#include "plan/sharing.h"
 #include "plan/stages.h"
 #include "plan/stagewise.h"
 #include "plan/streamed.h"
@@ -70,8 +71,7 @@ Stagewise blocks_within(const Graph& graph, Schedule schedule, Fusion fusion, in
     for (int s = 0; s < int(blocks.stages().size()) && blocks.counted() > most && tries < kMostTries; s++) {
       const Stage& stage = blocks.stages()[size_t(s)];
       if (!stage.bottleneck() || blocks.counted(s) <= most) continue;
-      for (int node : {stage.expand, stage.spatial, stage.project})
-        if (node >= 0) apart[size_t(node)] = again = true;
+      for (int p = 0; p < stage.part_count; p++) apart[size_t(stage.parts[p].node)] = again = true;
     }
     if (!again) return blocks;
   }
@@ -217,7 +217,7 @@ void check_supported(const Graph& graph) {
       unsupported(node, "float16 and int8 weights come later, this build runs float32");
   }
   for (const Value& value : graph.values)
-    if (value.type.dtype != DType::kFloat32)
+    if (value.producer >= 0 && value.type.dtype != DType::kFloat32)
       throw Error(ErrorKind::kUnsupported, "value '" + value.name + "': this build runs float32 values only");
 }
 
@@ -266,6 +266,7 @@ Plan make_plan(const Graph& graph, const PlanOptions& options) {
   plan.layerwise_bytes = layerwise_bytes;
   plan.fused_bytes = fused.unlimited().peak_bytes;
   if (!options.least && plan.peak_bytes > limit) refuse(options.schedule, plan.peak_bytes, limit);
+  share_out(graph, options, &plan);
   return plan;
 }
 

@@ -1,5 +1,6 @@
 // The one mechanism: which input rows a strip needs, and the loop that advances a segment row by row. The executor, the
-// planner and the checker all run this loop; they differ in what they do with a strip.
+// planner and the checker all run this loop; they differ in what they do with a step. Chunks, and pools of a whole map,
+// are known here and nowhere else: to the others a part makes rows, and starts or ends their sums.
 #pragma once
 
 #include <algorithm>
@@ -8,78 +9,98 @@
 
 namespace mbinfer {
 
-struct Rows {
+struct Range {
   int begin = 0, end = 0;
   bool empty() const { return begin >= end; }
   int count() const { return end - begin; }
 };
+using Rows = Range;
 
-// Without output rows, or where these see padding only, no input row has to be made, and those before the window may
-// go: an empty range from where the window begins, with its end at 0.
+// Rows of its input that a node reads to make rows `out`. Without output rows, or where these see padding only, no
+// input row has to be made, and those before the window may go: an empty range from where the window begins, with its
+// end at 0.
 inline Rows input_rows(const Graph& graph, const Node& node, Rows out) {
   const int height = graph.values[node.inputs[0]].shape.height;
+  if (info_of(node.op).area == Area::kWhole) return {0, height};
   const auto range = node.y.input_range(out.begin, out.end, height);
   if (range.first < range.second) return {range.first, range.second};
   return {std::min(height, std::max(0, out.begin * node.y.stride - node.y.pad)), 0};
 }
 
-// A global pool makes its one row from all rows of its input, and takes them a few at a time.
-inline bool is_global(const Graph& graph, const Stage& stage) {
-  return stage.spatial >= 0 && graph.nodes[stage.spatial].op == Op::kGlobalAvgPool;
-}
-
-// Rows that the stage's spatial part reads to make output rows [r0, r1): rows of the expanded tensor, or, without an
-// expansion, of the stage's input. A stage without a spatial part reads the rows of its convolution's window.
-inline Rows window_rows(const Graph& graph, const Stage& stage, int r0, int r1) {
-  const int window = stage.spatial >= 0 ? stage.spatial : stage.project;
-  if (window < 0) return {r0, r1};  // an addition, or a copied input
-  const Node& node = graph.nodes[window];
-  if (node.op == Op::kGlobalAvgPool) return {0, graph.values[node.inputs[0]].shape.height};
-  return input_rows(graph, node, {r0, r1});
-}
-
-// Rows of the stage's input behind rows of its window.
-inline Rows source_rows(const Graph& graph, const Stage& stage, Rows window) {
-  return stage.expand < 0 ? window : input_rows(graph, graph.nodes[stage.expand], window);
+// Rows that part `part` reads for rows `out` of the stage's output: the windows from the last part down to it.
+inline Rows needs(const Graph& graph, const Stage& stage, int part, Rows out) {
+  for (int p = stage.last(); p >= part; p--) out = input_rows(graph, graph.nodes[stage.parts[p].node], out);
+  return out;
 }
 
 // Rows of its input that strip [r0, r1) reads: a stage that keeps its expanded rows reads what new ones need.
 inline Rows strip_rows(const Graph& graph, const Stage& stage, int r0, int r1) {
-  Rows rows = window_rows(graph, stage, r0, r1);
-  if (stage.keep && r0 > 0) rows.begin = std::max(rows.begin, window_rows(graph, stage, 0, r0).end);
-  return source_rows(graph, stage, rows);
+  Rows rows = {r0, r1};
+  for (int p = stage.last(); p >= 0; p--) {
+    if (stage.keep && r0 > 0 && p == stage.split - 1)
+      rows.begin = std::max(rows.begin, needs(graph, stage, stage.split, {0, r0}).end);
+    rows = input_rows(graph, graph.nodes[stage.parts[p].node], rows);
+  }
+  return rows;
 }
 
-// What a strip does, in order: for each chunk, for each step of output rows [t0, t1), read the rows `fresh` of the
-// input (and, without an expanded ring, all of the window again) and make the rows. Under a global pool a step is input
-// rows.
+// The part that goes step by step: the one whose channels are split, or the only one; a conversion before it goes
+// along.
+inline int stepping_part(const Stage& stage) { return stage.bottleneck() ? stage.split : stage.last(); }
+
+// The rows that a strip goes through step by step: those that it makes; all of the input where a pool takes the whole
+// map, which makes its one row of a few rows at a time.
+inline Rows stepped_rows(const Graph& graph, const Stage& stage, int r0, int r1) {
+  const Node& node = graph.nodes[stage.parts[stepping_part(stage)].node];
+  if (info_of(node.op).area == Area::kWhole) return input_rows(graph, node, {r0, r1});
+  return {r0, r1};
+}
+
+// What a strip does, in order: for each chunk, for each step, every part makes the rows that the next one needs and has
+// not yet.
 struct Step {
+  struct Made {
+    Rows reads, makes;                // of the part's input, and of what it makes; nothing to do where `makes` is empty
+    bool starts = true, ends = true;  // sums begin at the bias, and are finished
+  };
   int chunk = 0;
   bool last_chunk = false;
-  int t0 = 0, t1 = 0;
-  Rows window;  // as window_rows()
-  Rows fresh;   // of the window, the rows not yet expanded in this chunk
-  Rows source;  // rows of the input that this step reads: those behind `fresh`, or the window itself
+  Rows output;  // rows of the stage's output that this step works on
+  Made part[kMaxParts];
 };
 
 template <class Body>
 void for_each_step(const Graph& graph, const Stage& stage, int r0, int r1, int chunks, Body&& body) {
-  const bool global = is_global(graph, stage);
-  const int begin = global ? 0 : r0, end = global ? window_rows(graph, stage, 0, 1).end : r1;
-  const int rows = stage.spatial >= 0 ? stage.step : end - begin;
-  for (int chunk = 0; chunk < chunks; chunk++) {
-    int expanded = stage.keep && r0 > 0 ? window_rows(graph, stage, 0, r0).end : 0;
-    for (int t0 = begin; t0 < end; t0 += rows) {
-      Step step;
-      step.chunk = chunk;
-      step.last_chunk = chunk == chunks - 1;
-      step.t0 = t0;
-      step.t1 = std::min(end, t0 + rows);
-      step.window = global ? Rows{t0, step.t1} : window_rows(graph, stage, t0, step.t1);
-      step.fresh = {std::max(step.window.begin, expanded), step.window.end};
-      expanded = std::max(expanded, step.window.end);
-      step.source = stage.expand >= 0 ? source_rows(graph, stage, step.fresh) : step.window;
-      body(step);
+  const Rows all = stepped_rows(graph, stage, r0, r1);
+  const int at = stepping_part(stage), kept = stage.keep && r0 > 0 ? needs(graph, stage, stage.split, {0, r0}).end : 0;
+  const Node& stepping = graph.nodes[stage.parts[at].node];
+  const bool whole = info_of(stepping.op).area == Area::kWhole;
+  Step step;
+  for (step.chunk = 0; step.chunk < chunks; step.chunk++) {
+    step.last_chunk = step.chunk == chunks - 1;
+    int expanded = kept;
+    for (int t0 = all.begin; t0 < all.end; t0 += stage.step) {
+      const Rows now = {t0, std::min(all.end, t0 + stage.step)};
+      Step::Made& made = step.part[at];
+      made.makes = step.output = whole ? Rows{r0, r1} : now;
+      made.reads = whole ? now : input_rows(graph, stepping, now);
+      made.starts = !whole || now.begin == all.begin;
+      made.ends = !whole || now.end == all.end;
+      for (int p = at + 1; p < stage.part_count; p++) {  // 1x1, over the channels of the chunk
+        step.part[p].reads = step.part[p].makes = made.ends ? step.output : Rows{r0, r0};
+        step.part[p].starts = step.chunk == 0;
+        step.part[p].ends = step.last_chunk;
+      }
+      for (int p = at - 1; p >= 0; p--) {
+        Rows rows = step.part[p + 1].reads;
+        if (p == stage.split - 1) {
+          rows.begin = std::max(rows.begin, expanded);
+          expanded = std::max(expanded, rows.end);
+        }
+        step.part[p].makes = rows;
+        step.part[p].reads = input_rows(graph, graph.nodes[stage.parts[p].node], rows);
+      }
+      body(static_cast<const Step&>(step));
     }
   }
 }
@@ -95,10 +116,10 @@ void for_each_write(const Graph& graph, const Stage& stage, int in, int r0, int 
   if (chunk_count(graph, stage) > 1)
     write(r1, std::min(reads ? strip_rows(graph, stage, r0, r1).begin : none, adds ? r0 : none));
   // A 1x1 expansion has read its rows before the output is written; other convolutions read some of them again.
-  const bool global = is_global(graph, stage), done = stage.expand >= 0 && graph.nodes[stage.expand].pointwise();
+  const bool done = stage.expands() && graph.nodes[stage.parts[0].node].pointwise();
   for_each_step(graph, stage, r0, r1, 1, [&](const Step& step) {
-    const int row = !reads ? none : done ? step.fresh.end : step.source.begin;
-    write(global ? r1 : step.t1, adds ? std::min(row, step.t0) : row);
+    const int row = !reads ? none : done ? step.part[0].makes.end : step.part[0].reads.begin;
+    write(step.output.end, adds ? std::min(row, step.output.begin) : row);
   });
 }
 

@@ -135,17 +135,18 @@ class SegmentSearch::Impl {
   // Every chunk, step and choice of keeping that a strip height leaves.
   void add_options(Stage s, int h, std::vector<Option>* options) const {
     const int channels = expanded_channels(graph_, s), height = value(s.output).shape.height;
-    const bool global = is_global(graph_, s), bottleneck = s.bottleneck();
-    const int rows = global ? window_rows(graph_, s, 0, 1).end : s.rows;
+    const bool bottleneck = s.bottleneck();
+    const int rows = stepped_rows(graph_, s, 0, s.rows).count();
     for (int step : kSteps) {
       if (step > rows && step > 1) break;
       for (bool keep : {false, true}) {
-        if (keep && (s.expand < 0 || global || s.rows >= height)) continue;
+        if (keep && (!s.expands() || s.rows >= height)) continue;
         s.step = bottleneck ? step : s.rows;
         s.keep = keep;
         s.chunk = 0;
         const StepCounts counts = count_steps(graph_, s);
-        if (!recompute_ && s.expand >= 0 && counts.expanded_rows > value(graph_.nodes[s.expand].output).shape.height)
+        if (!recompute_ && s.expands() &&
+            counts.expanded_rows > value(graph_.nodes[s.parts[s.split - 1].node].output).shape.height)
           continue;
         int last = 0;
         for (int chunk : kChunks) {
@@ -156,12 +157,8 @@ class SegmentSearch::Impl {
           }
           size_scratch(graph_, &s);
           const Split split = {s.rows, s.step, s.chunk, s.keep};
-          const Option option = {split,
-                                 h,
-                                 keep ? aligned(s.expanded_bytes) : 0,
-                                 aligned(s.transient_bytes()),
-                                 0,
-                                 stage_cycles(graph_, s, counts)};
+          const Option option = {
+              split, h, aligned(s.kept_bytes()), aligned(s.transient_bytes()), 0, stage_cycles(graph_, s, counts)};
           if (option.kept + option.transient <= most_) options->push_back(option);
           if (!bottleneck) return;
         }
@@ -208,7 +205,7 @@ class SegmentSearch::Impl {
       const Stage& stage = stages_[s];
       producer_[stage.output] = s;
       for (int v : {stage.input, stage.residual}) {
-        if (v < 0 || stage.load >= 0 || (readers_[v] && last_use_[v] == s)) continue;
+        if (v < 0 || (readers_[v] && last_use_[v] == s)) continue;
         last_use_[v] = s;
         readers_[v]++;
       }
@@ -219,7 +216,7 @@ class SegmentSearch::Impl {
   // Whether stage s + 1 may take the rows of stage s from a ring.
   bool linked(int s) const {
     const int v = stages_[s].output;
-    return stages_[s + 1].input == v && stages_[s + 1].load < 0 && readers_[v] == 1 && last_use_[v] == s + 1;
+    return stages_[s + 1].input == v && readers_[v] == 1 && last_use_[v] == s + 1;
   }
 
   // Bytes of the values alive while a segment from stage a on runs, beside its own output and rings; its input
@@ -234,7 +231,7 @@ class SegmentSearch::Impl {
   // Bytes in which the output of segment [a, b] may at most lie over its input, which must die there.
   int64_t most_overlap(int a, int b) const {
     const int in = stages_[a].input;
-    if (producer_[in] < 0 || stages_[a].load >= 0 || last_use_[in] > b) return 0;
+    if (producer_[in] < 0 || last_use_[in] > b) return 0;
     return aligned(std::min(value(in).bytes(), value(stages_[b].output).bytes()));
   }
 
@@ -393,7 +390,7 @@ class SegmentSearch::Impl {
 
   // Cycles to read the input of a segment from stage a on.
   double far_input(int a) const {
-    const bool whole = stages_[a].load < 0 && producer_[stages_[a].input] >= 0;
+    const bool whole = producer_[stages_[a].input] >= 0;
     return whole && !at_any_cost_ ? far_cycles(value(stages_[a].input)) : 0;
   }
 

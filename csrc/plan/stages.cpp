@@ -5,6 +5,8 @@
 namespace mbinfer {
 namespace {
 
+bool is_filter(const Node& n) { return n.op == Op::kDepthwise || n.op == Op::kGlobalAvgPool; }
+
 class Fuser {
  public:
   Fuser(const Graph& graph, Fusion fusion, const std::vector<bool>& apart)
@@ -13,8 +15,9 @@ class Fuser {
   std::vector<Stage> run() {
     std::vector<Stage> stages;
     for (int n = 0; n < int(graph_.nodes.size()); n++) {
-      if (taken_[n]) continue;
-      Stage stage = fusion_ == Fusion::kNone ? single(n) : start_at(n);
+      if (taken_[n] || patches_of(n) >= 0) continue;
+      Stage stage;
+      start_at(n, &stage);
       finish(&stage);
       stages.push_back(std::move(stage));
     }
@@ -24,13 +27,13 @@ class Fuser {
  private:
   const Node& node(int n) const { return graph_.nodes[n]; }
 
-  static bool is_spatial(const Node& n) { return n.op == Op::kDepthwise || n.op == Op::kGlobalAvgPool; }
+  static void add_part(Stage* s, int n) { s->parts[s->part_count++].node = n; }
 
-  Stage single(int n) {
-    Stage s;
-    Op op = node(n).op;
-    (op == Op::kConv ? s.project : op == Op::kAdd ? s.add : s.spatial) = n;
-    return s;
+  // The convolution for which node n converts an input, or -1: n is something else, or others read that too.
+  int patches_of(int n) const {
+    if (node(n).op != Op::kConvert) return -1;
+    const std::vector<int>& readers = graph_.values[node(n).output].consumers;
+    return readers.size() == 1 && node(readers[0]).op == Op::kConv ? readers[0] : -1;
   }
 
   // The only reader of what node n makes, or -1 with the reason in `why`.
@@ -45,44 +48,55 @@ class Fuser {
     return -1;
   }
 
-  Stage start_at(int n) {
-    Stage s = single(n);
+  void start_at(int n, Stage* s) const {
+    const int maker = graph_.values[node(n).inputs[0]].producer;
+    if (maker >= 0 && patches_of(maker) == n) add_part(s, maker);
+    add_part(s, n);
+    if (fusion_ == Fusion::kNone) return;
     if (!apart_.empty() && apart_[n]) {
-      s.why = "as one operator its block would need more memory than node by node";
-      return s;
+      s->why = "as one operator its block would need more memory than node by node";
+      return;
     }
-    if (node(n).op == Op::kConv) {
-      int next = only_reader(n, &s.why);
-      if (next >= 0 && is_spatial(node(next))) {
-        if (node(n).pointwise() || (fusion_ == Fusion::kAnyExpansion && node(next).op == Op::kDepthwise)) {
-          s.project = -1;
-          s.expand = n;
-          s.spatial = next;
-        } else if (node(next).op == Op::kDepthwise) {
-          s.why = "'" + node(n).name + "' is not a 1x1 convolution of stride 1";
-        }
-      }
+    if (node(n).op == Op::kConv) expand(n, s);
+    const int last = s->parts[s->last()].node;
+    if (is_filter(node(last))) project(last, s);
+    if (node(s->parts[s->last()].node).op == Op::kConv) fuse_add(s);
+  }
+
+  // Convolution n makes the rows that the next part filters.
+  void expand(int n, Stage* s) const {
+    const int next = only_reader(n, &s->why);
+    if (next < 0 || !is_filter(node(next))) return;
+    if (node(n).pointwise() || (fusion_ == Fusion::kAnyExpansion && node(next).op == Op::kDepthwise)) {
+      s->split = s->part_count;
+      add_part(s, next);
+    } else if (node(next).op == Op::kDepthwise) {
+      s->why = "'" + node(n).name + "' is not a 1x1 convolution of stride 1";
     }
-    if (s.spatial >= 0 && is_spatial(node(s.spatial))) {
-      int next = only_reader(s.spatial, &s.why);
-      if (next >= 0 && node(next).pointwise())
-        s.project = next;
-      else if (next >= 0 && node(next).op == Op::kConv)
-        s.why = "'" + node(next).name + "' is not a 1x1 convolution of stride 1";
+  }
+
+  // A 1x1 convolution of what node n filters.
+  void project(int n, Stage* s) const {
+    const int next = only_reader(n, &s->why);
+    if (next < 0 || node(next).op != Op::kConv) return;
+    if (node(next).pointwise()) {
+      s->split = s->last();
+      add_part(s, next);
+    } else {
+      s->why = "'" + node(next).name + "' is not a 1x1 convolution of stride 1";
     }
-    if (s.project >= 0) fuse_add(&s);
-    return s;
   }
 
   void fuse_add(Stage* s) const {
+    Part& last = s->parts[s->last()];
     std::string why;
-    int next = only_reader(s->project, &why);
+    const int next = only_reader(last.node, &why);
     if (next < 0) {
-      if (s->bottleneck() && s->why.empty() && added_later(s->project)) s->why = why;
+      if (s->bottleneck() && s->why.empty() && added_later(last.node)) s->why = why;
       return;
     }
     const Node& add = node(next);
-    if (add.op == Op::kAdd && add.inputs[0] != add.inputs[1]) s->add = next;
+    if (add.op == Op::kAdd && add.inputs[0] != add.inputs[1]) last.add = next;
   }
 
   bool added_later(int n) const {
@@ -92,20 +106,18 @@ class Fuser {
   }
 
   void finish(Stage* s) {
-    int last = -1;
-    for (int part : {s->expand, s->spatial, s->project, s->add}) {
-      if (part < 0) continue;
-      if (last < 0) s->input = node(part).inputs[0];
-      last = part;
-      taken_[part] = true;
-    }
-    s->output = node(last).output;
-    if (s->add >= 0) {
-      const Node& add = node(s->add);
-      bool alone = s->add == last && s->project < 0;
-      s->residual = alone || add.inputs[0] == node(s->project).output ? add.inputs[1] : add.inputs[0];
-    }
-    s->name = node(s->project >= 0 ? s->project : last).name;
+    for (int p = 0; p < s->part_count; p++) taken_[s->parts[p].node] = true;
+    const Part& part = s->parts[s->last()];
+    const Node& last = node(part.node);
+    s->input = node(s->parts[0].node).inputs[0];
+    s->output = last.output;
+    s->name = last.op == Op::kConvert ? graph_.values[last.output].name : last.name;
+    if (last.op == Op::kAdd) s->residual = last.inputs[1];
+    if (part.add < 0) return;
+    taken_[part.add] = true;
+    const Node& add = node(part.add);
+    s->residual = add.inputs[0] == last.output ? add.inputs[1] : add.inputs[0];
+    s->output = add.output;
   }
 
   const Graph& graph_;
@@ -116,59 +128,67 @@ class Fuser {
 
 }  // namespace
 
-bool reads_in_place(const Stage& stage, int value) {
-  return stage.load == value || (stage.input == value && stage.residual != value &&
-                                 (stage.expand >= 0 || (stage.project >= 0 && stage.spatial < 0)));
-}
-
 std::vector<Stage> make_stages(const Graph& graph, Fusion fusion, int threads, const std::vector<bool>& apart) {
-  std::vector<Stage> stages = Fuser(graph, fusion, apart).run(), loads;
-  for (const GraphInput& in : graph.inputs) {
-    bool in_place = true;
-    for (const Stage& s : stages)
-      if (s.input == in.value || s.residual == in.value) in_place = in_place && reads_in_place(s, in.value);
-    if (in_place) continue;
-    Stage load;
-    load.name = graph.values[in.value].name;
-    load.load = load.output = load.input = in.value;
-    loads.push_back(load);
+  std::vector<Stage> stages = Fuser(graph, fusion, apart).run();
+  for (Stage& s : stages) {
+    s.threads = threads;
+    if (s.part_count > 1 && graph.nodes[s.parts[0].node].op == Op::kConvert) {
+      s.parts[0].ring.copies = threads;
+      s.parts[0].ring.patch = true;
+    }
   }
-  stages.insert(stages.begin(), loads.begin(), loads.end());
-  for (Stage& s : stages) s.patches = threads;
   return stages;
 }
 
 int expanded_channels(const Graph& graph, const Stage& stage) {
-  return stage.spatial < 0 ? 0 : graph.values[graph.nodes[stage.spatial].output].stride();
+  return stage.bottleneck() ? graph.values[graph.nodes[stage.parts[stage.split].node].output].stride() : 0;
+}
+
+bool in_steps(const Graph& graph, const Stage& stage) {
+  const Op op = graph.nodes[stage.parts[stage.last()].node].op;
+  return stage.bottleneck() || (op != Op::kConv && op != Op::kAdd && op != Op::kConvert);
 }
 
 void size_scratch(const Graph& graph, Stage* stage) {
-  stage->expanded_rows = 0;
-  stage->expanded_bytes = stage->spatial_bytes = stage->patch_bytes = 0;
-  if (stage->spatial >= 0) {
-    const Node& spatial = graph.nodes[stage->spatial];
-    const Shape& in = graph.values[spatial.inputs[0]].shape;
-    const Shape& out = graph.values[spatial.output].shape;
-    const bool global = spatial.op == Op::kGlobalAvgPool;
-    const int64_t chunk_bytes = int64_t(stage->chunk) * int64_t(sizeof(float));
-    if (stage->expand >= 0) {
-      stage->expanded_rows =
-          global ? stage->step : std::min(in.height, (stage->step - 1) * spatial.y.stride + spatial.y.extent());
-      stage->expanded_bytes =
-          stage->expanded_rows * in.width * chunk_bytes * (stage->keep ? chunk_count(graph, *stage) : 1);
+  auto node = [&](int p) -> const Node& { return graph.nodes[stage->parts[p].node]; };
+  auto made = [&](int p) -> const Value& { return graph.values[node(p).output]; };
+  // Input rows of `rows` output rows next to one another: no more than there are.
+  auto window = [](const Window& w, int rows, int size) { return std::min(size, (rows - 1) * w.stride + w.extent()); };
+  // Sums that go on from step to step or from chunk to chunk, where rows of the output cannot hold them.
+  auto size_sums = [&](int p, int rows, int channels) {
+    const Type type = sums_of(made(p).type);
+    stage->parts[p].sums = {};
+    if (type.dtype == made(p).type.dtype) return;
+    const int64_t row = int64_t(made(p).shape.width) * channels * int64_t(size_of(type));
+    stage->parts[p].sums = {0, rows * row, rows, 1, false};
+  };
+  const int stepping = stage->bottleneck() ? stage->split : stage->last();
+  const bool whole = info_of(node(stepping).op).area == Area::kWhole;
+  if (whole) size_sums(stepping, 1, stage->bottleneck() ? stage->chunk : made(stepping).stride());
+  if (stage->bottleneck()) {
+    const int split = stage->split;
+    auto chunk_rows = [&](int p, int rows, int copies) {
+      const int64_t row = int64_t(made(p).shape.width) * stage->chunk * int64_t(size_of(made(p).type));
+      stage->parts[p].ring = {0, rows * row * copies, rows, copies, false};
+    };
+    if (stage->expands()) {
+      const int rows = whole ? stage->step : window(node(split).y, stage->step, made(split - 1).shape.height);
+      chunk_rows(split - 1, rows, stage->keep ? chunk_count(graph, *stage) : 1);
     }
-    if (stage->project >= 0) stage->spatial_bytes = (global ? 1 : stage->step) * out.width * chunk_bytes;
+    if (split < stage->last()) {
+      chunk_rows(split, whole ? 1 : stage->step, 1);
+      if (chunk_count(graph, *stage) > 1) size_sums(split + 1, stage->rows, made(split + 1).stride());
+    }
   }
-  const int first = stage->expand >= 0 ? stage->expand : stage->spatial < 0 ? stage->project : -1;
-  if (first >= 0) {
-    const Node& conv = graph.nodes[first];
-    for (const GraphInput& in : graph.inputs) {
-      if (in.value != stage->input || !in.recipe.present) continue;
-      const Shape& shape = graph.values[in.value].shape;
-      int64_t pixels = std::min(shape.width, (kPatchPixels - 1) * conv.x.stride + conv.x.extent());
-      stage->patch_bytes =
-          conv.y.kernel * round_up<int64_t>(pixels * shape.channels, kPanel) * int64_t(sizeof(float)) * stage->patches;
-    }
+  if (stage->parts[0].ring.patch) {
+    const Node& conv = node(1);
+    const Value& image = made(0);
+    const int64_t pixels = window(conv.x, kPatchPixels, image.shape.width);
+    const int rows = std::min(conv.y.extent(), image.shape.height);
+    Scratch& patch = stage->parts[0].ring;
+    patch.rows = rows;
+    patch.bytes =
+        rows * round_up<int64_t>(pixels * image.shape.channels, kPanel) * int64_t(size_of(image.type)) * patch.copies;
   }
 }
 

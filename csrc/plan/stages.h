@@ -7,32 +7,29 @@ namespace mbinfer {
 
 // What is fused into one stage: nothing; inverted residual and depthwise-separable blocks, heads (1x1 convolution,
 // global pool, dense) and convolutions with an addition; or, beyond the paper, also blocks whose expansion is not 1x1
-// (a stem and the depthwise-separable block after it).
+// (a stem and the depthwise-separable block after it). An input's conversion for one convolution is always part of it.
 enum class Fusion { kNone, kBlocks, kAnyExpansion };
 
-// Every node in exactly one stage, in the graph's order, with load stages first. Nodes marked in `apart` are not fused.
+// Every node in exactly one stage, in the graph's order. Nodes marked in `apart` are not fused.
 std::vector<Stage> make_stages(const Graph& graph, Fusion fusion, int threads, const std::vector<bool>& apart = {});
 
-// Channels that pass through the stage's spatial part.
+// Channels that pass through the part of a block that is split; 0 in other stages.
 int expanded_channels(const Graph& graph, const Stage& stage);
 
 inline int chunk_count(const Graph& graph, const Stage& stage) {
   return stage.chunk ? ceil_div(expanded_channels(graph, stage), stage.chunk) : 1;
 }
 
+// Whether a strip is made in steps of fewer rows: by a block, and by what filters rows on its own.
+bool in_steps(const Graph& graph, const Stage& stage);
+
 // Sets the scratch sizes from rows, chunk, step and keep.
 void size_scratch(const Graph& graph, Stage* stage);
 
-// Whether the caller's array is read in place: by convolutions only, which take pixels of any size, one scalar at a
-// time.
-bool reads_in_place(const Stage& stage, int value);
-
-// A uint8 image is normalised a patch at a time: the input of this many output pixels of a convolution.
+// A converted image is held a patch at a time: the input of this many output pixels of a convolution.
 constexpr int kPatchPixels = 32;
 
 // Whether rows of a pulled input come step by step; where each chunk reads them all again, they come strip by strip.
-inline bool pulled_by_step(const Graph& graph, const Stage& stage) {
-  return stage.load < 0 && chunk_count(graph, stage) == 1;
-}
+inline bool pulled_by_step(const Graph& graph, const Stage& stage) { return chunk_count(graph, stage) == 1; }
 
 }  // namespace mbinfer

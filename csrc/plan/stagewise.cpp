@@ -56,7 +56,8 @@ void set_whole(const Graph& graph, Stage* stage, int chunk, int step) {
   stage->rows = graph.values[stage->output].shape.height;
   stage->keep = false;
   stage->chunk = stage->bottleneck() ? std::min(chunk, expanded_channels(graph, *stage)) : 0;
-  stage->step = std::min(step, is_global(graph, *stage) ? graph.values[stage->input].shape.height : stage->rows);
+  const int stepped = stepped_rows(graph, *stage, 0, stage->rows).count();
+  stage->step = in_steps(graph, *stage) ? std::min(step, stepped) : stage->rows;
   size_scratch(graph, stage);
 }
 
@@ -123,7 +124,7 @@ const Way& Stagewise::fastest_way(int stage, int64_t most, bool over) const {
   const Way *best = nullptr, *smallest = &ways[0];
   for (const Way& way : ways) {  // by rising cycles
     if (needs(way) < needs(*smallest)) smallest = &way;
-    const bool in_cache = way.scratch <= kScratchInCache * stages_[size_t(stage)].patches;
+    const bool in_cache = way.scratch <= kScratchInCache * stages_[size_t(stage)].threads;
     if (!best && in_cache && needs(way) <= most - live_[size_t(stage)]) best = &way;
   }
   return best ? *best : *smallest;

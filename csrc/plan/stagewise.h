@@ -19,7 +19,7 @@ struct Way {
   double cycles;
 };
 
-// Sets a stage to run over its whole map, `chunk` channels and `step` rows at a time where it has a spatial part.
+// Sets a stage to run over its whole map, `chunk` channels and `step` rows at a time where it goes in steps.
 void set_whole(const Graph& graph, Stage* stage, int chunk, int step);
 
 // The stages, in the order that needs the least memory when each runs the way that needs the least; the plans of them

@@ -60,7 +60,11 @@ def plan_text(session: Session, title: str) -> str:
     rows.append(("work", "", f"{plan.macs:,} MACs", repeated))
     rows.append(("moved", size(plan.moved_bytes), f"{plan.moved_bytes:,} bytes", "of values that change their place"))
     segments, timeline = plan.segments, plan.timeline
-    stages = [_stage_row(step, stage) for step, segment in zip(timeline, segments) for stage in segment.stages]
+    stages = [
+        _stage_row(step, stage, session.threads)
+        for step, segment in zip(timeline, segments)
+        for stage in segment.stages
+    ]
     columns = (
         "segment",
         "stage",
@@ -73,6 +77,7 @@ def plan_text(session: Session, title: str) -> str:
         "extra MACs",
         "scratch",
         "ring",
+        *(["threads cut"] if session.threads > 1 else []),
     )
     reasons = [
         f"  {stage.name}: {stage.why}"
@@ -100,7 +105,7 @@ def _rows_bytes(session: Session) -> int:
     return session.plan.input_rows[0] * width * channels * np.dtype(session.inputs[0].dtype).itemsize
 
 
-def _stage_row(step: TimelineStep, stage: Stage) -> tuple[Any, ...]:
+def _stage_row(step: TimelineStep, stage: Stage, threads: int) -> tuple[Any, ...]:
     ring = any(b.kind == "ring" and b.name == stage.output for b in step.buffers)
     expanded = "keep" if stage.keep else "recompute" if stage.extra_macs else "once"
     return (
@@ -115,6 +120,7 @@ def _stage_row(step: TimelineStep, stage: Stage) -> tuple[Any, ...]:
         f"{100 * stage.extra_macs / stage.macs:.1f} %" if stage.extra_macs else "",
         size(stage.scratch_bytes),
         f"{stage.ring_rows} rows" if ring else "",
+        *([", ".join(f"{'+'.join(p.operators)} by {p.axis}" for p in stage.passes)] if threads > 1 else []),
     )
 
 

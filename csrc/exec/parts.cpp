@@ -1,0 +1,234 @@
+#include "exec/parts.h"
+
+#include <algorithm>
+#include <cmath>
+
+namespace mbinfer {
+namespace {
+
+ActivationArgs activation(const Node& node) {
+  if (node.activation == Activation::kClamp) return {node.lo, node.hi, 0};
+  return {-INFINITY, INFINITY, node.activation == Activation::kHardSwish};
+}
+
+const Value& input_of(const Task& w) { return w.graph.values[w.node.inputs[0]]; }
+const Value& output_of(const Task& w) { return w.graph.values[w.node.output]; }
+const Kernels& kernels_of(const Task& w) { return w.kernels.of(output_of(w).type.dtype); }
+
+// Calls make(row, x0, x1) for what there is of each row.
+template <class Make>
+void by_row(const Task& w, Make&& make) {
+  for (int p = w.begin; p < w.end;) {
+    const int x0 = p % w.out.width, x1 = std::min(w.out.width, x0 + w.end - p);
+    make(w.makes.begin + p / w.out.width, x0, x1);
+    p += x1 - x0;
+  }
+}
+
+// A 1x1 convolution. Rows that follow one another in memory on all sides are one run of pixels.
+void pointwise(const Task& w) {
+  const int width = w.out.width;
+  auto follows = [&](int row) {
+    return w.in.follows(row) && w.out.follows(row) && w.sums.follows(row) && (!w.added.memory || w.added.follows(row));
+  };
+  for (int p = w.begin; p < w.end;) {
+    const int row = w.makes.begin + p / width, x = p % width;
+    int last = row + 1;
+    while (last < w.makes.end && follows(last)) last++;
+    const int column = w.in.first_column + x;
+    const Tap tap = {w.in.at(row, column), w.channels.count(), w.channels.begin};
+    const Finish finish = finish_of(w, row, x, w.panels.begin);
+    GemmArgs args;
+    args.taps = &tap;
+    args.tap_count = 1;
+    args.in_stride = w.in.pixel_stride;
+    args.sums = w.sums.at(row, x);
+    args.sums_stride = w.sums.pixel_stride;
+    args.out = w.out.at(row, x);
+    args.out_stride = w.out.pixel_stride;
+    args.pixels = std::min(w.end, (last - w.makes.begin) * width) - p;
+    args.weights = w.node.weights;
+    args.weight_rows = input_of(w).shape.channels;
+    args.node_panels = output_of(w).stride() / kPanel;
+    args.panel = w.panels.begin;
+    args.panels = w.panels.count();
+    args.bias = w.starts ? bias_of(w, w.panels.begin) : nullptr;
+    args.finish = w.ends ? &finish : nullptr;
+    kernels_of(w).gemm(&args);
+    p += args.pixels;
+  }
+}
+
+// The rows of the input that a window over one output row sees, from the view's first column on; null outside.
+void window_rows(const Task& w, int row, const void** rows) {
+  for (int ky = 0; ky < w.node.y.kernel; ky++) {
+    const int y = row * w.node.y.stride - w.node.y.pad + ky * w.node.y.dilation;
+    rows[ky] = y < 0 || y >= input_of(w).shape.height ? nullptr : w.in.at(y, w.in.first_column);
+  }
+}
+
+void conv(const Task& w) {
+  if (w.node.pointwise()) return pointwise(w);
+  const void* rows[kMaxKernel];
+  by_row(w, [&](int row, int x0, int x1) {
+    window_rows(w, row, rows);
+    conv_row(w, rows, row, x0, x1);
+  });
+}
+
+void depthwise(const Task& w) {
+  const void* rows[kMaxKernel];
+  by_row(w, [&](int row, int x0, int x1) {
+    window_rows(w, row, rows);
+    DepthwiseArgs args;
+    args.rows = rows;
+    args.kernel_h = w.node.y.kernel;
+    args.kernel_w = w.node.x.kernel;
+    args.stride = w.node.x.stride;
+    args.dilation = w.node.x.dilation;
+    args.pad_left = w.node.x.pad;
+    args.in_width = input_of(w).shape.width;
+    args.in_stride = w.in.pixel_stride;
+    args.out = w.out.at(row, x0);
+    args.out_stride = w.out.pixel_stride;
+    args.x0 = x0;
+    args.x1 = x1;
+    args.weights = w.node.weights;
+    args.node_panels = output_of(w).stride() / kPanel;
+    args.panel = w.panels.begin;
+    args.panels = w.panels.count();
+    args.bias = bias_of(w, w.panels.begin);
+    args.activation = activation(w.node);
+    kernels_of(w).depthwise(&args);
+  });
+}
+
+void pool(const Task& w, bool average) {
+  const void* rows[kMaxKernel];
+  by_row(w, [&](int row, int x0, int x1) {
+    window_rows(w, row, rows);
+    PoolArgs args;
+    args.rows = rows;
+    args.kernel_h = w.node.y.kernel;
+    args.kernel_w = w.node.x.kernel;
+    args.stride = w.node.x.stride;
+    args.pad_left = w.node.x.pad;
+    args.in_width = input_of(w).shape.width;
+    args.in_stride = w.in.pixel_stride;
+    args.out = w.out.at(row, x0);
+    args.out_stride = w.out.pixel_stride;
+    args.x0 = x0;
+    args.x1 = x1;
+    args.panels = w.panels.count();
+    args.average = average;
+    args.divisor = average && w.node.counts_padding ? w.node.y.kernel * w.node.x.kernel : 0;
+    args.activation = activation(w.node);
+    kernels_of(w).pool(&args);
+  });
+}
+
+void max_pool(const Task& w) { pool(w, false); }
+void avg_pool(const Task& w) { pool(w, true); }
+
+// The rows that it reads, into the one pixel of the one row that it makes.
+void global_avg_pool(const Task& w) {
+  const Shape& map = input_of(w).shape;
+  for (int row = w.reads.begin; row < w.reads.end; row++) {
+    ReduceArgs args;
+    args.in = w.in.at(row);
+    args.in_stride = w.in.pixel_stride;
+    args.pixels = map.width;
+    args.panels = w.panels.count();
+    args.sums = w.sums.at(w.makes.begin);
+    args.out = w.out.at(w.makes.begin);
+    args.first = w.starts && row == w.reads.begin;
+    args.last = w.ends && row == w.reads.end - 1;
+    args.factor = 1 / decltype(args.factor)(map.pixels());
+    args.activation = activation(w.node);
+    kernels_of(w).reduce(&args);
+  }
+}
+
+void add(const Task& w) {
+  by_row(w, [&](int row, int x0, int x1) {
+    AddArgs args;
+    args.a = w.in.at(row, x0);
+    args.b = w.added.at(row, x0);
+    args.out = w.out.at(row, x0);
+    args.a_stride = w.in.pixel_stride;
+    args.b_stride = w.added.pixel_stride;
+    args.out_stride = w.out.pixel_stride;
+    args.pixels = x1 - x0;
+    args.panels = w.panels.count();
+    args.activation = activation(w.node);
+    kernels_of(w).add(&args);
+  });
+}
+
+void softmax(const Task& w) {
+  by_row(w, [&](int row, int x0, int x1) {
+    SoftmaxArgs args;
+    args.in = w.in.at(row, x0);
+    args.out = w.out.at(row, x0);
+    args.in_stride = w.in.pixel_stride;
+    args.out_stride = w.out.pixel_stride;
+    args.pixels = x1 - x0;
+    args.channels = w.channels.count();
+    kernels_of(w).softmax(&args);
+  });
+}
+
+// The columns that `out` has, of the same columns of an input.
+void convert(const Task& w) {
+  by_row(w, [&](int row, int x0, int x1) {
+    const int column = w.out.first_column + x0;
+    ConvertArgs args;
+    args.in = w.in.at(row, column);
+    args.in_type = w.in_type;
+    args.out = w.out.at(row, column);
+    args.out_stride = w.out.pixel_stride;
+    args.pixels = x1 - x0;
+    args.channels = w.channels.count();
+    args.out_channels = int(w.out.pixel_stride / ptrdiff_t(size_of(output_of(w).type)));
+    args.mean = w.recipe->mean;
+    args.scale = w.recipe->scale;
+    w.kernels.convert(&args);
+  });
+}
+
+constexpr int kSoftmaxWork = 64;
+
+struct Maker {
+  void (*make)(const Task&);
+  int work_per_element;
+};
+// In the order of kOps; conversions after them.
+constexpr Maker kMakers[] = {
+    {conv, 1},   {depthwise, 1}, {add, 1}, {max_pool, 1}, {avg_pool, 1}, {global_avg_pool, 1}, {softmax, kSoftmaxWork},
+    {convert, 1}};
+static_assert(sizeof kMakers / sizeof kMakers[0] == kOpCount + 1, "every operator has a function");
+
+const Maker& maker_of(const Node& node) { return kMakers[std::min(int(node.op) - 1, kOpCount)]; }
+
+}  // namespace
+
+const void* bias_of(const Task& w, int panel) {
+  const ptrdiff_t bytes = kPanel * ptrdiff_t(size_of(sums_of(output_of(w).type)));
+  return static_cast<const char*>(w.node.bias) + panel * bytes;
+}
+
+Finish finish_of(const Task& w, int row, int x, int panel) {
+  Finish finish = {activation(w.node), nullptr, 0, {-INFINITY, INFINITY, 0}};
+  if (!w.add) return finish;
+  const ptrdiff_t bytes = kPanel * ptrdiff_t(size_of(output_of(w).type));
+  finish.residual = w.added.at(row, x) + (panel - w.panels.begin) * bytes;
+  finish.residual_stride = w.added.pixel_stride;
+  finish.after = activation(*w.add);
+  return finish;
+}
+
+void make_part(const Task& task) { maker_of(task.node).make(task); }
+
+int work_per_element(const Node& node) { return maker_of(node).work_per_element; }
+
+}  // namespace mbinfer

@@ -1,0 +1,126 @@
+// Convolutions of any window, as calls of the matrix kernel: which pixels of the input meet which rows of weights.
+#include <algorithm>
+
+#include "exec/parts.h"
+
+namespace mbinfer {
+namespace {
+
+constexpr int kTaps = 32;  // of one call of the matrix kernel; larger windows go on from the sums of the call before
+
+// Panels that read the same channels of some neighbouring pixels, which see the same taps [kx0, kx1) of the window.
+struct Run {
+  int x, pixels;
+  int kx0, kx1;
+  Range panels;
+  int channel, count;  // of the input, that the panels read
+};
+
+class ConvRow {
+ public:
+  ConvRow(const Task& task, const void* const* rows, int row)
+      : task_(task),
+        node_(task.node),
+        window_(task.node.x),
+        in_(task.graph.values[task.node.inputs[0]]),
+        out_(task.graph.values[task.node.output]),
+        rows_(rows),
+        row_(row),
+        read_(in_.shape.channels, out_.shape.channels, node_.groups),
+        // A kernel row's channels follow one another in memory.
+        whole_rows_(node_.groups == 1 && window_.dilation == 1 &&
+                    task.in.pixel_stride == in_.shape.channels * ptrdiff_t(size_of(in_.type))) {}
+
+  // Pixels whose taps all lie inside go together; each of the others has its own cut.
+  void make(int x0, int x1) {
+    const int room = in_.shape.width - window_.extent() + window_.pad;  // the last pixel inside starts here at most
+    const int begin = std::min(x1, std::max(x0, ceil_div(window_.pad, window_.stride)));
+    const int end = std::max(begin, std::min(x1, room < 0 ? 0 : room / window_.stride + 1));
+    for (int x = x0; x < begin; x++) pixels(x, 1);
+    if (end > begin) pixels(begin, end - begin);
+    for (int x = end; x < x1; x++) pixels(x, 1);
+  }
+
+ private:
+  void pixels(int x, int count) {
+    const int first = x * window_.stride - window_.pad, width = in_.shape.width;
+    Run run;
+    run.x = x;
+    run.pixels = count;
+    run.kx0 = first < 0 ? ceil_div(-first, window_.dilation) : 0;
+    run.kx1 = first >= width ? 0 : std::min(window_.kernel, ceil_div(width - first, window_.dilation));
+    run.count = read_.count;
+    for (int panel = task_.panels.begin; panel < task_.panels.end; panel = run.panels.end) {
+      run.panels = {panel, panel + 1};
+      run.channel = read_.first(panel);
+      while (run.panels.end < task_.panels.end && read_.first(run.panels.end) == run.channel) run.panels.end++;
+      multiply(run);
+    }
+  }
+
+  void multiply(const Run& run) {
+    const int first = run.x * window_.stride - window_.pad;
+    const Finish finish = finish_of(task_, row_, run.x, run.panels.begin);
+    Tap taps[kTaps];
+    GemmArgs args = arguments(run, taps);
+    auto call = [&](bool last) {
+      if (last) args.finish = &finish;
+      task_.kernels.of(out_.type.dtype).gemm(&args);
+      args.tap_count = 0;
+      args.bias = nullptr;
+    };
+    auto tap = [&](int ky, int kx, int k) {
+      if (args.tap_count == kTaps) call(false);
+      const ptrdiff_t column = first + kx * window_.dilation - task_.in.first_column;
+      const char* in = static_cast<const char*>(rows_[ky]) + column * task_.in.pixel_stride +
+                       run.channel * ptrdiff_t(size_of(in_.type));
+      taps[args.tap_count++] = {in, k, (ky * window_.kernel + kx) * run.count};
+    };
+    for (int ky = 0; ky < node_.y.kernel; ky++) {
+      if (!rows_[ky] || run.kx0 >= run.kx1) continue;
+      if (whole_rows_)
+        tap(ky, run.kx0, (run.kx1 - run.kx0) * in_.shape.channels);
+      else
+        for (int kx = run.kx0; kx < run.kx1; kx++) tap(ky, kx, run.count);
+    }
+    call(true);
+  }
+
+  GemmArgs arguments(const Run& run, const Tap* taps) const {
+    const int panel = run.panels.begin - task_.panels.begin;
+    GemmArgs args;
+    args.taps = taps;
+    args.tap_count = 0;
+    args.in_stride = window_.stride * task_.in.pixel_stride;
+    args.sums = task_.sums.at(row_, run.x) + panel * kPanel * ptrdiff_t(size_of(sums_of(out_.type)));
+    args.sums_stride = task_.sums.pixel_stride;
+    args.out = task_.out.at(row_, run.x) + panel * kPanel * ptrdiff_t(size_of(out_.type));
+    args.out_stride = task_.out.pixel_stride;
+    args.pixels = run.pixels;
+    args.weights = node_.weights;
+    args.weight_rows = node_.y.kernel * window_.kernel * run.count;
+    args.node_panels = out_.stride() / kPanel;
+    args.panel = run.panels.begin;
+    args.panels = run.panels.count();
+    args.bias = bias_of(task_, run.panels.begin);
+    args.finish = nullptr;
+    return args;
+  }
+
+  const Task& task_;
+  const Node& node_;
+  const Window& window_;
+  const Value &in_, &out_;
+  const void* const* rows_;
+  const int row_;
+  const PanelChannels read_;
+  const bool whole_rows_;
+};
+
+}  // namespace
+
+void conv_row(const Task& task, const void* const* rows, int row, int x0, int x1) {
+  ConvRow(task, rows, row).make(x0, x1);
+}
+
+}  // namespace mbinfer

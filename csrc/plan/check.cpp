@@ -1,0 +1,255 @@
+// The checker of plans: the row loop over a shadow arena. It reads and writes where the executor will, by the same
+// views, and knows of every panel which row it holds, and which piece of the running pass touched it.
+#include <algorithm>
+
+#include "plan/replay.h"
+#include "plan/sharing.h"
+#include "plan/views.h"
+
+namespace mbinfer {
+namespace {
+
+constexpr int kNobody = -1, kSeveral = -2;
+
+struct Cell {
+  int64_t owner = -1;  // the row that it holds: a tag
+  int64_t pass = -1;   // the last pass that touched it, and who did then
+  int writer = kNobody, reader = kNobody;
+};
+
+// Some rows, columns and panels of what a part makes, and the piece that makes them.
+struct Piece {
+  int index;
+  Rows rows, columns, panels;
+};
+
+int64_t least_panel(const Graph& graph) {
+  size_t least = size_of(DType::kFloat32);
+  for (const Value& value : graph.values)
+    if (value.producer >= 0) least = std::min(least, size_of(value.type));
+  return int64_t(kPanel * least);
+}
+
+struct What {  // is touched, in words that are put together where it is wrong
+  const char* before;
+  const std::string& name;
+  const char* after;
+  std::string text() const { return before + name + after; }
+};
+
+class Checker {
+ public:
+  Checker(const Graph& graph, const Plan& plan)
+      : graph_(graph),
+        plan_(plan),
+        grain_(least_panel(graph)),
+        cells_(size_t(std::max<int64_t>(0, ceil_div(plan.peak_bytes, grain_)))) {}
+
+  std::string run() {
+    std::vector<int> produced(plan_.stages.size(), 0);
+    for (segment_ = 0; segment_ < int(plan_.segments.size()); segment_++) {
+      for (int v = 0; v < int(plan_.values.size()); v++)
+        if (plan_.values[v].moved_before == segment_) move(v);
+      run_segment(graph_, plan_, plan_.segments[segment_], produced.data(), [&](int stage, int r0, int r1) {
+        const Stage& s = plan_.stages[stage];
+        for_each_step(graph_, s, r0, r1, chunk_count(graph_, s), [&](const Step& step) { run_step(stage, step); });
+      });
+    }
+    segment_--;
+    for (const GraphOutput& out : graph_.outputs) touch_value(out.value, segment_, false, "', read by the caller,");
+    return wrong_;
+  }
+
+ private:
+  // Whose rows they are: what a part of a stage makes in a chunk, or a value.
+  struct Tag {
+    int kind, index, part, chunk;
+    int64_t of(int row) const {
+      return ((((int64_t(kind) * 4 + part) << 14 | chunk) << 20 | index) << 24) | (row & 0xFFFFFF);
+    }
+  };
+
+  void fail(const std::string& what) {
+    if (wrong_.empty()) wrong_ = what;
+  }
+
+  void touch(int64_t offset, int64_t bytes, int64_t tag, bool writes, int piece, const What& what) {
+    if (offset < 0 || offset + bytes > plan_.peak_bytes) return fail(what.text() + " lies outside the arena");
+    for (int64_t g = offset / grain_; g * grain_ < offset + bytes; g++) {
+      Cell& cell = cells_[size_t(g)];
+      if (!writes && cell.owner != tag) return fail(what.text() + " was overwritten, or never made");
+      if (writes) cell.owner = tag;
+      if (cell.pass != pass_) cell = {cell.owner, pass_, kNobody, kNobody};
+      if (piece == kNobody) continue;  // outside of passes
+      const bool raced = (cell.writer != kNobody && (cell.writer != piece || piece == kSeveral)) ||
+                         (writes && cell.reader != kNobody && (cell.reader != piece || piece == kSeveral));
+      if (raced) return fail(what.text() + " is touched by two pieces of a pass, of which one writes");
+      int& who = writes ? cell.writer : cell.reader;
+      who = who == kNobody || who == piece ? piece : kSeveral;
+    }
+  }
+
+  void touch_value(int v, int segment, bool writes, const char* by) {
+    const int64_t bytes = graph_.values[v].row_bytes();
+    for (int r = 0; r < graph_.values[v].shape.height; r++)
+      touch(plan_.values[v].at(segment) + r * bytes, bytes, Tag{1, v, 0, 0}.of(r), writes, kNobody,
+            {"a row of '", graph_.values[v].name, by});
+  }
+
+  void move(int v) {
+    touch_value(v, segment_ - 1, false, "', moved,");
+    touch_value(v, segment_, true, "', moved,");
+  }
+
+  // Rows, columns and bytes [begin, end) of each pixel, of a view.
+  void touch_view(const View& view, const Tag& tag, bool writes, int piece, Rows rows, Rows columns, Range bytes,
+                  const What& what) {
+    const bool together = bytes.count() == view.pixel_stride;  // pixels without a gap
+    for (int r = rows.begin; r < rows.end; r++) {
+      const int64_t row = tag.of(r);
+      if (together) {
+        touch(view.offset(r, columns.begin) + bytes.begin, columns.count() * view.pixel_stride, row, writes, piece,
+              what);
+        continue;
+      }
+      for (int x = columns.begin; x < columns.end; x++)
+        touch(view.offset(r, x) + bytes.begin, bytes.count(), row, writes, piece, what);
+    }
+  }
+
+  void run_step(int stage, const Step& step) {
+    const Stage& s = plan_.stages[stage];
+    for (int i = 0; i < s.pass_count; i++) {
+      const Pass& pass = s.passes[i];
+      const int total = extent(graph_, s, pass, step);
+      if (!total) continue;
+      pass_++;
+      for (int p = pass.first; p < pass.last; p++) run_part(stage, step, pass, p, total);
+    }
+  }
+
+  // All pieces of one part of a pass, each of one grain. Where no piece meets another, the order of pieces is all one.
+  void run_part(int stage, const Step& step, const Pass& pass, int part, int total) {
+    const Stage& s = plan_.stages[stage];
+    const Step::Made& made = step.part[part];
+    if (made.makes.empty()) return;
+    const int width = graph_.values[graph_.nodes[s.parts[part].node].output].shape.width;
+    const Range panels = made_panels(graph_, s, part, step.chunk);
+    for (int i = 0; i * pass.grain < total; i++) {
+      const int begin = i * pass.grain, end = std::min(total, begin + pass.grain);
+      if (s.parts[part].ring.patch) return run_patch(stage, pass, part);
+      if (pass.axis == Axis::kPanels) {
+        run_piece(stage, step, pass, part, {i, made.makes, {0, width}, {panels.begin + begin, panels.begin + end}});
+      } else if (pass.axis == Axis::kRows) {
+        const Rows rows = {made.makes.begin + begin, made.makes.begin + end};
+        run_piece(stage, step, pass, part, {i, rows, {0, width}, panels});
+      } else {
+        for (int p = begin; p < end;) {  // what it has of each row
+          const int row = made.makes.begin + p / width, x = p % width, x1 = std::min(width, x + end - p);
+          run_piece(stage, step, pass, part, {i, {row, row + 1}, {x, x1}, panels});
+          p += x1 - x;
+        }
+      }
+    }
+  }
+
+  // What threads hold for themselves: nobody else writes there, and nothing is read that they did not write.
+  void run_patch(int stage, const Pass& pass, int part) {
+    const Scratch& ring = plan_.stages[stage].parts[part].ring;
+    if (ring.copies < plan_.stages[stage].threads || pass.last != part + 2 || pass.axis != Axis::kPixels)
+      fail("a patch of '" + plan_.stages[stage].name + "' is shared by threads");
+    touch(ring.offset, ring.bytes, Tag{2, stage, part, 0}.of(0), true, 0,
+          {"scratch of '", plan_.stages[stage].name, "'"});
+  }
+
+  Tag tag_of(int stage, int part, int chunk) const {  // of what a part makes
+    const Stage& s = plan_.stages[stage];
+    return part < s.last() ? Tag{2, stage, part, chunk} : Tag{1, s.output, 0, 0};
+  }
+
+  What name_of(int stage, int part) const {
+    const Stage& s = plan_.stages[stage];
+    if (part < s.last()) return {"scratch of '", s.name, "'"};
+    return {"a row of '", graph_.values[s.output].name, "'"};
+  }
+
+  void run_piece(int stage, const Step& step, const Pass& pass, int part, const Piece& piece) {
+    const Stage& s = plan_.stages[stage];
+    const Step::Made& made = step.part[part];
+    const View out = output_view(graph_, plan_, stage, part, step, segment_);
+    const Value& value = graph_.values[graph_.nodes[s.parts[part].node].output];
+    const int first = made_panels(graph_, s, part, step.chunk).begin;
+    auto bytes_of = [&](const Type& type, int from) {  // of the piece's panels, in a view that begins at panel `from`
+      const int panel = kPanel * int(size_of(type));
+      return Range{(piece.panels.begin - from) * panel, (piece.panels.end - from) * panel};
+    };
+    read_inputs(stage, step, pass, part, piece);
+    if (!made.starts || !made.ends) {
+      const bool own = s.parts[part].sums.bytes > 0;
+      const Tag tag = own ? Tag{3, stage, part, 0} : tag_of(stage, part, step.chunk);
+      const Range bytes = bytes_of(own ? sums_of(value.type) : value.type, first);
+      const View sums = sums_view(graph_, plan_, stage, part, step, segment_);
+      const What what = own ? What{"sums of '", s.name, "'"} : name_of(stage, part);
+      if (!made.starts) touch_view(sums, tag, false, piece.index, piece.rows, piece.columns, bytes, what);
+      if (!made.ends || own) touch_view(sums, tag, true, piece.index, piece.rows, piece.columns, bytes, what);
+    }
+    if (made.ends)
+      touch_view(out, tag_of(stage, part, step.chunk), true, piece.index, piece.rows, piece.columns,
+                 bytes_of(value.type, first), name_of(stage, part));
+    read_inputs(stage, step, pass, part, piece);  // a kernel may write before it has read all
+  }
+
+  void read_inputs(int stage, const Step& step, const Pass& pass, int part, const Piece& piece) {
+    const Stage& s = plan_.stages[stage];
+    const Node& node = graph_.nodes[s.parts[part].node];
+    const bool whole = info_of(node.op).area == Area::kWhole;
+    if (part == 0 ? plan_.values[s.input].kind == Placement::kArena : !s.parts[part - 1].ring.patch) {
+      const Value& value = graph_.values[node.inputs[0]];
+      const View in = input_view(graph_, plan_, stage, part, step, segment_);
+      const Rows rows = whole ? step.part[part].reads : input_rows(graph_, node, piece.rows);
+      const auto columns = whole ? std::make_pair(0, value.shape.width)
+                                 : node.x.input_range(piece.columns.begin, piece.columns.end, value.shape.width);
+      const int panel = kPanel * int(size_of(value.type));
+      const Range all = read_channels(graph_, s, part, step.chunk);
+      Range panels = {0, ceil_div(all.count(), kPanel)};
+      int reader = piece.index;
+      if (info_of(node.op).keeps_channels) {
+        const int first = made_panels(graph_, s, part, step.chunk).begin;
+        panels = {piece.panels.begin - first, piece.panels.end - first};
+      } else if (pass.axis == Axis::kPanels && piece.index > 0) {
+        reader = kSeveral;  // every piece reads all of it
+        if (piece.index > 1) return read_added(stage, step, part, piece);
+      }
+      const Tag tag = part > 0 ? tag_of(stage, part - 1, step.chunk) : Tag{1, s.input, 0, 0};
+      touch_view(in, tag, false, reader, rows, {columns.first, columns.second},
+                 {panels.begin * panel, panels.end * panel},
+                 part > 0 ? name_of(stage, part - 1) : What{"a row of '", graph_.values[s.input].name, "', read,"});
+    }
+    read_added(stage, step, part, piece);
+  }
+
+  void read_added(int stage, const Step& step, int part, const Piece& piece) {
+    const Stage& s = plan_.stages[stage];
+    if (part != s.last() || s.residual < 0 || !step.part[part].ends) return;
+    if (plan_.values[s.residual].kind != Placement::kArena) return;
+    const Value& value = graph_.values[s.residual];
+    const int panel = kPanel * int(size_of(value.type));
+    touch_view(value_view(graph_, plan_, s.residual, segment_), {1, s.residual, 0, 0}, false, piece.index, piece.rows,
+               piece.columns, {piece.panels.begin * panel, piece.panels.end * panel},
+               {"a row of '", value.name, "', added,"});
+  }
+
+  const Graph& graph_;
+  const Plan& plan_;
+  const int64_t grain_;  // bytes of a cell
+  std::vector<Cell> cells_;
+  std::string wrong_;
+  int segment_ = 0;
+  int64_t pass_ = 0;
+};
+
+}  // namespace
+
+std::string check_plan(const Graph& graph, const Plan& plan) { return Checker(graph, plan).run(); }
+
+}  // namespace mbinfer

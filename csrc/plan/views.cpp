@@ -1,0 +1,97 @@
+#include "plan/views.h"
+
+namespace mbinfer {
+namespace {
+
+// What a part makes, in rows of `channels` channels of a type.
+View rows_of(const Value& made, const Type& type, int64_t base, int first, int rows, int channels) {
+  View view;
+  view.base = base;
+  view.first = first;
+  view.rows = rows;
+  view.pixel_stride = channels * ptrdiff_t(size_of(type));
+  view.row_stride = made.shape.width * view.pixel_stride;
+  view.width = made.shape.width;
+  return view;
+}
+
+const Value& made_by(const Graph& graph, const Stage& stage, int part) {
+  return graph.values[graph.nodes[stage.parts[part].node].output];
+}
+
+// Where the chunk's channels begin in a value that has all of them.
+int64_t chunk_begin(const Stage& stage, int part, int chunk, const Value& value) {
+  return stage.chunk && part == stage.split ? int64_t(chunk) * stage.chunk * int64_t(size_of(value.type)) : 0;
+}
+
+}  // namespace
+
+View value_view(const Graph& graph, const Plan& plan, int value, int segment) {
+  const Value& v = graph.values[value];
+  const Placement& placed = plan.values[value];
+  return rows_of(v, v.type, placed.at(segment), 0, placed.rows, v.stride());
+}
+
+Range made_panels(const Graph& graph, const Stage& stage, int part, int chunk) {
+  const int panels = made_by(graph, stage, part).stride() / kPanel;
+  if (!stage.chunk || (part != stage.split && part != stage.split - 1)) return {0, panels};
+  const int begin = chunk * stage.chunk / kPanel;
+  return {begin, std::min(panels, begin + stage.chunk / kPanel)};
+}
+
+Range read_channels(const Graph& graph, const Stage& stage, int part, int chunk) {
+  const Node& node = graph.nodes[stage.parts[part].node];
+  const int channels = graph.values[node.inputs[0]].shape.channels;
+  if (!stage.chunk || part < stage.split) return {0, channels};
+  const int begin = chunk * stage.chunk;
+  return {begin, std::min(channels, begin + stage.chunk)};
+}
+
+View ring_view(const Graph& graph, const Stage& stage, int part, const Step& step) {
+  const Value& made = made_by(graph, stage, part);
+  const Scratch& ring = stage.parts[part].ring;
+  if (part == stage.split - 1)
+    return rows_of(made, made.type, ring.at(stage.keep ? step.chunk : 0), 0, ring.rows, stage.chunk);
+  return rows_of(made, made.type, ring.offset, step.part[part].makes.begin, ring.rows, stage.chunk);
+}
+
+View input_view(const Graph& graph, const Plan& plan, int stage, int part, const Step& step, int segment) {
+  const Stage& s = plan.stages[stage];
+  if (part > 0) return ring_view(graph, s, part - 1, step);
+  View view = value_view(graph, plan, s.input, segment);
+  view.base += chunk_begin(s, part, step.chunk, graph.values[s.input]);
+  return view;
+}
+
+View output_view(const Graph& graph, const Plan& plan, int stage, int part, const Step& step, int segment) {
+  const Stage& s = plan.stages[stage];
+  if (part < s.last()) return ring_view(graph, s, part, step);
+  View view = value_view(graph, plan, s.output, segment);
+  view.base += chunk_begin(s, part, step.chunk, graph.values[s.output]);
+  return view;
+}
+
+View sums_view(const Graph& graph, const Plan& plan, int stage, int part, const Step& step, int segment) {
+  const Stage& s = plan.stages[stage];
+  const Scratch& sums = s.parts[part].sums;
+  if (!sums.bytes) return output_view(graph, plan, stage, part, step, segment);
+  const Value& made = made_by(graph, s, part);
+  return rows_of(made, sums_of(made.type), sums.offset, 0, sums.rows,
+                 s.chunk && part == s.split ? s.chunk : made.stride());
+}
+
+View patch_view(const Graph& graph, const Stage& stage, int part, Range rows, Range columns, int copy) {
+  const Value& made = made_by(graph, stage, part);
+  const Scratch& patch = stage.parts[part].ring;
+  View view;
+  view.base = patch.at(copy);
+  view.first = rows.begin;
+  view.rows = patch.rows;
+  view.pixel_stride = made.shape.channels * ptrdiff_t(size_of(made.type));
+  view.row_stride = patch.bytes / patch.copies / patch.rows;
+  view.first_column = columns.begin;
+  view.width = columns.count();
+  return view;
+}
+
+}  // namespace mbinfer

@@ -1,0 +1,45 @@
+// Where the rows lie that a part reads and writes, and which channels it takes of them. The executor and the checker of
+// plans ask here, so that what is checked is what runs.
+#pragma once
+
+#include <cstddef>
+
+#include "plan/rows.h"
+
+namespace mbinfer {
+
+struct View {              // rows of pixels, whole or a ring
+  char* memory = nullptr;  // the arena, or an array of the caller's
+  int64_t base = 0;        // in it: row `first`, column `first_column`
+  int first = 0, rows = 1;
+  ptrdiff_t row_stride = 0, pixel_stride = 0;  // bytes
+  int first_column = 0, width = 0;
+
+  int64_t offset(int row, int column) const {
+    return base + (row - first) % rows * row_stride + (column - first_column) * pixel_stride;
+  }
+  char* at(int row, int column = 0) const { return memory + offset(row, column); }
+  // Whether pixel 0 of the row comes right after the last pixel of the row before it.
+  bool follows(int row) const { return (row - first) % rows != 0 && row_stride == width * pixel_stride; }
+};
+
+// A value in the arena, while a segment runs.
+View value_view(const Graph& graph, const Plan& plan, int value, int segment);
+
+// Panels of its output that a part makes in a step, and channels of its input that it reads.
+Range made_panels(const Graph& graph, const Stage& stage, int part, int chunk);
+Range read_channels(const Graph& graph, const Stage& stage, int part, int chunk);
+
+// The rows that part `part` hands to the next one in a step, from the first channel that the step makes.
+View ring_view(const Graph& graph, const Stage& stage, int part, const Step& step);
+
+// What a part reads and writes in a step, from the first channel of read_channels() and made_panels(); a patch that is
+// handed over within a pass is made by patch_view().
+View input_view(const Graph& graph, const Plan& plan, int stage, int part, const Step& step, int segment);
+View output_view(const Graph& graph, const Plan& plan, int stage, int part, const Step& step, int segment);
+View sums_view(const Graph& graph, const Plan& plan, int stage, int part, const Step& step, int segment);
+
+// Of an input that is converted for one convolution, as many rows and columns as some of its pixels see.
+View patch_view(const Graph& graph, const Stage& stage, int part, Range rows, Range columns, int copy);
+
+}  // namespace mbinfer

@@ -1,4 +1,6 @@
 // The C API of mbinfer.h over exec/session.h: checks what comes in, turns every exception into a status.
+#include <algorithm>
+#include <cstddef>
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
@@ -128,12 +130,32 @@ mbi_options default_options() {
   return options;
 }
 
+// Every layout that a release had, oldest first: a program that was compiled then goes on working. A larger struct is
+// of a later header: what this library does not know of it has to be zero, which is the default of every option to
+// come.
+constexpr size_t kLayouts[] = {offsetof(mbi_options, copy), sizeof(mbi_options)};
+constexpr size_t kMaxOptions = 1024;
+
 void require_size(size_t size) {
-  if (size != sizeof(mbi_options))
-    refuse(ErrorKind::kArgument,
-           "mbi_options of " + std::to_string(size) + " bytes, this library's has " +
-               std::to_string(sizeof(mbi_options)) +
-               "; compile with the header of the library that is linked, and set options up by mbi_options_init");
+  if (size > sizeof(mbi_options) && size <= kMaxOptions) return;
+  for (size_t known : kLayouts)
+    if (size == known) return;
+  refuse(ErrorKind::kArgument, "mbi_options of " + std::to_string(size) + " bytes, this library's has " +
+                                   std::to_string(sizeof(mbi_options)) + "; set options up by mbi_options_init");
+}
+
+mbi_options known_options(const mbi_options* options) {
+  mbi_options given = default_options();
+  if (!options) return given;
+  require_size(options->size);
+  const auto* bytes = reinterpret_cast<const unsigned char*>(options);
+  for (size_t i = sizeof given; i < options->size; i++)
+    if (bytes[i])
+      refuse(ErrorKind::kArgument,
+             "an option of a later header is set, which this library does not know; it is of "
+             "version " MBINFER_VERSION);
+  std::memcpy(&given, options, std::min(options->size, sizeof given));
+  return given;
 }
 
 SessionOptions session_options(const mbi_options& given) {
@@ -150,6 +172,7 @@ SessionOptions session_options(const mbi_options& given) {
   options.plan.recompute = given.recompute != 0;
   const char* isa = given.isa ? given.isa : std::getenv("MBINFER_ISA");
   options.isa = isa ? isa : "";
+  options.plan_only = given.plan_only != 0;
   check_options(options);
   return options;
 }
@@ -229,6 +252,20 @@ const T* plan_item(const char* what, const mbi_session* session, std::vector<T> 
   return status == MBI_OK ? item(what, items, index) : nullptr;
 }
 
+template <class MakeSource>
+mbi_status open_session(const mbi_options* options, mbi_session** session, MakeSource&& make_source) {
+  if (session) *session = nullptr;
+  return guarded([&] {
+    require_pointer(session, "session");
+    const mbi_options given = known_options(options);
+    const SessionOptions checked = session_options(given);
+    const ReadOptions reading = {given.verify != 0, given.copy != 0};
+    std::unique_ptr<mbi_session> made(new mbi_session(read_model(make_source(), reading), checked));
+    describe(made.get());
+    *session = made.release();
+  });
+}
+
 void check_count(const char* what, size_t given, size_t wanted) {
   if (given != wanted)
     refuse(ErrorKind::kShape, std::to_string(given) + " " + what + " given, the model has " + std::to_string(wanted));
@@ -265,22 +302,28 @@ mbi_status mbi_options_init(mbi_options* options, size_t size) {
   return guarded([&] {
     require_pointer(options, "options");
     require_size(size);
-    *options = default_options();
+    const mbi_options defaults = default_options();
+    std::memset(static_cast<void*>(options), 0, size);
+    std::memcpy(options, &defaults, std::min(size, sizeof defaults));
+    options->size = size;
   });
 }
 
 mbi_status mbi_session_open(const char* path, const mbi_options* options, mbi_session** session) {
-  if (session) *session = nullptr;
-  return guarded([&] {
+  return open_session(options, session, [&] {
     require_pointer(path, "path");
-    require_pointer(session, "session");
-    if (options) require_size(options->size);
-    const mbi_options given = options ? *options : default_options();
-    const SessionOptions checked = session_options(given);
-    std::unique_ptr<mbi_session> made(
-        new mbi_session(read_model(Source::from_path(path), {given.verify != 0, false}), checked));
-    describe(made.get());
-    *session = made.release();
+    return Source::from_path(path);
+  });
+}
+
+mbi_status mbi_session_open_fd(int fd, const mbi_options* options, mbi_session** session) {
+  return open_session(options, session, [&] { return Source::from_descriptor(fd); });
+}
+
+mbi_status mbi_session_open_memory(const void* model, size_t bytes, const mbi_options* options, mbi_session** session) {
+  return open_session(options, session, [&] {
+    require_pointer(model, "model");
+    return Source::from_memory(model, bytes);
   });
 }
 

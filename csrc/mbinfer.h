@@ -9,22 +9,33 @@
  *
  * A program in full:
  *
- *     mbi_session *session;
- *     if (mbi_session_open("mnv2.bin", NULL, &session) != MBI_OK) {
- *       fprintf(stderr, "%s\n", mbi_last_error()->message);
- *       return 1;
- *     }
- *     const mbi_tensor *in = mbi_session_input(session, 0), *out = mbi_session_output(session, 0);
- *     uint8_t *image = malloc(in->bytes);   // fill it: in->dims is {1, height, width, channels}
- *     float *scores = malloc(out->bytes);
- *     mbi_input inputs[] = {{image, in->bytes, in->dtype}};
- *     mbi_output outputs[] = {{scores, out->bytes}};
- *     mbi_status status = mbi_session_run(session, inputs, 1, outputs, 1);
- *     mbi_session_close(session);
+ *     #include <mbinfer.h>
+ *     #include <stdio.h>
+ *     #include <stdlib.h>
  *
- * Ownership: the caller owns what it passes in, and the library keeps no pointer to it after the call. What the library
- *   returns a pointer to belongs to the session and lives until mbi_session_close; mbi_last_error's belongs to the
- *   thread and holds until its next failing call. All strings are UTF-8 and end in a zero byte.
+ *     int main(void) {
+ *       mbi_session *session;
+ *       if (mbi_session_open("mnv2.bin", NULL, &session) != MBI_OK) {
+ *         fprintf(stderr, "%s\n", mbi_last_error()->message);
+ *         return 1;
+ *       }
+ *       const mbi_tensor *in = mbi_session_input(session, 0), *out = mbi_session_output(session, 0);
+ *       void *image = calloc(1, in->bytes);  // fill it: in->dims is {1, height, width, channels}
+ *       float *scores = malloc(out->bytes);
+ *       mbi_input inputs[] = {{image, in->bytes, in->dtype}};
+ *       mbi_output outputs[] = {{scores, out->bytes}};
+ *       mbi_status status = mbi_session_run(session, inputs, 1, outputs, 1);
+ *       if (status == MBI_OK) printf("%g\n", scores[0]);
+ *       mbi_session_close(session);
+ *       free(image);
+ *       free(scores);
+ *       return status != MBI_OK;
+ *     }
+ *
+ * Ownership: the caller owns what it passes in, and the library keeps no pointer to it after the call (but see
+ *   mbi_session_open_memory). What the library returns a pointer to belongs to the session and lives until
+ *   mbi_session_close; mbi_last_error's belongs to the thread and holds until its next failing call. All strings are
+ *   UTF-8 and end in a zero byte.
  * Threads: any thread may use any session. Runs of one session wait in turn; sessions on several threads run side by
  *   side. Only mbi_session_close must be the last call on its session. A session's own threads help the calling one and
  *   are never waited for unless they run: where other programs use the CPUs, or there are fewer CPUs than threads, a
@@ -35,7 +46,12 @@
  * Errors: functions that return mbi_status say MBI_OK or why not; functions that return a pointer return NULL. Both
  *   then leave the reason in mbi_last_error(). A null argument where none is allowed is MBI_ARGUMENT.
  * Growth: later versions append to these structs and enums, and never reorder them. mbi_options is the only struct that
- *   the caller makes: set it up by mbi_options_init, which learns its size.
+ *   the caller makes: set it up by mbi_options_init, which learns its size. Programs that were compiled with an older
+ *   header go on working; with a later one too, as long as they set no option that the library does not know.
+ * Files: a model file is mapped and used in place. Install a new model by renaming it over the old one, as every writer
+ *   of mbinfer does: open sessions keep the old one. Where a file is cut or overwritten in place, runs that begin after
+ *   it are refused with MBI_FORMAT; one that is under way may read changed numbers, or, past a new end, be killed by
+ *   the system (SIGBUS). The option `copy` is safe from both.
  *
  * Link with libmbinfer.a, the C++ library and threads; find_package(mbinfer) and `pkg-config mbinfer` know how.
  */
@@ -91,9 +107,11 @@ typedef struct mbi_options {
   const char* isa;      /* "reference", "avx2" or "neon"; NULL: $MBINFER_ISA, else the fastest. Default NULL */
   int32_t verify;       /* not 0: also checksum the weights, which reads them all. Default 0 */
   int32_t recompute;    /* 0: no multiply-add is done twice; else a streamed plan may, to save memory. Default 1 */
+  int32_t copy;         /* not 0: hold the weights in private memory, in place of a mapped file. Default 0 */
+  int32_t plan_only;    /* not 0: tell the plan, take no arena and no threads; runs are MBI_ARGUMENT. Default 0 */
 } mbi_options;
 
-/* Sets the defaults. `size` is sizeof(mbi_options) where the caller was compiled. */
+/* Sets the defaults. `size` is sizeof(mbi_options) where the caller was compiled: no byte beyond it is touched. */
 MBI_API mbi_status mbi_options_init(mbi_options* options, size_t size);
 
 typedef enum mbi_dtype { MBI_FLOAT32 = 1, MBI_UINT8 = 4 } mbi_dtype;
@@ -128,8 +146,18 @@ typedef struct mbi_plan {
 typedef struct mbi_session mbi_session;
 
 /* Maps the model file at `path`, checks and plans it, and allocates the arena. `options` may be NULL: the defaults.
- * Sets *session, to NULL on failure. Any failure but MBI_SHAPE. The file must not be cut short while it is in use. */
+ * Sets *session, to NULL on failure. Any failure but MBI_SHAPE. */
 MBI_API mbi_status mbi_session_open(const char* path, const mbi_options* options, mbi_session** session);
+
+/* The same of an open file, from its first byte on, whatever its position. The descriptor stays the caller's, and may
+ * be closed after the call. */
+MBI_API mbi_status mbi_session_open_fd(int fd, const mbi_options* options, mbi_session** session);
+
+/* The same of a model file's bytes in memory. They are used in place, and have to stay as they are until
+ * mbi_session_close, where `model` is aligned to 64 bytes and `copy` is not set; otherwise the library keeps a copy of
+ * the weights, and needs them during the call only. */
+MBI_API mbi_status mbi_session_open_memory(const void* model, size_t bytes, const mbi_options* options,
+                                           mbi_session** session);
 
 /* Gives back everything. NULL is allowed. */
 MBI_API void mbi_session_close(mbi_session* session);

@@ -100,9 +100,17 @@ py::object plan_object(const std::shared_ptr<Session>& session) {
   return ToPython().make(describe_plan(planned(*session)), fields);
 }
 
-std::shared_ptr<Session> open_session(const std::string& path, int threads, int64_t memory_limit, bool least,
+// A path (bytes), a file descriptor (int), or a contiguous buffer, which the session keeps alive.
+std::unique_ptr<Source> open_source(const py::object& given) {
+  if (py::isinstance<py::bytes>(given)) return Source::from_path(std::string(py::bytes(given)));
+  if (py::isinstance<py::int_>(given)) return Source::from_descriptor(given.cast<int>());
+  const py::buffer_info memory = py::buffer(given).request();
+  return Source::from_memory(memory.ptr, uint64_t(memory.size * memory.itemsize));
+}
+
+std::shared_ptr<Session> open_session(const py::object& given, int threads, int64_t memory_limit, bool least,
                                       const std::string& schedule, int chunks, bool recompute, const std::string& isa,
-                                      bool verify) {
+                                      bool verify, bool copy, bool plan_only) {
   SessionOptions options;
   options.plan.schedule = schedule_from_name(schedule);
   options.plan.memory_limit = memory_limit;
@@ -111,9 +119,11 @@ std::shared_ptr<Session> open_session(const std::string& path, int threads, int6
   options.plan.chunks = chunks;
   options.plan.recompute = recompute;
   options.isa = isa;
+  options.plan_only = plan_only;
   check_options(options);
+  std::unique_ptr<Source> source = open_source(given);
   py::gil_scoped_release release;
-  return std::make_shared<Session>(read_model(Source::from_path(path), {verify, false}), options);
+  return std::make_shared<Session>(read_model(std::move(source), {verify, copy}), options);
 }
 
 struct Outputs {  // fresh arrays in the graph's order
@@ -217,8 +227,9 @@ PYBIND11_MODULE(_core, m) {
     }
   });
   py::class_<Session, std::shared_ptr<Session>>(m, "Session")
-      .def(py::init(&open_session), py::arg("path"), py::arg("threads"), py::arg("memory_limit"), py::arg("least"),
-           py::arg("schedule"), py::arg("chunks"), py::arg("recompute"), py::arg("isa"), py::arg("verify"))
+      .def(py::init(&open_session), py::keep_alive<1, 2>(), py::arg("source"), py::arg("threads"),
+           py::arg("memory_limit"), py::arg("least"), py::arg("schedule"), py::arg("chunks"), py::arg("recompute"),
+           py::arg("isa"), py::arg("verify"), py::arg("copy"), py::arg("plan_only"))
       .def("run", &run, py::arg("arrays"), py::arg("times"))
       .def("run_rows", &run_rows, py::arg("bytes"), py::arg("next"))
       .def("model", &model_dict)

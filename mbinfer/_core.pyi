@@ -18,7 +18,7 @@ class _Model(TypedDict):
 class Session:
     def __init__(
         self,
-        path: str,
+        source: bytes | int | memoryview,
         threads: int,
         memory_limit: int,
         least: bool,
@@ -27,6 +27,8 @@ class Session:
         recompute: bool,
         isa: str,
         verify: bool,
+        copy: bool,
+        plan_only: bool,
     ) -> None: ...
     def run(self, arrays: Sequence[npt.NDArray[Any]], times: list[float] | None) -> list[npt.NDArray[np.float32]]: ...
     def run_rows(self, bytes: bool, next: Callable[[int], npt.NDArray[Any]]) -> list[npt.NDArray[np.float32]]: ...

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import os
-import re
 from collections.abc import Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, NamedTuple, TypedDict, Union
+from typing import NamedTuple, TypedDict, Union
 
 import numpy as np
 import numpy.typing as npt
 
-from mbinfer.errors import ArgumentError, ShapeError
+from mbinfer.errors import ShapeError
 from mbinfer.graph import COLORS, Recipe
 from mbinfer.plan import Plan
 
@@ -22,8 +20,7 @@ except ImportError as error:  # the source folder shadows an installed package, 
         " folder), and run Python from another folder or with `--import-mode=importlib` under pytest"
     ) from error
 
-if TYPE_CHECKING:
-    from types import EllipsisType
+from mbinfer import options
 
 Array = Union[npt.NDArray[np.float32], npt.NDArray[np.uint8]]
 Result = Union[npt.NDArray[np.float32], dict[str, npt.NDArray[np.float32]]]
@@ -32,7 +29,6 @@ _DTYPES = (
     np.dtype(np.float32),
     np.dtype(np.uint8),
 )  # of inputs; compared on every run, where types would be converted first
-_UNITS = {"": 1, "b": 1, "kib": 1 << 10, "mib": 1 << 20, "gib": 1 << 30, "kb": 10**3, "mb": 10**6, "gb": 10**9}
 
 
 class StageProfile(TypedDict):
@@ -53,62 +49,56 @@ class TensorInfo(NamedTuple):
     dtype: str
 
 
-def parse_bytes(limit: int | str) -> int:
-    """Bytes of ``262144``, ``"262144"``, ``"256KiB"`` or ``"0.25MB"``; ArgumentError otherwise."""
-    if isinstance(limit, (int, np.integer)) and not isinstance(limit, bool) and limit >= 0:
-        return int(limit)
-    match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([a-zA-Z]*)\s*", limit) if isinstance(limit, str) else None
-    if not match or match[2].lower() not in _UNITS:
-        raise ArgumentError(f"memory limit {limit!r}: give bytes, a size such as '256KiB', or 'least'")
-    return int(float(match[1]) * _UNITS[match[2].lower()])
-
-
-def _whole(name: str, number: object, most: int) -> int:
-    if isinstance(number, bool) or not isinstance(number, (int, np.integer)) or not 1 <= number <= most:
-        raise ArgumentError(f"{name}={number!r}: give a whole number from 1 to {most}")
-    return int(number)
-
-
 class Session:
-    """A model file, mapped, planned and ready to run.
+    """A model, planned and ready to run.
 
-    path: a model file. threads: 1 or more (None: the CPUs this process may use; default MBINFER_THREADS, else 1).
+    source: the path of a model file; or a file descriptor, which stays the caller's; or a model file's bytes in memory,
+        which are used in place where they are aligned to 64 bytes (do not change them), and otherwise copied.
+    threads: 1 to 256, or "all" for the CPUs this process may use; None: the environment's MBINFER_THREADS, else 1.
     memory_limit: most bytes of the arena, as a number or "256KiB", or "least" for the smallest plan.
-    schedule: "auto", "naive", "layerwise", "fused", "streamed". chunks: split every block t ways, as section 5 of the
-    MobileNetV2 paper does; by default the planner chooses. recompute: whether a streamed plan may make expanded rows
-    again to save memory; False: no multiply-add is done twice. verify: also checksum the weights (reads them all).
+    schedule: "auto", "naive", "layerwise", "fused", "streamed".
+    chunks: split every block t ways, as section 5 of the MobileNetV2 paper does; by default the planner chooses.
+    recompute: whether a streamed plan may make expanded rows again to save memory; False: no multiply-add is done
+        twice.
+    verify: also checksum the weights, which reads them all.
+    copy: hold the weights in private memory. Without it a file is mapped: install new models by renaming them over the
+        old one, as `convert` does, which open sessions do not notice. A run after the file was cut or overwritten in
+        place raises FormatError; one that is under way then may be killed by the system (SIGBUS).
+    plan_only: tell `plan` and take neither the arena nor threads; such a session cannot run.
     The environment variable MBINFER_ISA names the kernels to use ("reference", "avx2", "neon").
 
-    Raises OSError (no such file), FormatError, UnsupportedError, MemoryLimitError (says the least that would do),
-    ArgumentError.
+    Raises OSError (FileNotFoundError and so on, with errno and filename), FormatError, UnsupportedError,
+    MemoryLimitError (says the least that would do), ArgumentError, TypeError where source is none of the above.
     """
 
     def __init__(
         self,
-        path: str | os.PathLike[str],
-        threads: int | EllipsisType | None = ...,
+        source: options.Source,
+        threads: int | str | None = None,
         memory_limit: int | str | None = None,
         schedule: str = "auto",
         chunks: int | None = None,
         recompute: bool = True,
         verify: bool = False,
+        copy: bool = False,
+        plan_only: bool = False,
     ) -> None:
-        if threads is ...:
-            given = os.environ.get("MBINFER_THREADS", "1")
-            threads = _whole("MBINFER_THREADS", int(given) if given.isdecimal() else given, _core.MAX_THREADS)
-        elif threads is None:
-            threads = len(os.sched_getaffinity(0))
-        least = memory_limit == "least"
+        count = options.thread_count(threads)
+        schedule = options.schedule_name(schedule)
+        split = options.chunk_count(chunks)
+        limit, least = options.memory_limit(memory_limit)
         self._core = _core.Session(
-            os.fspath(path),
-            _whole("threads", threads, _core.MAX_THREADS),
-            -1 if memory_limit is None or least else parse_bytes(memory_limit),
+            options.model_source(source),
+            count,
+            limit,
             least,
-            schedule if isinstance(schedule, str) else repr(schedule),
-            0 if chunks is None else _whole("chunks", chunks, _core.MAX_CHUNKS),
+            schedule,
+            split,
             bool(recompute),
-            os.environ.get("MBINFER_ISA", ""),
+            options.isa_name(),
             bool(verify),
+            bool(copy),
+            bool(plan_only),
         )
         model = self._core.model()
         self._recipes: list[Recipe | None] = [

@@ -105,9 +105,9 @@ class Failure(Exception):
 
 
 class CSession:
-    """mbi_session through cffi. Options of `fields` are set after mbi_options_init."""
+    """mbi_session through cffi, of a path, a descriptor or a buffer. Options of `fields` are set after init."""
 
-    def __init__(self, ffi, lib, path: str, **fields):
+    def __init__(self, ffi, lib, source, **fields):
         self.ffi, self.lib, self.handle = ffi, lib, None
         options, handle = ffi.new("mbi_options *"), ffi.new("mbi_session **")
         self.check(lib.mbi_options_init(options, ffi.sizeof("mbi_options")))
@@ -116,7 +116,13 @@ class CSession:
             keep.append(ffi.new("char[]", value.encode()) if isinstance(value, str) else value)
             setattr(options, name, keep[-1])
         handle[0] = ffi.cast("mbi_session *", 1)
-        status = lib.mbi_session_open(path.encode(), options, handle)
+        if isinstance(source, str):
+            status = lib.mbi_session_open(source.encode(), options, handle)
+        elif isinstance(source, int):
+            status = lib.mbi_session_open_fd(source, options, handle)
+        else:
+            self.memory = ffi.from_buffer(source)
+            status = lib.mbi_session_open_memory(self.memory, len(source), options, handle)
         assert (handle[0] == ffi.NULL) == (status != lib.MBI_OK)
         self.check(status)
         self.handle = ffi.gc(handle[0], lib.mbi_session_close)

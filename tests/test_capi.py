@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from pathlib import Path
 
@@ -253,6 +254,72 @@ def test_files(refused, mobilenet, tmp_path):
     data[-1] ^= 1
     damaged.write_bytes(data)
     assert refused(str(damaged), verify=1).status == "MBI_FORMAT"
+
+
+def test_models_in_memory_and_by_descriptor(ffi, opened, refused, mobilenet):
+    data, image = Path(mobilenet).read_bytes(), picture((64, 64, 3))
+    expected = mbinfer.Session(mobilenet).run(image)
+    with open(mobilenet, "rb") as file:
+        file.seek(77)
+        session = opened(file.fileno())
+    assert same_bits(session.run(image)[0], expected)
+    for copy in (0, 1):
+        memory = bytearray(data)
+        session = opened(memory, copy=copy)
+        assert same_bits(session.run(image)[0], expected)
+        assert same_bits(opened(mobilenet, copy=copy).run(image)[0], expected)
+        if copy:
+            memory[:] = bytes(len(memory))
+            assert same_bits(session.run(image)[0], expected)
+    assert refused(data[:-1]).status == "MBI_FORMAT" and refused(1000).status == "MBI_FILE"
+
+
+def test_a_plan_without_an_arena(opened, mobilenet):
+    session = opened(mobilenet, plan_only=1, threads=2)
+    assert session.plan.peak_bytes == mbinfer.Session(mobilenet, threads=2).plan.peak_bytes
+    assert session.plan.threads == 2
+    with pytest.raises(Failure, match="plan only"):
+        session.run(picture((64, 64, 3)))
+
+
+def test_a_file_that_changes(opened, mobilenet, tmp_path):
+    path = tmp_path / "net.bin"
+    path.write_bytes(Path(mobilenet).read_bytes())
+    mapped, copy = opened(str(path)), opened(str(path), copy=1)
+    os.truncate(path, 100)
+    assert copy.run(picture((64, 64, 3)))[0].any()
+    with pytest.raises(Failure, match="written or cut"):
+        mapped.run(picture((64, 64, 3)))
+
+
+def test_options_of_other_headers(ffi, lib, mobilenet):
+    """mbi_options as it was first released, as it is, and with options to come: zero, or refused."""
+    first, now = ffi.offsetof("mbi_options", "copy"), ffi.sizeof("mbi_options")
+    handle = ffi.new("mbi_session **")
+    for size in (first, now, now + 8, now + 200):
+        block = ffi.new("unsigned char[]", b"\xaa" * (now + 300))
+        options = ffi.cast("mbi_options *", block)
+        assert lib.mbi_options_init(options, size) == lib.MBI_OK
+        assert bytes(block)[size:] == b"\xaa" * (now + 300 - size) + b"\0" and options.size == size
+        options.memory_limit = -2
+        assert lib.mbi_session_open(mobilenet.encode(), options, handle) == lib.MBI_OK
+        assert (
+            lib.mbi_session_plan(handle[0]).peak_bytes
+            == mbinfer.Session(mobilenet, memory_limit="least").plan.peak_bytes
+        )
+        lib.mbi_session_close(handle[0])
+        if size > now:
+            block[size - 1] = 1
+            assert lib.mbi_session_open(mobilenet.encode(), options, handle) == lib.MBI_ARGUMENT
+            assert b"later header" in ffi.string(lib.mbi_last_error().message)
+    options = ffi.new("mbi_options *")
+    for size in (0, 8, first - 4, first + 4, 1 << 20):
+        assert lib.mbi_options_init(options, size) == lib.MBI_ARGUMENT
+
+
+def test_an_error_names_the_schedule_that_was_asked_for(refused, mobilenet):
+    for schedule in ("auto", "naive", "layerwise", "fused", "streamed"):
+        assert f"the {schedule} schedule needs" in refused(mobilenet, schedule=schedule, memory_limit=1).message
 
 
 def test_unsupported_names_the_node(refused, tmp_path):

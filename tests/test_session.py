@@ -284,7 +284,7 @@ def test_the_environment_gives_the_default_threads(net, monkeypatch):
     monkeypatch.setenv("MBINFER_THREADS", "2")
     assert mbinfer.Session(net).threads == 2
     assert mbinfer.Session(net, threads=1).threads == 1
-    assert mbinfer.Session(net, threads=None).threads == len(os.sched_getaffinity(0))
+    assert mbinfer.Session(net, threads="all").threads == len(os.sched_getaffinity(0))
     monkeypatch.setenv("MBINFER_THREADS", "many")
     with pytest.raises(mbinfer.ArgumentError, match="many"):
         mbinfer.Session(net)

@@ -83,11 +83,13 @@ Session::Session(std::shared_ptr<const Model> model, const SessionOptions& optio
       kernels_(select_kernels(options.isa)),
       plan_(plan_and_trim(model_->graph, with_tile(options.plan, kernels_))),
       forks_(fork_count()),
-      pool_(options.plan.threads, options.oversubscribe) {
+      threads_(options.plan.threads),
+      pool_(options.plan_only ? 1 : options.plan.threads, options.oversubscribe) {
 #ifndef NDEBUG
   std::string wrong = check_plan(graph(), plan_);
   if (!wrong.empty()) throw Error(ErrorKind::kInternal, "unsound plan: " + wrong);
 #endif
+  if (options.plan_only) return;
   // The arena stands between two canaries: a kernel that leaves it is found out.
   void* block = nullptr;
   if (posix_memalign(&block, kArenaAlign, size_t(plan_.peak_bytes) + 2 * kCanaryBytes)) throw std::bad_alloc();
@@ -104,6 +106,7 @@ Session::Session(std::shared_ptr<const Model> model, const SessionOptions& optio
 }
 
 bool Session::canaries_intact() const {
+  if (!arena_) return true;
   for (size_t i = 0; i < kCanaryBytes; i += sizeof kCanary)
     if (std::memcmp(arena_.get() - kCanaryBytes + i, &kCanary, sizeof kCanary) ||
         std::memcmp(arena_.get() + plan_.peak_bytes + i, &kCanary, sizeof kCanary))
@@ -146,6 +149,11 @@ void Session::after_fork() {
   forks_ = fork_count();
 }
 
+void Session::check_ready() const {
+  if (!arena_) throw Error(ErrorKind::kArgument, "the session was opened for its plan only, and cannot run");
+  model_->source->check_unchanged();
+}
+
 void Session::check_input(size_t input, DType dtype) const {
   if (dtype == DType::kUint8 && !graph().inputs[input].recipe.present)
     throw Error(ErrorKind::kShape,
@@ -155,6 +163,7 @@ void Session::check_input(size_t input, DType dtype) const {
 }
 
 void Session::run(const Turn&, const Picture* inputs, void* const* outputs, StageTime* times, ThreadPool::Poll poll) {
+  check_ready();
   for (size_t i = 0; i < graph().inputs.size(); i++) check_input(i, inputs[i].dtype);
   for (size_t i = 0; i < graph().inputs.size(); i++) {
     const GraphInput& input = graph().inputs[i];
@@ -165,6 +174,7 @@ void Session::run(const Turn&, const Picture* inputs, void* const* outputs, Stag
 }
 
 void Session::run_rows(const Turn&, DType dtype, RowSource rows, void* const* outputs, ThreadPool::Poll poll) {
+  check_ready();
   if (graph().inputs.size() != 1)
     throw Error(ErrorKind::kShape,
                 "rows can be pulled for a model with one input; this one has " + std::to_string(graph().inputs.size()));

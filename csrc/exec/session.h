@@ -16,6 +16,7 @@ namespace mbinfer {
 struct SessionOptions {
   PlanOptions plan;
   std::string isa;             // "": the fastest
+  bool plan_only = false;      // no arena and no threads: run and run_rows are refused
   bool oversubscribe = false;  // start threads for which there is no CPU, too: for tests
 };
 
@@ -43,7 +44,7 @@ class Session {
   const Graph& graph() const { return model_->graph; }
   const Plan& plan() const { return plan_; }
   const KernelTable& kernels() const { return kernels_; }
-  int threads() const { return pool_.threads(); }
+  int threads() const { return threads_; }
 
   // A thread's turn at running the session, for as long as it lives: others wait. Error(kArgument) on the thread that
   // is inside of a run (a source of rows cannot run its own session), and where the run that goes on has waited for a
@@ -78,6 +79,7 @@ class Session {
 
  private:
   void after_fork();
+  void check_ready() const;
   void check_input(size_t input, DType dtype) const;
   void execute(void* const* outputs, StageTime* times, ThreadPool::Poll poll);
   void make_passes(ThreadPool::Member& member, StageTime* times);
@@ -103,6 +105,7 @@ class Session {
   FloatMode::Word callers_mode_ = 0;
   std::vector<std::vector<Input>> inputs_;  // by thread, a copy each; by value: what the caller gave
 
+  const int threads_;
   std::vector<std::vector<int>> produced_;  // by thread: rows made, by stage
   ThreadPool pool_;                         // last: its threads may look at all of the above until it goes
 };

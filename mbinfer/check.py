@@ -21,6 +21,7 @@ MAX_MACS = 1 << 53  # multiply-adds of the network
 MAX_COUNTS = {"values": 1 << 16, "nodes": 1 << 16, "inputs": 256, "outputs": 4096, "metadata": 256}
 MAX_NODE_INPUTS = 1 << 18  # of all nodes together
 MAX_NAME, MAX_TEXT = 4095, 65535  # bytes of a name, and of any other string
+MAX_STRINGS = 1 << 26  # bytes of all strings
 MAX_U16 = (1 << 16) - 1
 COUNTS_PADDING = 1  # flag of avg_pool
 
@@ -140,11 +141,12 @@ def _check_node(graph: Graph, node: Node, writer: dict[str, str]) -> int:
     expected = (height, width, channels if op.keeps_channels else output[2])
     if output != expected:
         raise ShapeError(f"{where}: makes {expected} of {shapes[0]}, but its output '{node.output}' is {output}")
-    _check_weights(where, node, channels, output[2])
+    _check_groups(where, node, channels, output[2])
     taps = node.kernel[0] * node.kernel[1]
     read = 1 if op.keeps_channels else panel_channels(channels, output[2], node.groups)[0]
     if taps * read > MAX_READS:
         raise FormatError(f"{where}: kernel {node.kernel} over {read} channels; at most {MAX_READS} are read at once")
+    _check_weights(where, node, channels, output[2])
     return math.prod(output) * taps * (1 if op.keeps_channels else channels // node.groups) if op.weights else 0
 
 
@@ -190,19 +192,21 @@ def _output_size(where: str, node: Node, axis: int, size: int) -> int:
     return room // stride + 1
 
 
+def _check_groups(where: str, node: Node, inputs: int, outputs: int) -> None:
+    if inputs % node.groups or outputs % node.groups:
+        raise ShapeError(f"{where}: {node.groups} groups do not divide {inputs} input and {outputs} output channels")
+    if node.groups == inputs == outputs > 1:
+        raise FormatError(f"{where}: a group for every channel; make it op 'depthwise'")
+
+
 def _check_weights(where: str, node: Node, inputs: int, outputs: int) -> None:
     """Check weight and bias of a node with `inputs` input and `outputs` output channels."""
     if not OPS[node.op].weights:
         if node.weight is not None or node.bias is not None:
             raise FormatError(f"{where}: this op takes no weight and no bias")
         return
-    if inputs % node.groups or outputs % node.groups:
-        raise ShapeError(f"{where}: {node.groups} groups do not divide {inputs} input and {outputs} output channels")
-    if node.groups == inputs == outputs > 1:
-        raise FormatError(f"{where}: a group for every channel; make it op 'depthwise'")
-    shape = (
-        (outputs, *node.kernel, inputs // node.groups) if not OPS[node.op].keeps_channels else (*node.kernel, inputs)
-    )
+    dense = (outputs, *node.kernel, inputs // node.groups)
+    shape = (*node.kernel, inputs) if OPS[node.op].keeps_channels else dense
     for field, array, expected in (("weight", node.weight, shape), ("bias", node.bias, (outputs,))):
         if array is None and field == "bias":
             continue

@@ -46,7 +46,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _fail(message: str) -> int:
-    print(f"mbinfer: error: {message}", file=sys.stderr)
+    print(f"mbinfer: error: {text.printable(message)}", file=sys.stderr)
     return 1
 
 
@@ -259,7 +259,9 @@ def _run(options: argparse.Namespace) -> None:
         scores = np.asarray(session.run(image.load(path, session.recipe, height, width)), np.float64).ravel()
         top = _top(scores if ends_in_softmax else _softmax(scores), session.labels, options.top)
         results.append({"path": path, "top": top})
-        texts.append("\n".join([path, *(f"  {100 * t['probability']:6.2f} %  {t['label']}" for t in top)]))
+        texts.append(
+            "\n".join([path, *(f"  {100 * t['probability']:6.2f} %  {text.printable(t['label'])}" for t in top)])
+        )
     arena, naive = session.plan.peak_bytes, session.plan.naive_bytes
     ratio = naive / arena
     texts.append(

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from typing import Any, Union
+from typing import Any, Literal, Union
 
 import numpy as np
 
@@ -13,6 +13,7 @@ from mbinfer.errors import ArgumentError
 
 MAX_LIMIT = (1 << 63) - 1
 Source = Union[str, bytes, bytearray, memoryview, int, "os.PathLike[str]", "os.PathLike[bytes]"]
+Threads = Union[int, Literal["all"], None]
 MAGIC = b"\x89MBI"  # how a model file begins
 UNITS = {"": 1, "b": 1, "kib": 1 << 10, "mib": 1 << 20, "gib": 1 << 30, "kb": 10**3, "mb": 10**6, "gb": 10**9}
 
@@ -34,19 +35,19 @@ def memory_limit(limit: int | str | None) -> tuple[int, bool]:
     return -1 if limit is None or least else parse_bytes(limit), least
 
 
-def thread_count(threads: int | str | None) -> int:
+def thread_count(threads: Threads) -> int:
     """`threads`; None: MBINFER_THREADS, else 1; "all": the CPUs that this process may use."""
-    if threads is None:
-        threads = os.environ.get("MBINFER_THREADS", "1")
-        if re.fullmatch("[0-9]{1,4}", threads):
-            threads = int(threads)
-        elif threads != "all":
-            raise ArgumentError(
-                f"MBINFER_THREADS={_shown(threads)}: give a number from 1 to {_core.MAX_THREADS}, or 'all'"
-            )
-    if isinstance(threads, str) and threads == "all":
+    given: object = threads
+    if given is None:
+        given = os.environ.get("MBINFER_THREADS", "1")
+        if re.fullmatch("[0-9]{1,4}", given):
+            given = int(given)
+        elif given != "all":
+            most = _core.MAX_THREADS
+            raise ArgumentError(f"MBINFER_THREADS={_shown(given)}: give a number from 1 to {most}, or 'all'")
+    if isinstance(given, str) and given == "all":
         return min(len(os.sched_getaffinity(0)), _core.MAX_THREADS)
-    return whole_number("threads", threads, _core.MAX_THREADS, " or 'all'")
+    return whole_number("threads", given, _core.MAX_THREADS, " or 'all'")
 
 
 def chunk_count(chunks: int | None) -> int:

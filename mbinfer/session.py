@@ -74,7 +74,7 @@ class Session:
     def __init__(
         self,
         source: options.Source,
-        threads: int | str | None = None,
+        threads: options.Threads = None,
         memory_limit: int | str | None = None,
         schedule: str = "auto",
         chunks: int | None = None,

@@ -12,6 +12,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
+from records import Records
+from small_network import small_network
 
 import mbinfer
 from mbinfer import cli, measure, progress
@@ -294,3 +296,24 @@ def test_progress_speaks_only_to_a_terminal_and_only_after_a_while(monkeypatch, 
     assert list(progress.progress(["a", "b"], str)) == ["a", "b"]
     shown = capsys.readouterr().err
     assert "0/2  a" in shown and "1/2  b" in shown and shown.endswith("\r\033[K")
+
+
+def test_names_of_a_file_do_not_reach_the_terminal_as_they_are(folder, call, refused):
+    """Escape sequences, line ends and marks of direction in labels, names and metadata are printed as letters."""
+    evil = "\x1b[2J\n99 %\u202egnp.exe"
+    graph = small_network()
+    graph.labels = [f"{evil}{i}" for i in range(10)]
+    graph.metadata = {evil: evil}
+    for node in graph.nodes:
+        node.name += evil
+    graph.outputs[0].name += evil
+    path = folder / "evil.bin"
+    mbinfer.model.save(graph, path)
+    escaped = evil.encode("unicode_escape").decode()
+    for command in (["run", path, folder / "one.png"], ["info", path], ["plan", path], ["plan", path, "--segment", 0]):
+        printed = call(*command)
+        assert escaped in printed and "\x1b" not in printed and "\u202e" not in printed, command
+    data = Records(path.read_bytes())
+    data.node["kernel_h"][0] = 0
+    path.write_bytes(data.encode())
+    assert escaped in refused("info", path)

@@ -19,9 +19,15 @@ def size(count: int) -> str:
     return f"{count / 1024:.1f} KiB" if count < 1024**2 else f"{count / 1024**2:.2f} MiB"
 
 
+def printable(text: str) -> str:
+    """`text` with all but letters, signs and plain spaces escaped: a file's names are no commands to a terminal."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
+
 def table(header: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
     """Text columns: numbers and sizes to the right, a column of words to the left, None as nothing."""
-    cells = [["" if cell is None else str(cell) for cell in row] for row in rows]
+    header = [printable(cell) for cell in header]
+    cells = [["" if cell is None else printable(str(cell)) for cell in row] for row in rows]
     widths = [max(len(row[i]) for row in [list(header), *cells]) for i in range(len(header))]
     right = [all(row[i][:1].isdigit() or row[i] in ("", "-") for row in cells) for i in range(len(header))]
     lines = []
@@ -80,7 +86,7 @@ def plan_text(session: Session, title: str) -> str:
         *(["threads cut"] if session.threads > 1 else []),
     )
     reasons = [
-        f"  {stage.name}: {stage.why}"
+        printable(f"  {stage.name}: {stage.why}")
         for segment in segments
         for stage in segment.stages
         if stage.why and stage.kind != "bottleneck"
@@ -138,6 +144,7 @@ def info_text(record: dict[str, Any], recipe: Any) -> str:
     rows.append(("work", f"{record['macs']:,} MACs"))
     rows += [(f"arena {name}", f"{size(count)}") for name, count in record["arena_bytes"].items()]
     rows += list(record["metadata"].items())
+    rows = [(printable(name), printable(value)) for name, value in rows]
     width = max(len(name) for name, _ in rows)
     return "\n".join(f"{name:<{width}}  {value}" for name, value in rows)
 

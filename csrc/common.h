@@ -8,10 +8,7 @@
 
 #include "dtype.h"
 
-// What the promises rest on: model files are read in place, and every operation on a float rounds to a float, once.
-#if __BYTE_ORDER__ != __ORDER_LITTLE_ENDIAN__
-#error "mbinfer does not support big-endian machines"
-#endif
+// What the bits of a result rest on: every operation on a float rounds to a float, once.
 #if __FLT_EVAL_METHOD__ != 0 && __FLT_EVAL_METHOD__ != 16  // 16: only half floats are widened
 #error "float arithmetic would be done in a wider type: on 32-bit x86 compile with -msse2 -mfpmath=sse"
 #endif

@@ -28,8 +28,8 @@ class ThreadPool {
 
   // Asked on the calling thread between passes, every 20 ms or so; true ends the run. It may throw.
   struct Poll {
-    bool (*stop)(void* context) = nullptr;
-    void* context = nullptr;
+    bool (*stop)(void* context);
+    void* context;
   };
 
   // Starts threads - 1 workers; unless `oversubscribe`, no more than the CPUs of this thread's affinity mask can run

@@ -1,0 +1,192 @@
+// Memory that the system refuses: every allocation and every thread of mbi_session_open and of the first
+// mbi_session_run_rows fails once, alone and with all that come after it.
+//
+//   alloc_check FILE...    each failure gives MBI_NO_MEMORY, leaves no block behind, and the next call works
+//
+// The C++ library's stable sort asks for memory that it can do without: few calls may succeed all the same.
+//
+// Where malloc cannot be replaced (another C library than glibc, a sanitizer), it says so and passes.
+#include <dlfcn.h>
+#include <pthread.h>
+
+#include <atomic>
+#include <cerrno>
+#include <cstdio>
+#include <cstdlib>
+#include <cstring>
+#include <string>
+#include <vector>
+
+#include "mbinfer.h"
+
+#if defined(__has_feature)
+#if __has_feature(address_sanitizer) || __has_feature(thread_sanitizer)
+#define MBINFER_SANITIZED
+#endif
+#endif
+#if defined(__GLIBC__) && !defined(__UCLIBC__) && !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__) && \
+    !defined(MBINFER_SANITIZED)
+
+namespace {
+
+struct Fault {
+  std::atomic<long> fail_at{0}, seen{0}, blocks{0};  // fail_at: the number of the call that fails, 0 none
+  std::atomic<bool> all_after{false};
+  bool strikes() {
+    const long at = fail_at;
+    if (!at) return false;
+    const long now = ++seen;
+    return now == at || (all_after && now > at);
+  }
+};
+Fault fault;
+
+void* counted(void* block) {
+  if (block) fault.blocks++;
+  return block;
+}
+
+}  // namespace
+
+#pragma GCC visibility push(default)  // or the C++ library would not call these
+extern "C" {
+void* __libc_malloc(size_t);
+void* __libc_calloc(size_t, size_t);
+void* __libc_realloc(void*, size_t);
+void* __libc_memalign(size_t, size_t);
+void __libc_free(void*);
+void* malloc(size_t size) noexcept { return fault.strikes() ? nullptr : counted(__libc_malloc(size)); }
+void* calloc(size_t count, size_t size) noexcept {
+  return fault.strikes() ? nullptr : counted(__libc_calloc(count, size));
+}
+void* realloc(void* block, size_t size) noexcept {
+  if (fault.strikes()) return nullptr;
+  void* moved = __libc_realloc(block, size);
+  if (moved && !block) fault.blocks++;
+  if (!moved && block && !size) fault.blocks--;
+  return moved;
+}
+void* memalign(size_t align, size_t size) noexcept {
+  return fault.strikes() ? nullptr : counted(__libc_memalign(align, size));
+}
+void* aligned_alloc(size_t align, size_t size) noexcept { return memalign(align, size); }
+int posix_memalign(void** block, size_t align, size_t size) noexcept {
+  *block = memalign(align, size);
+  return *block ? 0 : ENOMEM;
+}
+void free(void* block) noexcept {
+  if (block) fault.blocks--;
+  __libc_free(block);
+}
+int pthread_create(pthread_t* thread, const pthread_attr_t* attributes, void* (*body)(void*), void* argument) {
+  using Create = int (*)(pthread_t*, const pthread_attr_t*, void* (*)(void*), void*);
+  static const Create create = reinterpret_cast<Create>(dlsym(RTLD_NEXT, "pthread_create"));
+  return fault.strikes() ? EAGAIN : create(thread, attributes, body, argument);
+}
+}
+#pragma GCC visibility pop
+
+namespace {
+
+int failed = 0;
+
+void judge(bool ok, const std::string& what) {
+  if (ok || ++failed > 20) return;
+  std::printf("FAILED %s (last error: %s)\n", what.c_str(), mbi_last_error()->message);
+}
+
+struct Injected {
+  mbi_status status;
+  bool reached;  // so many allocations were made
+  long left;     // blocks
+};
+
+template <class Body>
+Injected inject_at(long at, bool all_after, Body body) {
+  const long before = fault.blocks;
+  fault.all_after = all_after, fault.seen = 0, fault.fail_at = at;
+  const mbi_status status = body();
+  fault.fail_at = 0;
+  return {status, fault.seen >= at, fault.blocks - before};
+}
+
+// Calls body until it no longer reaches the allocation that would fail; judges each status. Returns how many failed.
+template <class Body>
+long inject(const std::string& what, Body body) {
+  long injected = 0, refused = 0;
+  for (bool all_after : {false, true})
+    for (long at = 1;; at++) {
+      Injected got = inject_at(at, all_after, body);
+      // The C library keeps a block with the stack of a thread that ended. What is left behind each time is a leak.
+      if (got.left) got = inject_at(at, all_after, body);
+      const std::string name = what + ", allocation " + std::to_string(at) + (all_after ? " and all after" : "");
+      judge(got.status == MBI_OK || (got.reached && got.status == MBI_NO_MEMORY),
+            name + ": status " + std::to_string(got.status));
+      judge(!got.left, name + ": " + std::to_string(got.left) + " blocks left behind");
+      if (!got.reached) break;
+      injected++;
+      refused += got.status == MBI_NO_MEMORY;
+    }
+  judge(refused * 10 >= injected * 9, what + ": " + std::to_string(refused) + " refused");
+  return injected;
+}
+
+size_t row_bytes;
+int pull(void*, size_t row, void* to) {
+  std::memset(to, int(row & 1), row_bytes);
+  return 0;
+}
+
+void check_file(const char* path, int threads) {
+  mbi_options options;
+  mbi_options_init(&options, sizeof options);
+  options.threads = threads;
+  const std::string name = std::string(path) + ", threads " + std::to_string(threads);
+  mbi_session* session;
+  judge(mbi_session_open(path, &options, &session) == MBI_OK, name);  // once before, for what the C library keeps
+  mbi_session_close(session);
+  const long opening = inject(name + ", open", [&] {
+    const mbi_status status = mbi_session_open(path, &options, &session);
+    if (status != MBI_OK && session) return MBI_INTERNAL;  // it must be null then
+    mbi_session_close(session);
+    return status;
+  });
+  judge(mbi_session_open(path, &options, &session) == MBI_OK, name);
+  std::vector<std::vector<float>> scores;
+  std::vector<mbi_output> outputs;
+  for (size_t i = 0; i < mbi_session_output_count(session); i++)
+    scores.emplace_back(mbi_session_output(session, i)->bytes / sizeof(float));
+  for (auto& s : scores) outputs.push_back({s.data(), s.size() * sizeof(float)});
+  const mbi_tensor image = *mbi_session_input(session, 0);
+  row_bytes = image.bytes / size_t(image.dims[1]);
+  long pulling = 0;
+  if (mbi_session_input_count(session) == 1) {
+    fault.seen = 0, fault.fail_at = 1;
+    const mbi_status status = mbi_session_run_rows(session, image.dtype, pull, nullptr, outputs.data(), outputs.size());
+    pulling = fault.seen;
+    fault.fail_at = 0;
+    judge(status == (pulling ? MBI_NO_MEMORY : MBI_OK), name + ": rows without memory for them");
+    for (int again = 0; again < 2; again++)
+      judge(!mbi_session_run_rows(session, image.dtype, pull, nullptr, outputs.data(), outputs.size()),
+            name + ": rows after a failure");
+  }
+  mbi_session_close(session);
+  std::printf("%s: %ld failures in open, %ld in run_rows\n", name.c_str(), opening, pulling);
+  judge(opening >= 10, name + ": the allocations are not seen");
+}
+
+}  // namespace
+
+int main(int argc, char** argv) {
+  for (int i = 1; i < argc; i++)
+    for (int threads : {1, 3}) check_file(argv[i], threads);
+  std::printf("%d failed\n", failed);
+  return failed != 0 || argc < 2;
+}
+
+#else
+int main() {
+  std::printf("malloc cannot be replaced here: nothing is tested\n");
+  return 0;
+}
+#endif

@@ -1,0 +1,195 @@
+// A valid model file for any bytes: they are read as a sequence of choices, and every choice leads to a graph that the
+// format allows. A file made here that the library refuses is a finding.
+#pragma once
+
+#include <cmath>
+
+#include "model/graph.h"
+#include "model/rules.h"
+#include "model_file.h"
+
+namespace fuzz {
+
+class Choices {  // zeros once the bytes are used up
+ public:
+  Choices(const uint8_t* data, size_t size) : data_(data), end_(data + size) {}
+  bool left() const { return data_ < end_; }
+  int below(int count) { return left() ? *data_++ % count : 0; }
+  int between(int low, int high) { return low + below(high - low + 1); }
+  bool one_in(int count) { return below(count) == count - 1; }
+
+ private:
+  const uint8_t *data_, *end_;
+};
+
+class RandomGraph {
+ public:
+  explicit RandomGraph(Choices* choices) : choices_(*choices) {}
+
+  Bytes make() {
+    for (int count = choices_.one_in(4) ? 2 : 1; count > 0; count--) add_input();
+    for (int tries = choices_.between(1, 24); tries > 0; tries--) add_node();
+    for (size_t v = 0; v < file_.inputs.size(); v++)
+      if (!read_[v]) use(int(v));
+    for (size_t v = file_.inputs.size(); v < graph_.values.size(); v++)
+      if (!read_[v] || choices_.one_in(16)) add_output(int(v));
+    // One block of small numbers serves all: tensors may share their place.
+    file_.weights.resize(size_t(mbinfer::round_up<int64_t>(weights_bytes_, 64)));
+    uint32_t state = 1;
+    for (size_t i = 0; i + 4 <= file_.weights.size(); i += 4) {
+      state = state * 1664525u + 1013904223u;
+      const float weight = float(int(state >> 24) - 128) / 512.0f;
+      std::memcpy(&file_.weights[i], &weight, sizeof weight);
+    }
+    return file_.encode();
+  }
+
+ private:
+  using Op = mbinfer::Op;
+  using Window = mbinfer::Window;
+  static constexpr int64_t kMostElements = 1 << 13, kMostMacs = 1 << 20;  // a value's, all nodes'
+
+  int add_value(mbinfer::Shape shape) {
+    format::ValueRecord record = {};
+    record.name = file_.add_string("v" + std::to_string(file_.values.size()));
+    record.height = uint32_t(shape.height), record.width = uint32_t(shape.width);
+    record.channels = uint32_t(shape.channels);
+    record.dtype = format::kFloat32, record.quant = format::kNone;
+    file_.values.push_back(record);
+    mbinfer::Value value;
+    value.shape = shape;
+    graph_.values.push_back(value);
+    read_.push_back(false);
+    return int(graph_.values.size()) - 1;
+  }
+
+  void add_input() {
+    format::InputRecord record = {};
+    const int side = choices_.one_in(8) ? 96 : 20;
+    const int channels = choices_.one_in(3) ? choices_.between(1, 40) : 3;
+    record.value = uint32_t(add_value({choices_.between(1, side), choices_.between(1, side), channels}));
+    if (channels == 3 && choices_.one_in(2)) {
+      record.has_recipe = 1, record.crop = 0.875f;
+      for (int c = 0; c < 3; c++) record.mean[c] = 127.5f, record.scale[c] = 1 / 127.5f;
+    }
+    file_.inputs.push_back(record);
+  }
+
+  void add_output(int value) {
+    format::OutputRecord record = {};
+    const format::ValueRecord& shape = file_.values[size_t(value)];
+    record.value = uint32_t(value);
+    record.name = file_.add_string("o" + std::to_string(file_.outputs.size()));
+    record.rank = 4;
+    record.dims[0] = 1, record.dims[1] = shape.height, record.dims[2] = shape.width, record.dims[3] = shape.channels;
+    file_.outputs.push_back(record);
+  }
+
+  Window window(int size, bool pools) {
+    static const int kKernels[] = {3, 1, 5, 2, 7, 3, 4, 9};
+    Window w;
+    w.kernel = choices_.one_in(12) ? size : kKernels[choices_.below(8)];
+    w.stride = choices_.one_in(3) ? 2 : choices_.one_in(12) ? choices_.between(1, 7) : 1;
+    w.dilation = !pools && choices_.one_in(8) ? choices_.between(1, 3) : 1;
+    w.pad = w.pad_end = w.dilation * (w.kernel - 1) / 2;
+    if (choices_.one_in(4)) w.pad = choices_.below(w.kernel), w.pad_end = choices_.below(w.kernel);
+    return w;
+  }
+
+  mbinfer::Node choose(int input) {
+    static const Op kChoice[] = {Op::kConv, Op::kDepthwise, Op::kConv,    Op::kDepthwise,     Op::kAdd,
+                                 Op::kConv, Op::kMaxPool,   Op::kAvgPool, Op::kGlobalAvgPool, Op::kSoftmax};
+    mbinfer::Node node;
+    node.op = kChoice[choices_.below(10)];
+    node.inputs = {input};
+    const mbinfer::OpInfo& op = mbinfer::info_of(node.op);
+    const mbinfer::Shape in = graph_.values[size_t(input)].shape;
+    const bool pointwise = node.op == Op::kConv && !choices_.one_in(3);
+    if (op.area == mbinfer::Area::kWindow && !pointwise)
+      node.y = window(in.height, op.pools), node.x = window(in.width, op.pools);
+    if (node.op == Op::kAdd) {
+      std::vector<int> same;
+      for (size_t v = 0; v < graph_.values.size(); v++)
+        if (graph_.values[v].shape == in) same.push_back(int(v));
+      node.inputs.push_back(same[size_t(choices_.below(int(same.size())))]);
+    }
+    if (op.weights) node.weight_dtype = mbinfer::DType::kFloat32;
+    node.counts_padding = op.flags && choices_.one_in(2);
+    node.lo = -INFINITY, node.hi = INFINITY;
+    const int activation = choices_.below(6);
+    node.activation = mbinfer::Activation(activation < 3 ? 0 : activation < 5 ? 1 : 2);
+    if (node.activation == mbinfer::Activation::kClamp) node.lo = 0, node.hi = activation == 4 ? 6 : INFINITY;
+    return node;
+  }
+
+  void add_node() {
+    const int last = int(graph_.values.size()) - 1;
+    const int input = choices_.one_in(4) ? choices_.below(last + 1) : last;
+    mbinfer::Node node = choose(input);
+    const mbinfer::OpInfo& op = mbinfer::info_of(node.op);
+    mbinfer::Shape shape = graph_.values[size_t(input)].shape;
+    if (node.op == Op::kConv) {
+      const int channels = choices_.one_in(8) ? choices_.between(1, 200) : choices_.between(1, 40);
+      const int groups = choices_.one_in(6) ? choices_.between(1, shape.channels) : 1;
+      node.groups = shape.channels % groups || channels % groups || (groups > 1 && groups == channels) ? 1 : groups;
+      shape.channels = channels;
+    }
+    if (op.area == mbinfer::Area::kWhole) shape.height = shape.width = 1;
+    if (op.area == mbinfer::Area::kWindow) {
+      if (shape.height + node.y.pad + node.y.pad_end < node.y.extent()) return;
+      if (shape.width + node.x.pad + node.x.pad_end < node.x.extent()) return;
+      shape.height = node.y.output_size(shape.height), shape.width = node.x.output_size(shape.width);
+    }
+    if (shape.elements() > kMostElements) return;
+    node.output = add_value(shape);
+    if (wrong_with_node(graph_, node).empty() && macs_ + macs(graph_, node) <= kMostMacs)
+      write(node);
+    else
+      file_.values.pop_back(), graph_.values.pop_back(), read_.pop_back();
+  }
+
+  // An input that nothing reads is added to itself.
+  void use(int value) {
+    mbinfer::Node node;
+    node.op = Op::kAdd, node.inputs = {value, value};
+    node.lo = -INFINITY, node.hi = INFINITY;
+    node.output = add_value(graph_.values[size_t(value)].shape);
+    write(node);
+  }
+
+  void write(const mbinfer::Node& node) {
+    format::NodeRecord r = {};
+    r.name = file_.add_string("n" + std::to_string(file_.nodes.size()));
+    r.op = uint8_t(node.op), r.activation = uint8_t(node.activation), r.weight_dtype = uint8_t(node.weight_dtype);
+    r.flags = node.counts_padding ? format::kCountsPadding : 0;
+    r.first_input = uint32_t(file_.node_inputs.size()), r.input_count = uint32_t(node.inputs.size());
+    for (int input : node.inputs) {
+      file_.node_inputs.push_back(uint32_t(input));
+      read_[size_t(input)] = true;
+    }
+    r.output = uint32_t(node.output), r.groups = uint32_t(node.groups);
+    r.kernel_h = uint16_t(node.y.kernel), r.stride_h = uint16_t(node.y.stride),
+    r.dilation_h = uint16_t(node.y.dilation);
+    r.kernel_w = uint16_t(node.x.kernel), r.stride_w = uint16_t(node.x.stride),
+    r.dilation_w = uint16_t(node.x.dilation);
+    r.pad_top = uint16_t(node.y.pad), r.pad_bottom = uint16_t(node.y.pad_end);
+    r.pad_left = uint16_t(node.x.pad), r.pad_right = uint16_t(node.x.pad_end);
+    r.clamp_lo = node.lo, r.clamp_hi = node.hi;
+    r.weight_quant = format::kNone;
+    if (mbinfer::info_of(node.op).weights) {
+      r.weight_bytes = uint64_t(packed_weights(graph_, node)) * sizeof(float);
+      r.bias_bytes = uint64_t(graph_.values[size_t(node.output)].stride()) * sizeof(float);
+      weights_bytes_ = std::max(weights_bytes_, int64_t(std::max(r.weight_bytes, r.bias_bytes)));
+    }
+    macs_ += macs(graph_, node);
+    file_.nodes.push_back(r);
+  }
+
+  Choices& choices_;
+  ModelFile file_;
+  mbinfer::Graph graph_;    // shapes alone, for the rules
+  std::vector<bool> read_;  // by value: somebody reads it
+  int64_t weights_bytes_ = 64, macs_ = 0;
+};
+
+}  // namespace fuzz

@@ -37,7 +37,7 @@ Outputs run(const std::shared_ptr<const Model>& model, Schedule schedule) {
     pictures.push_back({data.back().data(), DType::kFloat32});
   }
   Outputs outputs;
-  std::vector<float*> pointers;
+  std::vector<void*> pointers;
   for (const GraphOutput& out : graph.outputs)
     pointers.push_back(outputs.emplace_back(size_t(graph.values[size_t(out.value)].shape.elements())).data());
   session.run(pictures.data(), pointers.data());

@@ -50,23 +50,8 @@ def _fail(message: str) -> int:
     return 1
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser("mbinfer", description="MobileNet-class networks in the least RAM.")
-    commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
-    planning = argparse.ArgumentParser(add_help=False)
-    planning.add_argument("--schedule", default="auto", metavar="S", help=f"{', '.join(SCHEDULES)} or auto")
-    planning.add_argument("--threads", type=int, default=1, metavar="N")
-    planning.add_argument("--memory-limit", metavar="BYTES", help="most bytes of arena: 300000, 256KiB or least")
-    planning.add_argument("--no-recompute", action="store_true", help="do no multiply-add twice to save memory")
-    planning.add_argument("--chunks", type=int, metavar="T", help="split every block's expanded channels into T chunks")
-
-    def command(function: Any, description: str, *parents: argparse.ArgumentParser) -> argparse.ArgumentParser:
-        name = function.__name__.strip("_")
-        sub = commands.add_parser(name, help=description, description=description, parents=parents)
-        sub.add_argument("--json", action="store_true", help="print one JSON object instead of text")
-        sub.set_defaults(command=function)
-        return sub
-
+def _add_makers(command: Callable[..., argparse.ArgumentParser]) -> None:
+    """The commands that write a model file."""
     sub = command(_build, "write the model file of a known architecture")
     sub.add_argument("arch", choices=ARCHITECTURES, metavar="ARCH", help=" or ".join(ARCHITECTURES))
     sub.add_argument("--width", type=float, default=1.0, help="width multiplier (default 1.0)")
@@ -89,6 +74,9 @@ def _parser() -> argparse.ArgumentParser:
     sub.add_argument("--input-shape", type=_listed(int), metavar="N,N,N,N", help="where the source leaves it open")
     sub.add_argument("--dtype", default="float32", help="of the stored weights (default float32)")
 
+
+def _add_users(command: Callable[..., argparse.ArgumentParser], planning: argparse.ArgumentParser) -> None:
+    """The commands that read one."""
     sub = command(_info, "describe a model file")
     sub.add_argument("model", metavar="MODEL")
 
@@ -112,6 +100,27 @@ def _parser() -> argparse.ArgumentParser:
     sub.add_argument("--threads", type=_listed(int), default=(1,), metavar="N[,N]", help="default: 1")
     sub.add_argument("--runs", type=int, metavar="N", help="timed runs (default: a second's worth)")
     sub.add_argument("--profile", action="store_true", help="time, MACs and bytes of every stage too")
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser("mbinfer", description="MobileNet-class networks in the least RAM.")
+    commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
+    planning = argparse.ArgumentParser(add_help=False)
+    planning.add_argument("--schedule", default="auto", metavar="S", help=f"{', '.join(SCHEDULES)} or auto")
+    planning.add_argument("--threads", type=int, default=1, metavar="N")
+    planning.add_argument("--memory-limit", metavar="BYTES", help="most bytes of arena: 300000, 256KiB or least")
+    planning.add_argument("--no-recompute", action="store_true", help="do no multiply-add twice to save memory")
+    planning.add_argument("--chunks", type=int, metavar="T", help="split every block's expanded channels into T chunks")
+
+    def command(function: Any, description: str, *parents: argparse.ArgumentParser) -> argparse.ArgumentParser:
+        name = function.__name__.strip("_")
+        sub = commands.add_parser(name, help=description, description=description, parents=parents)
+        sub.add_argument("--json", action="store_true", help="print one JSON object instead of text")
+        sub.set_defaults(command=function)
+        return sub
+
+    _add_makers(command)
+    _add_users(command, planning)
     return parser
 
 

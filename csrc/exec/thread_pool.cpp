@@ -6,6 +6,8 @@
 #include <algorithm>
 #include <system_error>
 
+#include "exec/pause.h"
+
 namespace mbinfer {
 namespace {
 
@@ -22,14 +24,6 @@ int64_t now(clockid_t clock = CLOCK_MONOTONIC) {
   timespec time;
   clock_gettime(clock, &time);
   return int64_t(time.tv_sec) * 1000 * kMillisecond + time.tv_nsec;
-}
-
-inline void pause_cpu() {
-#if defined(__x86_64__) || defined(__i386__)
-  __builtin_ia32_pause();
-#elif defined(__aarch64__) || (defined(__arm__) && __ARM_ARCH >= 7)
-  asm volatile("yield");
-#endif
 }
 
 // Spins for some microseconds, what a step's imbalance takes; then gives the CPU to whoever has work, which on a busy

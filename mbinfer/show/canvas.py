@@ -13,6 +13,61 @@ _FONT = "Helvetica, Arial, sans-serif"
 _ANCHORS = {"start": "left", "middle": "center", "end": "right"}
 
 
+def _put(axes: Any, kind: str, s: dict[str, Any], order: int) -> None:
+    """A shape of a canvas as matplotlib's, above those of lower order."""
+    from matplotlib.lines import Line2D
+    from matplotlib.patches import Circle, Rectangle
+
+    if kind == "rect":
+        edge = s["fill"] if s["hatch"] else s["stroke"] or "none"
+        axes.add_patch(
+            Rectangle(
+                (s["x"], s["y"]),
+                s["width"],
+                s["height"],
+                alpha=s["opacity"],
+                zorder=order,
+                facecolor="none" if s["hatch"] else s["fill"],
+                edgecolor=edge,
+                linewidth=0 if s["hatch"] else 0.4,
+                hatch="////" if s["hatch"] else None,
+            )
+        )
+    elif kind == "line":
+        axes.add_line(
+            Line2D(
+                *zip(*s["points"]),
+                color=s["color"],
+                linewidth=0.72 * s["width"],
+                zorder=order,
+                dashes=(6, 4) if s["dashed"] else (None, None),
+            )
+        )
+    elif kind == "dot":
+        axes.add_patch(
+            Circle(
+                (s["x"], s["y"]),
+                s["radius"],
+                facecolor=s["fill"],
+                edgecolor=s["stroke"] or "none",
+                zorder=order,
+            )
+        )
+    else:
+        axes.text(
+            s["x"],
+            s["y"],
+            s["words"].replace("$", r"\$"),
+            fontsize=0.72 * s["size"],
+            color=s["color"],
+            ha=_ANCHORS[s["anchor"]],
+            va="baseline",
+            rotation=s["angle"],
+            rotation_mode="anchor",
+            zorder=order,
+        )
+
+
 class Canvas:
     """Shapes in pixels, y downwards, each over those before it."""
 
@@ -161,8 +216,6 @@ class Canvas:
         try:
             from matplotlib.backends.backend_agg import FigureCanvasAgg
             from matplotlib.figure import Figure
-            from matplotlib.lines import Line2D
-            from matplotlib.patches import Circle, Rectangle
         except ImportError:
             raise Error("drawing a PNG needs matplotlib: pip install 'mbinfer[plot]'; an SVG needs nothing") from None
         # A hundred pixels of the drawing to the inch, so that a point is 72 / 100 of a pixel; printed at twice that.
@@ -172,54 +225,7 @@ class Canvas:
         axes.set(xlim=(0, self.width), ylim=(self.height, 0))
         axes.axis("off")
         for order, (kind, s) in enumerate(self.shapes):
-            if kind == "rect":
-                edge = s["fill"] if s["hatch"] else s["stroke"] or "none"
-                axes.add_patch(
-                    Rectangle(
-                        (s["x"], s["y"]),
-                        s["width"],
-                        s["height"],
-                        alpha=s["opacity"],
-                        zorder=order,
-                        facecolor="none" if s["hatch"] else s["fill"],
-                        edgecolor=edge,
-                        linewidth=0 if s["hatch"] else 0.4,
-                        hatch="////" if s["hatch"] else None,
-                    )
-                )
-            elif kind == "line":
-                axes.add_line(
-                    Line2D(
-                        *zip(*s["points"]),
-                        color=s["color"],
-                        linewidth=0.72 * s["width"],
-                        zorder=order,
-                        dashes=(6, 4) if s["dashed"] else (None, None),
-                    )
-                )
-            elif kind == "dot":
-                axes.add_patch(
-                    Circle(
-                        (s["x"], s["y"]),
-                        s["radius"],
-                        facecolor=s["fill"],
-                        edgecolor=s["stroke"] or "none",
-                        zorder=order,
-                    )
-                )
-            else:
-                axes.text(
-                    s["x"],
-                    s["y"],
-                    s["words"].replace("$", r"\$"),
-                    fontsize=0.72 * s["size"],
-                    color=s["color"],
-                    ha=_ANCHORS[s["anchor"]],
-                    va="baseline",
-                    rotation=s["angle"],
-                    rotation_mode="anchor",
-                    zorder=order,
-                )
+            _put(axes, kind, s, order)
         figure.savefig(path, dpi=200, facecolor="white")
 
 

@@ -103,6 +103,50 @@ def measure_points(
     return results
 
 
+def _axes(
+    canvas: Canvas,
+    x: Callable[[float], float],
+    y: Callable[[float], float],
+    top: float,
+    sizes: Sequence[int],
+    values: Sequence[float],
+    unit: str,
+    named: bool,
+) -> None:
+    """Lines at sizes and values; the sizes are named below the last panel."""
+    bottom = top + HEIGHT
+    for count in sizes:
+        canvas.line([(x(count), top), (x(count), bottom)], FAINT)
+        if named:
+            name = size(count).replace(".00", "").replace(".0", "")
+            canvas.text(x(count), bottom + 18, name, color=GREY, anchor="middle")
+    for at in values:
+        canvas.line([(LEFT, y(at)), (LEFT + WIDTH, y(at))], FAINT)
+        canvas.text(LEFT - 8, y(at) + 4, f"{at:g}{unit}", color=GREY, anchor="end")
+    canvas.line([(LEFT, top), (LEFT, bottom), (LEFT + WIDTH, bottom)])
+
+
+def _frontier(
+    canvas: Canvas, x: Callable[[float], float], y: Callable[[float], float], result: dict[str, Any], field: str
+) -> None:
+    """A staircase of plans: a limit between two dots gets the plan of the left one."""
+    points = result["points"]
+    stairs = []
+    for p, after in zip(points, [*points[1:], None]):
+        stairs += [(x(p["peak_bytes"]), y(p[field])), *([(x(after["peak_bytes"]), y(p[field]))] if after else [])]
+    canvas.line(stairs, LINE, 1.6)
+    for p in points:
+        hint = f"{p['peak_bytes']:,} bytes: {p['times_fastest']:.3f} times the fastest"
+        hint += f", {p['extra_percent']:.1f} % MACs again"
+        canvas.dot(x(p["peak_bytes"]), y(p[field]), 2.8, DOT, hint=hint)
+    for name in MARKED:
+        p = result["marked"][name]
+        hint = f"{name}: {p['peak_bytes']:,} bytes"
+        canvas.dot(x(p["peak_bytes"]), y(p[field]), 4.5, MARKS[name], INK, hint=hint)
+        words = f"{name}{' (the paper)' if name == 'fused' else ''}"
+        canvas.text(x(p["peak_bytes"]), y(p[field]) - 10, words, 11, MARKS[name], anchor="middle")
+
+
 def picture(result: dict[str, Any], title: str) -> Canvas:
     """Arena bytes on x (logarithmic); above the time relative to the fastest plan, below the repeated MACs."""
     points, marked = result["points"], result["marked"]
@@ -129,43 +173,18 @@ def picture(result: dict[str, Any], title: str) -> Canvas:
     )
     for number, (words, field, first, unit, fewest) in enumerate(panels):
         top = TOP + number * (HEIGHT + GAP)
-        bottom = top + HEIGHT
         base = min(first, *(p[field] for p in every))
         most = max(max(p[field] for p in every) - base, fewest) * 1.08
 
-        def y(value: float, bottom: float = bottom, base: float = base, most: float = most) -> float:
+        def y(value: float, bottom: float = top + HEIGHT, base: float = base, most: float = most) -> float:
             return bottom - HEIGHT * (value - base) / most
 
-        for count in (2**i for i in range(int(math.log2(low)), int(math.log2(high)) + 1)):
-            canvas.line([(x(count), top), (x(count), bottom)], FAINT)
-            if number:
-                canvas.text(
-                    x(count), bottom + 18, size(count).replace(".00", "").replace(".0", ""), color=GREY, anchor="middle"
-                )
+        sizes = [2**i for i in range(int(math.log2(low)), int(math.log2(high)) + 1)]
         tick = _tick(most)
-        for at in (first + i * tick for i in range(int((base + most - first) / tick) + 1)):
-            canvas.line([(LEFT, y(at)), (LEFT + WIDTH, y(at))], FAINT)
-            canvas.text(LEFT - 8, y(at) + 4, f"{at:g}{unit}", color=GREY, anchor="end")
-        canvas.line([(LEFT, top), (LEFT, bottom), (LEFT + WIDTH, bottom)])
+        values = [first + i * tick for i in range(int((base + most - first) / tick) + 1)]
+        _axes(canvas, x, y, top, sizes, values, unit, named=number > 0)
         canvas.text(LEFT + WIDTH, top + 12, words, 12, anchor="end")
-        # A staircase: a limit between two dots gets the plan of the left one.
-        stairs = []
-        for p, after in zip(points, [*points[1:], None]):
-            stairs += [(x(p["peak_bytes"]), y(p[field])), *([(x(after["peak_bytes"]), y(p[field]))] if after else [])]
-        canvas.line(stairs, LINE, 1.6)
-        for p in points:
-            hint = (
-                f"{p['peak_bytes']:,} bytes: {p['times_fastest']:.3f} times the fastest, "
-                f"{p['extra_percent']:.1f} % MACs again"
-            )
-            canvas.dot(x(p["peak_bytes"]), y(p[field]), 2.8, DOT, hint=hint)
-        for name in MARKED:
-            p = marked[name]
-            canvas.dot(
-                x(p["peak_bytes"]), y(p[field]), 4.5, MARKS[name], INK, hint=f"{name}: {p['peak_bytes']:,} bytes"
-            )
-            words = f"{name}{' (the paper)' if name == 'fused' else ''}"
-            canvas.text(x(p["peak_bytes"]), y(p[field]) - 10, words, 11, MARKS[name], anchor="middle")
+        _frontier(canvas, x, y, result, field)
     canvas.text(LEFT + WIDTH / 2, TOP + 2 * HEIGHT + GAP + 42, "bytes of arena", color=GREY, anchor="middle")
     return canvas
 

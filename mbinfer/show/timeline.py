@@ -9,7 +9,7 @@ from mbinfer.show.canvas import FAINT, GREY, INK, Canvas
 from mbinfer.show.text import size
 
 if TYPE_CHECKING:
-    from mbinfer.plan import Buffer, Plan, Segment, TimelineStep, TraceStep
+    from mbinfer.plan import Buffer, Plan, Segment, TimelineStep, TracedValue, TraceStep
     from mbinfer.session import Session
 
 # Light enough for dark labels; told apart by lightness too, for those who do not see the hues.
@@ -66,6 +66,53 @@ def timeline(session: Session, title: str) -> Canvas:
     return canvas
 
 
+def _makers(
+    canvas: Canvas,
+    steps: Sequence[TraceStep],
+    makers: dict[str, str],
+    colors: dict[str, str],
+    bottom: float,
+    width: float,
+) -> None:
+    """Below a segment's arena: whose rows each step makes, and the steps' numbers."""
+    step_width = width / len(steps)
+    for number, step in enumerate(steps):
+        output = makers[step.stage]
+        hint = f"{output}: rows {step.first} to {step.end - 1}"
+        left = LEFT + step_width * number
+        canvas.rect(left, bottom + 8, step_width + 0.05, 14, colors.get(output, GREY), hint=hint)
+    canvas.text(LEFT - 8, bottom + 19, "makes", color=GREY, anchor="end")
+    for number in range(0, len(steps), _round_step(len(steps) / 10)):
+        canvas.text(LEFT + step_width * number, bottom + 38, str(number), color=GREY, anchor="middle")
+    canvas.text(LEFT + width / 2, bottom + 58, "step", color=GREY, anchor="middle")
+
+
+def _segment_legend(
+    canvas: Canvas,
+    values: Sequence[TracedValue],
+    order: Sequence[str],
+    colors: dict[str, str],
+    inputs: int,
+    width: float,
+) -> None:
+    """The values of a segment in their colours, the first `inputs` of which it reads only."""
+    named = {value.name: value for value in values}
+    for i, name in enumerate(order):
+        v = named[name]
+        what = "input" if i < inputs else "output" if i + 1 == len(order) else "kept whole"
+        what = f"ring of {v.rows} rows" if v.rows < v.height else f"{what}, {v.height} rows"
+        px, py = LEFT + i % 3 * width / 3, 62 + 18 * (i // 3)
+        canvas.rect(px, py, 12, 12, colors[name])
+        canvas.text(px + 18, py + 10, f"{name}: {what} of {size(v.row_bytes)}")
+
+
+def _kinds(canvas: Canvas, kinds: Sequence[str], y: float) -> None:
+    for i, kind in enumerate(kinds):
+        canvas.rect(LEFT + 170 * i, y, 12, 12, COLORS[kind], INK)
+        words = "value that waits" if kind == "value" else MEANING[kind]
+        canvas.text(LEFT + 170 * i + 18, y + 10, words)
+
+
 def segment(session: Session, index: int, title: str) -> Canvas:
     """One segment step by step: every row of every value at its place in the arena for as long as it lives.
 
@@ -114,33 +161,10 @@ def segment(session: Session, index: int, title: str) -> Canvas:
             colors[name],
             hint=hint,
         )
-    for number, step in enumerate(steps):
-        output = stages[step.stage].output
-        canvas.rect(
-            x(number),
-            top + height + 8,
-            step_width + 0.05,
-            14,
-            colors.get(output, GREY),
-            hint=f"{output}: rows {step.first} to {step.end - 1}",
-        )
-    canvas.text(LEFT - 8, top + height + 19, "makes", color=GREY, anchor="end")
-    every = _round_step(len(steps) / 10)
-    for number in range(0, len(steps), every):
-        canvas.text(x(number), top + height + 38, str(number), color=GREY, anchor="middle")
-    canvas.text(LEFT + width / 2, top + height + 58, "step", color=GREY, anchor="middle")
-    for i, name in enumerate(order):
-        v = values[name]
-        what = "input" if i < len(values) - len(stages) else "output" if i + 1 == len(order) else "kept whole"
-        what = f"ring of {v.rows} rows" if v.rows < v.height else f"{what}, {v.height} rows"
-        px, py = LEFT + i % 3 * width / 3, 62 + 18 * (i // 3)
-        canvas.rect(px, py, 12, 12, colors[name])
-        canvas.text(px + 18, py + 10, f"{name}: {what} of {size(v.row_bytes)}")
-    px = LEFT
-    for kind in sorted({b.kind for b in others}):
-        canvas.rect(px, 62 + 18 * lines, 12, 12, COLORS[kind], INK)
-        canvas.text(px + 18, 72 + 18 * lines, "value that waits" if kind == "value" else MEANING[kind])
-        px += 170
+    makers = {name: stage.output for name, stage in stages.items()}
+    _makers(canvas, steps, makers, colors, top + height, width)
+    _segment_legend(canvas, trace.values, order, colors, len(values) - len(stages), width)
+    _kinds(canvas, sorted({b.kind for b in others}), 62 + 18 * lines)
     _peak(canvas, plan.peak_bytes, x(len(steps)), y)
     return canvas
 

@@ -35,8 +35,7 @@ void pointwise(const Task& w) {
     const int row = w.makes.begin + p / width, x = p % width;
     int last = row + 1;
     while (last < w.makes.end && follows(last)) last++;
-    const int column = w.in.first_column + x;
-    const Tap tap = {w.in.at(row, column), w.channels.count(), w.channels.begin};
+    const Tap tap = {w.in.at(row, x), w.channels.count(), w.channels.begin};
     const Finish finish = finish_of(w, row, x, w.panels.begin);
     GemmArgs args;
     args.taps = &tap;

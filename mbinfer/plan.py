@@ -145,6 +145,8 @@ class Plan:
     lower_bound_bytes: no placement of this plan's buffers needs less. weight_bytes: mapped from the file.
     macs, extra_macs: multiply-adds of the network, and what recomputation adds. moved_bytes: of values that change
     their place between segments. cycles: one thread's time by the cost model.
+    shortcuts: what planning, whose work is bounded, did not look through, of "order", "placement",
+    "strips" and "segments"; empty in all but long or branching networks.
     """
 
     schedule: str
@@ -162,6 +164,7 @@ class Plan:
     extra_macs: int
     moved_bytes: int
     cycles: float
+    shortcuts: tuple[str, ...]
     core: InitVar[_core.Session]
 
     def __post_init__(self, core: _core.Session) -> None:

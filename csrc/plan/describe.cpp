@@ -5,6 +5,7 @@
 #include "plan/replay.h"
 #include "plan/rows.h"
 #include "plan/stages.h"
+#include "plan/work.h"
 
 namespace mbinfer {
 namespace {
@@ -85,6 +86,15 @@ BufferInfo describe_buffer(const Graph& graph, const Plan& plan, const Buffer& b
   return {segment_name(plan, b.first), "scratch", b.offset, b.bytes, 0, b.first, b.last};
 }
 
+std::vector<const char*> shortcut_words(unsigned shortcuts) {
+  std::vector<const char*> words;
+  if (shortcuts & kOrderShortcut) words.push_back("order");
+  if (shortcuts & kPlacementShortcut) words.push_back("placement");
+  if (shortcuts & kStripShortcut) words.push_back("strips");
+  if (shortcuts & kSegmentShortcut) words.push_back("segments");
+  return words;
+}
+
 }  // namespace
 
 PlanInfo describe_plan(const Planned& planned) {
@@ -105,6 +115,7 @@ PlanInfo describe_plan(const Planned& planned) {
   info.extra_macs = p.extra_macs;
   info.moved_bytes = p.moved_bytes;
   info.cycles = p.cycles;
+  info.shortcuts = shortcut_words(p.shortcuts);
   return info;
 }
 

@@ -82,6 +82,7 @@ struct PlanInfo {  // what it costs
   int64_t naive_bytes, layerwise_bytes, fused_bytes, lower_bound_bytes, weight_bytes;
   int64_t macs, extra_macs, moved_bytes;
   double cycles;
+  std::vector<const char*> shortcuts;  // what planning did not look through to the end
 };
 
 struct Planned {  // a graph, its plan, and what runs it

@@ -105,6 +105,7 @@ void for_each_field(const PlanInfo& p, Visit&& visit) {
   visit("extra_macs", p.extra_macs);
   visit("moved_bytes", p.moved_bytes);
   visit("cycles", p.cycles);
+  visit("shortcuts", p.shortcuts);
 }
 
 }  // namespace mbinfer

@@ -131,6 +131,8 @@ struct Plan {
   int64_t macs = 0, extra_macs = 0;
   int64_t moved_bytes = 0;  // of values that change their place
   double cycles = 0;        // by the cost model
+  unsigned shortcuts = 0;   // of Shortcut: where planning stopped short of all that could be looked at
+  int64_t work = 0;         // steps that planning took
 };
 
 // Error(kMemoryLimit) names the least that would do; Error(kUnsupported) a node that cannot run.

@@ -262,6 +262,8 @@ Plan make_plan(const Graph& graph, const PlanOptions& options) {
     plan = fused.within(limit);
   else
     plan = Streamed(graph, options, fused, &work).within(limit);
+  plan.shortcuts = work.shortcuts;
+  plan.work = work.spent;
   plan.naive_bytes = naive_bytes(graph, options.threads);
   plan.layerwise_bytes = layerwise_bytes;
   plan.fused_bytes = fused.unlimited().peak_bytes;

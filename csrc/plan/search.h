@@ -1,18 +1,23 @@
-// The streamed schedule: where to cut the network into segments, and the strips, chunks and rings inside each.
+// The search of the streamed schedule: where to cut the network into segments, and the strips, chunks and rings inside
+// each.
 #pragma once
 
 #include <memory>
+#include <vector>
 
+#include "plan/choices.h"
+#include "plan/lives.h"
 #include "plan/plan.h"
+#include "plan/work.h"
 
 namespace mbinfer {
 
 // Over the ways to run `stages`, in the order in which they stand, by the search's own count of bytes, which places
-// nothing.
+// nothing. A long network is searched a window of stages after the other.
 class SegmentSearch {
  public:
-  // recompute: strips may expand rows again. most: bytes that no answer exceeds.
-  SegmentSearch(const Graph& graph, const std::vector<Stage>& stages, bool recompute, int64_t most);
+  // recompute: strips may expand rows again. most: bytes that no answer exceeds. The stages have to outlive it.
+  SegmentSearch(const Graph& graph, const std::vector<Stage>& stages, bool recompute, int64_t most, Work* work);
   ~SegmentSearch();
 
   // Both set rows, chunk, step and keep of `stages` and return the segments. Empty: nothing fits.
@@ -21,7 +26,18 @@ class SegmentSearch {
 
  private:
   class Impl;
-  std::unique_ptr<Impl> impl_;
+  std::unique_ptr<Impl> window(int index) const;
+  template <class Run>
+  std::vector<Segment> run_windows(Run&& run) const;
+
+  const Graph& graph_;
+  const std::vector<Stage>& stages_;
+  const std::vector<Life> lives_;
+  std::vector<int64_t> waiting_;  // by stage: bytes of values made before it and read by it or later
+  Work* work_;
+  ChoiceRules rules_;
+  int windows_;
+  std::unique_ptr<Impl> only_;  // of a network that fits one window
 };
 
 }  // namespace mbinfer

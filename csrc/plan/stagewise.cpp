@@ -61,12 +61,24 @@ void set_whole(const Graph& graph, Stage* stage, int chunk, int step) {
   size_scratch(graph, stage);
 }
 
+int strips_allowed(const Graph& graph, const std::vector<Stage>& stages) {
+  int strips = 1 << 16;
+  for (int64_t all; strips > kFewestStrips; strips /= 2) {
+    all = 0;
+    for (const Stage& s : stages)
+      all += std::min(strips, std::max(graph.values[s.output].shape.height, graph.values[s.input].shape.height));
+    if (all <= kStrips) break;
+  }
+  return strips;
+}
+
 Stagewise::Stagewise(const Graph& graph, Schedule schedule, std::vector<Stage> stages, bool whole, Work* work)
     : graph_(graph), schedule_(schedule), whole_(whole), work_(work) {
   std::vector<std::vector<Way>> ways;
   std::vector<StageScratch> scratch;
+  const int strips = strips_allowed(graph, stages);
   for (const Stage& s : stages) {
-    ways.push_back(ways_of(s));
+    ways.push_back(ways_of(s, strips));
     StageScratch least = {INT64_MAX, INT64_MAX};
     for (const Way& way : ways.back()) {
       least.beside = std::min(least.beside, way.scratch);
@@ -88,21 +100,21 @@ Stagewise::Stagewise(const Graph& graph, Schedule schedule, std::vector<Stage> s
   }
 }
 
-std::vector<Way> Stagewise::ways_of(const Stage& stage) const {
+std::vector<Way> Stagewise::ways_of(const Stage& stage, int strips) const {
   Stage s = stage;
   std::vector<Way> ways;
   auto add = [&](int chunk, int step, double cycles) {
     ways.push_back({chunk, step, aligned(s.transient_bytes()), overlap_of(graph_, s), cycles});
   };
   if (whole_ || !s.bottleneck()) {
-    const int step = whole_ ? INT_MAX : 1;
+    const int step = whole_ ? INT_MAX : ceil_div(graph_.values[s.output].shape.height, strips);
     set_whole(graph_, &s, INT_MAX, step);
     add(INT_MAX, step, whole_ ? 0 : stage_cycles(graph_, s, count_steps(graph_, s)));
     return ways;
   }
   const std::vector<int> chunks = even_chunks(expanded_channels(graph_, s));
   const int height = graph_.values[s.input].shape.height;
-  for (int step = 1, last = 0; step != last; last = step, step = std::min(2 * step, height)) {
+  for (int step = ceil_div(height, strips), last = 0; step != last; last = step, step = std::min(2 * step, height)) {
     set_whole(graph_, &s, kPanel, step);
     const StepCounts counts = count_steps(graph_, s);
     for (size_t i = chunks.size(); i-- > 0;) {
@@ -111,7 +123,7 @@ std::vector<Way> Stagewise::ways_of(const Stage& stage) const {
     }
   }
   prune(&ways);
-  return ways;
+  return {ways.begin(), ways.end()};
 }
 
 int64_t Stagewise::bytes(int stage, const Way& way) const {

@@ -22,6 +22,9 @@ struct Way {
 // Sets a stage to run over its whole map, `chunk` channels and `step` rows at a time where it goes in steps.
 void set_whole(const Graph& graph, Stage* stage, int chunk, int step);
 
+// How many strips, and steps, a map may be cut into: all its rows, but for very many or very high maps.
+int strips_allowed(const Graph& graph, const std::vector<Stage>& stages);
+
 // The stages, in the order that needs the least memory when each runs the way that needs the least; the plans of them
 // are few choices of ways.
 class Stagewise {
@@ -45,7 +48,7 @@ class Stagewise {
   double fastest_cycles() const;  // with no bound on bytes, and without what values beyond the cache cost
 
  private:
-  std::vector<Way> ways_of(const Stage& stage) const;
+  std::vector<Way> ways_of(const Stage& stage, int strips) const;
   int64_t bytes(int stage, const Way& way) const;  // beside the values alive
   const Way& fastest_way(int stage, int64_t most, bool over) const;
   Plan with(const std::vector<const Way*>& ways) const;

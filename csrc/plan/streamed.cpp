@@ -20,7 +20,7 @@ bool sees_padding_only(const Graph& graph, const Stage& stage) {
 }  // namespace
 
 Streamer::Streamer(const Graph& graph, std::vector<Stage> stages, bool recompute, int64_t most, Work* work)
-    : graph_(graph), work_(work), stages_(std::move(stages)), search_(graph, stages_, recompute, most) {
+    : graph_(graph), work_(work), stages_(std::move(stages)), search_(graph, stages_, recompute, most, work) {
   smallest_.schedule = Schedule::kStreamed;
   smallest_.stages = stages_;
   smallest_.segments = search_.smallest(&smallest_.stages, &counted_);

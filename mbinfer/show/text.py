@@ -65,6 +65,8 @@ def plan_text(session: Session, title: str) -> str:
     repeated = f"and {plan.extra_macs:,} again, {100 * plan.extra_macs / max(plan.macs, 1):.1f} %"
     rows.append(("work", "", f"{plan.macs:,} MACs", repeated))
     rows.append(("moved", size(plan.moved_bytes), f"{plan.moved_bytes:,} bytes", "of values that change their place"))
+    if plan.shortcuts:
+        rows.append(("not exhaustive", "", ", ".join(plan.shortcuts), "a longer search might find a smaller plan"))
     segments, timeline = plan.segments, plan.timeline
     stages = [
         _stage_row(step, stage, session.threads)

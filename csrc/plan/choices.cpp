@@ -1,0 +1,189 @@
+#include "plan/choices.h"
+
+#include <algorithm>
+#include <climits>
+
+#include "plan/cost.h"
+#include "plan/stages.h"
+
+namespace mbinfer {
+namespace {
+
+constexpr int kHeights[] = {1, 2, 3, 4, 7, 8, 14};
+constexpr int kSteps[] = {1, 2, 4, 7};
+constexpr int kChunks[] = {8, 16, 32, 64, 96, 192, 384, 1 << 20};
+
+int64_t lines(int64_t bytes) { return ceil_div(bytes, kArenaAlign); }
+
+class Maker {
+ public:
+  Maker(const Graph& graph, const Stage& stage, const StageChoices* before, const ChoiceRules& rules)
+      : graph_(graph),
+        stage_(stage),
+        before_(before),
+        rules_(rules),
+        height_(graph.values[stage.output].shape.height),
+        unit_(ceil_div(height_, rules.strips)) {}
+
+  StageChoices make() {
+    for (int rows : kHeights)
+      if (rows * unit_ < height_) all_.heights.push_back(rows * unit_);
+    all_.heights.push_back(height_);
+    find_reads();
+    find_rings();
+    std::vector<Option> options;
+    for (int h = 0; h < int(all_.heights.size()); h++) {
+      stage_.rows = all_.heights[size_t(h)];
+      const size_t first = options.size();
+      add_options(h, &options);
+      prune(&options, first);
+    }
+    thin_out(&options);
+    for (Option& o : options) {
+      int ring = before_ ? INT_MAX : 0;
+      for (size_t i = size_t(o.way()); i < all_.rings.size(); i += all_.reads.size())
+        ring = std::min(ring, all_.rings[i]);
+      const int64_t least = lines(ring * graph_.values[stage_.input].row_bytes()) + o.kept_lines + o.transient_lines;
+      o.least_lines = int32_t(std::min<int64_t>(INT_MAX, least));
+    }
+    all_.options.assign(options.begin(), options.end());
+    return std::move(all_);
+  }
+
+ private:
+  void find_reads() {
+    Stage s = stage_;
+    s.step = 1;
+    s.chunk = 0;
+    for (int rows : all_.heights)
+      for (bool keep : {false, true}) {
+        s.rows = rows;
+        s.keep = keep;
+        std::vector<Rows> reads;
+        reads.reserve(size_t(ceil_div(height_, rows)));
+        for (int r0 = 0, end = 0; r0 < height_; r0 += rows) {
+          const Rows read = strip_rows(graph_, s, r0, std::min(height_, r0 + rows));
+          reads.push_back({read.begin, end = std::max(end, read.end)});
+        }
+        all_.reads.push_back(std::move(reads));
+      }
+  }
+
+  void find_rings() {
+    for (size_t h = 0; before_ && h < before_->heights.size(); h++)
+      for (size_t way = 0; way < all_.reads.size(); way++)
+        all_.rings.push_back(ring_rows(before_->heights[h], all_.heights[way / 2], all_.reads[way]));
+  }
+
+  // Rows of the ring between a producer with strips of `made` rows and this stage with strips of `rows`.
+  int ring_rows(int made, int rows, const std::vector<Rows>& reads) const {
+    const int in_height = graph_.values[stage_.input].shape.height;
+    int most = 0, r0 = 0;
+    for (const Rows& read : reads) {
+      const int produced = std::min(in_height, round_up(read.end, made));
+      const int oldest =
+          std::min(read.begin, std::max(0, produced - 1) / made * made);  // of the strip made last, if not older
+      most = std::max(most, produced - (stage_.residual == stage_.input ? std::min(oldest, r0) : oldest));
+      r0 += rows;
+    }
+    return most;
+  }
+
+  // Every chunk, step and choice of keeping that a strip height leaves.
+  void add_options(int h, std::vector<Option>* options) {
+    Stage& s = stage_;
+    const bool bottleneck = s.bottleneck();
+    const int rows = stepped_rows(graph_, s, 0, s.rows).count();
+    const int unit = std::max(unit_, ceil_div(stepped_rows(graph_, s, 0, height_).count(), rules_.strips));
+    for (int steps : kSteps) {
+      const int step = steps * unit;
+      if (step > rows && steps > 1) break;
+      for (bool keep : {false, true}) {
+        if (keep && (!s.expands() || s.rows >= height_)) continue;
+        s.step = bottleneck ? std::min(step, rows) : s.rows;
+        s.keep = keep;
+        s.chunk = 0;
+        const StepCounts counts = count_steps(graph_, s);
+        if (!rules_.recompute && s.expands() && counts.expanded_rows > expanded_height()) continue;
+        add_chunks(h, counts, options);
+        if (!bottleneck) return;
+      }
+    }
+  }
+
+  int expanded_height() const {
+    return graph_.values[graph_.nodes[stage_.parts[stage_.split - 1].node].output].shape.height;
+  }
+
+  void add_chunks(int h, const StepCounts& counts, std::vector<Option>* options) {
+    Stage& s = stage_;
+    const int channels = expanded_channels(graph_, s);
+    int last = 0;
+    for (int chunk : kChunks) {
+      if (s.bottleneck()) {
+        s.chunk = round_up(ceil_div(channels, ceil_div(channels, std::min(chunk, channels))), kPanel);
+        if (s.chunk == last) continue;
+        last = s.chunk;
+      }
+      size_scratch(graph_, &s);
+      const int64_t kept = lines(s.kept_bytes()), transient = lines(s.transient_bytes());
+      if ((kept + transient) * kArenaAlign <= rules_.most && kept + transient < INT_MAX)
+        options->push_back({stage_cycles(graph_, s, counts), int32_t(kept), int32_t(transient), 0, s.step,
+                            uint16_t(s.chunk / kPanel), uint8_t(h), s.keep});
+      if (!s.bottleneck()) return;
+    }
+  }
+
+  // Leaves the options that no other one beats in bytes kept, bytes for the moment, and cycles.
+  static void prune(std::vector<Option>* options, size_t first) {
+    std::stable_sort(options->begin() + ptrdiff_t(first), options->end(),
+                     [](const Option& a, const Option& b) { return a.cycles < b.cycles; });
+    size_t kept = first;
+    for (size_t i = first; i < options->size(); i++) {
+      const Option& o = (*options)[i];
+      bool beaten = false;
+      for (size_t j = first; j < kept && !beaten; j++)
+        beaten = (*options)[j].kept_lines <= o.kept_lines && (*options)[j].transient_lines <= o.transient_lines;
+      if (!beaten) (*options)[kept++] = o;
+    }
+    options->resize(kept);
+  }
+
+  // Where a long network leaves few options to a stage: as many of each strip height, the fastest and the smallest too.
+  void thin_out(std::vector<Option>* options) const {
+    if (int(options->size()) <= rules_.options) return;
+    const size_t each = std::max<size_t>(2, size_t(rules_.options) / all_.heights.size());
+    std::vector<Option> left;
+    for (size_t first = 0, end; first < options->size(); first = end) {
+      for (end = first; end < options->size() && (*options)[end].height == (*options)[first].height;) end++;
+      const size_t count = end - first;
+      for (size_t i = 0; i < std::min(each, count); i++)
+        left.push_back((*options)[first + (count <= each ? i : i * (count - 1) / (each - 1))]);
+    }
+    options->swap(left);
+  }
+
+  const Graph& graph_;
+  Stage stage_;
+  const StageChoices* before_;
+  const ChoiceRules& rules_;
+  const int height_;
+  const int unit_;  // rows of the smallest strip and step
+  StageChoices all_;
+};
+
+}  // namespace
+
+void apply_option(const StageChoices& choices, const Option& option, Stage* stage) {
+  stage->rows = choices.rows(option);
+  stage->step = option.step;
+  stage->chunk = option.panels * kPanel;
+  stage->keep = option.keep;
+}
+
+StageChoices make_choices(const Graph& graph, const Stage& stage, const StageChoices* before,
+                          const ChoiceRules& rules) {
+  return Maker(graph, stage, before, rules).make();
+}
+
+}  // namespace mbinfer

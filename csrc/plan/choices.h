@@ -1,0 +1,51 @@
+// The ways in which the search may run a stage: strip heights, steps, chunks, expanded rows kept or made again.
+#pragma once
+
+#include <cstdint>
+#include <vector>
+
+#include "plan/plan.h"
+#include "plan/rows.h"
+
+namespace mbinfer {
+
+// One way to run a stage, and what it costs. Thousands of them are held at once: bytes are counted in lines of
+// kArenaAlign bytes.
+struct Option {
+  double cycles;
+  int32_t kept_lines, transient_lines;  // expanded rows kept from strip to strip; scratch of a strip
+  int32_t least_lines;                  // of any segment with it: these, and the smallest ring before the stage
+  int32_t step;
+  uint16_t panels;  // of a chunk
+  uint8_t height;   // index in StageChoices::heights
+  bool keep;
+
+  int way() const { return height * 2 + keep; }
+  int64_t kept() const { return kept_lines * kArenaAlign; }
+  int64_t transient() const { return transient_lines * kArenaAlign; }
+  int64_t least() const { return least_lines * kArenaAlign; }
+};
+
+struct StageChoices {
+  std::vector<int> heights;
+  std::vector<Option> options;           // by rising height, then cycles
+  std::vector<std::vector<Rows>> reads;  // by way and strip: rows of the input, up to all that were read
+  std::vector<int> rings;                // rows of the ring before the stage, by height of the producer, way
+
+  int rows(const Option& option) const { return heights[option.height]; }
+};
+
+// Sets rows, chunk, step and keep of a stage.
+void apply_option(const StageChoices& choices, const Option& option, Stage* stage);
+
+struct ChoiceRules {
+  bool recompute;  // strips may expand rows again
+  int64_t most;    // bytes of any option
+  int strips;      // of a map, and steps
+  int options;     // of a stage
+};
+
+// `before`: of the stage whose rows this one may take from a ring, or null.
+StageChoices make_choices(const Graph& graph, const Stage& stage, const StageChoices* before, const ChoiceRules& rules);
+
+}  // namespace mbinfer

@@ -1,5 +1,8 @@
 // make_plan: which plans of a schedule are made and compared.
 #include <algorithm>
+#include <memory>
+#include <optional>
+#include <utility>
 
 #include "plan/cost.h"
 #include "plan/layout.h"
@@ -14,28 +17,36 @@ namespace {
 
 constexpr const char* kScheduleNames[] = {"naive", "layerwise", "fused", "streamed", "auto"};
 
-// Of two plans the one to take under a limit: one that fits, and of those the faster; otherwise the smaller.
+// Of two plans the one to take under a limit: one that fits, and of those the
+// faster; otherwise the smaller.
 bool better(const Plan& plan, const Plan& than, int64_t limit) {
   if (plan.segments.empty() || than.segments.empty()) return !plan.segments.empty();
   if ((plan.peak_bytes <= limit) != (than.peak_bytes <= limit)) return plan.peak_bytes <= limit;
   return plan.peak_bytes <= limit ? plan.cycles < than.cycles : plan.peak_bytes < than.peak_bytes;
 }
 
+// Plans are of tens of kilobytes: they are shared, not copied, and given up as
+// soon as they cannot be taken.
+using Candidate = std::shared_ptr<const Plan>;
+
+Candidate candidate(Plan plan) { return std::make_shared<const Plan>(std::move(plan)); }
+
 // The best of the plans offered under a limit, and the smallest.
 struct Offers {
   int64_t limit;
-  Plan best, least;
+  Candidate best, least;
 
-  void offer(const Plan& plan) {
-    if (better(plan, best, limit)) best = plan;
+  void offer(const Candidate& plan) {
+    if (!best || better(*plan, *best, limit)) best = plan;
     offer_small(plan);
   }
-  void offer_small(const Plan& plan) {
-    if (better(plan, least, 0)) least = plan;
+  void offer_small(const Candidate& plan) {
+    if (!least || better(*plan, *least, 0)) least = plan;
   }
 };
 
-// Every node a stage, in the file's order, and no two buffers in the same bytes.
+// Every node a stage, in the file's order, and no two buffers in the same
+// bytes.
 Plan naive_plan(const Graph& graph, int threads) {
   Plan plan;
   plan.schedule = Schedule::kNaive;
@@ -57,12 +68,14 @@ int64_t naive_bytes(const Graph& graph, int threads) {
   return bytes;
 }
 
-// Every node a stage, whole, one after the other in the order that needs the least memory.
+// Every node a stage, whole, one after the other in the order that needs the
+// least memory.
 Plan layerwise_plan(const Graph& graph, int threads, Work* work) {
   return Stagewise(graph, Schedule::kLayerwise, make_stages(graph, Fusion::kNone, threads), true, work).smallest();
 }
 
-// Blocks fused as far as `fusion` goes. One that as an operator would need more than `most` bytes is left in its nodes.
+// Blocks fused as far as `fusion` goes. One that as an operator would need more
+// than `most` bytes is left in its nodes.
 Stagewise blocks_within(const Graph& graph, Schedule schedule, Fusion fusion, int threads, int64_t most, Work* work) {
   std::vector<bool> apart(graph.nodes.size(), false);
   for (int tries = 0;; tries++) {
@@ -77,53 +90,60 @@ Stagewise blocks_within(const Graph& graph, Schedule schedule, Fusion fusion, in
   }
 }
 
-// Offers plans of blocks in few bytes: the fastest that the largest need of a block leaves, and, where the placement of
-// that takes more, the smallest way of every block.
+// Offers plans of blocks in few bytes: the fastest that the largest need of a
+// block leaves, and, where the placement of that takes more, the smallest way
+// of every block.
 void offer_small(const Stagewise& blocks, Offers* offers) {
-  const Plan plan = blocks.fastest(blocks.counted(), true);
+  const Candidate plan = candidate(blocks.fastest(blocks.counted(), true));
   offers->offer_small(plan);
-  if (plan.peak_bytes > blocks.counted()) offers->offer_small(blocks.smallest());
+  if (plan->peak_bytes > blocks.counted()) offers->offer_small(candidate(blocks.smallest()));
 }
 
 // Every block one operator.
 class Fused {
  public:
-  Fused(const Graph& graph, int threads, const Plan& layerwise, Work* work)
-      : blocks_(blocks_within(graph, Schedule::kFused, Fusion::kBlocks, threads, layerwise.peak_bytes, work)) {
+  Fused(const Graph& graph, int threads, const Candidate& layerwise, Work* work)
+      : blocks_(blocks_within(graph, Schedule::kFused, Fusion::kBlocks, threads, layerwise->peak_bytes, work)) {
     Offers offers{0, {}, {}};
-    offer_small(blocks_, &offers);
-    offers.offer_small(layerwise);  // never worse
-    least_ = std::move(offers.least);
-    least_.schedule = Schedule::kFused;
-    // Without a limit it may take, for speed, a thirty-second more than with the least scratch.
-    const int64_t lean = std::min(layerwise.peak_bytes, blocks_.least_scratch().peak_bytes / 32 * 33);
-    const int64_t most = std::max(least_.peak_bytes, lean);
-    unlimited_ = blocks_.fastest(most, false);
-    if (better(least_, unlimited_, most)) unlimited_ = least_;
-    if (unlimited_.peak_bytes < least_.peak_bytes) least_ = unlimited_;
+    offer_small(*blocks_, &offers);
+    least_ = offers.least;
+    if (layerwise->peak_bytes < least_->peak_bytes) {  // never worse
+      Plan plan = *layerwise;
+      plan.schedule = Schedule::kFused;
+      least_ = candidate(std::move(plan));
+    }
+    // Without a limit it may take, for speed, a thirty-second more than with
+    // the least scratch.
+    const int64_t lean = std::min(layerwise->peak_bytes, blocks_->least_scratch().peak_bytes / 32 * 33);
+    const int64_t most = std::max(least_->peak_bytes, lean);
+    unlimited_ = candidate(blocks_->fastest(most, false));
+    if (better(*least_, *unlimited_, most)) unlimited_ = least_;
+    if (unlimited_->peak_bytes < least_->peak_bytes) least_ = unlimited_;
   }
 
-  const Plan& least() const { return least_; }  // no plan of any limit takes less
-  const Plan& unlimited() const { return unlimited_; }
+  const Candidate& least() const { return least_; }  // no plan of any limit takes less
+  const Candidate& unlimited() const { return unlimited_; }
 
-  Plan within(int64_t limit) const {
+  Candidate within(int64_t limit) const {
     if (limit == INT64_MAX) return unlimited_;
     Offers offers{limit, {}, {}};
     offers.offer(least_);
     offers.offer(unlimited_);
     offers.offer(fastest(limit));
-    return std::move(offers.best);
+    return offers.best;
   }
 
   // The fastest way of every block of at most `limit` bytes; it may take more.
-  Plan fastest(int64_t limit) const {
-    Plan plan = blocks_.fastest(limit, false);
-    return plan.peak_bytes >= least_.peak_bytes ? plan : least_;
+  Candidate fastest(int64_t limit) const {
+    const Candidate plan = candidate(blocks_->fastest(limit, false));
+    return plan->peak_bytes >= least_->peak_bytes ? plan : least_;
   }
 
+  void forget_ways() { blocks_.reset(); }  // after which nothing new is asked for
+
  private:
-  const Stagewise blocks_;
-  Plan least_, unlimited_;
+  std::optional<Stagewise> blocks_;
+  Candidate least_, unlimited_;
 };
 
 // The paper's operator: each block split `chunks` ways over its whole map.
@@ -140,66 +160,73 @@ Plan chunked_plan(const Graph& graph, int threads, int chunks, Work* work) {
   return plan;
 }
 
-// The streamed schedule, and the automatic one, for which plans of stages one by one compete with it. The cheapest plan
-// of at most `limit` bytes that is found, or else the least; none takes less than that one.
+// The streamed schedule, and the automatic one, for which plans of stages one
+// by one compete with it. The cheapest plan of at most `limit` bytes that is
+// found, or else the least; none takes less than that one.
 class Streamed {
  public:
-  Streamed(const Graph& graph, const PlanOptions& options, const Fused& fused, Work* work)
+  Streamed(const Graph& graph, const PlanOptions& options, Fused* fused, Work* work)
       : graph_(graph),
         options_(options),
-        fused_(fused),
+        fused_(*fused),
         work_(work),
-        most_(fused.unlimited().peak_bytes),
+        most_(fused->unlimited()->peak_bytes),
         blocks_(blocks_within(graph, Schedule::kStreamed, Fusion::kAnyExpansion, options.threads, most_, work)) {}
 
-  Plan within(int64_t limit) const {
+  Candidate within(int64_t limit) {
     const bool automatic = options_.schedule == Schedule::kAuto;
     Offers one_by_one{limit, {}, {}};
     if (automatic) {
-      Plan fast = blocks_.fastest(most_, false);
-      if (fast.peak_bytes <= std::min(limit, most_) && is_near_fastest(fast)) return fast;
+      const Candidate fast = candidate(blocks_->fastest(most_, false));
+      if (fast->peak_bytes <= std::min(limit, most_) && is_near_fastest(*fast)) return fast;
       one_by_one.offer(fast);
-      offer_small(blocks_, &one_by_one);
+      offer_small(*blocks_, &one_by_one);
       if (limit < most_) one_by_one.offer(fused_.fastest(limit));
     }
     one_by_one.offer(fused_.unlimited());
     one_by_one.offer_small(fused_.least());
 
-    Streamer streamer(graph_, streamed_stages(), options_.recompute, most_, work_);
-    Plan plan;
-    if (!options_.least) plan = streamer.within(std::min(limit, most_));
-    if ((automatic || plan.segments.empty()) && better(one_by_one.best, plan, limit)) plan = std::move(one_by_one.best);
-    const bool fits = plan.peak_bytes <= limit;
-    if (fits && plan.peak_bytes >= one_by_one.least.peak_bytes) return plan;
-    if (fits && plan.peak_bytes >= streamer.smallest().peak_bytes && streamer.smallest().peak_bytes) return plan;
-    Plan least = streamer.least();
-    if (better(one_by_one.least, least, 0)) least = std::move(one_by_one.least);
-    return fits && plan.peak_bytes >= least.peak_bytes ? plan : least;
+    fused_.forget_ways();
+    Streamer streamer(graph_, take_stages(), options_.recompute, most_, work_);
+    Candidate plan = candidate(options_.least ? Plan() : streamer.within(std::min(limit, most_)));
+    if ((automatic || plan->segments.empty()) && better(*one_by_one.best, *plan, limit)) plan = one_by_one.best;
+    const bool fits = plan->peak_bytes <= limit && !plan->segments.empty();
+    if (fits && plan->peak_bytes >= one_by_one.least->peak_bytes) return plan;
+    if (fits && plan->peak_bytes >= streamer.smallest().peak_bytes && streamer.smallest().peak_bytes) return plan;
+    if (!fits) plan.reset();
+    one_by_one.best.reset();
+    const Candidate least = candidate(streamer.least());
+    const Candidate& smaller = better(*one_by_one.least, *least, 0) ? one_by_one.least : least;
+    return plan && plan->peak_bytes >= smaller->peak_bytes ? plan : smaller;
   }
 
  private:
-  // Whether memory hardly slows the stages one by one: then no search is needed. Values beyond the cache are a reason
-  // for one on one thread only: several divide the few rows of a strip badly.
+  // Whether memory hardly slows the stages one by one: then no search is
+  // needed. Values beyond the cache are a reason for one on one thread only:
+  // several divide the few rows of a strip badly.
   bool is_near_fastest(const Plan& plan) const {
-    double cycles = blocks_.fastest_cycles();
+    double cycles = blocks_->fastest_cycles();
     if (options_.threads > 1)
       for (int s = 0; s < int(plan.stages.size()); s++) cycles += far_cycles(graph_, plan, {s, s + 1}, s);
     return plan.cycles <= kNearFastest * cycles;
   }
 
   // The search takes every block as one operator.
-  std::vector<Stage> streamed_stages() const {
+  std::vector<Stage> take_stages() {
     std::vector<Stage> stages = make_stages(graph_, Fusion::kAnyExpansion, options_.threads);
-    if (stages.size() == blocks_.stages().size()) return blocks_.stages();
-    return Stagewise(graph_, Schedule::kStreamed, std::move(stages), false, work_).stages();
+    const bool same = stages.size() == blocks_->stages().size();
+    if (!same) blocks_.emplace(graph_, Schedule::kStreamed, std::move(stages), false, work_);
+    stages = blocks_->stages();
+    blocks_.reset();
+    return stages;
   }
 
   const Graph& graph_;
   const PlanOptions& options_;
-  const Fused& fused_;
+  Fused& fused_;
   Work* work_;
   const int64_t most_;
-  const Stagewise blocks_;
+  std::optional<Stagewise> blocks_;
 };
 
 [[noreturn]] void unsupported(const Node& node, const std::string& why) {
@@ -243,13 +270,17 @@ Schedule schedule_from_name(const std::string& name) {
   throw Error(ErrorKind::kArgument, "unknown schedule '" + name + "'; known are " + known);
 }
 
-Plan make_plan(const Graph& graph, const PlanOptions& options) {
+namespace {
+
+Plan planned(const Graph& graph, const PlanOptions& options) {
   check_supported(graph);
   const int64_t limit = options.least ? 0 : options.memory_limit < 0 ? INT64_MAX : options.memory_limit;
   Work work;
-  Plan layerwise = layerwise_plan(graph, options.threads, &work);
-  const int64_t layerwise_bytes = layerwise.peak_bytes;
-  const Fused fused(graph, options.threads, layerwise, &work);
+  Candidate layerwise = candidate(layerwise_plan(graph, options.threads, &work));
+  const int64_t layerwise_bytes = layerwise->peak_bytes;
+  Fused fused(graph, options.threads, layerwise, &work);
+  if (options.schedule != Schedule::kLayerwise) layerwise.reset();
+  const int64_t fused_bytes = fused.unlimited()->peak_bytes;
 
   Plan plan;
   if (options.chunks)
@@ -257,19 +288,28 @@ Plan make_plan(const Graph& graph, const PlanOptions& options) {
   else if (options.schedule == Schedule::kNaive)
     plan = naive_plan(graph, options.threads);
   else if (options.schedule == Schedule::kLayerwise)
-    plan = std::move(layerwise);
+    plan = *layerwise;
   else if (options.schedule == Schedule::kFused)
-    plan = fused.within(limit);
+    plan = *fused.within(limit);
   else
-    plan = Streamed(graph, options, fused, &work).within(limit);
+    plan = *Streamed(graph, options, &fused, &work).within(limit);
   plan.shortcuts = work.shortcuts;
   plan.work = work.spent;
   plan.naive_bytes = naive_bytes(graph, options.threads);
   plan.layerwise_bytes = layerwise_bytes;
-  plan.fused_bytes = fused.unlimited().peak_bytes;
+  plan.fused_bytes = fused_bytes;
   if (!options.least && plan.peak_bytes > limit) refuse(options.schedule, plan.peak_bytes, limit);
   share_out(graph, options, &plan);
   return plan;
+}
+
+}  // namespace
+
+// What planning held is free before the plan is copied: the copy lies where that was, not above it, and leaves the heap
+// in one piece for the arena.
+Plan make_plan(const Graph& graph, const PlanOptions& options) {
+  const Plan plan = planned(graph, options);
+  return Plan(plan);
 }
 
 }  // namespace mbinfer

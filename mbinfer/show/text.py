@@ -66,7 +66,8 @@ def plan_text(session: Session, title: str) -> str:
     rows.append(("work", "", f"{plan.macs:,} MACs", repeated))
     rows.append(("moved", size(plan.moved_bytes), f"{plan.moved_bytes:,} bytes", "of values that change their place"))
     if plan.shortcuts:
-        rows.append(("not exhaustive", "", ", ".join(plan.shortcuts), "a longer search might find a smaller plan"))
+        meaning = f"{', '.join(plan.shortcuts)}: a longer one might find a smaller plan"
+        rows.append(("cut short", "", f"{len(plan.shortcuts)} searches", meaning))
     segments, timeline = plan.segments, plan.timeline
     stages = [
         _stage_row(step, stage, session.threads)

@@ -3,6 +3,7 @@
 #include <pybind11/numpy.h>
 #include <pybind11/pybind11.h>
 #include <pybind11/stl.h>
+#include <unistd.h>
 
 #include <system_error>
 #include <unordered_map>
@@ -100,6 +101,70 @@ py::object plan_object(const std::shared_ptr<Session>& session) {
   return ToPython().make(describe_plan(planned(*session)), fields);
 }
 
+// The interpreter, at its end, unwinds every other thread that asks for the GIL. Left by that, this scope is not left:
+// the thread waits for the end of the process, as Python's own do from 3.14 on.
+struct UntilExit {
+  ~UntilExit() {
+    while (!left) pause();
+  }
+  bool left = false;
+};
+
+// This thread without the GIL, and for moments with it.
+class WithoutGil {
+ public:
+  void acquire() {
+    UntilExit scope;
+    PyEval_RestoreThread(state_);
+    scope.left = true;
+  }
+  void release() { state_ = PyEval_SaveThread(); }
+
+  // Runs Python's signal handlers if this is the main thread; true if one of them raised. That exception waits in the
+  // thread's state.
+  ThreadPool::Poll signals() {
+    return {[](void* opaque) {
+              WithoutGil& gil = *static_cast<WithoutGil*>(opaque);
+              if (gil.no_signals_) return false;
+              gil.acquire();
+              UntilExit scope;
+              const bool raised = PyErr_CheckSignals() != 0;
+              gil.no_signals_ = !raised && !is_main_thread();
+              scope.left = true;
+              gil.release();
+              return raised;
+            },
+            this};
+  }
+
+ private:
+  static bool is_main_thread() {
+    try {
+      const py::object threading = py::module_::import("threading");
+      return threading.attr("main_thread")().is(threading.attr("current_thread")());
+    } catch (const py::error_already_set&) {
+      return true;
+    }
+  }
+  PyThreadState* state_ = PyEval_SaveThread();
+  bool no_signals_ = false;
+};
+
+// Calls work(WithoutGil&); a signal's exception goes before any of its own.
+template <class Work>
+void without_gil(Work&& work) {
+  std::exception_ptr failure;
+  WithoutGil gil;
+  try {
+    work(gil);
+  } catch (...) {
+    failure = std::current_exception();
+  }
+  gil.acquire();
+  if (PyErr_Occurred()) throw py::error_already_set();
+  if (failure) std::rethrow_exception(failure);
+}
+
 // A path (bytes), a file descriptor (int), or a contiguous buffer, which the session keeps alive.
 std::unique_ptr<Source> open_source(const py::object& given) {
   if (py::isinstance<py::bytes>(given)) return Source::from_path(std::string(py::bytes(given)));
@@ -122,8 +187,11 @@ std::shared_ptr<Session> open_session(const py::object& given, int threads, int6
   options.plan_only = plan_only;
   check_options(options);
   std::unique_ptr<Source> source = open_source(given);
-  py::gil_scoped_release release;
-  return std::make_shared<Session>(read_model(std::move(source), {verify, copy}), options);
+  std::shared_ptr<Session> session;
+  without_gil([&](WithoutGil&) {
+    session = std::make_shared<Session>(read_model(std::move(source), {verify, copy}), options);
+  });
+  return session;
 }
 
 struct Outputs {  // fresh arrays in the graph's order
@@ -149,11 +217,10 @@ py::list run(Session& session, const std::vector<py::array>& arrays, py::object 
     pictures.push_back({a.data(), a.dtype().kind() == 'u' ? DType::kUint8 : DType::kFloat32});
   Outputs outputs(graph);
   std::vector<StageTime> measured(times.is_none() ? 0 : session.plan().stages.size());
-  {
-    py::gil_scoped_release release;
-    session.run(Session::Turn(session), pictures.data(), outputs.pointers.data(),
+  without_gil([&](WithoutGil& gil) {
+    session.run(Session::Turn(session, gil.signals()), pictures.data(), outputs.pointers.data(),
                 measured.empty() ? nullptr : measured.data());
-  }
+  });
   if (!measured.empty())
     for (const StageTime& t : measured) times.attr("append")(t.seconds);
   return outputs.list();
@@ -163,22 +230,27 @@ py::list run(Session& session, const std::vector<py::array>& arrays, py::object 
 py::list run_rows(Session& session, bool bytes, const py::object& next) {
   const Value& image = session.graph().values[session.graph().inputs[0].value];
   const size_t row_bytes = size_t(image.shape.width) * image.shape.channels * (bytes ? 1 : sizeof(float));
-  struct Context {
-    const py::object& next;
-    size_t row_bytes;
-  } context = {next, row_bytes};
-  const RowSource source = {[](void* opaque, int row, void* to) {
-                              Context& c = *static_cast<Context*>(opaque);
-                              py::gil_scoped_acquire acquire;
-                              const py::array array = c.next(row);
-                              std::memcpy(to, array.data(), c.row_bytes);
-                            },
-                            &context};
   Outputs outputs(session.graph());
-  {
-    py::gil_scoped_release release;
-    session.run_rows(bytes ? DType::kUint8 : DType::kFloat32, source, outputs.pointers.data());
-  }
+  without_gil([&](WithoutGil& gil) {
+    struct Context {
+      WithoutGil& gil;
+      PyObject* next;
+      size_t row_bytes;
+    } context = {gil, next.ptr(), row_bytes};
+    const RowSource source = {[](void* opaque, int row, void* to) {
+                                Context& c = *static_cast<Context*>(opaque);
+                                c.gil.acquire();
+                                UntilExit scope;
+                                PyObject* array = PyObject_CallFunction(c.next, "i", row);
+                                scope.left = true;
+                                if (array) std::memcpy(to, py::reinterpret_steal<py::array>(array).data(), c.row_bytes);
+                                c.gil.release();
+                                if (!array) throw Error(ErrorKind::kStopped, "a row's exception is set");
+                              },
+                              &context};
+    session.run_rows(Session::Turn(session, gil.signals()), bytes ? DType::kUint8 : DType::kFloat32, source,
+                     outputs.pointers.data());
+  });
   return outputs.list();
 }
 

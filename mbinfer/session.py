@@ -55,6 +55,8 @@ class Session:
     source: the path of a model file; or a file descriptor, which stays the caller's; or a model file's bytes in memory,
         which are used in place where they are aligned to 64 bytes (do not change them), and otherwise copied.
     threads: 1 to 256, or "all" for the CPUs this process may use; None: the environment's MBINFER_THREADS, else 1.
+        Those for which there is no CPU, or whose CPU is taken by other programs, are not waited for. A forked process
+        may go on with a session of its parent.
     memory_limit: most bytes of the arena, as a number or "256KiB", or "least" for the smallest plan.
     schedule: "auto", "naive", "layerwise", "fused", "streamed".
     chunks: split every block t ways, as section 5 of the MobileNetV2 paper does; by default the planner chooses.

@@ -171,6 +171,7 @@ void run_file(const std::string& path) {
         options.plan.least = c.least;
         options.plan.recompute = c.recompute;
         options.plan.threads = threads;
+        options.oversubscribe = true;
         options.plan.chunks = c.chunks;
         for (const KernelTable* table : usable_kernels()) {
           const bool reference = table == &kReferenceKernels;

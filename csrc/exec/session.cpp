@@ -18,8 +18,10 @@
 namespace mbinfer {
 namespace {
 
-// The search for a plan takes up to a megabyte of heap for a moment; a board has a use for it.
+// The search for a plan takes up to a megabyte of heap for a moment; a board has a use for it. Costs are compared in
+// double: they may not depend on the caller's rounding.
 Plan plan_and_trim(const Graph& graph, const PlanOptions& options) {
+  const FloatMode mode;
   Plan plan = make_plan(graph, options);
 #if defined(__GLIBC__)
   malloc_trim(0);
@@ -114,12 +116,13 @@ bool Session::canaries_intact() const {
   return true;
 }
 
-Session::Turn::Turn(Session& session) : session_(session) {
+Session::Turn::Turn(Session& session, ThreadPool::Poll poll) : session_(session), poll_(poll) {
   session_.after_fork();
   if (session_.running_thread_.load() == std::this_thread::get_id())
     throw Error(ErrorKind::kArgument, "the session is running: its rows cannot come from a run of the same session");
   unsigned row = 0;
   for (int64_t waited = 0; !session_.turn_.wait_for(kRowGlance); waited += kRowGlance) {
+    if (poll.stop && poll.stop(poll.context)) throw Error(ErrorKind::kStopped, "the run was interrupted");
     const unsigned now = session_.row_in_pull_.load(std::memory_order_relaxed);
     if (!now || now != row) row = now, waited = 0;
     if (waited >= kRowTimeout)
@@ -162,7 +165,7 @@ void Session::check_input(size_t input, DType dtype) const {
                     "scale=, or give a normalised float32 array");
 }
 
-void Session::run(const Turn&, const Picture* inputs, void* const* outputs, StageTime* times, ThreadPool::Poll poll) {
+void Session::run(const Turn& turn, const Picture* inputs, void* const* outputs, StageTime* times) {
   check_ready();
   for (size_t i = 0; i < graph().inputs.size(); i++) check_input(i, inputs[i].dtype);
   for (size_t i = 0; i < graph().inputs.size(); i++) {
@@ -170,10 +173,10 @@ void Session::run(const Turn&, const Picture* inputs, void* const* outputs, Stag
     const int height = graph().values[input.value].shape.height;
     inputs_[0][size_t(input.value)] = input_of(graph(), input, inputs[i].data, inputs[i].dtype, height);
   }
-  execute(outputs, times, poll);
+  execute(outputs, times, turn.poll_);
 }
 
-void Session::run_rows(const Turn&, DType dtype, RowSource rows, void* const* outputs, ThreadPool::Poll poll) {
+void Session::run_rows(const Turn& turn, DType dtype, RowSource rows, void* const* outputs) {
   check_ready();
   if (graph().inputs.size() != 1)
     throw Error(ErrorKind::kShape,
@@ -189,7 +192,7 @@ void Session::run_rows(const Turn&, DType dtype, RowSource rows, void* const* ou
     ~Source() { session.source_ = {nullptr, nullptr}; }
   } source = {*this};
   source_ = rows;
-  execute(outputs, nullptr, poll);
+  execute(outputs, nullptr, turn.poll_);
 }
 
 void Session::pull(int upto) {

@@ -48,27 +48,29 @@ class Session {
 
   // A thread's turn at running the session, for as long as it lives: others wait. Error(kArgument) on the thread that
   // is inside of a run (a source of rows cannot run its own session), and where the run that goes on has waited for a
-  // row for two seconds, as it does if the row is to come from this turn.
+  // row for two seconds, as it does if the row is to come from this turn. `poll` is asked while it waits and while it
+  // runs; Error(kStopped) where it says so.
   class Turn {
    public:
-    explicit Turn(Session& session);
+    explicit Turn(Session& session, ThreadPool::Poll poll = {});
     Turn(const Turn&) = delete;
     ~Turn();
 
    private:
+    friend class Session;
     Session& session_;
+    const ThreadPool::Poll poll_;
   };
 
   // inputs, outputs: in the graph's order. Outputs are float32, contiguous HWC. `times`: null, or one entry for each
-  // stage to add to. Error(kShape) where an input's dtype does not suit the model; Error(kStopped) after interrupt() or
-  // where `poll` says so: nothing is written then.
-  void run(const Turn& turn, const Picture* inputs, void* const* outputs, StageTime* times = nullptr,
-           ThreadPool::Poll poll = {});
+  // stage to add to. Error(kShape) where an input's dtype does not suit the model; Error(kStopped) after interrupt():
+  // nothing is written then.
+  void run(const Turn& turn, const Picture* inputs, void* const* outputs, StageTime* times = nullptr);
   void run(const Picture* inputs, void* const* outputs) { run(Turn(*this), inputs, outputs); }
 
   // The same for a model with one input whose rows are pulled one by one: plan().input_rows of them are held, in a
   // buffer beside the arena that the first call allocates. All rows are pulled, those that no stage reads too.
-  void run_rows(const Turn& turn, DType dtype, RowSource rows, void* const* outputs, ThreadPool::Poll poll = {});
+  void run_rows(const Turn& turn, DType dtype, RowSource rows, void* const* outputs);
   void run_rows(DType dtype, RowSource rows, void* const* outputs) { run_rows(Turn(*this), dtype, rows, outputs); }
 
   // Ends the run that is going on, if any. Async-signal-safe.

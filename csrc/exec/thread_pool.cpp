@@ -16,7 +16,7 @@ constexpr int64_t kMicrosecond = 1000, kMillisecond = 1000 * kMicrosecond;
 constexpr int64_t kLookout = 100 * kMicrosecond;   // a worker looks out for the next run: waking it takes as long
 constexpr int64_t kPatience = 300 * kMicrosecond;  // who waits within a run gives the CPU away, then sleeps
 constexpr int64_t kNap = 50 * kMicrosecond;
-constexpr int64_t kPollEvery = 20 * kMillisecond;
+constexpr int64_t kPollEvery = 50 * kMillisecond;  // Python may take 5 ms to answer
 constexpr int64_t kMostCredit = 10 * kMillisecond;
 constexpr size_t kStack = size_t(256) << 10;  // workers call kernels, nothing of the user's
 

@@ -26,7 +26,7 @@ class ThreadPool {
  public:
   class Member;
 
-  // Asked on the calling thread between passes, every 20 ms or so; true ends the run. It may throw.
+  // Asked on the calling thread between passes, every 50 ms or so; true ends the run. It may throw.
   struct Poll {
     bool (*stop)(void* context);
     void* context;

@@ -1,0 +1,256 @@
+"""Threads that get no CPU, forks, interrupts, the interpreter's end, other libraries' floating-point modes."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+
+import numpy as np
+import pytest
+from small_network import SIZE, normalise, picture
+
+import mbinfer
+from mbinfer import model
+from mbinfer.errors import ArgumentError
+
+START = "import os, sys, threading, time; import numpy as np; import mbinfer; "
+
+
+def program(text: str, *arguments, **options) -> str:
+    """What a Python program prints; it has to end well, and in silence."""
+    done = subprocess.run(
+        [sys.executable, "-c", START + text, *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
+        **options,
+    )
+    assert done.returncode == 0 and not done.stderr, f"{done.returncode}\n{done.stdout}\n{done.stderr}"
+    return done.stdout
+
+
+@pytest.fixture(scope="module")
+def long_network(tmp_path_factory):
+    """Takes about half a second on the reference kernels."""
+    path = tmp_path_factory.mktemp("long") / "long.bin"
+    model.save(mbinfer.zoo.mobilenet_v2(1.0, 224, 10), path)
+    return path
+
+
+# Threads and CPUs.
+
+
+def test_threads_without_a_cpu_are_not_started(net):
+    text = (
+        "path, cpus, threads = sys.argv[1], int(sys.argv[2]), int(sys.argv[3]);"
+        "os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:cpus]);"
+        "before = len(os.listdir('/proc/self/task'));"
+        "session = mbinfer.Session(path, threads=threads);"
+        "print(len(os.listdir('/proc/self/task')) - before, session.threads)"
+    )
+    for threads in (2, 256):
+        assert program(text, net, 1, threads).split() == ["0", str(threads)]
+        assert int(program(text, net, 2, threads).split()[0]) <= 1
+
+
+def test_many_threads_cost_no_more_than_one(net):
+    text = (
+        "session = {n: mbinfer.Session(sys.argv[1], threads=n) for n in (1, 64)};"
+        f"x = np.zeros(({SIZE}, {SIZE}, 3), np.uint8);"
+        "took = {n: [] for n in session}\n"
+        "for turn in range(300):\n"
+        "    for n, s in session.items():\n"
+        "        start = time.process_time(); s.run(x); took[n].append(time.process_time() - start)\n"
+        "print(sum(took[64]) / sum(took[1]))"
+    )
+    # CPU time, on as many CPUs as there are: waiting for threads in turn would cost hundreds of times as much.
+    assert float(program(text, net)) < 8
+
+
+# Forks.
+
+
+def in_a_child(work, seconds=60) -> str:
+    """What work() returns in a forked process."""
+    reading, writing = os.pipe()
+    child = os.fork()
+    if not child:
+        try:
+            signal.alarm(seconds)
+            answer = str(work())
+        except BaseException as error:
+            answer = f"{type(error).__name__}: {error}"
+        os.write(writing, answer.encode())
+        os._exit(0)
+    os.close(writing)
+    with os.fdopen(reading) as answer:
+        text = answer.read()
+    assert os.waitpid(child, 0)[1] == 0
+    return text
+
+
+@pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
+@pytest.mark.parametrize("threads", [1, 2, 3])
+@pytest.mark.parametrize("runs", [0, 2])
+def test_a_forked_child_runs_its_parents_session(net, threads, runs):
+    image = picture()
+    expected = mbinfer.Session(net).run(image).tobytes()
+    opened = [mbinfer.Session(net, threads=threads)]
+    for _ in range(runs):
+        opened[0].run(image)
+
+    def again():
+        return [f(a).tobytes() == expected for f, a in ((opened[0].run, image), (opened[0].run_rows, iter(image)))]
+
+    assert in_a_child(again) == "[True, True]"
+    assert in_a_child(opened.pop) and in_a_child(lambda: mbinfer.Session(net, threads=threads).run(image).size) == "10"
+    opened.append(mbinfer.Session(net, threads=threads))
+    assert in_a_child(lambda: in_a_child(again)) == "[True, True]"
+    assert opened[0].run(image).tobytes() == expected
+
+
+@pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
+@pytest.mark.parametrize("threads", [1, 2])
+def test_a_child_forked_while_another_thread_runs(net, threads):
+    session, image = mbinfer.Session(net, threads=threads), picture()
+    expected, waiting, go_on = session.run(image).tobytes(), threading.Event(), threading.Event()
+
+    def rows():
+        yield from image[:5]
+        waiting.set()
+        assert go_on.wait(60)
+        yield from image[5:]
+
+    results = []
+    camera = threading.Thread(target=lambda: results.append(session.run_rows(rows()).tobytes()))
+    camera.start()
+    assert waiting.wait(60)
+    assert in_a_child(lambda: session.run(image).tobytes() == expected) == "True"
+    go_on.set()
+    camera.join()
+    assert results == [expected]
+
+
+# What ends a run, and what may not.
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+def test_a_signal_ends_a_long_run(long_network, threads, monkeypatch):
+    monkeypatch.setenv("MBINFER_ISA", "reference")
+    session, image = mbinfer.Session(long_network, threads=threads), np.ones((224, 224, 3), np.float32)
+    start = time.process_time()
+    expected = session.run(image)
+    whole = time.process_time() - start
+
+    def handler(*_):
+        raise KeyboardInterrupt
+
+    before = signal.signal(signal.SIGPROF, handler)
+    try:
+        start = time.process_time()
+        signal.setitimer(signal.ITIMER_PROF, whole / 20)  # of CPU time
+        with pytest.raises(KeyboardInterrupt):
+            session.run(image)
+        stopped = time.process_time() - start
+    finally:
+        signal.setitimer(signal.ITIMER_PROF, 0)
+        signal.signal(signal.SIGPROF, before)
+    assert stopped < 0.75 * whole  # half of the last layers would be more
+    assert session.run(image).tobytes() == expected.tobytes()
+
+
+def test_rows_cannot_come_from_another_threads_run(net):
+    session, image = mbinfer.Session(net, threads=2), picture()
+    expected, refused = session.run(image), []
+
+    def other():
+        with pytest.raises(ArgumentError, match="row"):
+            session.run(image)
+        refused.append(True)
+
+    def rows():
+        yield from image[:9]
+        thread = threading.Thread(target=other)
+        thread.start()
+        thread.join()
+        yield from image[9:]
+
+    assert session.run_rows(rows()).tobytes() == expected.tobytes()
+    assert refused == [True]
+
+
+@pytest.mark.parametrize("work", ["s.run(x)", "s.run_rows(iter(x))", "mbinfer.Session(sys.argv[1], threads=2)"])
+def test_daemon_threads_at_the_end_of_the_interpreter(net, work):
+    text = (
+        "s = mbinfer.Session(sys.argv[1], threads=2);"
+        f"x = np.zeros(({SIZE}, {SIZE}, 3), np.uint8)\n"
+        "def work():\n"
+        f"    while True: {work}\n"
+        "for _ in range(2): threading.Thread(target=work, daemon=True).start()\n"
+        "time.sleep(0.2)"
+    )
+    program(text, net)
+
+
+# Other libraries' floating-point modes.
+
+LIBM = ctypes.CDLL("libm.so.6", use_errno=True) if sys.platform == "linux" else None
+UPWARD = {"x86_64": 0x800, "aarch64": 0x400000}.get(os.uname().machine)
+
+
+@pytest.fixture(scope="module")
+def faint_network(tmp_path_factory):
+    """Its values get so small that some are denormal."""
+    path = tmp_path_factory.mktemp("faint") / "faint.bin"
+    graph = mbinfer.zoo.mobilenet_v2(0.35, 32, 10)
+    for node in graph.nodes:
+        if node.bias is not None:
+            node.bias = node.bias * np.float32(1e-38)
+    model.save(graph, path)
+    return path
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+def test_bits_do_not_depend_on_the_callers_rounding(net, threads):
+    if not UPWARD:
+        pytest.skip("no number for upward rounding")
+    session, image = mbinfer.Session(net, threads=threads), normalise(picture())
+    expected, inside = session.run(image), []
+
+    def rows():
+        for row in image:
+            inside.append(LIBM.fegetround())
+            yield row
+
+    assert LIBM.fesetround(UPWARD) == 0
+    try:
+        got = [session.run(image), session.run_rows(rows()), mbinfer.Session(net, threads=threads).run(image)]
+        after = LIBM.fegetround()
+    finally:
+        LIBM.fesetround(0)
+    assert after == UPWARD and set(inside) == {UPWARD}
+    assert [g.tobytes() for g in got] == 3 * [expected.tobytes()]
+
+
+@pytest.mark.parametrize("isa", mbinfer._core.isas())
+def test_bits_do_not_depend_on_the_callers_denormals(faint_network, isa, monkeypatch):
+    torch = pytest.importorskip("torch")
+    monkeypatch.setenv("MBINFER_ISA", isa)
+    image = np.random.default_rng(0).standard_normal((32, 32, 3)).astype(np.float32) * np.float32(1e-38)
+    assert ((np.abs(image) < np.finfo(np.float32).tiny) & (image != 0)).any()
+    one = mbinfer.Session(faint_network).run(image)
+    two = mbinfer.Session(faint_network, threads=2)
+    results = [two.run(image)]
+    if not torch.set_flush_denormal(True):
+        pytest.skip("torch cannot set the mode here")
+    try:
+        results += [two.run(image) for _ in range(5)] + [mbinfer.Session(faint_network).run(image)]
+    finally:
+        torch.set_flush_denormal(False)
+    assert {r.tobytes() for r in results} == {one.tobytes()}

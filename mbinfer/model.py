@@ -201,9 +201,10 @@ def encode(graph: Graph) -> bytes:
 
 
 def _float32(array: npt.ArrayLike) -> npt.NDArray[np.float32]:
-    """As float32, -0.0 made +0.0 so that equal weights are equal bytes, and too large numbers infinite."""
+    """As float32, -0.0 and denormals made +0.0 (runs take these for zero), too large numbers infinite."""
     with np.errstate(over="ignore"):
-        return np.asarray(array, np.float32) + np.float32(0)
+        numbers = np.asarray(array, np.float32) + np.float32(0)
+    return np.where(np.abs(numbers) < np.finfo(np.float32).tiny, np.float32(0), numbers)
 
 
 def _fill_node(record: Any, node: Node, index: dict[str, int], strings: _Strings, weights: _Weights) -> None:

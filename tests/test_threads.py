@@ -216,6 +216,16 @@ def faint_network(tmp_path_factory):
     return path
 
 
+def test_denormal_weights_are_written_as_zeros(tmp_path):
+    for name, tiny in ("zeros", 0), ("denormals", 1e-39):
+        graph = mbinfer.zoo.mobilenet_v2(0.35, 32, 10)
+        for node in graph.nodes:
+            if node.weight is not None:
+                node.weight = np.where(node.weight > 0, node.weight, np.float32(tiny))
+        model.save(graph, tmp_path / name)
+    assert (tmp_path / "zeros").read_bytes() == (tmp_path / "denormals").read_bytes()
+
+
 @pytest.mark.parametrize("threads", [1, 2])
 def test_bits_do_not_depend_on_the_callers_rounding(net, threads):
     if not UPWARD:

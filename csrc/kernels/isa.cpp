@@ -30,7 +30,7 @@ inline float* at(void* p, ptrdiff_t bytes) { return reinterpret_cast<float*>(sta
 inline f32x8 clamp(f32x8 x, float lo, float hi) { return less(splat(hi), greater(splat(lo), x)); }
 
 inline f32x8 activate(f32x8 x, const ActivationArgs& a) {
-  if (a.hard_swish) return mul(mul(x, clamp(add(x, splat(3.0f)), 0.0f, 6.0f)), splat(1.0f / 6.0f));
+  if (a.hard_swish) return mul(x, mul(clamp(add(x, splat(3.0f)), 0.0f, 6.0f), splat(1.0f / 6.0f)));
   return clamp(x, a.lo, a.hi);
 }
 

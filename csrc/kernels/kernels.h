@@ -6,8 +6,12 @@
 // and every instruction set keeps it:
 //   - a sum of products is one chain of fused multiply-adds that starts at the bias, in (ky, kx, channel) order;
 //     taps outside the input are skipped; a chain that is cut goes on from the float32 that `sums` holds;
-//   - clamp(x) is  y = lo > x ? lo : x,  then  hi < y ? hi : y;  hard-swish is  (x * clamp(x + 3, 0, 6)) * (1/6);
-//   - sums over pixels run in row-major order, and are multiplied by the rounded reciprocal of the count.
+//   - clamp(x) is  y = lo > x ? lo : x,  then  hi < y ? hi : y;  hard-swish is  x * (clamp(x + 3, 0, 6) * (1/6)),
+//     which overflows nowhere;
+//   - a max pool gives the first of its largest values, or NaN where it meets one (which NaN is not promised);
+//   - sums over pixels run in row-major order, and are multiplied by the rounded reciprocal of the count;
+//   - callers round to nearest and flush denormals, where the CPU can (exec/float_mode.h): inputs and results below
+//     2^-126 are zeros of their sign.
 #pragma once
 
 #include <stddef.h>

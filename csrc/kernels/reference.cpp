@@ -1,6 +1,7 @@
 // Plain loops: the specification of every kernel, the oracle of its tests, and the fallback on CPUs without a faster
 // one.
 #include <math.h>
+#include <string.h>
 
 #include "kernels/kernels.h"
 
@@ -13,7 +14,7 @@ float clamp(float x, float lo, float hi) {
 }
 
 float activate(float x, const ActivationArgs& a) {
-  if (a.hard_swish) return (x * clamp(x + 3.0f, 0.0f, 6.0f)) * (1.0f / 6.0f);
+  if (a.hard_swish) return x * (clamp(x + 3.0f, 0.0f, 6.0f) * (1.0f / 6.0f));
   return clamp(x, a.lo, a.hi);
 }
 
@@ -25,51 +26,104 @@ float* at(void* p, ptrdiff_t bytes, ptrdiff_t index = 0) {
   return reinterpret_cast<float*>(static_cast<char*>(p) + bytes) + index;
 }
 
-// The weights of channel n, kPanel apart, of a node whose panels have so many rows.
-const float* weights_of(const void* weights, int rows, int n) {
-  return static_cast<const float*>(weights) + ptrdiff_t(n / kPanel) * rows * kPanel + n % kPanel;
+// sums[n] = fma(x[n * kStep], w[n], sums[n]) for a panel.
+#if defined(__FP_FAST_FMAF)
+template <int kStep>
+void multiply_add(const float* x, const float* w, float* sums) {
+  for (int n = 0; n < kPanel; n++) sums[n] = fmaf(x[n * kStep], w[n], sums[n]);
+}
+#else
+// GCC would unroll a loop of eight before it looks for vectors, and then find none: 22 instructions a multiply-add.
+#if defined(__clang__)
+#define MBI_KEEP_LOOP
+#else
+#define MBI_KEEP_LOOP _Pragma("GCC unroll 1")
+#endif
+
+// The sign bit of the result is set where a sum in double, whose last bit may be rounded, does not say how the exact
+// sum rounds to float: halfway between two floats, or where floats have fewer bits, but for zero. In integers and
+// without a branch, so that compilers use vectors.
+uint64_t doubt(double sum) {
+  uint64_t bits;
+  memcpy(&bits, &sum, sizeof bits);
+  const uint64_t halfway = ((bits & 0x1FFFFFFF) ^ 0x10000000) - 1, magnitude = (bits << 1) - 1;
+  const uint64_t tiny = (magnitude - (uint64_t(898) << 53)) & ~magnitude;  // below 2^-125
+  return halfway | tiny;
+}
+
+// Without the instruction, libm's fmaf takes many times as long as this: the product of two floats is exact in double.
+// Rounding the sum to double and then to float is rounding it once, but where there is doubt (Boldo and Melquiond,
+// "Emulation of a FMA and correctly rounded sums: proved algorithms using rounding to odd", 2008, treat such sums).
+template <int kStep>
+void multiply_add(const float* x, const float* w, float* sums) {
+  double exact[kPanel];
+  uint64_t doubts = 0;
+  MBI_KEEP_LOOP for (int n = 0; n < kPanel; n++) {
+    exact[n] = double(x[n * kStep]) * double(w[n]) + double(sums[n]);
+    doubts |= doubt(exact[n]);
+  }
+  if (__builtin_expect(doubts >> 63, 0)) {
+    for (int n = 0; n < kPanel; n++)
+      sums[n] = doubt(exact[n]) >> 63 ? fmaf(x[n * kStep], w[n], sums[n]) : float(exact[n]);
+  } else {
+    MBI_KEEP_LOOP for (int n = 0; n < kPanel; n++) sums[n] = float(exact[n]);
+  }
+}
+#endif
+
+// Of panel `panel` of a node whose panels have so many rows.
+const float* weights_of(const void* weights, int rows, int panel) {
+  return static_cast<const float*>(weights) + ptrdiff_t(panel) * rows * kPanel;
+}
+
+void gemm_panel(const GemmArgs* a, int p, int panel) {
+  const float* weights = weights_of(a->weights, a->weight_rows, a->panel + panel);
+  float *sums = at(a->sums, p * a->sums_stride, panel * kPanel), *out = at(a->out, p * a->out_stride, panel * kPanel);
+  float chains[kPanel];
+  memcpy(chains, a->bias ? at(a->bias, 0, panel * kPanel) : sums, sizeof chains);
+  for (int t = 0; t < a->tap_count; t++) {
+    const Tap& tap = a->taps[t];
+    const float* in = at(tap.in, p * a->in_stride);
+    for (int k = 0; k < tap.k; k++) multiply_add<0>(in + k, weights + ptrdiff_t(tap.weight_row + k) * kPanel, chains);
+  }
+  if (!a->finish) {
+    memcpy(sums, chains, sizeof chains);
+    return;
+  }
+  const Finish& f = *a->finish;
+  for (int n = 0; n < kPanel; n++) {
+    float sum = activate(chains[n], f.activation);
+    if (f.residual) sum = activate(sum + *at(f.residual, p * f.residual_stride, panel * kPanel + n), f.after);
+    out[n] = sum;
+  }
 }
 
 void gemm(const GemmArgs* a) {
-  for (int p = 0; p < a->pixels; p++) {
-    for (int n = 0; n < a->panels * kPanel; n++) {
-      const float* weights = weights_of(a->weights, a->weight_rows, a->panel * kPanel + n);
-      float* sums = at(a->sums, p * a->sums_stride, n);
-      float sum = a->bias ? *at(a->bias, 0, n) : *sums;
-      for (int t = 0; t < a->tap_count; t++) {
-        const Tap& tap = a->taps[t];
-        const float* in = at(tap.in, p * a->in_stride);
-        for (int k = 0; k < tap.k; k++) sum = fmaf(in[k], weights[ptrdiff_t(tap.weight_row + k) * kPanel], sum);
-      }
-      if (!a->finish) {
-        *sums = sum;
-        continue;
-      }
-      const Finish& f = *a->finish;
-      sum = activate(sum, f.activation);
-      if (f.residual) sum = activate(sum + *at(f.residual, p * f.residual_stride, n), f.after);
-      *at(a->out, p * a->out_stride, n) = sum;
+  for (int p = 0; p < a->pixels; p++)
+    for (int panel = 0; panel < a->panels; panel++) gemm_panel(a, p, panel);
+}
+
+// One pixel of one panel.
+void depthwise_panel(const DepthwiseArgs* a, int x, int panel) {
+  const float* weights = weights_of(a->weights, a->kernel_h * a->kernel_w, a->panel + panel);
+  float chains[kPanel];
+  memcpy(chains, at(a->bias, 0, panel * kPanel), sizeof chains);
+  for (int ky = 0; ky < a->kernel_h; ky++) {
+    if (!a->rows[ky]) continue;
+    for (int kx = 0; kx < a->kernel_w; kx++) {
+      const int ix = x * a->stride - a->pad_left + kx * a->dilation;
+      if (ix < 0 || ix >= a->in_width) continue;
+      const float* in = at(a->rows[ky], ix * a->in_stride, panel * kPanel);
+      multiply_add<1>(in, weights + (ky * a->kernel_w + kx) * kPanel, chains);
     }
   }
+  for (int n = 0; n < kPanel; n++)
+    *at(a->out, (x - a->x0) * a->out_stride, panel * kPanel + n) = activate(chains[n], a->activation);
 }
 
 void depthwise(const DepthwiseArgs* a) {
-  const int taps = a->kernel_h * a->kernel_w;
-  for (int x = a->x0; x < a->x1; x++) {
-    for (int c = 0; c < a->panels * kPanel; c++) {
-      const float* weights = weights_of(a->weights, taps, a->panel * kPanel + c);
-      float sum = *at(a->bias, 0, c);
-      for (int ky = 0; ky < a->kernel_h; ky++) {
-        if (!a->rows[ky]) continue;
-        for (int kx = 0; kx < a->kernel_w; kx++) {
-          int ix = x * a->stride - a->pad_left + kx * a->dilation;
-          if (ix < 0 || ix >= a->in_width) continue;
-          sum = fmaf(*at(a->rows[ky], ix * a->in_stride, c), weights[(ky * a->kernel_w + kx) * kPanel], sum);
-        }
-      }
-      *at(a->out, (x - a->x0) * a->out_stride, c) = activate(sum, a->activation);
-    }
-  }
+  for (int x = a->x0; x < a->x1; x++)
+    for (int panel = 0; panel < a->panels; panel++) depthwise_panel(a, x, panel);
 }
 
 void pool(const PoolArgs* a) {
@@ -83,11 +137,15 @@ void pool(const PoolArgs* a) {
           int ix = x * a->stride - a->pad_left + kx;
           if (ix < 0 || ix >= a->in_width) continue;
           float v = *at(a->rows[ky], ix * a->in_stride, c);
-          result = a->average ? (seen ? result + v : v) : (seen && !(v > result) ? result : v);
+          result = a->average ? (seen ? result + v : v) : (!seen || v > result || v != v ? v : result);
           seen++;
         }
       }
-      if (a->average) result *= 1.0f / float(a->divisor ? a->divisor : seen);
+      // By 1 for a max pool, which otherwise only compares: so its denormals go, too. Volatile, or a compiler that
+      // makes a loop for max pools would leave it out.
+      const volatile float one = 1.0f;
+      const float factor = a->average ? 1.0f / float(a->divisor ? a->divisor : seen) : one;
+      result *= factor;
       *at(a->out, (x - a->x0) * a->out_stride, c) = activate(result, a->activation);
     }
   }
@@ -125,8 +183,7 @@ void convert(const ConvertArgs* a) {
 }
 
 long multiply_adds(const float* values, float* sums, int rounds) {
-  for (int r = 0; r < rounds; r++)
-    for (int i = 0; i < 8; i++) sums[i] = fmaf(values[i], values[8 + i], sums[i]);
+  for (int r = 0; r < rounds; r++) multiply_add<1>(values, values + 8, sums);
   return 8L * rounds;
 }
 

@@ -17,10 +17,14 @@ void pool(const PoolArgs* a) {
         const float* row = static_cast<const float*>(a->rows[ky]) + panel * 8;
         for (int ix = begin; ix < end; ix++, seen++) {
           f32x8 v = load(at(row, ix * a->in_stride));
-          result = !seen ? v : a->average ? add(result, v) : greater(v, result);
+          result = !seen ? v : a->average ? add(result, v) : nan_or(v, greater(v, result));
         }
       }
-      if (a->average) result = mul(result, splat(1.0f / float(a->divisor ? a->divisor : seen)));
+      // By 1 for a max pool, which otherwise only compares: so its denormals go, too. Volatile, or a compiler that
+      // makes a loop for max pools would leave it out.
+      const volatile float one = 1.0f;
+      const float factor = a->average ? 1.0f / float(a->divisor ? a->divisor : seen) : one;
+      result = mul(result, splat(factor));
       store(at(a->out, (x - a->x0) * a->out_stride) + panel * 8, activate(result, a->activation));
     }
   }

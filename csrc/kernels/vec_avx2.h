@@ -54,6 +54,9 @@ inline f32x8 fma_in_place(f32x8 a, f32x8 b, f32x8 sum) {
 }
 inline f32x8 greater(f32x8 a, f32x8 b) { return {_mm256_max_ps(a.v, b.v)}; }  // a > b ? a : b
 inline f32x8 less(f32x8 a, f32x8 b) { return {_mm256_min_ps(a.v, b.v)}; }     // a < b ? a : b
+inline f32x8 nan_or(f32x8 x, f32x8 other) {                                   // x where it is NaN
+  return {_mm256_blendv_ps(other.v, x.v, _mm256_cmp_ps(x.v, x.v, _CMP_UNORD_Q))};
+}
 inline f32x8 widen_u8(const uint8_t* p) {
   return {_mm256_cvtepi32_ps(_mm256_cvtepu8_epi32(_mm_loadl_epi64(reinterpret_cast<const __m128i*>(p))))};
 }

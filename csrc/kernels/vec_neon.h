@@ -65,6 +65,18 @@ inline uint32x4_t above(float32x4_t a, float32x4_t b) {
   return mask;
 #endif
 }
+inline uint32x4_t is_number(float32x4_t a) {
+#ifdef __aarch64__
+  return vceqq_f32(a, a);
+#else
+  uint32x4_t mask;
+  asm("vceq.f32 %q0, %q1, %q1" : "=w"(mask) : "w"(a));
+  return mask;
+#endif
+}
+inline f32x8 nan_or(f32x8 x, f32x8 other) {  // x where it is NaN
+  return {vbslq_f32(is_number(x.lo), other.lo, x.lo), vbslq_f32(is_number(x.hi), other.hi, x.hi)};
+}
 // Selected by comparison, not vmaxq: the second operand must come back for NaN and for zeros of either sign.
 inline f32x8 greater(f32x8 a, f32x8 b) {
   return {vbslq_f32(above(a.lo, b.lo), a.lo, b.lo), vbslq_f32(above(a.hi, b.hi), a.hi, b.hi)};

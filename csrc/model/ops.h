@@ -39,7 +39,7 @@ constexpr OpInfo kOps[] = {
     {"depthwise", 1, Area::kWindow, true, true, false, 0},
     {"add", 2, Area::kSame, false, true, false, 0},  // of two maps
     {"max_pool", 1, Area::kWindow, false, true, true, 0},
-    {"avg_pool", 1, Area::kWindow, false, true, true, 1},  //
+    {"avg_pool", 1, Area::kWindow, false, true, true, 1},  // the divisor may count padding
     {"global_avg_pool", 1, Area::kWhole, false, true, true, 0},
     {"softmax", 1, Area::kSame, false, true, false, 0},  // over channels
 };

@@ -132,6 +132,13 @@ Graph branching() {
   return net.finish(net.conv(v, 40, 3, 1));
 }
 
+// The same network of int8 values, whose sums are larger than they are.
+Graph quantised(Graph graph) {
+  for (Value& value : graph.values)
+    if (value.producer >= 0) value.type = {DType::kInt8, 0.5f, 3};
+  return graph;
+}
+
 // --- breaking a plan
 // --------------------------------------------------------------------------------------------------
 
@@ -144,6 +151,7 @@ class Breaker {
     if (!wrong.empty()) report("is refused: " + wrong);
     rings();
     expanded();
+    sums();
     passes();
     for (int g = 0; g < int(plan_.segments.size()); g++) {
       slide(g);
@@ -210,6 +218,21 @@ class Breaker {
     }
   }
 
+  // Sums that go on where rows are held that are read meanwhile.
+  void sums() {
+    for (int s = 0; s < int(plan_.stages.size()); s++) {
+      const Stage& stage = plan_.stages[s];
+      for (int part = 0; part < stage.part_count; part++) {
+        const Scratch& of = stage.parts[part].sums;
+        if (!of.bytes || !stage.bottleneck()) continue;
+        const Scratch& ring = part == stage.split ? stage.expanded() : stage.parts[stage.split].ring;
+        if (part == stage.split && !stage.expands()) continue;
+        must_catch("sums over scratch", stage.name,
+                   [&](Plan* p) { p->stages[s].parts[part].sums.offset = ring.offset; });
+      }
+    }
+  }
+
   // Parts that must wait for one another in one pass, and work that is left out.
   void passes() {
     for (int s = 0; s < int(plan_.stages.size()); s++) {
@@ -242,7 +265,9 @@ class Breaker {
   // INT64_MIN: all is read before the output is written.
   int64_t needed_distance(int g, int v) const {
     int64_t distance = INT64_MIN;
-    if (pools_all(last_stage(g))) return distance;
+    const Stage& last = last_stage(g);
+    // All is read before the output is written: by a pool, and by what sums up elsewhere until the last chunk.
+    if (pools_all(last) || last.parts[last.last()].sums.bytes) return distance;
     const std::vector<TracedStep> steps = trace_segment(graph_, plan_, g);
     for (size_t i = 0; i + 1 < steps.size(); i++) {
       if (steps[i].stage != plan_.segments[g].last - 1) continue;
@@ -572,12 +597,13 @@ int main(int argc, char** argv) {
 
   check(mobilenet_v2(96), "MobileNetV2");
   check(branching(), "branching");
+  check(quantised(mobilenet_v2(96)), "MobileNetV2 int8");
   for (int i = 1; i < argc; i++) check(read_model(Source::from_path(argv[i]))->graph, argv[i]);
 
   for (const char* kind :
        {"ring one row short", "kept ring one row short", "expanded ring one row short", "slide one row too far",
         "lifetimes overlap", "outside the arena", "scratch over the output", "scratch over a ring", "wrong move",
-        "move left out", "racy pass", "a part in no pass", "one patch for all threads"}) {
+        "move left out", "racy pass", "a part in no pass", "one patch for all threads", "sums over scratch"}) {
     const int count = Breaker::caught[kind];
     std::printf("%5d  %s\n", count, kind);
     if (!count) {

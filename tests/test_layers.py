@@ -78,9 +78,28 @@ def test_isa_units_stay_clear_of_the_cpp_library():
     assert "kernels/vec_neon.h" in unit and "kernels/kernels.h" in unit
 
 
+def code_of(source):
+    return re.sub(r"//[^\n]*|/\*.*?\*/", "", (CSRC / source).read_text(), flags=re.S)
+
+
+@pytest.mark.parametrize("source", sources())
+def test_planner_and_executor_name_no_element_type(source):
+    """Types travel with values; kernels alone know what is in them."""
+    if source.startswith(("exec/", "plan/")):
+        assert not re.findall(r"\bfloat\b|\bint8_t\b|DType::k(?:Float|Int)\w+", code_of(source))
+
+
+@pytest.mark.parametrize("source", sources())
+def test_operators_are_told_apart_in_three_places(source):
+    """The table of operators, the fuser and the generator of steps; elsewhere a node is asked for its row of the table,
+    and a function is found by its number."""
+    if source not in ("model/ops.h", "plan/stages.cpp", "plan/rows.h"):
+        assert not re.findall(r"(?:[=!]= *|case +)Op::k|Op::k\w+ *[=!]=", code_of(source))
+
+
 @pytest.mark.parametrize("source", sources())
 def test_the_library_is_quiet(source):
-    code = re.sub(r"//[^\n]*|/\*.*?\*/", "", (CSRC / source).read_text(), flags=re.S)
+    code = code_of(source)
     assert not re.findall(r"\b(printf|fprintf|puts|perror|cout|cerr|abort|_?exit|assert)\b", code)
 
 

@@ -18,22 +18,37 @@
 namespace mbinfer {
 namespace {
 
+// Error(kUnsupported): there are no kernels for what a node makes, or for its weights.
+void check_types(const Graph& graph, const KernelTable& kernels) {
+  for (const Node& node : graph.nodes) {
+    const Value& made = graph.values[node.output];
+    try {
+      kernels.of(made.type.dtype);
+    } catch (const Error& error) {
+      throw Error(ErrorKind::kUnsupported, "value '" + made.name + "': this build cannot run it, " + error.what());
+    }
+    if (node.weight_dtype == DType::kNone || node.weight_dtype == made.type.dtype) continue;
+    Error error(ErrorKind::kUnsupported, "node '" + node.name + "' (" + op_name(node.op) +
+                                             "): float16 and int8 weights come later, this build runs float32");
+    error.node = node.name;
+    error.op = op_name(node.op);
+    throw error;
+  }
+}
+
 // The search for a plan takes up to a megabyte of heap for a moment; a board has a use for it. Costs are compared in
 // double: they may not depend on the caller's rounding.
-Plan plan_and_trim(const Graph& graph, const PlanOptions& options) {
+Plan plan_and_trim(const Graph& graph, PlanOptions options, const KernelTable& kernels) {
   const FloatMode mode;
+  check_types(graph, kernels);
+  const Tile tile = kernels.of(graph.values[graph.outputs[0].value].type.dtype).tile;
+  options.tile_pixels = tile.pixels;
+  options.tile_panels = tile.panels;
   Plan plan = make_plan(graph, options);
 #if defined(__GLIBC__)
   malloc_trim(0);
 #endif
   return plan;
-}
-
-PlanOptions with_tile(PlanOptions options, const KernelTable& kernels) {
-  const Tile tile = kernels.of(DType::kFloat32).tile;
-  options.tile_pixels = tile.pixels;
-  options.tile_panels = tile.panels;
-  return options;
 }
 
 // An array as its caller holds it: rows of pixels without padding.
@@ -83,7 +98,7 @@ void Session::Free::operator()(uint8_t* p) const { std::free(p - kCanaryBytes); 
 Session::Session(std::shared_ptr<const Model> model, const SessionOptions& options)
     : model_(std::move(model)),
       kernels_(select_kernels(options.isa)),
-      plan_(plan_and_trim(model_->graph, with_tile(options.plan, kernels_))),
+      plan_(plan_and_trim(model_->graph, options.plan, kernels_)),
       forks_(fork_count()),
       threads_(options.plan.threads),
       pool_(options.plan_only ? 1 : options.plan.threads, options.oversubscribe) {

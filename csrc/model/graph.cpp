@@ -39,7 +39,6 @@ void prepare(Graph* graph) {
   std::vector<Node> converts;
   std::vector<std::vector<int>> readers;  // of each
   for (const GraphInput& in : graph->inputs) {
-    if (in.recipe.present) graph->values[in.value].type = {DType::kUint8};
     const std::vector<int>& all = graph->values[in.value].consumers;
     const bool patches = std::all_of(all.begin(), all.end(), [&](int n) { return graph->nodes[n].mixes_channels(); });
     if (patches && !in.recipe.present) continue;
@@ -62,7 +61,6 @@ void prepare(Graph* graph) {
     const int from = convert.inputs[0];
     convert.output = int(graph->values.size());
     Value to = graph->values[from];
-    to.type = {};
     to.producer = n;
     to.consumers.clear();
     for (int reader : readers[n]) {
@@ -75,6 +73,8 @@ void prepare(Graph* graph) {
     consumers.push_back(n);
     graph->values.push_back(std::move(to));
   }
+  for (const GraphInput& in : graph->inputs)
+    if (in.recipe.present) graph->values[in.value].type = {DType::kUint8};
 }
 
 int64_t macs(const Graph& graph, const Node& node) {

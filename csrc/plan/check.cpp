@@ -24,10 +24,10 @@ struct Piece {
 };
 
 int64_t least_panel(const Graph& graph) {
-  size_t least = size_of(DType::kFloat32);
+  int64_t least = INT64_MAX;
   for (const Value& value : graph.values)
-    if (value.producer >= 0) least = std::min(least, size_of(value.type));
-  return int64_t(kPanel * least);
+    if (value.producer >= 0) least = std::min(least, kPanel * int64_t(size_of(value.type)));
+  return least;
 }
 
 struct What {  // is touched, in words that are put together where it is wrong

@@ -237,15 +237,9 @@ class Streamed {
 }
 
 void check_supported(const Graph& graph) {
-  for (const Node& node : graph.nodes) {
+  for (const Node& node : graph.nodes)
     if (node.y.kernel > kMaxKernel)
       unsupported(node, "its kernel has more than " + std::to_string(kMaxKernel) + " rows");
-    if (node.weight_dtype != DType::kNone && node.weight_dtype != DType::kFloat32)
-      unsupported(node, "float16 and int8 weights come later, this build runs float32");
-  }
-  for (const Value& value : graph.values)
-    if (value.producer >= 0 && value.type.dtype != DType::kFloat32)
-      throw Error(ErrorKind::kUnsupported, "value '" + value.name + "': this build runs float32 values only");
 }
 
 [[noreturn]] void refuse(Schedule schedule, int64_t needed, int64_t limit) {

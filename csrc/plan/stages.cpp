@@ -157,14 +157,15 @@ void size_scratch(const Graph& graph, Stage* stage) {
   // Sums that go on from step to step or from chunk to chunk, where rows of the output cannot hold them.
   auto size_sums = [&](int p, int rows, int channels) {
     const Type type = sums_of(made(p).type);
-    stage->parts[p].sums = {};
     if (type.dtype == made(p).type.dtype) return;
     const int64_t row = int64_t(made(p).shape.width) * channels * int64_t(size_of(type));
     stage->parts[p].sums = {0, rows * row, rows, 1, false};
   };
+  for (int p = 0; p < stage->part_count; p++) stage->parts[p].sums = {};
   const int stepping = stage->bottleneck() ? stage->split : stage->last();
   const bool whole = info_of(node(stepping).op).area == Area::kWhole;
-  if (whole) size_sums(stepping, 1, stage->bottleneck() ? stage->chunk : made(stepping).stride());
+  if (whole && stage->step < graph.values[node(stepping).inputs[0]].shape.height)
+    size_sums(stepping, 1, stage->bottleneck() ? stage->chunk : made(stepping).stride());
   if (stage->bottleneck()) {
     const int split = stage->split;
     auto chunk_rows = [&](int p, int rows, int copies) {

@@ -37,7 +37,16 @@ PlanTables::PlanTables(const Planned& planned) : described_(describe_segments(pl
   for (size_t g = 0; g < described_.size(); g++) {
     const size_t count = described_[g].stages.size();
     segments.push_back({timeline[g].name, stages.size(), count, timeline[g].live_bytes, timeline[g].top_bytes});
-    for (const StageInfo& s : described_[g].stages) stages.push_back(stage_of(s, g));
+    for (const StageInfo& s : described_[g].stages) {
+      stages.push_back(stage_of(s, g));
+      stages.back().pass_count = s.passes.size();
+      for (const PassInfo& p : s.passes) passes_.push_back({p.operators.data(), p.operators.size(), p.axis});
+    }
+  }
+  const mbi_pass* next = passes_.data();  // which moves no more
+  for (mbi_stage& stage : stages) {
+    stage.passes = next;
+    next += stage.pass_count;
   }
   for (const BufferInfo& b : describe_buffers(planned.graph, planned.plan))
     buffers.push_back({b.name, b.kind, b.offset, b.bytes, b.rows, size_t(b.first), size_t(b.last)});

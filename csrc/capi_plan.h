@@ -15,6 +15,7 @@ struct PlanTables {
 
  private:
   std::vector<SegmentInfo> described_;  // has the lists that the structs point to
+  std::vector<mbi_pass> passes_;
 };
 
 }  // namespace mbinfer

@@ -178,9 +178,17 @@ MBI_API const mbi_plan* mbi_session_plan(const mbi_session* session);
  * stages there are only rings of a few rows. What the functions below return is made when it is first asked for and can
  * take more memory than a small network's arena; counts are 0 for NULL, items NULL from the count on. */
 
+/* Between two barriers: what a thread makes its own piece of, one operator after the other, without waiting for others.
+ */
+typedef struct mbi_pass {
+  const char* const* operators; /* such as "conv" */
+  size_t operator_count;
+  const char* axis; /* of what the last one makes, that threads cut: "rows", "pixels" or "panels" of 8 channels */
+} mbi_pass;
+
 /* A node, or several nodes fused into one operator. */
 typedef struct mbi_stage {
-  const char *name, *kind;        /* "bottleneck", "head", "conv", "dense", "load", or the operator of its only node */
+  const char *name, *kind;        /* "bottleneck", "head", "conv", "dense", or the operator of its only node */
   size_t segment;                 /* that it belongs to */
   const char* const* nodes;       /* names, in the order in which they run */
   const char* const* inputs;      /* values: what it filters, then what it adds */
@@ -194,7 +202,9 @@ typedef struct mbi_stage {
   int64_t macs, extra_macs;        /* multiply-adds of the network, and what recomputation adds to them */
   int64_t scratch_bytes;           /* of its own buffers */
   int64_t bytes;                   /* of values read and written and of weights read, each once */
-  const char* why;                 /* why the nodes around it are not part of it; "" where there is nothing to say */
+  const mbi_pass* passes;          /* what threads share out, one pass after the other */
+  size_t pass_count;
+  const char* why; /* why the nodes around it are not part of it; "" where there is nothing to say */
 } mbi_stage;
 
 typedef struct mbi_segment {

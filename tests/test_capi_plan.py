@@ -64,6 +64,13 @@ def test_structs_say_what_python_says(opened, mobilenet, c_options, options):
         ):
             assert tuple(ffi.string(names[i]).decode() for i in range(count)) == wanted
 
+        passes = [item.passes[i] for i in range(item.pass_count)]
+        assert [ffi.string(p.axis).decode() for p in passes] == [p.axis for p in stage.passes]
+        for p, wanted in zip(passes, stage.passes):
+            operators = [ffi.string(p.operators[i]).decode() for i in range(p.operator_count)]
+            assert tuple(operators) == wanted.operators
+    assert any(item.pass_count > 1 for item in found) == (plan.schedule != "naive")  # nothing is fused there
+
     first = 0
     segments = items(session, "segment")
     assert len(segments) == len(plan.segments)

@@ -153,6 +153,89 @@ int64_t place_by_birth(std::vector<Block>* blocks, const std::vector<Slide>& sli
   return top;
 }
 
+// The best of the sequences that were tried.
+class SequenceSearch {
+ public:
+  SequenceSearch(const std::vector<Block>& blocks, const std::vector<Slide>& slides, Placer* placer, int64_t bound)
+      : blocks_(blocks), slides_(slides), placer_(*placer), bound_(bound), sequence_(blocks.size()) {}
+
+  const std::vector<int64_t>& offsets() const { return best_; }
+  int64_t least() const { return least_; }
+
+  // What slides comes in the order in which it must lie, the latest lowest: after everything beside it, or before.
+  void try_rules() {
+    std::vector<bool> slid(blocks_.size(), false);
+    for (const Slide& s : slides_) slid[s.below] = slid[s.above] = true;
+    const std::vector<Block>& all = blocks_;
+    try_sorted([&](int i) { return slid[i] ? all[i].first - (int64_t(1) << 40) : all[i].bytes; });
+    try_sorted([&](int i) { return slid[i] ? all[i].first + (int64_t(1) << 40) : all[i].bytes; });
+    try_sorted([&](int i) { return all[i].bytes; });
+    try_sorted([&](int i) { return all[i].bytes * (all[i].last - all[i].first + 1); });
+    try_sorted([&](int i) { return all[i].last - all[i].first; });
+    try_sorted([&](int i) { return -all[i].first; });
+  }
+  static constexpr int kRules = 6;
+
+  void try_all() {
+    std::iota(sequence_.begin(), sequence_.end(), 0);
+    do attempt();
+    while (least_ > bound_ && std::next_permutation(sequence_.begin(), sequence_.end()));
+  }
+
+  // Moves a block that is alive where the arena is fullest to another place in the best sequence; a fixed generator, so
+  // that a plan is the same every time. Returns the effort that was spent.
+  int64_t improve(int64_t effort, int64_t spent) {
+    const int count = int(blocks_.size());
+    std::vector<int> critical;
+    for (; spent < effort && least_ > bound_; spent += placer_.effort()) {
+      critical.clear();
+      for (int i = 0; i < count; i++)
+        if (best_[i] + round_up(blocks_[i].bytes, kArenaAlign) >= least_) placer_.add_meeting(i, &critical);
+      // One block in a new place in the sequence, or, to leave a dead end, several; any block now and then.
+      sequence_ = best_sequence_;
+      do {
+        const int moved = next(4) ? critical[next(critical.size())] : int(next(size_t(count)));
+        sequence_.erase(std::find(sequence_.begin(), sequence_.end(), moved));
+        sequence_.insert(sequence_.begin() + ptrdiff_t(next(size_t(count))), moved);
+      } while (!next(3));
+      attempt();
+    }
+    return spent;
+  }
+
+ private:
+  void attempt() {
+    const int64_t top = placer_.place(sequence_, least_, &offsets_);
+    if (top > least_) return;
+    least_ = top;
+    best_ = offsets_;
+    best_sequence_ = sequence_;
+  }
+
+  template <class Key>
+  void try_sorted(Key key) {  // falling
+    std::iota(sequence_.begin(), sequence_.end(), 0);
+    std::stable_sort(sequence_.begin(), sequence_.end(), [&](int a, int b) { return key(a) > key(b); });
+    attempt();
+  }
+
+  size_t next(size_t n) {  // xorshift
+    random_ ^= random_ << 13;
+    random_ ^= random_ >> 7;
+    random_ ^= random_ << 17;
+    return size_t(random_ % uint64_t(n));
+  }
+
+  const std::vector<Block>& blocks_;
+  const std::vector<Slide>& slides_;
+  Placer& placer_;
+  const int64_t bound_;
+  std::vector<int> sequence_, best_sequence_;
+  std::vector<int64_t> offsets_, best_;
+  int64_t least_ = INT64_MAX;
+  uint64_t random_ = 0x9E3779B97F4A7C15u;
+};
+
 }  // namespace
 
 int64_t placement_bound(const std::vector<Block>& blocks, const std::vector<Slide>& slides) {
@@ -186,64 +269,16 @@ int64_t place(std::vector<Block>* blocks, const std::vector<Slide>& slides, int6
   }
   Placer placer(*blocks, slides, pairs);
   pairs = {};
-  const int64_t bound = placement_bound(*blocks, slides);
-  std::vector<int> sequence(count), best_sequence;
-  std::vector<int64_t> offsets, best;
-  int64_t least = INT64_MAX;
-  auto attempt = [&] {
-    const int64_t top = placer.place(sequence, least, &offsets);
-    if (top > least) return;
-    least = top;
-    best = offsets;
-    best_sequence = sequence;
-  };
-  auto sorted_by = [&](auto key) {  // falling
-    std::iota(sequence.begin(), sequence.end(), 0);
-    std::stable_sort(sequence.begin(), sequence.end(), [&](int a, int b) { return key(a) > key(b); });
-    attempt();
-  };
-  const std::vector<Block>& all = *blocks;
-  // What slides comes in the order in which it must lie, the latest lowest: after everything beside it, or before.
-  std::vector<bool> slid(count, false);
-  for (const Slide& s : slides) slid[s.below] = slid[s.above] = true;
-  sorted_by([&](int i) { return slid[i] ? all[i].first - (int64_t(1) << 40) : all[i].bytes; });
-  sorted_by([&](int i) { return slid[i] ? all[i].first + (int64_t(1) << 40) : all[i].bytes; });
-  sorted_by([&](int i) { return all[i].bytes; });
-  sorted_by([&](int i) { return all[i].bytes * (all[i].last - all[i].first + 1); });
-  sorted_by([&](int i) { return all[i].last - all[i].first; });
-  sorted_by([&](int i) { return -all[i].first; });
-  if (count <= kFew) {
-    std::iota(sequence.begin(), sequence.end(), 0);
-    do attempt();
-    while (least > bound && std::next_permutation(sequence.begin(), sequence.end()));
-  }
-  // Moves a block that is alive where the arena is fullest to another place in the best sequence; a fixed generator, so
-  // that a plan is the same every time.
-  uint64_t random = 0x9E3779B97F4A7C15u;
-  auto next = [&](size_t n) {
-    random ^= random << 13;
-    random ^= random >> 7;
-    random ^= random << 17;
-    return size_t(random % uint64_t(n));
-  };
-  std::vector<int> critical;
-  int64_t spent = 6 * placer.effort();
-  for (; spent < effort && least > bound && count > kFew; spent += placer.effort()) {
-    critical.clear();
-    for (int i = 0; i < count; i++)
-      if (best[i] + round_up(all[i].bytes, kArenaAlign) >= least) placer.add_meeting(i, &critical);
-    // One block in a new place in the sequence, or, to leave a dead end, several; any block now and then.
-    sequence = best_sequence;
-    do {
-      const int moved = next(4) ? critical[next(critical.size())] : int(next(size_t(count)));
-      sequence.erase(std::find(sequence.begin(), sequence.end(), moved));
-      sequence.insert(sequence.begin() + ptrdiff_t(next(size_t(count))), moved);
-    } while (!next(3));
-    attempt();
-  }
+  SequenceSearch search(*blocks, slides, &placer, placement_bound(*blocks, slides));
+  search.try_rules();
+  int64_t spent = SequenceSearch::kRules * placer.effort();
+  if (count <= kFew)
+    search.try_all();
+  else
+    spent = search.improve(effort, spent);
   work->spent += spent;
-  for (int i = 0; i < count; i++) (*blocks)[i].offset = best[i];
-  return least;
+  for (int i = 0; i < count; i++) (*blocks)[i].offset = search.offsets()[i];
+  return search.least();
 }
 
 }  // namespace mbinfer

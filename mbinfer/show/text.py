@@ -37,8 +37,8 @@ def table(header: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
     return "\n".join(lines)
 
 
-def plan_text(session: Session, title: str) -> str:
-    """A plan in words and tables: what it costs, its segments and stages, and which buffer lies where and when."""
+def _memory_rows(session: Session) -> list[tuple[str, str, str, str]]:
+    """What a plan costs, a row for each size: name, rounded, exactly, meaning."""
     plan = session.plan
     sizes = [
         ("arena", plan.peak_bytes, "the peak, and all that a run will use"),
@@ -60,7 +60,6 @@ def plan_text(session: Session, title: str) -> str:
         ("fused", plan.fused_bytes, "one block at a time"),
         ("lower bound", plan.lower_bound_bytes, "no placement of these buffers needs less"),
     ]
-    header = f"{title}: schedule {plan.schedule}, threads {session.threads}, {session.isa}"
     rows = [(name, size(count), f"{count:,} bytes", meaning) for name, count, meaning in sizes]
     repeated = f"and {plan.extra_macs:,} again, {100 * plan.extra_macs / max(plan.macs, 1):.1f} %"
     rows.append(("work", "", f"{plan.macs:,} MACs", repeated))
@@ -68,6 +67,13 @@ def plan_text(session: Session, title: str) -> str:
     if plan.shortcuts:
         meaning = f"{', '.join(plan.shortcuts)}: a longer one might find a smaller plan"
         rows.append(("cut short", "", f"{len(plan.shortcuts)} searches", meaning))
+    return rows
+
+
+def plan_text(session: Session, title: str) -> str:
+    """A plan in words and tables: what it costs, its segments and stages, and which buffer lies where and when."""
+    plan = session.plan
+    header = f"{title}: schedule {plan.schedule}, threads {session.threads}, {session.isa}"
     segments, timeline = plan.segments, plan.timeline
     stages = [
         _stage_row(step, stage, session.threads)
@@ -101,7 +107,7 @@ def plan_text(session: Session, title: str) -> str:
             end = buffer.offset + buffer.bytes
             buffers.append((*first, buffer.name, buffer.kind, buffer.offset, end, size(buffer.bytes)))
     parts = [
-        f"{header}\n\n{table(('memory', 'size', 'exactly', ''), rows)}",
+        f"{header}\n\n{table(('memory', 'size', 'exactly', ''), _memory_rows(session))}",
         table(columns, stages),
         *(["not fused into a bottleneck stage:\n" + "\n".join(reasons)] if reasons else []),
         table(("segment", "ends with", "live", "buffer", "kind", "from", "to", "size"), buffers),

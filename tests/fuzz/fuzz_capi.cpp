@@ -3,9 +3,6 @@
 //   - it opens: what the format allows is never refused
 //   - naive and the chosen schedule, chunks, threads and limit give the same bits; so do rows that are pulled
 //   - each schedule's peak is accepted as its limit; the least plan's N bytes are accepted, N - 1 refused with N
-#include <sys/mman.h>
-#include <unistd.h>
-
 #include <cstdio>
 #include <cstdlib>
 
@@ -23,8 +20,8 @@ void demand(bool ok, const char* what) {
 struct Session {
   mbi_session* session = nullptr;
   mbi_status status;
-  Session(const std::string& path, const mbi_options& options)
-      : status(mbi_session_open(path.c_str(), &options, &session)) {}
+  Session(const fuzz::Bytes& model, const mbi_options& options)
+      : status(mbi_session_open_memory(model.data(), model.size(), &options, &session)) {}
   ~Session() { mbi_session_close(session); }
   Session(const Session&) = delete;
   Session& operator=(const Session&) = delete;
@@ -86,32 +83,32 @@ mbi_options defaults() {
   return options;
 }
 
-void check_limits(const std::string& path) {
+void check_limits(const fuzz::Bytes& model) {
   mbi_options options = defaults();
   options.memory_limit = MBI_LEAST_MEMORY;
-  Session least(path, options);
+  Session least(model, options);
   demand(!least.status, "no least plan");
   const int64_t bytes = least.peak();
   for (const char* schedule : {"naive", "layerwise", "fused", "streamed", "auto"}) {
     options.schedule = schedule, options.memory_limit = MBI_NO_LIMIT;
-    Session free(path, options);
+    Session free(model, options);
     demand(!free.status && free.peak() >= bytes, "a plan is below the least");
     options.memory_limit = free.peak();
-    demand(!Session(path, options).status, "a plan's own size is refused as its limit");
+    demand(!Session(model, options).status, "a plan's own size is refused as its limit");
   }
   options = defaults();
   options.memory_limit = bytes;
-  Session within(path, options);
+  Session within(model, options);
   demand(!within.status && within.peak() <= bytes, "the least plan's size is refused as a limit");
   options.memory_limit = bytes - 1;
-  Session below(path, options);
+  Session below(model, options);
   demand(below.status == MBI_MEMORY_LIMIT && mbi_last_error()->needed == uint64_t(bytes), "one byte less is accepted");
 }
 
-void check_model(const std::string& path, fuzz::Choices* choices) {
+void check_model(const fuzz::Bytes& model, fuzz::Choices* choices) {
   mbi_options options = defaults();
   options.schedule = "naive";
-  Session naive(path, options);
+  Session naive(model, options);
   demand(!naive.status, "a valid model is refused");
   Data expected(naive.session);
   expected.run(naive.session);
@@ -123,7 +120,7 @@ void check_model(const std::string& path, fuzz::Choices* choices) {
   options.threads = choices->between(1, 3);
   options.recompute = choices->below(2);
   options.memory_limit = choices->one_in(2) ? MBI_LEAST_MEMORY : MBI_NO_LIMIT;
-  Session session(path, options);
+  Session session(model, options);
   demand(!session.status, "a schedule is refused");
   Data got(session.session);
   got.run(session.session);
@@ -133,7 +130,7 @@ void check_model(const std::string& path, fuzz::Choices* choices) {
     got.run_rows(session.session);
     demand(got.same(expected), "rows give other bits than the whole picture");
   }
-  if (choices->one_in(2)) check_limits(path);
+  if (choices->one_in(2)) check_limits(model);
 }
 
 }  // namespace
@@ -142,9 +139,6 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* data, size_t size) {
   const size_t head = std::min<size_t>(size, 6);
   fuzz::Choices options(data, head), graph(data + head, size - head);
   const fuzz::Bytes bytes = fuzz::RandomGraph(&graph).make();
-  const int file = memfd_create("model", MFD_CLOEXEC);
-  demand(file >= 0 && write(file, bytes.data(), bytes.size()) == ssize_t(bytes.size()), "no memory for the file");
-  check_model("/proc/self/fd/" + std::to_string(file), &options);
-  close(file);
+  check_model(bytes, &options);
   return 0;
 }

@@ -134,11 +134,12 @@ def _listed(kind: type) -> Any:
 
 def _build(options: argparse.Namespace) -> None:
     from . import model, zoo
+    from .convert import read_labels
 
     make = getattr(zoo, options.arch)
     graph = make(options.width, options.resolution, options.classes, weights=options.weights, seed=options.seed)
     if options.labels:
-        graph.labels = _labels(options.labels)
+        graph.labels = read_labels(options.labels)
         if len(graph.labels) != options.classes:
             raise Error(f"{options.labels}: {len(graph.labels)} labels for {options.classes} classes")
     model.save(graph, options.output, options.dtype)
@@ -156,17 +157,9 @@ def _convert(options: argparse.Namespace) -> None:
         if len(given[name]) == 1:  # holds for every channel
             given[name] = given[name][0]
     if options.labels:
-        given["labels"] = _labels(options.labels)
+        given["labels"] = options.labels
     convert(options.source, options.output, dtype=options.dtype, **given)
     _written(options)
-
-
-def _labels(path: str) -> list[str]:
-    try:
-        with open(path, encoding="utf-8") as file:
-            return [line.strip() for line in file.read().splitlines()]
-    except UnicodeDecodeError:
-        raise Error(f"{path}: labels must be UTF-8 text, one a line") from None
 
 
 def _written(options: argparse.Namespace) -> None:

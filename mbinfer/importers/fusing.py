@@ -6,6 +6,7 @@ All three are depthwise 1x1 nodes. Weights stay in float64 until the last fold.
     add  -> clamp                  add with clamp
     pad  -> conv | pool            conv | pool with larger pads                 (every reader can)
     affine -> conv                 conv with scaled weights and bias            (every reader can)
+    mean over height -> over width     one mean over both                       (nobody else reads in between)
 """
 
 from __future__ import annotations
@@ -23,6 +24,7 @@ def fuse(graph: Graph) -> None:
         _fold_into_writers(graph)
         _fold_into_readers(graph)
         _skip_identities(graph)
+        _merge_means(graph)
         before, now = now, _signature(graph)
     for node in graph.nodes:
         if node.weight is not None:
@@ -32,7 +34,7 @@ def fuse(graph: Graph) -> None:
 
 
 def _signature(graph: Graph):
-    return [(node.output, *node.inputs, node.activation, node.clamp, node.pads) for node in graph.nodes]
+    return [(node.op, node.output, *node.inputs, node.activation, node.clamp, node.pads) for node in graph.nodes]
 
 
 def _readers(graph: Graph) -> dict[str, list[Node]]:
@@ -178,3 +180,23 @@ def _skip_identities(graph: Graph) -> None:
         for reader in graph.nodes:
             reader.inputs = [source if name == node.output else name for name in reader.inputs]
         graph.nodes = [other for other in graph.nodes if other is not node]
+
+
+def _merge_means(graph: Graph) -> None:
+    """A mean over all rows, then one over all columns (or the other way round), is one mean over the picture."""
+    readers, outputs = _readers(graph), {output.value for output in graph.outputs}
+    writer = {node.output: node for node in graph.nodes}
+    for node in graph.nodes:
+        before = writer.get(node.inputs[0])
+        if not (before is not None and _is_whole_mean(graph, before) and _is_whole_mean(graph, node)):
+            continue
+        if len(readers[before.output]) > 1 or before.output in outputs or graph.values[node.output][:2] != (1, 1):
+            continue
+        node.op, node.kernel, node.inputs = "global_avg_pool", (1, 1), list(before.inputs)
+
+
+def _is_whole_mean(graph: Graph, node: Node) -> bool:
+    """Whether a node is a mean over all rows, all columns or both, and nothing else."""
+    height, width, _ = graph.values[node.inputs[0]]
+    window = node.op == "avg_pool" and node.kernel in ((height, 1), (1, width)) and node.stride == (1, 1)
+    return (window and not any(node.pads) or node.op == "global_avg_pool") and node.activation == "none"

@@ -73,6 +73,14 @@ class Tensor:
             return None
         if constant.size == 1:
             return np.full(self.dims[2], constant.item(), np.float64), shape
+        constant = constant.reshape((1,) * (len(shape) - constant.ndim) + constant.shape)
+        groups = replace(self, shape=shape).groups() or [self.order] * len(shape)
+        for axis, group in enumerate(groups):  # one number for each of many pixels is one number
+            first = constant.take([0], axis)
+            if "C" not in group and (constant == first).all():
+                constant = first
+        if all(constant.shape[axis] == 1 for axis, group in enumerate(groups) if group != "C"):
+            return np.broadcast_to(constant.ravel(), self.dims[2]).astype(np.float64), shape
         pixels = self.to_hwc(np.broadcast_to(constant, shape)).reshape(-1, self.dims[2])
         return (pixels[0].astype(np.float64), shape) if (pixels == pixels[0]).all() else None
 

@@ -8,7 +8,8 @@ import tempfile
 import warnings
 
 from ..errors import ShapeError, UnsupportedError
-from .reading import require_onnx
+from ..messages import brief
+from .onnx import require_onnx
 
 
 def is_torch_module(source) -> bool:
@@ -49,7 +50,7 @@ def export_torch(module, example=None, input_shape=None):
             return onnx.load(path)
     except Exception as error:  # the exporter raises many kinds, RuntimeError mostly
         raise UnsupportedError(
-            f"torch.onnx.export cannot export {type(module).__name__}: {error}; export it to ONNX "
+            f"torch.onnx.export cannot export {type(module).__name__}: {brief(str(error))}; export it to ONNX "
             "in another way and convert the file"
         ) from error
     finally:

@@ -1,18 +1,18 @@
-"""ONNX ops that work element by element, and those that only rename, reshape or transpose."""
+"""ONNX ops that work element by element or along the channels: batch norm, activations, arithmetic, softmax."""
 
 from __future__ import annotations
 
 import math
 from dataclasses import replace
+from functools import reduce
 
 import numpy as np
 
-from .layout import Tensor
+from ..layout import Tensor
+from .dense import add_constant
 from .lowering import Lowering, lowers
 from .reading import OnnxNode
-from .spatial import add_constant
 
-_FLOAT32 = 1  # onnx.TensorProto.FLOAT
 _RELU6_GATE = (1 / 6, 1 / 2)  # hard sigmoid: clip(x / 6 + 1 / 2, 0, 1)
 
 
@@ -66,49 +66,61 @@ def hard_sigmoid(low: Lowering, node: OnnxNode) -> Tensor:
     )
 
 
-@lowers("Add", "Sub", "Mul", "Div", "Min", "Max")
-def binary(low: Lowering, node: OnnxNode) -> Tensor:
-    if len(node.inputs) != 2:
-        raise low.unsupported(node, f"{len(node.inputs)} inputs", "two inputs")
-    constants = [i for i, name in enumerate(node.inputs) if isinstance(low.env.get(name), np.ndarray)]
-    if not constants:
-        return _two_values(low, node)
-    x, constant = low.tensor(node, 1 - constants[0]), low.constant(node, constants[0]).astype(np.float64)
-    constant_first = constants[0] == 0
-    if node.op == "Add":
+@lowers("Add", "Sub", "Mul", "Div", "Min", "Max", "Sum")
+def elementwise(low: Lowering, node: OnnxNode) -> Tensor:
+    """Two inputs, or any number of Min, Max and Sum: the constants become one, the tensors are taken pair by pair."""
+    op = "Add" if node.op == "Sum" else node.op
+    inputs = [low.env.get(name) for name in node.inputs]
+    tensors = [x for x in inputs if isinstance(x, Tensor)]
+    constants = [x.astype(np.float64) for x in inputs if isinstance(x, np.ndarray)]
+    if len(tensors) + len(constants) != len(inputs) or (len(inputs) != 2 and op not in ("Add", "Min", "Max")):
+        raise low.unsupported(node, f"{len(inputs)} inputs, some not available", "two inputs, first outputs of nodes")
+    if len(inputs) == 1:
+        return tensors[0]
+    if len(constants) > 1:
+        constants = [reduce({"Add": np.add, "Min": np.minimum, "Max": np.maximum}[op], constants)]
+    x = tensors[0]
+    for count, other in enumerate(tensors[1:], 2):
+        x = _two_values(low, node, op, x, other, "" if count == len(tensors) and not constants else f"{count}")
+    return _with_constant(low, node, op, x, constants[0], not isinstance(inputs[0], Tensor)) if constants else x
+
+
+def _with_constant(low: Lowering, node: OnnxNode, op: str, x: Tensor, constant: np.ndarray, first: bool) -> Tensor:
+    if op == "Add":
         return add_constant(low, node, x, constant)
-    if node.op == "Div" and constant_first:
+    if op == "Div" and first:
         raise low.unsupported(node, "a constant divided by a computed tensor", "division by a constant")
     found = x.per_channel(constant)
-    if found is None or (node.op in ("Min", "Max") and constant.size != 1):
+    if found is None or (op in ("Min", "Max") and constant.size != 1):
         raise low.unsupported(
             node,
             f"a constant of shape {constant.shape} on {x.shape}",
-            "one number" + ("" if node.op in ("Min", "Max") else " for each channel"),
+            "one number" + ("" if op in ("Min", "Max") else " for each channel"),
         )
     number, shape = found
-    if node.op in ("Min", "Max"):
-        bounds = (-np.inf, constant.item()) if node.op == "Min" else (constant.item(), np.inf)
+    if op in ("Min", "Max"):
+        bounds = (-np.inf, constant.item()) if op == "Min" else (constant.item(), np.inf)
         return low.affine(node, x, shape=shape, activation="clamp", clamp=bounds)
-    if node.op == "Sub":
-        return low.affine(node, x, *((-1.0, number) if constant_first else (1.0, -number)), shape=shape)
-    if node.op == "Div" and not number.all():
+    if op == "Sub":
+        return low.affine(node, x, *((-1.0, number) if first else (1.0, -number)), shape=shape)
+    if op == "Div" and not number.all():
         raise low.unsupported(node, "division by zero", "constants other than zero")
-    return low.affine(node, x, number if node.op == "Mul" else 1 / number, shape=shape)
+    return low.affine(node, x, number if op == "Mul" else 1 / number, shape=shape)
 
 
-def _two_values(low: Lowering, node: OnnxNode) -> Tensor:
-    a, b = low.tensor(node, 0), low.tensor(node, 1)
-    if node.op == "Mul":
+def _two_values(low: Lowering, node: OnnxNode, op: str, a: Tensor, b: Tensor, part: str) -> Tensor:
+    if op == "Mul":
         for x, gate in ((a, b), (b, a)):
             factor = _gate_factor(low, x, gate)
             if factor is not None:
                 swish = low.affine(node, x, activation="hard_swish", part="hard_swish")
                 return low.affine(node, swish, factor)
-    if node.op != "Add":
+    if op != "Add":
+        gated = op == "Mul" and sorted(x.dims[:2] == (1, 1) for x in (a, b)) == [False, True]
         raise low.unsupported(
             node,
-            "both inputs are computed by the network",
+            "both inputs are computed by the network"
+            + (": a picture times one number for each channel (squeeze-and-excite gate)" if gated else ""),
             "a constant per channel; Add of two "
             "computed tensors; Mul where it is x * HardSigmoid(x) or x * relu6(x + 3) / 6",
         )
@@ -120,7 +132,7 @@ def _two_values(low: Lowering, node: OnnxNode) -> Tensor:
             f"{a.dims} in order {a.order} and {b.dims} in order {b.order}",
             "equal shapes and layouts",
         )
-    return replace(a, value=low.emit(node, "add", [a.value, b.value], a.dims), shape=shape)
+    return replace(a, value=low.emit(node, "add", [a.value, b.value], part), shape=shape)
 
 
 def _gate_factor(low: Lowering, x: Tensor, gate: Tensor) -> float | None:
@@ -165,57 +177,4 @@ def softmax(low: Lowering, node: OnnxNode) -> Tensor:
     groups = x.groups()
     if groups is None or "".join(groups[i] for i in dimensions) != ("C" if x.dims[2] > 1 else ""):
         raise low.unsupported(node, f"softmax over axis {axis} of {x.shape}, opset {low.opset}", "over the channels")
-    return replace(x, value=low.emit(node, "softmax", [x.value], x.dims))
-
-
-@lowers("Identity", "Dropout", "Cast", sees_all_outputs=True)
-def same(low: Lowering, node: OnnxNode) -> Tensor:
-    if any(low.is_read(output) for output in node.outputs[1:] if output):
-        raise low.unsupported(node, "its mask is read", "its first output alone")
-    if node.op == "Cast" and node.attrs["to"] != _FLOAT32:
-        raise low.unsupported(node, "cast of a computed tensor to another type", "casts to float32")
-    if node.op == "Dropout" and bool(np.any(low.constant(node, 2, False))):
-        raise low.unsupported(node, "training mode", "models exported for inference")
-    return low.tensor(node)
-
-
-@lowers("Transpose")
-def transpose(low: Lowering, node: OnnxNode) -> Tensor:
-    x = low.tensor(node)
-    perm = node.attrs.get("perm", list(range(len(x.shape)))[::-1])
-    result = x.transposed(perm)
-    if result is None:
-        raise low.unsupported(
-            node,
-            f"perm {perm} moves part of an axis of {x.shape}, which holds (height, width, channels) = {x.dims}",
-            "whole axes",
-        )
-    return result
-
-
-@lowers("Flatten", "Reshape", "Squeeze", "Unsqueeze")
-def reshape(low: Lowering, node: OnnxNode) -> Tensor:
-    x = low.tensor(node)
-    rank = len(x.shape)
-    if node.op == "Flatten":
-        axis = node.attrs.get("axis", 1)
-        axis += rank if axis < 0 else 0
-        shape = [math.prod(x.shape[:axis]), math.prod(x.shape[axis:])]
-    elif node.op == "Reshape":
-        shape = low.option(node, "shape", 1)
-        if not node.attrs.get("allowzero", 0):
-            shape = [x.shape[i] if size == 0 else size for i, size in enumerate(shape)]
-        if -1 in shape:
-            shape[shape.index(-1)] = math.prod(x.shape) // -math.prod(shape)
-    elif node.op == "Squeeze":
-        axes = low.option(node, "axes", 1, [i for i, size in enumerate(x.shape) if size == 1])
-        axes = {axis % rank for axis in axes}
-        shape = [size for i, size in enumerate(x.shape) if i not in axes]
-    else:
-        axes = low.option(node, "axes", 1, [])
-        axes = {axis % (rank + len(axes)) for axis in axes}
-        rest = iter(x.shape)
-        shape = [1 if i in axes else next(rest) for i in range(rank + len(axes))]
-    if math.prod(shape) != math.prod(x.shape):
-        raise low.unsupported(node, f"{x.shape} to {tuple(shape)}", "the same number of elements")
-    return replace(x, shape=tuple(shape))
+    return replace(x, value=low.emit(node, "softmax", [x.value]))

@@ -1,12 +1,10 @@
-"""ONNX ops that look at the axes of a picture: convolution, padding, pools, dense layers."""
+"""ONNX ops that look at the axes of a picture: convolution, padding, pools, means."""
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import numpy as np
 
-from .layout import Tensor, order_of
+from ..layout import Tensor, order_of
 from .lowering import Lowering, lowers
 from .reading import OnnxNode
 
@@ -25,10 +23,9 @@ def conv(low: Lowering, node: OnnxNode) -> Tensor:
             "weights [out, channels / groups, kh, kw]",
         )
     window = _window(low, node, x, tuple(kernel))
-    dims = (*_output_size(x, window), outputs)
     if groups == channels == outputs:
-        return low.picture(node, "depthwise", x, dims, weight=weight[:, 0].transpose(1, 2, 0), bias=bias, **window)
-    return low.picture(node, "conv", x, dims, weight=weight.transpose(0, 2, 3, 1), bias=bias, groups=groups, **window)
+        return low.picture(node, "depthwise", x, weight=weight[:, 0].transpose(1, 2, 0), bias=bias, **window)
+    return low.picture(node, "conv", x, weight=weight.transpose(0, 2, 3, 1), bias=bias, groups=groups, **window)
 
 
 @lowers("MaxPool", "AveragePool", sees_all_outputs=True)
@@ -50,37 +47,48 @@ def pool(low: Lowering, node: OnnxNode) -> Tensor:
                 "one of the two, or sizes where ceil_mode changes nothing",
             )
     op = "max_pool" if node.op == "MaxPool" else "avg_pool"
-    return low.picture(node, op, x, (*_output_size(x, window), x.dims[2]), counts_padding=counts_padding, **window)
+    return low.picture(node, op, x, counts_padding=counts_padding, **window)
 
 
 @lowers("GlobalAveragePool", "GlobalMaxPool")
 def global_pool(low: Lowering, node: OnnxNode) -> Tensor:
     x = low.image(node)
-    dims = (1, 1, x.dims[2])
     if node.op == "GlobalMaxPool":
-        return low.picture(node, "max_pool", x, dims, kernel=x.dims[:2])
-    return low.picture(node, "global_avg_pool", x, dims)
+        return low.picture(node, "max_pool", x, kernel=x.dims[:2])
+    return low.picture(node, "global_avg_pool", x)
 
 
-@lowers("ReduceMean")
-def reduce_mean(low: Lowering, node: OnnxNode) -> Tensor:
+@lowers("ReduceMean", "ReduceSum", "ReduceMax")
+def reduce(low: Lowering, node: OnnxNode) -> Tensor:
+    """Over height, width or both a pool as large as the picture; a mean or sum over channels is a 1x1 convolution."""
     x, rank = low.tensor(node), len(low.tensor(node).shape)
     axes = low.option(node, "axes", 1, [])
     if not axes and not node.attrs.get("noop_with_empty_axes", 0):
         axes = range(rank)
     axes = {axis % rank for axis in axes}
-    groups = x.groups() or [x.order] * rank
-    reduced = {axis for i in axes for axis in groups[i]}
-    if node.attrs.get("keepdims", 1):
-        shape = tuple(1 if i in axes else size for i, size in enumerate(x.shape))
-    else:
+    shape = tuple(1 if i in axes else size for i, size in enumerate(x.shape))
+    if not node.attrs.get("keepdims", 1):
         shape = tuple(size for i, size in enumerate(x.shape) if i not in axes)
-    if not reduced:
-        return replace(x, shape=shape)
-    if reduced != set(x.order) - {"C"}:
-        raise low.unsupported(node, f"mean over axes {sorted(axes)} of {x.shape}", "the mean over height and width")
-    dims = (1, 1, x.dims[2])
-    return Tensor(low.emit(node, "global_avg_pool", [x.value], dims), dims, order_of("C", dims), shape)
+    groups = [x.order] * rank if len(axes) == rank else x.groups()
+    reduced = None if groups is None else {axis for i in axes for axis in groups[i]}
+    if reduced is None or (node.op == "ReduceMax" and "C" in reduced):
+        raise low.unsupported(
+            node, f"over axes {sorted(axes)} of {x.shape}", "mean and sum over whole axes; maxima over height and width"
+        )
+    kernel = tuple(size if axis in reduced else 1 for size, axis in zip(x.dims, "HW"))
+    value, dims = x.value, x.dims
+    if kernel != (1, 1):
+        op = "max_pool" if node.op == "ReduceMax" else "global_avg_pool" if kernel == dims[:2] else "avg_pool"
+        window = {} if op == "global_avg_pool" else {"kernel": kernel}
+        value = low.emit(node, op, [value], "pool" if node.op == "ReduceSum" or "C" in reduced else "", **window)
+    if "C" in reduced:
+        weight = np.full((1, 1, 1, dims[2]), 1 / dims[2])
+        value = low.emit(node, "conv", [value], "channels" if node.op == "ReduceSum" else "", weight=weight)
+    dims = low.builder.dims(value)
+    result = Tensor(value, dims, "".join(axis for axis in x.order if axis not in reduced), shape)
+    if node.op != "ReduceSum" or not reduced:
+        return result
+    return low.affine(node, result, float(np.prod([x.size(axis) for axis in reduced])))
 
 
 @lowers("Pad")
@@ -117,61 +125,11 @@ def pad(low: Lowering, node: OnnxNode) -> Tensor:
         node,
         "depthwise",
         [x.value],
-        dims,
         weight=np.ones((1, 1, channels)),
         bias=np.zeros(channels),
         pads=(top, left, bottom, right),
     )
     return Tensor(padded, dims, order_of(layout[1:], dims), shape)
-
-
-@lowers("Gemm")
-def gemm(low: Lowering, node: OnnxNode) -> Tensor:
-    weight, bias = low.constant(node, 1).astype(np.float64), low.constant(node, 2)
-    if node.attrs.get("transA", 0):
-        raise low.unsupported(node, "transA is set", "a row of features times a constant matrix")
-    weight = (weight if node.attrs.get("transB", 0) else weight.T) * node.attrs.get("alpha", 1.0)
-    if bias is None:
-        return _dense(low, node, weight)
-    x = _dense(low, node, weight, part="product")
-    return add_constant(low, node, x, bias * np.float64(node.attrs.get("beta", 1.0)))
-
-
-@lowers("MatMul")
-def matmul(low: Lowering, node: OnnxNode) -> Tensor:
-    weight = low.constant(node, 1)
-    if weight.ndim < 2 or weight.size != weight.shape[-2] * weight.shape[-1]:
-        raise low.unsupported(node, f"a weight of shape {weight.shape}", "one constant matrix [in, out]")
-    return _dense(low, node, weight.reshape(weight.shape[-2:]).T)
-
-
-def add_constant(low: Lowering, node: OnnxNode, x: Tensor, constant: np.ndarray) -> Tensor:
-    """``x + constant``, where that is one number per channel."""
-    found = x.per_channel(constant)
-    if found is None:
-        raise low.unsupported(node, f"a constant of shape {constant.shape} on {x.shape}", "one number for each channel")
-    return low.affine(node, x, bias=found[0], shape=found[1])
-
-
-def _dense(low: Lowering, node: OnnxNode, weight: np.ndarray, part: str = "") -> Tensor:
-    """The last dimension of the first input times ``weight[out, in]``: a 1x1 convolution over the pixels where that
-    dimension is the channels, a convolution as large as its input where it is everything."""
-    x, outputs = low.tensor(node), len(weight)
-    groups = x.groups()
-    last = None if groups is None else groups[-1]
-    if last is None or x.shape[-1] != weight.shape[1]:
-        raise low.unsupported(node, f"{x.shape} times a matrix of {weight.T.shape}", "features in the last dimension")
-    shape = (*x.shape[:-1], outputs)
-    if last == "C" or (last == "" and x.dims[2] == 1):
-        dims = (*x.dims[:2], outputs)
-        value = low.emit(node, "conv", [x.value], dims, part, weight=weight[:, None, None, :])
-        return Tensor(value, dims, order_of(x.order.replace("C", "") + "C", dims), shape)
-    if last != x.order:
-        raise low.unsupported(node, f"the last of {x.shape} mixes channels and pixels", "channels alone, or everything")
-    dims = (1, 1, outputs)
-    columns = np.stack([x.to_hwc(row) for row in weight])  # [out, H, W, C], whatever order the source flattened
-    value = low.emit(node, "conv", [x.value], dims, part, weight=columns, kernel=x.dims[:2])
-    return Tensor(value, dims, order_of("C", dims), shape)
 
 
 def _window(low: Lowering, node: OnnxNode, x: Tensor, kernel: tuple[int, ...]) -> dict:
@@ -197,14 +155,6 @@ def _window(low: Lowering, node: OnnxNode, x: Tensor, kernel: tuple[int, ...]) -
     if min(pads) < 0:
         raise low.unsupported(node, f"negative pads {pads}", "pads from 0 on")
     return {"kernel": kernel, "stride": stride, "dilation": dilation, "pads": pads}
-
-
-def _output_size(x: Tensor, window: dict) -> tuple[int, int]:
-    kernel, stride, dilation, pads = (window[key] for key in ("kernel", "stride", "dilation", "pads"))
-    height, width = (
-        (x.dims[i] + pads[i] + pads[i + 2] - dilation[i] * (kernel[i] - 1) - 1) // stride[i] + 1 for i in (0, 1)
-    )
-    return height, width
 
 
 def _ceil_pads(x: Tensor, window: dict) -> tuple[int, int, int, int]:

@@ -1,0 +1,108 @@
+"""What importers of every format share: nodes emitted into a `Graph`, what became of each tensor, refusals by name.
+
+Affine maps (batch norm, bias, scale), activations and zero padding are all emitted as a depthwise 1x1 convolution with
+weight, bias, clamp or pads; fusing.py then folds what can be folded, and what is left over can run as it stands.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from ..build import GraphBuilder
+from ..check import MAX_ELEMENTS, MAX_SIDE
+from ..errors import UnsupportedError
+from ..graph import Graph, Node
+from .layout import Tensor, nchw
+
+TALLEST = 64  # rows of a kernel: kMaxKernel of csrc/plan/plan.h
+
+
+@dataclass
+class SourceNode:
+    """A node of the source model with its attributes as Python values; `name` is never empty."""
+
+    name: str
+    op: str
+    inputs: list[str]
+    outputs: list[str]
+    attrs: dict = field(default_factory=dict)
+
+
+def unsupported(node: SourceNode, reason: str, supported: str) -> UnsupportedError:
+    return UnsupportedError(f"node '{node.name}' ({node.op}): {reason}; supported: {supported}", node.name, node.op)
+
+
+class Emitter:
+    """Appends graph nodes for source nodes; values are called after the source's tensors wherever that is free."""
+
+    def __init__(self, names: Iterable[str] = ()):
+        """`names`: those of all tensors of the source, which values that it does not have stay clear of."""
+        self.builder = GraphBuilder()
+        self.writer: dict[str, Node] = {}  # value name -> emitted node
+        self._names = set(names)
+
+    @property
+    def graph(self) -> Graph:
+        return self.builder.graph
+
+    def fresh(self, base: str) -> str:
+        """A name that no tensor has, made of `base`."""
+        name, count = base, 1
+        while name in self._names:
+            count += 1
+            name = f"{base}_{count}"
+        self._names.add(name)
+        return name
+
+    def emit(self, node: SourceNode, op: str, inputs: list[str], part: str = "", **fields) -> str:
+        """Append a graph node and return its value's name; `part` names a step other than the last one of `node`."""
+        output = f"{node.outputs[0]}/{part}" if part else node.outputs[0]
+        if part or output in self.graph.values:
+            output = self.fresh(output)
+        name = f"{node.name}/{part}" if part else node.name
+        self.builder.add(op, inputs, name=name, output=output, **fields)
+        dims = self.builder.dims(output)
+        if min(dims) < 1 or max(dims) > MAX_SIDE or math.prod(dims) > MAX_ELEMENTS:
+            del self.graph.values[output], self.graph.nodes[-1]
+            raise unsupported(
+                node,
+                f"output of (height, width, channels) = {dims}",
+                f"sizes from 1 to {MAX_SIDE}, at most {MAX_ELEMENTS} elements",
+            )
+        self.writer[output] = self.graph.nodes[-1]
+        return output
+
+    def affine(self, node: SourceNode, x: Tensor, scale=1.0, bias=0.0, part: str = "", shape=None, **fields) -> Tensor:
+        """``x * scale + bias`` per channel (float64 ``[C]`` or one number), with the activation in `fields`."""
+        channels = x.dims[2]
+        value = self.emit(
+            node,
+            "depthwise",
+            [x.value],
+            part,
+            weight=np.broadcast_to(np.float64(scale), (1, 1, channels)).copy(),
+            bias=np.broadcast_to(np.float64(bias), (channels,)).copy(),
+            **fields,
+        )
+        return Tensor(value, x.dims, x.order, x.shape if shape is None else shape)
+
+    def picture(self, node: SourceNode, op: str, x: Tensor, **fields) -> Tensor:
+        """A node from and to NCHW."""
+        value = self.emit(node, op, [x.value], **fields)
+        return nchw(value, self.builder.dims(value))
+
+
+def refuse_tall_kernels(graph: Graph) -> None:
+    """Refuse what the format holds and no session runs."""
+    for node in graph.nodes:
+        if node.kernel[0] > TALLEST:
+            raise UnsupportedError(
+                f"node '{node.name}' ({node.op}): a kernel of {node.kernel[0]} rows; supported: up to {TALLEST} rows, "
+                "and means over a whole picture of any size",
+                node.name,
+                node.op,
+            )

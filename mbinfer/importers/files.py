@@ -1,0 +1,85 @@
+"""Opens what the caller names as a model: a regular file, read once and bounded; a file of another kind is named."""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+
+from ..errors import ArgumentError, FormatError, UnsupportedError
+
+TORCH = (
+    "PyTorch weights or a saved module; build the module, load its state dict, and give convert() the module itself, "
+    "or export it with torch.onnx.export (mbinfer.zoo takes state dicts of its architectures: weights=)"
+)
+KERAS = "a Keras model; export it with tf2onnx: python -m tf2onnx.convert --keras MODEL --output model.onnx"
+TENSORFLOW = (
+    "a TensorFlow graph; export it with tf2onnx: python -m tf2onnx.convert --graphdef MODEL --output model.onnx "
+    "--inputs NAME:0 --outputs NAME:0 (--saved-model for a folder)"
+)
+TFLITE = "a TensorFlow Lite model; export it with tf2onnx: python -m tf2onnx.convert --tflite MODEL --output model.onnx"
+NCNN = "an ncnn model, from which no converter leads back; convert the model that it was made of"
+OPENVINO = "an OpenVINO model, from which no converter leads back; convert the model that it was made of"
+CAFFE = "a Caffe model; convert it to ONNX with caffe2onnx, or export the model again from PyTorch"
+SUFFIXES = {
+    **dict.fromkeys((".pth", ".pt", ".pt2", ".ckpt", ".safetensors"), TORCH),
+    **dict.fromkeys((".h5", ".hdf5", ".keras"), KERAS),
+    **dict.fromkeys((".pb", ".pbtxt", ".meta"), TENSORFLOW),
+    ".tflite": TFLITE,
+    ".param": NCNN,
+    ".xml": OPENVINO,
+    **dict.fromkeys((".caffemodel", ".prototxt"), CAFFE),
+    **dict.fromkeys((".mlmodel", ".mlpackage"), "a Core ML model; convert the model that it was made of"),
+    ".mnn": "an MNN model; convert the model that it was made of",
+    ".ort": "onnxruntime's own format; convert the .onnx file that it was made of",
+}
+MAGICS = (  # offset, bytes, what it is
+    (0, b"\x89MBI\r\n\x1a\n", "a model file of mbinfer already; open it with mbinfer.Session"),
+    (4, b"TFL3", TFLITE),
+    (4, b"ORTM", SUFFIXES[".ort"]),
+    (0, b"\x89HDF", KERAS),
+    (0, b"7767517", NCNN),
+    (0, b"\x80\x02", TORCH),  # a pickle
+    (0, b"PK\x03\x04", f"a zip archive: {TORCH}"),
+)
+
+
+def read_file(path, most: int, offset: int = 0, length: int | None = None) -> bytes:
+    """The bytes of the regular file `path`, or `length` of them from `offset` on; a whole file may have `most`.
+
+    Raises `OSError` with errno and filename, `FormatError` for what is no regular file or too large, and
+    `ArgumentError` for a path that cannot be one. Never waits for a pipe.
+    """
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    except ValueError as error:  # a zero byte
+        raise ArgumentError(f"{os.fspath(path)!r} cannot be a path: {error}") from error
+    try:
+        status = os.fstat(descriptor)
+        if stat.S_ISDIR(status.st_mode):
+            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR), os.fspath(path))
+        if not stat.S_ISREG(status.st_mode):
+            raise FormatError(f"'{os.fsdecode(path)}' is no regular file; give the path of a file")
+        if length is None and status.st_size > most:
+            raise FormatError(f"'{os.fsdecode(path)}' has {status.st_size} bytes; at most {most} can be read")
+        with open(descriptor, "rb", closefd=False) as file:
+            file.seek(offset)
+            return file.read(most if length is None else length)
+    finally:
+        os.close(descriptor)
+
+
+def refuse_other_formats(name: str, data: bytes = b"") -> None:
+    """Raise `UnsupportedError`, with the road from there, where `data` begins like a model of another kind.
+
+    Without data it is the end of `name` that tells.
+    """
+    if data:
+        found = next((what for offset, magic, what in MAGICS if data[offset : offset + len(magic)] == magic), None)
+        if found is not None and found.startswith("a zip archive") and name.endswith(".keras"):
+            found = KERAS
+    else:
+        found = SUFFIXES.get(os.path.splitext(name)[1].lower())
+    if found is not None:
+        what = f"'{name}'" if name else "the source"
+        raise UnsupportedError(f"{what} is {found}; convert() takes .onnx files and torch modules")

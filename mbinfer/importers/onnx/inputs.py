@@ -1,0 +1,218 @@
+"""The shape that an input of an ONNX model gets, and the picture that it is: NCHW, NHWC, or a view of another shape."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+from ...check import MAX_ELEMENTS, MAX_SIDE
+from ...errors import ArgumentError, Error, ShapeError, UnsupportedError
+from ..layout import AXES, Tensor, nchw, order_of
+from .loading import require_onnx
+
+MOST_SEEN = 1 << 16  # elements of an input whose places are compared to tell its layout; of larger ones a sample
+
+# What leaves the layout of a tensor open, and passes it on.
+OPEN = frozenset(
+    "Identity Cast Dropout Add Sub Mul Div Min Max Sum Clip Relu HardSwish HardSigmoid Pad Sigmoid Tanh Neg".split()
+)
+RESHAPES = frozenset(("Reshape", "Flatten", "Squeeze", "Unsqueeze"))
+PICTURE_OPS = frozenset(  # take NCHW by their specification
+    "Conv ConvTranspose MaxPool AveragePool GlobalAveragePool GlobalMaxPool BatchNormalization InstanceNormalization "
+    "LRN DepthToSpace SpaceToDepth PRelu Upsample Resize".split()
+)
+
+
+# The shape.
+
+
+def dims_of(value):
+    """Sizes of a ValueInfoProto, None where open; None for an unknown rank."""
+    tensor = value.type.tensor_type
+    if not value.type.HasField("tensor_type") or not tensor.HasField("shape"):
+        return None
+    return tuple(d.dim_value if d.HasField("dim_value") and d.dim_value > 0 else None for d in tensor.shape.dim)
+
+
+def fix_inputs(values, input_shape) -> tuple[dict[str, tuple[int, ...] | Error], str]:
+    """Give every ValueInfoProto a fixed shape, in place: batch 1, the rest as stored or as `input_shape` says.
+
+    Returns the shapes by name, or the error that whoever reads the input is to raise, and what was overridden.
+    """
+    wanted = _by_name([value.name for value in values], input_shape)
+    fixed, overridden = {}, []
+    for value in values:
+        try:
+            fixed[value.name] = shape = _fix(value, wanted.get(value.name))
+        except UnsupportedError as error:
+            if value.name in wanted:
+                raise
+            fixed[value.name] = error
+            continue
+        stored = dims_of(value)
+        if stored is not None and any(a not in (None, b) for a, b in zip(stored, shape)):
+            overridden.append(f"input '{value.name}' of {shape} in place of the stored {_show(stored)}")
+        value.type.tensor_type.shape.ClearField("dim")
+        for size in shape:
+            value.type.tensor_type.shape.dim.add().dim_value = size
+    return fixed, ", ".join(overridden)
+
+
+def _by_name(names: list[str], input_shape) -> dict[str, tuple[int, ...]]:
+    if input_shape is None:
+        return {}
+    if not isinstance(input_shape, dict):
+        if len(names) != 1:
+            raise ShapeError(
+                f"the model has {len(names)} inputs ({', '.join(names)}): give input_shape as a dict of shapes by "
+                f"input name, such as {{'{names[0] if names else 'x'}': (1, 3, 224, 224)}}"
+            )
+        input_shape = {names[0]: input_shape}
+    unknown = [name for name in input_shape if name not in names]
+    if unknown:
+        raise ShapeError(f"input_shape names {unknown[0]!r}; the inputs are {', '.join(names)}")
+    return {name: checked_shape(shape) for name, shape in input_shape.items()}
+
+
+def checked_shape(shape) -> tuple[int, ...]:
+    """`shape` as a tuple of sizes that a value can have; `ArgumentError` for what is no shape."""
+    try:
+        sizes = tuple(shape)
+        if isinstance(shape, (str, bytes, dict)) or not all(isinstance(s, (int, np.integer)) for s in sizes):
+            raise TypeError
+    except TypeError:
+        raise ArgumentError(f"input_shape {shape!r}; give whole numbers, such as (1, 3, 224, 224)") from None
+    if min(sizes, default=0) < 1 or len(sizes) > 8 or max(sizes) > MAX_ELEMENTS or math.prod(sizes) > MAX_ELEMENTS:
+        raise ShapeError(f"input_shape {sizes}; every size is at least 1, their product at most {MAX_ELEMENTS}")
+    return tuple(int(size) for size in sizes)
+
+
+def _fix(value, wanted: tuple[int, ...] | None) -> tuple[int, ...]:
+    onnx = require_onnx()
+    where, dims = f"input '{value.name}'", dims_of(value)
+    if value.type.tensor_type.elem_type != onnx.TensorProto.FLOAT:
+        raise UnsupportedError(
+            f"{where} is not float32; supported are float32 models (uint8 pictures are "
+            "normalised by the recipe: convert(..., mean=, scale=))"
+        )
+    if wanted is not None:
+        if dims is not None and len(dims) != len(wanted):
+            raise ShapeError(f"{where}: input_shape {wanted} has another rank than the model's {_show(dims)}")
+        dims = wanted
+    elif dims:
+        dims = (1 if dims[0] is None else dims[0], *dims[1:])
+    if not dims or None in dims:
+        raise UnsupportedError(
+            f"{where} has no fixed size: {_show(dims)}; give it, in the model's own axis order, "
+            "with convert(..., input_shape=(1, 3, 224, 224)), or export with a fixed size"
+        )
+    if dims[0] != 1:
+        raise UnsupportedError(
+            f"{where} has batch {dims[0]}; supported is batch 1: give convert(..., input_shape="
+            f"{(1, *dims[1:])}), or export the model with batch 1 or with a dynamic batch dimension"
+        )
+    if math.prod(dims) > MAX_ELEMENTS:
+        raise UnsupportedError(f"{where} has shape {dims}; supported are at most {MAX_ELEMENTS} elements")
+    return dims
+
+
+def _show(dims) -> str:
+    return "unknown rank" if dims is None else "(" + ", ".join("?" if d is None else str(d) for d in dims) + ")"
+
+
+# The picture.
+
+
+@dataclass
+class _View:
+    """A tensor that shows an input's elements: `back` tells where in the input its elements (by place) lie."""
+
+    shape: tuple[int, ...]
+    back: Callable[[np.ndarray], np.ndarray]
+
+    def transposed(self, perm) -> _View:
+        shape = tuple(self.shape[i] for i in perm)
+
+        def back(places: np.ndarray) -> np.ndarray:
+            at = np.unravel_index(places, shape)
+            return self.back(np.ravel_multi_index([at[perm.index(i)] for i in range(len(perm))], self.shape))
+
+        return _View(shape, back)
+
+
+def input_tensor(source, name: str, shape: tuple[int, ...]) -> Tensor:
+    """The value of an input and what its ONNX tensor shows of it, told by the first operator that wants a layout.
+
+    A value's elements lie in the order height, width, channels. Where the first operator sees the input's elements in
+    that order, whatever shapes and transposes lie between, the input is that picture. Otherwise an input of rank 4 is
+    NCHW, and one of rank 2 a vector.
+    """
+    seen = _first_look(source, name, shape)
+    if seen is not None:
+        layout, view = seen
+        dims = tuple(view.shape[layout.index(axis)] for axis in AXES)
+        count = math.prod(dims)
+        places = np.arange(count) if count <= MOST_SEEN else np.random.default_rng(0).integers(0, count, MOST_SEEN)
+        if max(dims) <= MAX_SIDE and view.shape[0] == 1:
+            at = np.unravel_index(places, dims)  # of the value, height, width, channels
+            axes = [at[AXES.index(axis)] if axis in AXES else np.zeros_like(places) for axis in layout]
+            if (view.back(np.ravel_multi_index(axes, view.shape)) == places).all():
+                return Tensor(name, dims, order_of(AXES, dims), shape)
+    if len(shape) == 4:
+        return nchw(name, (shape[2], shape[3], shape[1]))
+    if len(shape) == 2:
+        return Tensor(name, (1, 1, shape[1]), order_of("C", (1, 1, shape[1])), shape)
+    raise UnsupportedError(
+        f"input '{name}' has shape {shape}; supported are pictures (rank 4), vectors (rank 2), and what the model "
+        "itself reshapes to a picture without another order of its elements"
+    )
+
+
+def _first_look(source, name: str, shape: tuple[int, ...]) -> tuple[str, _View] | None:
+    """The layout that the first operator to want one reads a view of the input in, and that view."""
+    views = {name: _View(shape, lambda places: places)}
+    guess = None
+    for node in source.nodes:
+        read = next((tensor for tensor in node.inputs if tensor in views), None)
+        if read is None or node.op in ("Shape", "Size"):
+            continue
+        view = views[read]
+        layout = _wanted(source, node, view)
+        if layout is not None:
+            return layout, view
+        if node.op == "Transpose":
+            perm = [int(i) for i in node.attrs.get("perm", range(len(view.shape))[::-1])]
+            if sorted(perm) != list(range(len(view.shape))):
+                return None
+            if perm == [0, 3, 1, 2] and guess is None:
+                guess = "NHWC", view
+            view = view.transposed(perm)
+        elif node.op in RESHAPES:
+            reshaped = source.shapes.get(node.outputs[0])
+            if reshaped is None or math.prod(reshaped) != math.prod(shape):
+                return guess
+            view = _View(reshaped, view.back)
+        elif node.op not in OPEN:
+            return guess
+        views[node.outputs[0]] = view
+    return guess
+
+
+def _wanted(source, node, view: _View) -> str | None:
+    """The layout that a node's reading of a view of rank 4 means, or None where it leaves that open."""
+    if len(view.shape) != 4:
+        return None
+    if node.op in PICTURE_OPS:
+        return "NCHW"
+    if node.op == "MatMul":
+        return "NHWC"
+    if node.op in ("ReduceMean", "ReduceSum", "ReduceMax"):
+        axes = node.attrs.get("axes")
+        if axes is None and len(node.inputs) > 1:
+            axes = source.constants.get(node.inputs[1])
+        axes = {int(axis) % 4 for axis in np.ravel(axes)} if axes is not None else set()
+        return "NCHW" if axes == {2, 3} else "NHWC" if axes == {1, 2} else None
+    return None

@@ -1,0 +1,307 @@
+"""What the importer reads out of the many ways in which exporters write a network: sizes, branches, means, views, cuts.
+
+Every remedy that one of its messages names is tried here.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import onnx
+import pytest
+from onnx import TensorProto, helper
+from onnx_models import BN, W, agree, make, node, normal, ops, refuse
+
+from mbinfer import errors
+from mbinfer.importers import import_onnx
+
+CONV = node("Conv", "x", "w", to="a")
+
+
+# Inputs and initializers that nobody reads; sizes.
+
+
+@pytest.mark.parametrize("spare", [(9, ()), (7, (1,)), (1, (4,)), (1, (2, 3, 8, 8)), (1, None), (8, ("n",))], ids=str)
+def test_inputs_that_nobody_reads_are_not_judged(spare):
+    model = make(CONV, node("Relu", "a"), w=W)
+    model.graph.input.append(helper.make_tensor_value_info("spare", *spare))
+    assert list(import_onnx(model, input_shape=(1, 3, 8, 8)).inputs) == ["x"]
+
+
+def test_what_only_unread_nodes_read_is_not_judged():
+    model = make(
+        CONV,
+        node("Not", "flag", to="unread"),
+        node("Relu", "a"),
+        w=W,
+    )
+    model.graph.input.append(helper.make_tensor_value_info("flag", TensorProto.BOOL, ()))
+    words = helper.make_tensor("words", TensorProto.STRING, (2,), [b"a", b"b"])
+    model.graph.initializer.append(words)
+    huge = model.graph.initializer.add(name="huge", data_type=1, dims=[1 << 40])
+    huge.raw_data = b""
+    graph = import_onnx(model)
+    assert ops(graph) == ["conv"] and list(graph.inputs) == ["x"]
+
+
+@pytest.mark.parametrize("stored", [0, -1, "n", None])
+def test_sizes_that_are_none_are_open(stored):
+    model = make(CONV, node("Relu", "a"), w=W)
+    for i, dim in enumerate(model.graph.input[0].type.tensor_type.shape.dim):
+        if i != 1:
+            dim.Clear()
+            if isinstance(stored, str):
+                dim.dim_param = stored
+            elif stored is not None:
+                dim.dim_value = stored
+    refuse(model, "'x'", "(1, 3, ?, ?)", "input_shape=")
+    assert import_onnx(model, input_shape=(1, 3, 10, 12)).values["y"] == (8, 10, 4)
+
+
+@pytest.mark.parametrize("stored", [(1, 3, 8, 8), (2, 3, 8, 8), (32, 3, 224, 224), ("n", 3, 20, 9)])
+def test_input_shape_overrides_what_is_stored(stored):
+    model = make(CONV, node("GlobalAveragePool", "a", to="p"), node("Flatten", "p"), w=W, shape=stored)
+    assert import_onnx(model, input_shape=(1, 3, 10, 12)).values["x"] == (10, 12, 3)
+    if stored[0] not in (1, "n"):
+        assert "input_shape=(1, 3," in str(refuse(model, f"batch {stored[0]}"))
+
+
+def test_an_input_shape_that_the_network_cannot_have_is_named():
+    model = make(CONV, node("Flatten", "a", to="f"), node("MatMul", "f", "d"), w=W, d=normal(4 * 36, 5))
+    for wrong in ((1, 3, 9, 8), (1, 4, 8, 8), (1, 3, 2, 2), (1, 3, 8), (1, 3, 8, 8, 1)):
+        with pytest.raises((errors.ShapeError, errors.FormatError), match="input|shape"):
+            import_onnx(model, input_shape=wrong)
+    two = make(node("Add", "x", "x2"), inputs=["x", "x2"])
+    with pytest.raises(errors.ShapeError, match=r"\{'x': \(1, 3, 224, 224\)\}"):
+        import_onnx(two, input_shape=(1, 3, 8, 8))
+    shapes = {"x": (1, 3, 224, 224), "x2": (1, 3, 224, 224)}
+    assert import_onnx(two, input_shape=shapes).values["x2"] == (224, 224, 3)
+
+
+# If with a known condition, Sum, constants of old opsets.
+
+
+def branch(name, *nodes, **constants):
+    arrays = [onnx.numpy_helper.from_array(np.asarray(array, np.float32), key) for key, array in constants.items()]
+    return helper.make_graph(nodes, name, [], [helper.make_tensor_value_info(nodes[-1].output[0], 1, None)], arrays)
+
+
+@pytest.mark.parametrize("yes", [True, False])
+@pytest.mark.parametrize("told", ["stored", "by a shape", "by a shape of an If"])
+def test_an_if_with_a_known_condition_is_its_branch(yes, told):
+    inner = branch("inner", node("Mul", "p", "k", to="i1"), k=2.0), branch("other", node("Relu", "p", to="i1"))
+    nested = node("If", "yes", to="t2", then_branch=inner[0], else_branch=inner[1])
+    then = branch("then", node("Clip", "p", to="t1"), nested, node("Add", "t2", "t1", to="t3"))
+    other = branch("else", node("Add", "p", "k2", to="t1"), k2=3.0)
+    nodes, constants = [CONV, node("GlobalAveragePool", "a", to="p")], {"w": W, "d": normal(4, 5)}
+    if told == "stored":
+        constants["yes"] = np.array(yes)
+    else:
+        source = "a" if told == "by a shape" else "p"
+        nodes += [
+            node("Shape", source, to="s"),
+            node("Gather", "s", "i", to="n", axis=0),
+            node("Equal", "n", "k", to="yes"),
+        ]
+        constants |= {"i": 2, "k": {"a": 6, "p": 1}[source] + (not yes)}
+    nodes += [node("If", "yes", to="q", then_branch=then, else_branch=other), node("Flatten", "q", to="f")]
+    graph = agree(make(*nodes, node("MatMul", "f", "d"), **constants))
+    assert ("add" in ops(graph)) == yes
+
+
+def test_an_if_that_depends_on_the_picture_is_refused():
+    then, other = branch("then", node("Relu", "x", to="t")), branch("else", node("Identity", "x", to="e"))
+    mean = node("ReduceMean", "x", to="m", keepdims=0)
+    model = make(
+        mean,
+        node("Cast", "m", to=["yes"], name="c"),
+        node("If", "yes", then_branch=then, else_branch=other),
+        infer=False,
+    )
+    model.graph.node[1].attribute.append(helper.make_attribute("to", TensorProto.BOOL))
+    error = refuse(model, "Cast")
+    assert error.op == "Cast"
+
+
+def test_sum_min_and_max_of_any_number():
+    more = [CONV, node("Relu", "a", to="b")]
+    for op, inputs, expected in (
+        ("Sum", ["a", "b"], 1),
+        ("Sum", ["a"], 0),
+        ("Sum", ["a", "b", "a", "b"], 3),
+        ("Sum", ["k", "a", "j", "b"], 1),
+        ("Min", ["a", "j", "k"], 0),
+        ("Max", ["k", "a", "j", "k"], 0),
+    ):
+        used = {name: number for name, number in (("k", 0.5), ("j", 1.5)) if name in inputs}
+        graph = agree(make(*more, node(op, *inputs, to="s"), node("Add", "s", "b"), w=W, **used))
+        assert ops(graph).count("add") == expected + 1
+    refuse(make(*more, node("Max", "a", "b"), w=W), "Max", "computed by the network")
+
+
+@pytest.mark.parametrize("opset", [10, 13, 18, 19, 21, 24])
+@pytest.mark.parametrize("by_channel", [False, True])
+def test_quantised_weights_alone_are_weights(opset, by_channel):
+    if by_channel and opset < 13:
+        return
+    rng = np.random.default_rng(0)
+    quantised = {"q": rng.integers(-128, 127, (4, 3, 3, 3)).astype(np.int8)}
+    quantised["s"] = np.abs(normal(4)) / 100 if by_channel else np.float32(0.01)
+    quantised["z"] = rng.integers(-9, 9, 4 if by_channel else ()).astype(np.int8)
+    axis = {"axis": 0} if by_channel else {}
+    model = make(
+        node("DequantizeLinear", "q", "s", "z", to="w", **axis), CONV, node("Relu", "a"), opset=opset, **quantised
+    )
+    assert ops(agree(model)) == ["conv"]
+    whole = make(
+        node("QuantizeLinear", "x", "s", "z", to="q"), node("DequantizeLinear", "q", "s", "z"), s=0.1, z=np.int8(0)
+    )
+    refuse(whole, "QuantizeLinear", "int8 quantised model")
+
+
+# Means and views.
+
+
+@pytest.mark.parametrize(
+    "axes, kept, kinds",
+    [
+        ([[2, 3]], 0, ["global_avg_pool"]),
+        ([[3], [2]], 0, ["global_avg_pool"]),
+        ([[2], [2]], 0, ["global_avg_pool"]),
+        ([[-1], [-1]], 0, ["global_avg_pool"]),
+        ([[2], [3]], 1, ["global_avg_pool"]),
+        ([[2]], 1, ["avg_pool"]),
+        ([[3]], 1, ["avg_pool"]),
+        ([[1]], 1, ["conv"]),
+        ([[1, 2, 3]], 1, ["global_avg_pool", "conv"]),
+        ([[0, 2, 3]], 0, ["global_avg_pool"]),
+        ([[1], [2, 3]], 1, ["conv", "global_avg_pool"]),
+    ],
+    ids=str,
+)
+@pytest.mark.parametrize("op", ["ReduceMean", "ReduceSum"])
+def test_means_and_sums_over_any_axes(axes, kept, kinds, op):
+    nodes, name, constants = [CONV], "a", {"w": W}
+    for i, one in enumerate(axes):
+        to = "y" if i + 1 == len(axes) else f"m{i}"
+        if op == "ReduceMean":
+            nodes.append(node(op, name, to=to, axes=one, keepdims=kept))
+        else:
+            nodes.append(node(op, name, f"k{i}", to=to, keepdims=kept))
+            constants[f"k{i}"] = one
+        name = to
+    graph = agree(make(*nodes, **constants, shape=(1, 3, 9, 7)))
+    if op == "ReduceMean":
+        assert ops(graph)[1:] == kinds
+
+
+def test_maxima_over_height_and_width():
+    for axes in ([2, 3], [2], [3]):
+        assert ops(agree(make(CONV, node("ReduceMax", "a", axes=axes), w=W))) == ["conv", "max_pool"]
+
+
+def test_a_tall_picture_has_a_mean_but_no_tall_kernel():
+    both = [node("ReduceMean", "x", to="m", axes=[2]), node("ReduceMean", "m", axes=[3])]
+    assert ops(agree(make(*both, shape=(1, 3, 99, 4)))) == ["global_avg_pool"]
+    refuse(make(both[0], node("Relu", "m"), shape=(1, 3, 99, 4)), "99 rows", "64")
+
+
+KEYWORDS = {"w": normal(4, 1, 3, 3), "d": normal(4, 5)}
+TAIL = [
+    node("Conv", "p", "w", to="a"),
+    node("GlobalAveragePool", "a", to="g"),
+    node("Flatten", "g", to="f"),
+    node("MatMul", "f", "d"),
+]
+
+
+@pytest.mark.parametrize(
+    "shape, views",
+    [
+        ((1, 490), [("Reshape", [1, 1, 49, 10])]),
+        ((1, 490), [("Reshape", [-1, 1, 49, 10])]),
+        ((1, 490), [("Reshape", [1, 49, 10, 1]), ("Transpose", [0, 3, 1, 2])]),
+        ((1, 49, 10), [("Unsqueeze", [1])]),
+        ((1, 49, 10), [("Unsqueeze", [3]), ("Transpose", [0, 3, 1, 2])]),
+        ((1, 49, 10, 1, 1), [("Squeeze", [4]), ("Transpose", [0, 3, 1, 2])]),
+        ((1, 490, 1, 1), [("Reshape", [1, 1, 49, 10])]),
+        ((1, 1, 490), [("Reshape", [1, 490]), ("Reshape", [1, 1, 49, 10])]),
+        ((1, 49, 10, 1), [("Reshape", [1, 1, 49, 10])]),
+    ],
+    ids=str,
+)
+def test_a_view_of_an_input_as_a_picture_is_the_picture(shape, views):
+    nodes, constants, name = [node("Mul", "x", "half", to="v")], {"half": 0.5}, "v"
+    for i, (op, numbers) in enumerate(views):
+        to = "p" if i + 1 == len(views) else f"v{i}"
+        if op == "Transpose":
+            nodes.append(node(op, name, to=to, perm=numbers))
+        else:
+            nodes.append(node(op, name, f"k{i}", to=to))
+            constants[f"k{i}"] = numbers
+        name = to
+    graph = agree(make(*nodes, *TAIL, **KEYWORDS, **constants, shape=shape), nhwc_in=True)
+    assert graph.values["x"] == (49, 10, 1)
+
+
+def test_a_view_that_would_change_the_order_of_a_vector_is_refused():
+    vector = make(node("Reshape", "x", "to", to="v"), node("Conv", "v", "w"), w=W, to=[1, 3, 8, 8], shape=(1, 192))
+    refuse(vector, "the Conv", "keep the order")
+    hwc = [
+        node("Reshape", "x", "to", to="v"),
+        node("Transpose", "v", to="p", perm=[0, 3, 1, 2]),
+        node("Conv", "p", "w"),
+    ]
+    assert agree(make(*hwc, w=W, to=[1, 8, 8, 3], shape=(1, 192))).values["x"] == (8, 8, 3), "the remedy"
+    refuse(make(node("Relu", "x"), shape=(1, 3, 8)), "'x'", "rank 4")
+
+
+@pytest.mark.parametrize("first", ["ReduceMean", "MatMul", "Reshape and Transpose"])
+def test_nhwc_is_told_by_the_first_op_that_wants_a_layout(first):
+    if first == "ReduceMean":
+        nodes, constants = [node("ReduceMean", "x", axes=[1, 2])], {}
+    elif first == "MatMul":
+        nodes, constants = [node("Relu", "x", to="r"), node("MatMul", "r", "d")], {"d": normal(3, 5)}
+    else:  # pixels in one row, as optimisers of graphs write it
+        nodes = [node("Reshape", "x", "row", to="r"), node("Reshape", "r", "back", to="b")]
+        nodes += [node("Transpose", "b", to="p", perm=[0, 3, 1, 2]), node("Conv", "p", "w")]
+        constants = {"row": [1, 1, 48, 3], "back": [1, 8, 6, 3], "w": W}
+    graph = import_onnx(make(*nodes, **constants, shape=(1, 8, 6, 3)))
+    assert graph.values["x"] == (8, 6, 3)
+
+
+# Cuts, and what a refusal says.
+
+
+def test_outputs_cut_anywhere():
+    nodes = [CONV, node("BatchNormalization", "a", *BN, to="b"), node("Sigmoid", "b", to="s"), node("Erf", "s")]
+    nodes.append(helper.make_node("Custom", ["a"], ["z"], domain="somewhere"))
+    model = make(*nodes, w=W, **BN, outputs=["y", "z"], infer=False)
+    model.opset_import.add(domain="somewhere", version=1)
+    for names in (["a"], ["b"], ["b", "a"]):
+        graph = import_onnx(model, outputs=names)
+        assert [output.name for output in graph.outputs] == names
+    with pytest.raises(errors.ArgumentError, match="'bb'; there are b"):
+        import_onnx(model, outputs=["bb"])
+
+
+def test_a_refusal_names_everything_in_the_way_and_where_to_cut():
+    gate = [node("GlobalAveragePool", "a", to="g"), node("Conv", "g", "k", to="h"), node("HardSigmoid", "h", to="s")]
+    nodes = [CONV, *gate, node("Mul", "a", "s", to="m"), node("Sigmoid", "m", to="n"), node("Mul", "m", "n", to="o")]
+    nodes += [node("Sigmoid", "o", to="q"), node("Concat", "o", "q", to="r", axis=1), node("Relu", "r")]
+    model = make(*nodes, w=W, k=normal(4, 4, 1, 1))
+    message = str(refuse(model, "the Mul", "squeeze-and-excite gate"))
+    for words in ("2 Sigmoid (sigmoid, SiLU, swish)", "1 Concat (concatenation)", "1 Mul", "outputs=['a', 's']"):
+        assert words in message
+    assert ops(import_onnx(model, outputs=["a", "s"])) == ["conv", "global_avg_pool", "conv"], "the remedy"
+    many = [node("Sigmoid", "x", to="t0"), *[node(op, f"t{i}", to=f"t{i + 1}") for i, op in enumerate(UNKNOWN)]]
+    message = str(refuse(make(*many, outputs=[f"t{len(UNKNOWN)}"]), "other operators"))
+    assert len(message) < 600
+
+
+UNKNOWN = ["Erf", "Tanh", "Exp", "Log", "Sin", "Cos", "Abs", "Sqrt", "Softplus", "Elu", "Selu"]
+
+
+def test_a_flattened_output_can_be_had_before_it_is_flattened():
+    model = make(CONV, node("Flatten", "a"), w=W)
+    refuse(model, "the Flatten", "outputs=")
+    assert import_onnx(model, outputs=["a"]).outputs[0].shape == (1, 6, 6, 4), "the remedy"

@@ -17,6 +17,7 @@ import numpy.typing as npt
 
 from . import _core, image, measure
 from .errors import Error
+from .messages import printable
 from .progress import progress
 from .show import text
 
@@ -46,7 +47,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _fail(message: str) -> int:
-    print(f"mbinfer: error: {text.printable(message)}", file=sys.stderr)
+    print(f"mbinfer: error: {printable(message)}", file=sys.stderr)
     return 1
 
 
@@ -71,7 +72,8 @@ def _add_makers(command: Callable[..., argparse.ArgumentParser]) -> None:
     sub.add_argument("--color", choices=("RGB", "BGR", "grey"))
     sub.add_argument("--crop", type=float, metavar="SHARE", help="side of the central square, of the shorter side")
     sub.add_argument("--labels", metavar="FILE", help="class names, one a line")
-    sub.add_argument("--input-shape", type=_listed(int), metavar="N,N,N,N", help="where the source leaves it open")
+    sub.add_argument("--input-shape", type=_listed(int), metavar="N,N,N,N", help="fixes or overrides the source's")
+    sub.add_argument("--outputs", type=_listed(str), metavar="NAME[,NAME]", help="tensors of the source to end at")
     sub.add_argument("--dtype", default="float32", help="of the stored weights (default float32)")
 
 
@@ -149,15 +151,13 @@ def _build(options: argparse.Namespace) -> None:
 def _convert(options: argparse.Namespace) -> None:
     from .convert import convert
 
-    names = ("mean", "scale", "color", "crop", "input_shape")
+    names = ("mean", "scale", "color", "crop", "input_shape", "outputs", "labels")
     given = {name: getattr(options, name) for name in names if getattr(options, name) is not None}
     if given.keys() & {"color", "crop"} and not given.keys() & {"mean", "scale"}:
         raise Error("--color and --crop belong to a recipe for pictures; give its --mean or --scale too")
     for name in given.keys() & {"mean", "scale"}:
         if len(given[name]) == 1:  # holds for every channel
             given[name] = given[name][0]
-    if options.labels:
-        given["labels"] = options.labels
     convert(options.source, options.output, dtype=options.dtype, **given)
     _written(options)
 
@@ -167,8 +167,18 @@ def _written(options: argparse.Namespace) -> None:
     _print(options, f"{options.output}: {text.size(count)}", {"path": options.output, "bytes": count})
 
 
+def _one_line(record: Any) -> Any:
+    """`record` with every text in it printable, so that none of them begins a line of its own."""
+    if isinstance(record, dict):
+        return {_one_line(key): _one_line(value) for key, value in record.items()}
+    if isinstance(record, (list, tuple)):
+        return [_one_line(value) for value in record]
+    return printable(record) if isinstance(record, str) else record
+
+
 def _print(options: argparse.Namespace, text: str, record: Any) -> None:
-    print(json.dumps(record, indent=1) if options.json else text)
+    # What a file calls things may hold a terminal's commands, which JSON escapes by itself.
+    print(json.dumps(record, indent=1) if options.json else "\n".join(map(printable, text.split("\n"))))
 
 
 def _session(options: argparse.Namespace) -> Any:
@@ -206,7 +216,7 @@ def _info(options: argparse.Namespace) -> None:
             "least": mbinfer.Session(options.model, memory_limit="least").plan.peak_bytes,
         },
     }
-    _print(options, text.info_text(record, recipe), record)
+    _print(options, text.info_text(_one_line(record), recipe), record)
 
 
 def _plan(options: argparse.Namespace) -> None:
@@ -261,9 +271,7 @@ def _run(options: argparse.Namespace) -> None:
         scores = np.asarray(session.run(image.load(path, session.recipe, height, width)), np.float64).ravel()
         top = _top(scores if ends_in_softmax else _softmax(scores), session.labels, options.top)
         results.append({"path": path, "top": top})
-        texts.append(
-            "\n".join([path, *(f"  {100 * t['probability']:6.2f} %  {text.printable(t['label'])}" for t in top)])
-        )
+        texts.append("\n".join([path, *(f"  {100 * t['probability']:6.2f} %  {printable(t['label'])}" for t in top)]))
     arena, naive = session.plan.peak_bytes, session.plan.naive_bytes
     ratio = naive / arena
     texts.append(

@@ -10,7 +10,9 @@ import xml.etree.ElementTree as xml
 from pathlib import Path
 
 import numpy as np
+import onnx
 import pytest
+from onnx_models import W, make, node
 from PIL import Image
 from records import Records
 from small_network import small_network
@@ -157,8 +159,8 @@ def test_run(call, model, folder):
     pictures = [str(folder / "one.png"), str(folder / "two.jpg")]
     record = call("run", model, *pictures, "--json")
     assert [p["path"] for p in record["pictures"]] == pictures
-    for picture in record["pictures"]:
-        probabilities = [t["probability"] for t in picture["top"]]
+    for made in record["pictures"]:
+        probabilities = [t["probability"] for t in made["top"]]
         assert len(probabilities) == 5 and probabilities == sorted(probabilities, reverse=True)
     session = mbinfer.Session(model)
     logits = session.run(mbinfer.image.load(pictures[0], session.recipe, 64, 64)).ravel().astype(np.float64)
@@ -304,8 +306,8 @@ def test_names_of_a_file_do_not_reach_the_terminal_as_they_are(folder, call, ref
     graph = small_network()
     graph.labels = [f"{evil}{i}" for i in range(10)]
     graph.metadata = {evil: evil}
-    for node in graph.nodes:
-        node.name += evil
+    for stage in graph.nodes:
+        stage.name += evil
     graph.outputs[0].name += evil
     path = folder / "evil.bin"
     mbinfer.model.save(graph, path)
@@ -317,3 +319,11 @@ def test_names_of_a_file_do_not_reach_the_terminal_as_they_are(folder, call, ref
     data.node["kernel_h"][0] = 0
     path.write_bytes(data.encode())
     assert escaped in refused("info", path)
+
+
+def test_convert_cuts_at_outputs_and_overrides_sizes(call, refused, tmp_path):
+    shape = "1,3,8,8"
+    onnx.save(make(node("Conv", "x", "w", to="a"), node("Erf", "a"), w=W, shape=(2, 3, 9, 9)), tmp_path / "m.onnx")
+    assert "outputs=['a']" in refused("convert", tmp_path / "m.onnx", tmp_path / "m.bin", "--input-shape", shape)
+    call("convert", tmp_path / "m.onnx", tmp_path / "m.bin", "--input-shape", shape, "--outputs", "a")
+    assert mbinfer.Session(tmp_path / "m.bin").outputs[0].shape == (1, 6, 6, 4)

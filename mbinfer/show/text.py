@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ..messages import printable
+
 if TYPE_CHECKING:
     from mbinfer.plan import Stage, TimelineStep, Trace
     from mbinfer.session import Session
@@ -17,11 +19,6 @@ def size(count: int) -> str:
     if count < 1024:
         return f"{count} B"
     return f"{count / 1024:.1f} KiB" if count < 1024**2 else f"{count / 1024**2:.2f} MiB"
-
-
-def printable(text: str) -> str:
-    """`text` with all but letters, signs and plain spaces escaped: a file's names are no commands to a terminal."""
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
 def table(header: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:

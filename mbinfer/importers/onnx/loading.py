@@ -15,6 +15,7 @@ from ..files import read_file, refuse_other_formats
 
 OLDEST_OPSET = 7  # numpy-style broadcasting begins here
 LARGEST_MODEL = (1 << 31) - 1  # bytes, its external weights included: what protobuf can hold
+DIVISORS = frozenset(("strides", "dilations", "group", "kernel_shape", "blocksize"))
 MOST_NODES = 100_000  # functions inlined
 
 
@@ -55,6 +56,7 @@ def load(source, outputs=None):
             _cut(onnx, model.graph, outputs)
         _drop_unread(model.graph)
         _bring_in_external_data(model.graph, folder)
+        _check_windows(model.graph)
         onnx.checker.check_model(model)
     except (Error, OSError):
         raise
@@ -181,6 +183,19 @@ def _replace(graph, field: str, entries) -> None:
     getattr(copy, field).extend(entries)
     graph.ClearField(field)
     getattr(graph, field).extend(getattr(copy, field))
+
+
+def _check_windows(graph) -> None:
+    """Refuse strides, dilations and groups below 1, by which some versions of onnx divide."""
+    for node in graph.node:
+        for attribute in node.attribute:
+            numbers = [attribute.i] if attribute.name in ("group", "blocksize") else attribute.ints
+            if attribute.name in DIVISORS and min(numbers, default=1) < 1:
+                raise FormatError(
+                    f"node '{node.name}' ({node.op_type}): {attribute.name} {list(numbers)[:8]}; it is at least 1"
+                )
+            for inner in (attribute.g, *attribute.graphs):
+                _check_windows(inner)
 
 
 def _tensors(graph):

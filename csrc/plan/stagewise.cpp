@@ -103,13 +103,13 @@ Stagewise::Stagewise(const Graph& graph, Schedule schedule, std::vector<Stage> s
 std::vector<Way> Stagewise::ways_of(const Stage& stage, int strips) const {
   Stage s = stage;
   std::vector<Way> ways;
-  auto add = [&](int chunk, int step, double cycles) {
-    ways.push_back({chunk, step, aligned(s.transient_bytes()), overlap_of(graph_, s), cycles});
+  auto add = [&](int chunk, int step, int64_t overlap, double cycles) {
+    ways.push_back({chunk, step, aligned(s.transient_bytes()), overlap, cycles});
   };
   if (whole_ || !s.bottleneck()) {
     const int step = whole_ ? INT_MAX : ceil_div(graph_.values[s.output].shape.height, strips);
     set_whole(graph_, &s, INT_MAX, step);
-    add(INT_MAX, step, whole_ ? 0 : stage_cycles(graph_, s, count_steps(graph_, s)));
+    add(INT_MAX, step, overlap_of(graph_, s), whole_ ? 0 : stage_cycles(graph_, s, count_steps(graph_, s)));
     return ways;
   }
   const std::vector<int> chunks = even_chunks(expanded_channels(graph_, s));
@@ -117,9 +117,11 @@ std::vector<Way> Stagewise::ways_of(const Stage& stage, int strips) const {
   for (int step = ceil_div(height, strips), last = 0; step != last; last = step, step = std::min(2 * step, height)) {
     set_whole(graph_, &s, kPanel, step);
     const StepCounts counts = count_steps(graph_, s);
+    const int64_t in_chunks = overlap_of(graph_, s);  // the same for every chunk but the whole
     for (size_t i = chunks.size(); i-- > 0;) {
       set_whole(graph_, &s, chunks[i], step);
-      add(chunks[i], step, stage_cycles(graph_, s, counts));
+      add(chunks[i], step, chunk_count(graph_, s) > 1 ? in_chunks : overlap_of(graph_, s),
+          stage_cycles(graph_, s, counts));
     }
   }
   prune(&ways);

@@ -174,13 +174,6 @@ class Maker {
 
 }  // namespace
 
-void apply_option(const StageChoices& choices, const Option& option, Stage* stage) {
-  stage->rows = choices.rows(option);
-  stage->step = option.step;
-  stage->chunk = option.panels * kPanel;
-  stage->keep = option.keep;
-}
-
 StageChoices make_choices(const Graph& graph, const Stage& stage, const StageChoices* before,
                           const ChoiceRules& rules) {
   return Maker(graph, stage, before, rules).make();

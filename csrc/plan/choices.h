@@ -4,7 +4,7 @@
 #include <cstdint>
 #include <vector>
 
-#include "plan/plan.h"
+#include "plan/draft.h"
 #include "plan/rows.h"
 
 namespace mbinfer {
@@ -33,10 +33,8 @@ struct StageChoices {
   std::vector<int> rings;                // rows of the ring before the stage, by height of the producer, way
 
   int rows(const Option& option) const { return heights[option.height]; }
+  Split split(const Option& o) const { return {rows(o), o.panels * kPanel, o.step, o.keep}; }
 };
-
-// Sets rows, chunk, step and keep of a stage.
-void apply_option(const StageChoices& choices, const Option& option, Stage* stage);
 
 struct ChoiceRules {
   bool recompute;  // strips may expand rows again

@@ -19,17 +19,15 @@ constexpr const char* kScheduleNames[] = {"naive", "layerwise", "fused", "stream
 
 // Of two plans the one to take under a limit: one that fits, and of those the
 // faster; otherwise the smaller.
-bool better(const Plan& plan, const Plan& than, int64_t limit) {
+bool better(const Draft& plan, const Draft& than, int64_t limit) {
   if (plan.segments.empty() || than.segments.empty()) return !plan.segments.empty();
   if ((plan.peak_bytes <= limit) != (than.peak_bytes <= limit)) return plan.peak_bytes <= limit;
   return plan.peak_bytes <= limit ? plan.cycles < than.cycles : plan.peak_bytes < than.peak_bytes;
 }
 
-// Plans are of tens of kilobytes: they are shared, not copied, and given up as
-// soon as they cannot be taken.
-using Candidate = std::shared_ptr<const Plan>;
+using Candidate = std::shared_ptr<const Draft>;
 
-Candidate candidate(Plan plan) { return std::make_shared<const Plan>(std::move(plan)); }
+Candidate candidate(Draft draft) { return std::make_shared<const Draft>(std::move(draft)); }
 
 // The best of the plans offered under a limit, and the smallest.
 struct Offers {
@@ -70,7 +68,7 @@ int64_t naive_bytes(const Graph& graph, int threads) {
 
 // Every node a stage, whole, one after the other in the order that needs the
 // least memory.
-Plan layerwise_plan(const Graph& graph, int threads, Work* work) {
+Draft layerwise_draft(const Graph& graph, int threads, Work* work) {
   return Stagewise(graph, Schedule::kLayerwise, make_stages(graph, Fusion::kNone, threads), true, work).smallest();
 }
 
@@ -108,7 +106,7 @@ class Fused {
     offer_small(*blocks_, &offers);
     least_ = offers.least;
     if (layerwise->peak_bytes < least_->peak_bytes) {  // never worse
-      Plan plan = *layerwise;
+      Draft plan = *layerwise;
       plan.schedule = Schedule::kFused;
       least_ = candidate(std::move(plan));
     }
@@ -188,7 +186,7 @@ class Streamed {
 
     fused_.forget_ways();
     Streamer streamer(graph_, take_stages(), options_.recompute, most_, work_);
-    Candidate plan = candidate(options_.least ? Plan() : streamer.within(std::min(limit, most_)));
+    Candidate plan = candidate(options_.least ? Draft() : streamer.within(std::min(limit, most_)));
     if ((automatic || plan->segments.empty()) && better(*one_by_one.best, *plan, limit)) plan = one_by_one.best;
     const bool fits = plan->peak_bytes <= limit && !plan->segments.empty();
     if (fits && plan->peak_bytes >= one_by_one.least->peak_bytes) return plan;
@@ -204,21 +202,23 @@ class Streamed {
   // Whether memory hardly slows the stages one by one: then no search is
   // needed. Values beyond the cache are a reason for one on one thread only:
   // several divide the few rows of a strip badly.
-  bool is_near_fastest(const Plan& plan) const {
+  bool is_near_fastest(const Draft& plan) const {
     double cycles = blocks_->fastest_cycles();
     if (options_.threads > 1)
-      for (int s = 0; s < int(plan.stages.size()); s++) cycles += far_cycles(graph_, plan, {s, s + 1}, s);
+      for (const Stage& s : blocks_->stages())
+        cycles += (graph_.values[s.input].producer >= 0 ? far_cycles(graph_.values[s.input]) : 0) +
+                  far_cycles(graph_.values[s.output]);
     return plan.cycles <= kNearFastest * cycles;
   }
 
   // The search takes every block as one operator.
-  std::vector<Stage> take_stages() {
+  StageList take_stages() {
     std::vector<Stage> stages = make_stages(graph_, Fusion::kAnyExpansion, options_.threads);
     const bool same = stages.size() == blocks_->stages().size();
     if (!same) blocks_.emplace(graph_, Schedule::kStreamed, std::move(stages), false, work_);
-    stages = blocks_->stages();
+    const StageList list = blocks_->list();
     blocks_.reset();
-    return stages;
+    return list;
   }
 
   const Graph& graph_;
@@ -270,23 +270,26 @@ Plan planned(const Graph& graph, const PlanOptions& options) {
   check_supported(graph);
   const int64_t limit = options.least ? 0 : options.memory_limit < 0 ? INT64_MAX : options.memory_limit;
   Work work;
-  Candidate layerwise = candidate(layerwise_plan(graph, options.threads, &work));
-  const int64_t layerwise_bytes = layerwise->peak_bytes;
-  Fused fused(graph, options.threads, layerwise, &work);
-  if (options.schedule != Schedule::kLayerwise) layerwise.reset();
-  const int64_t fused_bytes = fused.unlimited()->peak_bytes;
+  Candidate taken = candidate(layerwise_draft(graph, options.threads, &work));
+  const int64_t layerwise_bytes = taken->peak_bytes;
+  int64_t fused_bytes = 0;
+  {
+    Fused fused(graph, options.threads, taken, &work);
+    fused_bytes = fused.unlimited()->peak_bytes;
+    if (options.schedule != Schedule::kLayerwise) taken.reset();
+    if (!options.chunks && options.schedule == Schedule::kFused)
+      taken = fused.within(limit);
+    else if (!options.chunks && (options.schedule == Schedule::kStreamed || options.schedule == Schedule::kAuto))
+      taken = Streamed(graph, options, &fused, &work).within(limit);
+  }
 
   Plan plan;
   if (options.chunks)
     plan = chunked_plan(graph, options.threads, options.chunks, &work);
   else if (options.schedule == Schedule::kNaive)
     plan = naive_plan(graph, options.threads);
-  else if (options.schedule == Schedule::kLayerwise)
-    plan = *layerwise;
-  else if (options.schedule == Schedule::kFused)
-    plan = *fused.within(limit);
   else
-    plan = *Streamed(graph, options, &fused, &work).within(limit);
+    plan = finish(graph, *taken, &work);
   plan.shortcuts = work.shortcuts;
   plan.work = work.spent;
   plan.naive_bytes = naive_bytes(graph, options.threads);

@@ -83,18 +83,18 @@ class SegmentSearch::Impl {
   int64_t spent() const { return spent_; }
   bool complete() const { return complete_; }
 
-  std::vector<Segment> smallest(std::vector<Stage>* stages, int64_t* bytes) {
+  std::vector<Segment> smallest(std::vector<Split>* splits, int64_t* bytes) {
     start(most_, true);
     for (int a = 0; a < count_; a++) extend_from(a);
     *bytes = reached_.back().from < 0 ? -1 : int64_t(reached_.back().cost);
-    return path(stages);
+    return path(splits);
   }
 
-  std::vector<Segment> cheapest(int64_t limit, std::vector<Stage>* stages) {
+  std::vector<Segment> cheapest(int64_t limit, std::vector<Split>* splits) {
     start(std::min(limit, most_), false);
     for (int a = count_ - 1; a >= 0; a--) upper_bound_after_[size_t(a)] = upper_bound_after_[size_t(a) + 1] + alone(a);
     for (int a = 0; a < count_; a++) extend_from(a);
-    return path(stages);
+    return path(splits);
   }
 
  private:
@@ -152,7 +152,7 @@ class SegmentSearch::Impl {
     };
     Stage final = stages_[b];
     spent_ += int64_t(reads(b).size()) * (b - a + 1);
-    apply_option(choices_[size_t(b)], option(b), &final);
+    apply(choices_[size_t(b)].split(option(b)), &final);
     int64_t distance = 0;
     for (int strip = 0; strip < int(reads(b).size()); strip++) {
       const int r0 = strip * final.rows, r1 = std::min(height, r0 + final.rows);
@@ -343,17 +343,15 @@ class SegmentSearch::Impl {
     if (!at_any_cost_) bound_ = std::min(bound_, (best.cost + upper_bound_after_[size_t(b) + 1]) * kRounding);
   }
 
-  std::vector<Segment> path(std::vector<Stage>* stages) const {
+  std::vector<Segment> path(std::vector<Split>* splits) const {
     std::vector<Segment> segments;
     if (reached_[size_t(count_)].from < 0) return segments;
     for (int end = count_; end > 0; end = reached_[end].from) {
       const Reached& last = reached_[end];
       segments.insert(segments.begin(), Segment{first_ + last.from, first_ + end});
       for (int s = last.from; s < end; s++) {
-        Stage& stage = (*stages)[size_t(first_ + s)];
-        apply_option(choices_[size_t(s)], choices_[size_t(s)].options[size_t(last.options[size_t(s - last.from)])],
-                     &stage);
-        size_scratch(graph_, &stage);
+        const StageChoices& choices = choices_[size_t(s)];
+        (*splits)[size_t(first_ + s)] = choices.split(choices.options[size_t(last.options[size_t(s - last.from)])]);
       }
     }
     return segments;
@@ -426,11 +424,12 @@ std::vector<Segment> SegmentSearch::run_windows(Run&& run) const {
   return segments;
 }
 
-std::vector<Segment> SegmentSearch::smallest(std::vector<Stage>* stages, int64_t* bytes) const {
+std::vector<Segment> SegmentSearch::smallest(std::vector<Split>* splits, int64_t* bytes) const {
   *bytes = 0;
+  splits->resize(stages_.size());
   std::vector<Segment> segments = run_windows([&](Impl* window) {
     int64_t largest;
-    std::vector<Segment> found = window->smallest(stages, &largest);
+    std::vector<Segment> found = window->smallest(splits, &largest);
     *bytes = std::max(*bytes, largest);
     return found;
   });
@@ -438,8 +437,9 @@ std::vector<Segment> SegmentSearch::smallest(std::vector<Stage>* stages, int64_t
   return segments;
 }
 
-std::vector<Segment> SegmentSearch::cheapest(int64_t limit, std::vector<Stage>* stages) const {
-  return run_windows([&](Impl* window) { return window->cheapest(limit, stages); });
+std::vector<Segment> SegmentSearch::cheapest(int64_t limit, std::vector<Split>* splits) const {
+  splits->resize(stages_.size());
+  return run_windows([&](Impl* window) { return window->cheapest(limit, splits); });
 }
 
 }  // namespace mbinfer

@@ -6,6 +6,7 @@
 #include <vector>
 
 #include "plan/choices.h"
+#include "plan/draft.h"
 #include "plan/lives.h"
 #include "plan/plan.h"
 #include "plan/work.h"
@@ -20,9 +21,9 @@ class SegmentSearch {
   SegmentSearch(const Graph& graph, const std::vector<Stage>& stages, bool recompute, int64_t most, Work* work);
   ~SegmentSearch();
 
-  // Both set rows, chunk, step and keep of `stages` and return the segments. Empty: nothing fits.
-  std::vector<Segment> smallest(std::vector<Stage>* stages, int64_t* bytes) const;  // at any cost
-  std::vector<Segment> cheapest(int64_t limit, std::vector<Stage>* stages) const;
+  // Both set what is chosen of each stage and return the segments. Empty: nothing fits.
+  std::vector<Segment> smallest(std::vector<Split>* splits, int64_t* bytes) const;  // at any cost
+  std::vector<Segment> cheapest(int64_t limit, std::vector<Split>* splits) const;
 
  private:
   class Impl;

@@ -4,7 +4,6 @@
 #include <cmath>
 
 #include "plan/cost.h"
-#include "plan/layout.h"
 #include "plan/rows.h"
 
 namespace mbinfer {
@@ -86,13 +85,16 @@ Stagewise::Stagewise(const Graph& graph, Schedule schedule, std::vector<Stage> s
     }
     scratch.push_back(least);
   }
+  std::vector<Stage> ordered;
+  ordered.reserve(stages.size());
   for (int s : least_memory_order(graph, stages, scratch, work)) {
-    stages_.push_back(std::move(stages[size_t(s)]));
+    ordered.push_back(std::move(stages[size_t(s)]));
     ways_.push_back(std::move(ways[size_t(s)]));
   }
-  lives_ = lives_of(graph, stages_);
-  live_ = live_bytes(graph, stages_, lives_);
-  for (int s = 0; s < int(stages_.size()); s++) {
+  stages_ = std::make_shared<const std::vector<Stage>>(std::move(ordered));
+  lives_ = lives_of(graph, *stages_);
+  live_ = live_bytes(graph, *stages_, lives_);
+  for (int s = 0; s < int(stages_->size()); s++) {
     int64_t least = INT64_MAX;
     for (const Way& way : ways_[size_t(s)]) least = std::min(least, bytes(s, way));
     smallest_.push_back(least);
@@ -129,7 +131,7 @@ std::vector<Way> Stagewise::ways_of(const Stage& stage, int strips) const {
 }
 
 int64_t Stagewise::bytes(int stage, const Way& way) const {
-  return way.scratch - (frees_input(stages_[size_t(stage)], stage, lives_) ? way.overlap : 0);
+  return way.scratch - (frees_input((*stages_)[size_t(stage)], stage, lives_) ? way.overlap : 0);
 }
 
 const Way& Stagewise::fastest_way(int stage, int64_t most, bool over) const {
@@ -138,15 +140,15 @@ const Way& Stagewise::fastest_way(int stage, int64_t most, bool over) const {
   const Way *best = nullptr, *smallest = &ways[0];
   for (const Way& way : ways) {  // by rising cycles
     if (needs(way) < needs(*smallest)) smallest = &way;
-    const bool in_cache = way.scratch <= kScratchInCache * stages_[size_t(stage)].threads;
+    const bool in_cache = way.scratch <= kScratchInCache * (*stages_)[size_t(stage)].threads;
     if (!best && in_cache && needs(way) <= most - live_[size_t(stage)]) best = &way;
   }
   return best ? *best : *smallest;
 }
 
-Plan Stagewise::smallest() const {
+Draft Stagewise::smallest() const {
   std::vector<const Way*> chosen;
-  for (int s = 0; s < int(stages_.size()); s++)
+  for (int s = 0; s < int(stages_->size()); s++)
     for (const Way& way : ways_[size_t(s)])
       if (bytes(s, way) == smallest_[size_t(s)]) {
         chosen.push_back(&way);
@@ -155,7 +157,7 @@ Plan Stagewise::smallest() const {
   return with(chosen);
 }
 
-Plan Stagewise::least_scratch() const {
+Draft Stagewise::least_scratch() const {
   std::vector<const Way*> chosen;
   for (const std::vector<Way>& ways : ways_)
     chosen.push_back(
@@ -163,28 +165,30 @@ Plan Stagewise::least_scratch() const {
   return with(chosen);
 }
 
-Plan Stagewise::fastest(int64_t most, bool over) const {
+Draft Stagewise::fastest(int64_t most, bool over) const {
   std::vector<const Way*> chosen;
-  for (int s = 0; s < int(stages_.size()); s++) chosen.push_back(&fastest_way(s, most, over));
+  for (int s = 0; s < int(stages_->size()); s++) chosen.push_back(&fastest_way(s, most, over));
   return with(chosen);
 }
 
 double Stagewise::fastest_cycles() const {
   double cycles = 0;
-  for (int s = 0; s < int(stages_.size()); s++) cycles += fastest_way(s, INT64_MAX, false).cycles;
+  for (int s = 0; s < int(stages_->size()); s++) cycles += fastest_way(s, INT64_MAX, false).cycles;
   return cycles;
 }
 
-Plan Stagewise::with(const std::vector<const Way*>& ways) const {
-  Plan plan;
-  plan.schedule = schedule_;
-  plan.stages = stages_;
-  for (int s = 0; s < int(stages_.size()); s++) {
-    set_whole(graph_, &plan.stages[size_t(s)], ways[size_t(s)]->chunk, ways[size_t(s)]->step);
-    plan.segments.push_back({s, s + 1});
+Draft Stagewise::with(const std::vector<const Way*>& ways) const {
+  Draft draft;
+  draft.schedule = schedule_;
+  draft.stages = stages_;
+  for (int s = 0; s < int(stages_->size()); s++) {
+    Stage stage = (*stages_)[size_t(s)];
+    set_whole(graph_, &stage, ways[size_t(s)]->chunk, ways[size_t(s)]->step);
+    draft.splits.push_back({stage.rows, stage.chunk, stage.step, stage.keep});
+    draft.segments.push_back({s, s + 1});
   }
-  lay_out(graph_, &plan, work_);
-  return plan;
+  weigh(graph_, &draft, work_);
+  return draft;
 }
 
 }  // namespace mbinfer

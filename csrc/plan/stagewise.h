@@ -3,6 +3,7 @@
 
 #include <vector>
 
+#include "plan/draft.h"
 #include "plan/lives.h"
 #include "plan/order.h"
 #include "plan/plan.h"
@@ -25,37 +26,38 @@ void set_whole(const Graph& graph, Stage* stage, int chunk, int step);
 // How many strips, and steps, a map may be cut into: all its rows, but for very many or very high maps.
 int strips_allowed(const Graph& graph, const std::vector<Stage>& stages);
 
-// The stages, in the order that needs the least memory when each runs the way that needs the least; the plans of them
-// are few choices of ways.
+// The stages, in the order that needs the least memory when each runs the way that needs the least; the drafts of
+// them are few choices of ways.
 class Stagewise {
  public:
   // whole: in one step each, as kernels would be called one after the other; otherwise in every way.
   Stagewise(const Graph& graph, Schedule schedule, std::vector<Stage> stages, bool whole, Work* work);
 
-  const std::vector<Stage>& stages() const { return stages_; }
+  const std::vector<Stage>& stages() const { return *stages_; }
+  const StageList& list() const { return stages_; }
 
   // Bytes that some stage needs even in its smallest way, before placement.
   int64_t counted() const { return counted_; }
   int64_t counted(int stage) const { return live_[size_t(stage)] + smallest_[size_t(stage)]; }
 
   // Each stage in its smallest way, and in the one of least scratch.
-  Plan smallest() const;
-  Plan least_scratch() const;
+  Draft smallest() const;
+  Draft least_scratch() const;
 
   // Each stage in its fastest way of those that stay in the cache and, beside the values alive, in `most` bytes.
   // `over`: an output that lies over its stage's input counts for less.
-  Plan fastest(int64_t most, bool over) const;
+  Draft fastest(int64_t most, bool over) const;
   double fastest_cycles() const;  // with no bound on bytes, and without what values beyond the cache cost
 
  private:
   std::vector<Way> ways_of(const Stage& stage, int strips) const;
   int64_t bytes(int stage, const Way& way) const;  // beside the values alive
   const Way& fastest_way(int stage, int64_t most, bool over) const;
-  Plan with(const std::vector<const Way*>& ways) const;
+  Draft with(const std::vector<const Way*>& ways) const;
 
   const Graph& graph_;
   const Schedule schedule_;
-  std::vector<Stage> stages_;
+  StageList stages_;
   const bool whole_;
   Work* work_;
   std::vector<std::vector<Way>> ways_;  // by stage

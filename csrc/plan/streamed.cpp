@@ -2,13 +2,12 @@
 
 #include <utility>
 
-#include "plan/layout.h"
 #include "plan/rows.h"
 
 namespace mbinfer {
 namespace {
 
-bool smaller(const Plan& plan, const Plan& than) {
+bool smaller(const Draft& plan, const Draft& than) {
   return !plan.segments.empty() && (than.segments.empty() || plan.peak_bytes < than.peak_bytes);
 }
 
@@ -19,49 +18,49 @@ bool sees_padding_only(const Graph& graph, const Stage& stage) {
 
 }  // namespace
 
-Streamer::Streamer(const Graph& graph, std::vector<Stage> stages, bool recompute, int64_t most, Work* work)
-    : graph_(graph), work_(work), stages_(std::move(stages)), search_(graph, stages_, recompute, most, work) {
+Streamer::Streamer(const Graph& graph, StageList stages, bool recompute, int64_t most, Work* work)
+    : graph_(graph), work_(work), stages_(std::move(stages)), search_(graph, *stages_, recompute, most, work) {
   smallest_.schedule = Schedule::kStreamed;
   smallest_.stages = stages_;
-  smallest_.segments = search_.smallest(&smallest_.stages, &counted_);
+  smallest_.segments = search_.smallest(&smallest_.splits, &counted_);
 }
 
-const Plan& Streamer::smallest() {
-  if (!smallest_.segments.empty() && smallest_.values.empty()) lay_out(graph_, &smallest_, work_);
+const Draft& Streamer::smallest() {
+  if (!smallest_.segments.empty() && !smallest_.peak_bytes) weigh(graph_, &smallest_, work_);
   return smallest_;
 }
 
-Plan Streamer::least() {
-  Plan best;
+Draft Streamer::least() {
+  Draft best;
   if (smallest_.segments.empty()) return best;
   for (double more : {1.0, 1.01, 1.03, 1.06}) {
-    Plan plan = attempt(int64_t(double(counted_) * more));
+    Draft plan = attempt(int64_t(double(counted_) * more));
     if (smaller(plan, best)) best = std::move(plan);
     if (!best.segments.empty() && best.peak_bytes <= counted_) break;
   }
   if (smaller(smallest(), best)) best = smallest();
   bool overcounted = best.peak_bytes > counted_;
-  for (const Stage& s : stages_) overcounted = overcounted || sees_padding_only(graph_, s);
+  for (const Stage& s : *stages_) overcounted = overcounted || sees_padding_only(graph_, s);
   if (!overcounted) return best;
-  Plan plan = attempt(INT64_MAX);  // any plan may be smaller
+  Draft plan = attempt(INT64_MAX);  // any plan may be smaller
   return smaller(plan, best) ? plan : best;
 }
 
-Plan Streamer::within(int64_t limit) const {
+Draft Streamer::within(int64_t limit) const {
   for (int64_t counted = limit, tries = 0; tries < kMostTries && counted_ >= 0 && counted >= counted_; tries++) {
-    Plan plan = attempt(counted);
+    Draft plan = attempt(counted);
     if (plan.segments.empty() || plan.peak_bytes <= limit) return plan;
     counted -= plan.peak_bytes - limit;
   }
   return {};
 }
 
-Plan Streamer::attempt(int64_t counted) const {
-  Plan plan;
+Draft Streamer::attempt(int64_t counted) const {
+  Draft plan;
   plan.schedule = Schedule::kStreamed;
   plan.stages = stages_;
-  plan.segments = search_.cheapest(counted, &plan.stages);
-  if (!plan.segments.empty()) lay_out(graph_, &plan, work_);
+  plan.segments = search_.cheapest(counted, &plan.splits);
+  if (!plan.segments.empty()) weigh(graph_, &plan, work_);
   return plan;
 }
 

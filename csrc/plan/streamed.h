@@ -3,7 +3,7 @@
 
 #include <vector>
 
-#include "plan/plan.h"
+#include "plan/draft.h"
 #include "plan/search.h"
 #include "plan/work.h"
 
@@ -13,22 +13,22 @@ namespace mbinfer {
 class Streamer {
  public:
   // stages: in their order. most: bytes that no plan is looked for beyond.
-  Streamer(const Graph& graph, std::vector<Stage> stages, bool recompute, int64_t most, Work* work);
+  Streamer(const Graph& graph, StageList stages, bool recompute, int64_t most, Work* work);
 
   // A small plan, made without looking at cost, the smallest of those the cheapest found, and the cheapest plan of at
   // most `limit` bytes. Empty where none is found.
-  const Plan& smallest();
-  Plan least();
-  Plan within(int64_t limit) const;
+  const Draft& smallest();
+  Draft least();
+  Draft within(int64_t limit) const;
 
  private:
-  Plan attempt(int64_t counted) const;
+  Draft attempt(int64_t counted) const;
 
   const Graph& graph_;
   Work* work_;
-  const std::vector<Stage> stages_;
+  const StageList stages_;
   const SegmentSearch search_;
-  Plan smallest_;
+  Draft smallest_;
   int64_t counted_ = -1;  // its bytes by the search's count
 };
 

@@ -113,7 +113,7 @@ int ThreadPool::choose_team() {
     done_ = 0;
     for (Worker& worker : workers_) {
       worker.wake.reset(0);
-      worker.asleep = false;
+      worker.asleep = 0;
     }
     start();
   }
@@ -150,7 +150,7 @@ void ThreadPool::open(int team) {
   gate_.store(((gate_.load(std::memory_order_relaxed) & ~(kEpoch - 1)) + kEpoch) | kOpen);
   for (int i = 0; i < team - 1; i++) {
     Worker& worker = workers_[size_t(i)];
-    if (worker.asleep.load() && worker.asleep.exchange(false)) worker.wake.post();
+    if (worker.asleep.load() && worker.asleep.exchange(0)) worker.wake.post();
   }
 }
 
@@ -235,8 +235,8 @@ void ThreadPool::sleep(Worker& worker, unsigned seen) {
   bool tired = false;
   spin_until([&] { return called() || (tired = now() > sleep_at); });
   if (!tired) return;
-  worker.asleep = true;
-  if (!called() || !worker.asleep.exchange(false)) worker.wake.wait();
+  worker.asleep = 1;
+  if (!called() || !worker.asleep.exchange(0)) worker.wake.wait();
 }
 
 ThreadPool::Member::Member(ThreadPool& pool, int thread, int team, Poll poll)

@@ -61,7 +61,7 @@ class ThreadPool {
     int thread = 0;
     pthread_t handle;
     Semaphore wake;
-    std::atomic<bool> asleep{false};
+    std::atomic<int> asleep{0};  // a word: not every CPU exchanges bytes
   };
   using Function = void (*)(const void* body, Member& member);
 

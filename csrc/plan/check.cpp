@@ -32,9 +32,9 @@ int64_t least_panel(const Graph& graph) {
 
 struct What {  // is touched, in words that are put together where it is wrong
   const char* before;
-  const std::string& name;
+  const char* name;
   const char* after;
-  std::string text() const { return before + name + after; }
+  std::string text() const { return std::string(before) + name + after; }
 };
 
 class Checker {
@@ -93,7 +93,7 @@ class Checker {
     const int64_t bytes = graph_.values[v].row_bytes();
     for (int r = 0; r < graph_.values[v].shape.height; r++)
       touch(plan_.values[v].at(segment) + r * bytes, bytes, Tag{1, v, 0, 0}.of(r), writes, kNobody,
-            {"a row of '", graph_.values[v].name, by});
+            {"a row of '", graph_.values[v].name.c_str(), by});
   }
 
   void move(int v) {
@@ -159,7 +159,7 @@ class Checker {
     if (ring.copies < plan_.stages[stage].threads || pass.last != part + 2 || pass.axis != Axis::kPixels)
       fail("a patch of '" + plan_.stages[stage].name + "' is shared by threads");
     touch(ring.offset, ring.bytes, Tag{2, stage, part, 0}.of(0), true, 0,
-          {"scratch of '", plan_.stages[stage].name, "'"});
+          {"scratch of '", plan_.stages[stage].name.c_str(), "'"});
   }
 
   Tag tag_of(int stage, int part, int chunk) const {  // of what a part makes
@@ -169,8 +169,8 @@ class Checker {
 
   What name_of(int stage, int part) const {
     const Stage& s = plan_.stages[stage];
-    if (part < s.last()) return {"scratch of '", s.name, "'"};
-    return {"a row of '", graph_.values[s.output].name, "'"};
+    if (part < s.last()) return {"scratch of '", s.name.c_str(), "'"};
+    return {"a row of '", graph_.values[s.output].name.c_str(), "'"};
   }
 
   void run_piece(int stage, const Step& step, const Pass& pass, int part, const Piece& piece) {
@@ -189,7 +189,7 @@ class Checker {
       const Tag tag = own ? Tag{3, stage, part, 0} : tag_of(stage, part, step.chunk);
       const Range bytes = bytes_of(own ? sums_of(value.type) : value.type, first);
       const View sums = sums_view(graph_, plan_, stage, part, step, segment_);
-      const What what = own ? What{"sums of '", s.name, "'"} : name_of(stage, part);
+      const What what = own ? What{"sums of '", s.name.c_str(), "'"} : name_of(stage, part);
       if (!made.starts) touch_view(sums, tag, false, piece.index, piece.rows, piece.columns, bytes, what);
       if (!made.ends || own) touch_view(sums, tag, true, piece.index, piece.rows, piece.columns, bytes, what);
     }
@@ -221,9 +221,9 @@ class Checker {
         if (piece.index > 1) return read_added(stage, step, part, piece);
       }
       const Tag tag = part > 0 ? tag_of(stage, part - 1, step.chunk) : Tag{1, s.input, 0, 0};
-      touch_view(in, tag, false, reader, rows, {columns.first, columns.second},
-                 {panels.begin * panel, panels.end * panel},
-                 part > 0 ? name_of(stage, part - 1) : What{"a row of '", graph_.values[s.input].name, "', read,"});
+      touch_view(
+          in, tag, false, reader, rows, {columns.first, columns.second}, {panels.begin * panel, panels.end * panel},
+          part > 0 ? name_of(stage, part - 1) : What{"a row of '", graph_.values[s.input].name.c_str(), "', read,"});
     }
     read_added(stage, step, part, piece);
   }
@@ -236,7 +236,7 @@ class Checker {
     const int panel = kPanel * int(size_of(value.type));
     touch_view(value_view(graph_, plan_, s.residual, segment_), {1, s.residual, 0, 0}, false, piece.index, piece.rows,
                piece.columns, {piece.panels.begin * panel, piece.panels.end * panel},
-               {"a row of '", value.name, "', added,"});
+               {"a row of '", value.name.c_str(), "', added,"});
   }
 
   const Graph& graph_;

@@ -23,6 +23,11 @@ inline uint32_t crc32(const uint8_t* data, size_t size) {
   return ~crc;
 }
 
+inline size_t aligned(size_t at) {
+  constexpr size_t align = format::kWeightAlign;
+  return (at + align - 1) / align * align;
+}
+
 struct ModelFile {
   format::Header header = {};
   std::vector<format::ValueRecord> values;
@@ -63,7 +68,7 @@ struct ModelFile {
     take(&file.metadata, h.metadata_count);
     take(&file.labels, h.label_count);
     take(&file.strings, h.string_bytes);
-    at = std::min(size, (at + format::kWeightAlign - 1) / format::kWeightAlign * format::kWeightAlign);
+    at = std::min(size, aligned(at));
     take(&file.weights, size - at);
     return file;
   }
@@ -85,7 +90,7 @@ struct ModelFile {
     };
     put(values), put(nodes), put(node_inputs), put(inputs), put(outputs), put(quants), put(metadata), put(labels);
     put(strings);
-    bytes.resize((bytes.size() + format::kWeightAlign - 1) / format::kWeightAlign * format::kWeightAlign);
+    bytes.resize(aligned(bytes.size()));
     header.weights_offset = bytes.size();
     header.weights_bytes = weights.size();
     put(weights);

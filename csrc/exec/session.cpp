@@ -11,10 +11,6 @@
 #include "plan/replay.h"
 #include "plan/rows.h"
 
-#if defined(__GLIBC__)
-#include <malloc.h>
-#endif
-
 namespace mbinfer {
 namespace {
 
@@ -36,19 +32,14 @@ void check_types(const Graph& graph, const KernelTable& kernels) {
   }
 }
 
-// The search for a plan takes up to a megabyte of heap for a moment; a board has a use for it. Costs are compared in
-// double: they may not depend on the caller's rounding.
-Plan plan_and_trim(const Graph& graph, PlanOptions options, const KernelTable& kernels) {
+// Costs are compared in double: they may not depend on the caller's rounding.
+Plan plan_for(const Graph& graph, PlanOptions options, const KernelTable& kernels) {
   const FloatMode mode;
   check_types(graph, kernels);
   const Tile tile = kernels.of(graph.values[graph.outputs[0].value].type.dtype).tile;
   options.tile_pixels = tile.pixels;
   options.tile_panels = tile.panels;
-  Plan plan = make_plan(graph, options);
-#if defined(__GLIBC__)
-  malloc_trim(0);
-#endif
-  return plan;
+  return make_plan(graph, options);
 }
 
 // An array as its caller holds it: rows of pixels without padding.
@@ -98,7 +89,7 @@ void Session::Free::operator()(uint8_t* p) const { std::free(p - kCanaryBytes); 
 Session::Session(std::shared_ptr<const Model> model, const SessionOptions& options)
     : model_(std::move(model)),
       kernels_(select_kernels(options.isa)),
-      plan_(plan_and_trim(model_->graph, options.plan, kernels_)),
+      plan_(plan_for(model_->graph, options.plan, kernels_)),
       forks_(fork_count()),
       threads_(options.plan.threads),
       pool_(options.plan_only ? 1 : options.plan.threads, options.oversubscribe) {

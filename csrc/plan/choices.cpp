@@ -17,15 +17,18 @@ int64_t lines(int64_t bytes) { return ceil_div(bytes, kArenaAlign); }
 
 class Maker {
  public:
-  Maker(const Graph& graph, const Stage& stage, const StageChoices* before, const ChoiceRules& rules)
+  Maker(const Graph& graph, const Stage& stage, const StageChoices* before, const ChoiceRules& rules,
+        std::pmr::memory_resource* memory)
       : graph_(graph),
         stage_(stage),
         before_(before),
         rules_(rules),
         height_(graph.values[stage.output].shape.height),
-        unit_(ceil_div(height_, rules.strips)) {}
+        unit_(ceil_div(height_, rules.strips)),
+        all_(memory) {}
 
   StageChoices make() {
+    all_.heights.reserve(std::size(kHeights) + 1);
     for (int rows : kHeights)
       if (rows * unit_ < height_) all_.heights.push_back(rows * unit_);
     all_.heights.push_back(height_);
@@ -39,13 +42,6 @@ class Maker {
       prune(&options, first);
     }
     thin_out(&options);
-    for (Option& o : options) {
-      int ring = before_ ? INT_MAX : 0;
-      for (size_t i = size_t(o.way()); i < all_.rings.size(); i += all_.reads.size())
-        ring = std::min(ring, all_.rings[i]);
-      const int64_t least = lines(ring * graph_.values[stage_.input].row_bytes()) + o.kept_lines + o.transient_lines;
-      o.least_lines = int32_t(std::min<int64_t>(INT_MAX, least));
-    }
     all_.options.assign(options.begin(), options.end());
     return std::move(all_);
   }
@@ -55,28 +51,36 @@ class Maker {
     Stage s = stage_;
     s.step = 1;
     s.chunk = 0;
+    all_.reads.reserve(2 * all_.heights.size());
     for (int rows : all_.heights)
       for (bool keep : {false, true}) {
         s.rows = rows;
         s.keep = keep;
-        std::vector<Rows> reads;
+        all_.reads.emplace_back();
+        std::pmr::vector<Rows>& reads = all_.reads.back();
         reads.reserve(size_t(ceil_div(height_, rows)));
         for (int r0 = 0, end = 0; r0 < height_; r0 += rows) {
           const Rows read = strip_rows(graph_, s, r0, std::min(height_, r0 + rows));
           reads.push_back({read.begin, end = std::max(end, read.end)});
         }
-        all_.reads.push_back(std::move(reads));
       }
   }
 
   void find_rings() {
+    if (before_) all_.rings.reserve(before_->heights.size() * all_.reads.size());
     for (size_t h = 0; before_ && h < before_->heights.size(); h++)
       for (size_t way = 0; way < all_.reads.size(); way++)
         all_.rings.push_back(ring_rows(before_->heights[h], all_.heights[way / 2], all_.reads[way]));
+    all_.least_rings.reserve(all_.reads.size());
+    for (size_t way = 0; way < all_.reads.size(); way++) {
+      int rows = before_ ? INT_MAX : 0;
+      for (size_t i = way; i < all_.rings.size(); i += all_.reads.size()) rows = std::min(rows, all_.rings[i]);
+      all_.least_rings.push_back(lines(rows * graph_.values[stage_.input].row_bytes()) * kArenaAlign);
+    }
   }
 
   // Rows of the ring between a producer with strips of `made` rows and this stage with strips of `rows`.
-  int ring_rows(int made, int rows, const std::vector<Rows>& reads) const {
+  int ring_rows(int made, int rows, const std::pmr::vector<Rows>& reads) const {
     const int in_height = graph_.values[stage_.input].shape.height;
     int most = 0, r0 = 0;
     for (const Rows& read : reads) {
@@ -128,7 +132,7 @@ class Maker {
       size_scratch(graph_, &s);
       const int64_t kept = lines(s.kept_bytes()), transient = lines(s.transient_bytes());
       if ((kept + transient) * kArenaAlign <= rules_.most && kept + transient < INT_MAX)
-        options->push_back({stage_cycles(graph_, s, counts), int32_t(kept), int32_t(transient), 0, s.step,
+        options->push_back({stage_cycles(graph_, s, counts), int32_t(kept), int32_t(transient), s.step,
                             uint16_t(s.chunk / kPanel), uint8_t(h), s.keep});
       if (!s.bottleneck()) return;
     }
@@ -174,9 +178,9 @@ class Maker {
 
 }  // namespace
 
-StageChoices make_choices(const Graph& graph, const Stage& stage, const StageChoices* before,
-                          const ChoiceRules& rules) {
-  return Maker(graph, stage, before, rules).make();
+StageChoices make_choices(const Graph& graph, const Stage& stage, const StageChoices* before, const ChoiceRules& rules,
+                          std::pmr::memory_resource* memory) {
+  return Maker(graph, stage, before, rules, memory).make();
 }
 
 }  // namespace mbinfer

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <memory_resource>
 #include <vector>
 
 #include "plan/draft.h"
@@ -14,7 +15,6 @@ namespace mbinfer {
 struct Option {
   double cycles;
   int32_t kept_lines, transient_lines;  // expanded rows kept from strip to strip; scratch of a strip
-  int32_t least_lines;                  // of any segment with it: these, and the smallest ring before the stage
   int32_t step;
   uint16_t panels;  // of a chunk
   uint8_t height;   // index in StageChoices::heights
@@ -23,15 +23,21 @@ struct Option {
   int way() const { return height * 2 + keep; }
   int64_t kept() const { return kept_lines * kArenaAlign; }
   int64_t transient() const { return transient_lines * kArenaAlign; }
-  int64_t least() const { return least_lines * kArenaAlign; }
 };
 
 struct StageChoices {
-  std::vector<int> heights;
-  std::vector<Option> options;           // by rising height, then cycles
-  std::vector<std::vector<Rows>> reads;  // by way and strip: rows of the input, up to all that were read
-  std::vector<int> rings;                // rows of the ring before the stage, by height of the producer, way
+  explicit StageChoices(std::pmr::memory_resource* memory)
+      : heights(memory), options(memory), reads(memory), rings(memory), least_rings(memory) {}
 
+  std::pmr::vector<int> heights;
+  std::pmr::vector<Option> options;                // by rising height, then cycles
+  std::pmr::vector<std::pmr::vector<Rows>> reads;  // by way and strip: rows of the input, up to all that were read
+  std::pmr::vector<int> rings;                     // rows of the ring before the stage, by height of the producer, way
+
+  std::pmr::vector<int64_t> least_rings;  // bytes of the smallest of them, by way
+
+  // Bytes that any segment with it needs.
+  int64_t least(const Option& o) const { return o.kept() + o.transient() + least_rings[size_t(o.way())]; }
   int rows(const Option& option) const { return heights[option.height]; }
   Split split(const Option& o) const { return {rows(o), o.panels * kPanel, o.step, o.keep}; }
 };
@@ -44,6 +50,8 @@ struct ChoiceRules {
 };
 
 // `before`: of the stage whose rows this one may take from a ring, or null.
-StageChoices make_choices(const Graph& graph, const Stage& stage, const StageChoices* before, const ChoiceRules& rules);
+// They live in `memory`, which nothing is given back to before the end.
+StageChoices make_choices(const Graph& graph, const Stage& stage, const StageChoices* before, const ChoiceRules& rules,
+                          std::pmr::memory_resource* memory);
 
 }  // namespace mbinfer

@@ -8,6 +8,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <cstddef>
 
 #include "plan/choices.h"
 #include "plan/cost.h"
@@ -23,6 +24,28 @@ constexpr double kRounding = 1 + 1e-9;    // of sums of cycles in another order
 
 int64_t aligned(int64_t bytes) { return round_up(bytes, kArenaAlign); }
 
+// Memory in few blocks, freed together, each large enough for malloc to map it and to give it back to the system:
+// thousands of small pieces would leave a heap in which no arena has room.
+class Blocks : public std::pmr::memory_resource {
+ private:
+  void* do_allocate(size_t bytes, size_t alignment) override {
+    used_ = round_up(used_, alignment);
+    if (blocks_.empty() || used_ + bytes > size_) {
+      size_ = std::max(bytes, kSearchBlock);
+      blocks_.emplace_back(new std::max_align_t[ceil_div(size_, sizeof(std::max_align_t))]);
+      used_ = 0;
+    }
+    char* at = reinterpret_cast<char*>(blocks_.back().get()) + used_;
+    used_ += bytes;
+    return at;
+  }
+  void do_deallocate(void*, size_t, size_t) override {}
+  bool do_is_equal(const std::pmr::memory_resource& other) const noexcept override { return this == &other; }
+
+  std::vector<std::unique_ptr<std::max_align_t[]>> blocks_;
+  size_t used_ = 0, size_ = 0;  // of the last one
+};
+
 // A way to run stages first .. of a segment, as a link to the way without its last stage.
 struct Path {
   int64_t bytes;  // rings and kept rows
@@ -32,18 +55,19 @@ struct Path {
 
 class Paths {  // in blocks, so that more never copies those that are there
  public:
+  explicit Paths(std::pmr::memory_resource* memory) : blocks_(memory) { blocks_.reserve(kMostPaths / kBlock + 1); }
   const Path& operator[](int i) const { return blocks_[size_t(i) / kBlock][size_t(i) % kBlock]; }
   int size() const { return size_; }
   void clear() { size_ = 0; }
   void push_back(const Path& path) {
-    if (size_t(size_) == blocks_.size() * kBlock) blocks_.emplace_back(new Path[kBlock]);
+    if (size_t(size_) == blocks_.size() * kBlock) blocks_.emplace_back(kBlock);
     blocks_[size_t(size_) / kBlock][size_t(size_) % kBlock] = path;
     size_++;
   }
 
  private:
   static constexpr size_t kBlock = 128;
-  std::vector<std::unique_ptr<Path[]>> blocks_;
+  std::pmr::vector<std::pmr::vector<Path>> blocks_;
   int size_ = 0;
 };
 
@@ -62,11 +86,14 @@ class SegmentSearch::Impl {
         lives_(lives),
         waiting_(waiting.data() + first),
         most_(rules.most),
-        work_(work) {
+        choices_(&memory_),
+        by_scratch_(&memory_),
+        work_(work),
+        paths_(&memory_) {
     choices_.reserve(size_t(count_));
     for (int s = 0; s < count_; s++) {
       const StageChoices* before = s > 0 && linked(s - 1) ? &choices_.back() : nullptr;
-      choices_.push_back(make_choices(graph, stages_[s], before, rules));
+      choices_.push_back(make_choices(graph, stages_[s], before, rules, &memory_));
     }
     size_t options = 0;
     for (const StageChoices& choices : choices_) options += choices.options.size();
@@ -141,7 +168,7 @@ class SegmentSearch::Impl {
     const int in = stages_[a].input, none = value(in).shape.height, height = value(stages_[b].output).shape.height;
     const int64_t out_row = value(stages_[b].output).row_bytes(), in_row = value(in).row_bytes();
     auto option = [&](int s) -> const Option& { return choices_[s].options[size_t(chosen[size_t(s - a)])]; };
-    auto reads = [&](int s) -> const std::vector<Rows>& { return choices_[s].reads[size_t(option(s).way())]; };
+    auto reads = [&](int s) -> const std::pmr::vector<Rows>& { return choices_[s].reads[size_t(option(s).way())]; };
     // The oldest input row that a stage reads from a strip on.
     auto oldest = [&](int s, int strip) {
       int row = none;
@@ -192,7 +219,7 @@ class SegmentSearch::Impl {
     for (int s = count_ - 1; s >= 0; s--) {
       double least = INFINITY;
       for (const Option& o : choices_[s].options)
-        if (o.least() <= limit) least = std::min(least, cycles(o));
+        if (choices_[s].least(o) <= limit) least = std::min(least, cycles(o));
       lower_bound_after_[s] = lower_bound_after_[s + 1] + least;
     }
   }
@@ -232,7 +259,7 @@ class SegmentSearch::Impl {
       if (around_ + scratch > limit_) break;
       bool any = false;
       for (; next != by_scratch_.end() && option(*next).transient() == scratch; ++next) {
-        if (next->stage < a || next->stage >= end || option(*next).least() > limit_) continue;
+        if (next->stage < a || next->stage >= end || choices_[next->stage].least(option(*next)) > limit_) continue;
         due_[next->stage].push_back(next->option);
         any = true;
       }
@@ -276,7 +303,7 @@ class SegmentSearch::Impl {
       }
       due_[b].clear();
       for (int o = 0; !fresh.empty() && o < int(now.options.size()); o++)
-        if (now.options[o].transient() < scratch && now.options[o].least() <= limit_) extend_by(o, fresh);
+        if (now.options[o].transient() < scratch && now.least(now.options[o]) <= limit_) extend_by(o, fresh);
       fresh.clear();
       if (paths_.size() == made) continue;
       fresh.resize(now.heights.size());
@@ -316,7 +343,7 @@ class SegmentSearch::Impl {
   // Cycles of the cheapest segment of stage a alone.
   double alone(int a) const {
     double least = INFINITY;
-    const std::vector<Option>& options = choices_[a].options;
+    const std::pmr::vector<Option>& options = choices_[a].options;
     const int64_t around = waiting_[a] + aligned(value(stages_[a].output).bytes()), most = most_overlap(a, a);
     for (int o = 0; o < int(options.size()); o++) {
       const int64_t bytes = around + options[o].kept() + options[o].transient();
@@ -363,8 +390,9 @@ class SegmentSearch::Impl {
   const std::vector<Life>& lives_;
   const int64_t* waiting_;  // by stage: bytes of the values made before it that it or a later one reads
   const int64_t most_;
-  std::vector<StageChoices> choices_;
-  std::vector<Choice> by_scratch_;
+  Blocks memory_;
+  std::pmr::vector<StageChoices> choices_;
+  std::pmr::vector<Choice> by_scratch_;
 
   // Of the search that runs.
   int64_t limit_ = 0;

@@ -14,6 +14,7 @@ class Fuser {
 
   std::vector<Stage> run() {
     std::vector<Stage> stages;
+    if (fusion_ == Fusion::kNone) stages.reserve(graph_.nodes.size());
     for (int n = 0; n < int(graph_.nodes.size()); n++) {
       if (taken_[n] || patches_of(n) >= 0) continue;
       Stage stage;

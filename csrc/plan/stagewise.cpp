@@ -91,6 +91,7 @@ Stagewise::Stagewise(const Graph& graph, Schedule schedule, std::vector<Stage> s
     ordered.push_back(std::move(stages[size_t(s)]));
     ways_.push_back(std::move(ways[size_t(s)]));
   }
+  std::vector<Stage>().swap(stages);  // a caller's argument may live as long as this
   stages_ = std::make_shared<const std::vector<Stage>>(std::move(ordered));
   lives_ = lives_of(graph, *stages_);
   live_ = live_bytes(graph, *stages_, lives_);

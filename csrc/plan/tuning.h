@@ -1,6 +1,7 @@
 // Every constant of the planner that was chosen by measurement, beside what was measured.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 
 namespace mbinfer {
@@ -18,6 +19,7 @@ constexpr int64_t kPlacementWork = 1 << 17;  // pairs of blocks looked at
 constexpr int64_t kSearchWork = 1 << 21;     // paths and rows looked at; MobileNetV2 1.4@224 takes 0.36 million
 constexpr int64_t kShare = 4;                // of that one stage's segments may take, of what would be its even share
 constexpr int kMostPaths = 1 << 13;          // held for the segments from one stage on; MobileNetV2 1.4@224 needs 3,116
+constexpr size_t kSearchBlock = 192 << 10;   // bytes taken at once: what malloc maps; MobileNetV2 1.4@224 takes one
 constexpr int kWindow = 64;                  // stages searched together
 constexpr int kWindowOptions = 1 << 12;      // of all of them, in a network of several windows
 constexpr int64_t kStrips = 1 << 14;  // rows looked at one by one, over all stages; MobileNetV2 1.0@224 has 1,000

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-PANEL = 8  # output channels that are stored side by side
+PANEL = 8  # output channels that are computed together
+PAIR = 2 * PANEL  # ... and that are stored side by side: a row of 16 is one load of the widest vectors
 
 
 def panel_channels(inputs: int, outputs: int, groups: int) -> tuple[int, np.ndarray]:
@@ -21,21 +22,21 @@ def panel_channels(inputs: int, outputs: int, groups: int) -> tuple[int, np.ndar
 
 
 def pack_conv(weight: np.ndarray, groups: int = 1) -> np.ndarray:
-    """Pack float32 ``[N, kh, kw, I / groups]`` as ``[ceil(N / 8), kh * kw * kc, 8]``, K in (ky, kx, channel) order.
+    """Pack float32 ``[N, kh, kw, I / groups]`` as ``[ceil(N / 16), kh * kw * kc, 16]``, K in (ky, kx, channel) order.
 
-    Zero where the last panel has no output channel, and where an output channel's group does not read an input channel.
+    Zero where there is no output channel, and where an output channel's group does not read an input channel.
     """
     n, kh, kw, per_group = weight.shape
     kc, lo = panel_channels(per_group * groups, n, groups)
     channel = np.arange(n)
     start = channel // (n // groups) * per_group - lo[channel // PANEL]  # of its group within its panel's channels
-    wide = np.zeros((len(lo) * PANEL, kh, kw, kc), np.float32)
+    wide = np.zeros((-(-n // PAIR) * PAIR, kh, kw, kc), np.float32)
     wide[channel[:, None], :, :, start[:, None] + np.arange(per_group)] = weight.transpose(0, 3, 1, 2)
-    return np.ascontiguousarray(wide.reshape(len(lo), PANEL, -1).transpose(0, 2, 1))
+    return np.ascontiguousarray(wide.reshape(-1, PAIR, kh * kw * kc).transpose(0, 2, 1))
 
 
 def pack_depthwise(weight: np.ndarray) -> np.ndarray:
-    """Pack float32 ``[kh, kw, C]`` as ``[ceil(C / 8), kh * kw, 8]``, the last panel padded with zeros."""
+    """Pack float32 ``[kh, kw, C]`` as ``[ceil(C / 16), kh * kw, 16]``, the last panels padded with zeros."""
     kh, kw, c = weight.shape
-    padded = np.pad(weight.reshape(kh * kw, c), ((0, 0), (0, -c % PANEL)))
-    return np.ascontiguousarray(padded.reshape(kh * kw, -1, PANEL).transpose(1, 0, 2))
+    padded = np.pad(weight.reshape(kh * kw, c), ((0, 0), (0, -c % PAIR)))
+    return np.ascontiguousarray(padded.reshape(kh * kw, -1, PAIR).transpose(1, 0, 2))

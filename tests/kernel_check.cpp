@@ -119,7 +119,7 @@ void check_gemm(const KernelTable& table, int pixels, int panels, int k, Numbers
   }
   const int panel = between(0, 1) ? 0 : between(0, 3),
             node_panels = panel + panels + (between(0, 1) ? 0 : between(0, 3));
-  const auto weights = floats(size_t(node_panels * rows * kPanel), numbers),
+  const auto weights = floats(size_t((node_panels + 1) / 2 * rows * 16), numbers),
              bias = floats(size_t(panels * kPanel), numbers);
   const int width = panels * kPanel, out_stride = width + kPanel * between(0, 2),
             sums_stride = width + kPanel * between(0, 2), residual_stride = width + between(0, 8);
@@ -141,7 +141,6 @@ void check_gemm(const KernelTable& table, int pixels, int panels, int k, Numbers
                            pixels,
                            weights.data(),
                            rows,
-                           node_panels,
                            panel,
                            panels,
                            starts ? bias.data() : nullptr,
@@ -182,7 +181,7 @@ void check_depthwise(const KernelTable& table, int kernel_w, int stride, int dil
   const Window window(kernel_h, width, in_stride, panels, numbers);
   const int panel = between(0, 1) ? 0 : between(0, 3),
             node_panels = panel + panels + (between(0, 1) ? 0 : between(0, 3));
-  const auto weights = floats(size_t(node_panels * kernel_h * kernel_w * 8), numbers),
+  const auto weights = floats(size_t((node_panels + 1) / 2 * kernel_h * kernel_w * 16), numbers),
              bias = floats(size_t(panels * 8), numbers);
   Output expected(x1 - x0, panels * 8, out_stride), found = expected;
   DepthwiseArgs args = {window.rows.data(),
@@ -198,7 +197,6 @@ void check_depthwise(const KernelTable& table, int kernel_w, int stride, int dil
                         x0,
                         x1,
                         weights.data(),
-                        node_panels,
                         panel,
                         panels,
                         bias.data(),
@@ -359,7 +357,7 @@ void check_multiply_add() {
     const Tap tap = {&x, 1, 0};
     float out[kPanel];
     const Finish finish = {{-kInf, kInf, 0}, nullptr, 0, {-kInf, kInf, 0}};
-    const GemmArgs args = {&tap, 1, 0, out, 0, out, 0, 1, w, 1, 1, 0, 1, sums, &finish};
+    const GemmArgs args = {&tap, 1, 0, out, 0, out, 0, 1, w, 1, 0, 1, sums, &finish};
     kReferenceKernels.f32.gemm(&args);
     for (int n = 0; n < kPanel; n++) {
       volatile float exact = std::fmaf(x, w[n], sums[n]);

@@ -133,6 +133,6 @@ def test_the_kernels_have_the_names_that_are_looked_for(arm):
     assert {
         "depthwise_tiles<3, 1, 8>",
         "depthwise_tiles<5, 2, 8>",
-        "GemmTile<6, 2, 4>::run<true>",
-        "GemmTile<6, 2, 1>::run<false>",
+        "gemm_tiles<f32x8, 6, 2, true, true>",
+        "gemm_tiles<f32x8, 6, 2, false, false>",
     } <= functions

@@ -222,11 +222,12 @@ def test_round_trip():
             bias = np.zeros(channels) if node.bias is None else node.bias
             assert record["bias"].tolist() == [*bias, *[0.0] * (-channels % 8)]
         if node.op == "depthwise":
-            panels = record["weight"].reshape(2, 9, 8).transpose(1, 0, 2).reshape(9, 16)
+            panels = record["weight"].reshape(9, 16)
             assert (panels[:, :9] == node.weight.reshape(9, 9)).all() and not panels[:, 9:].any()
         if node.op == "conv" and node.groups == 1:
             k = node.weight[0].size
-            panels = record["weight"].reshape(-1, k, 8).transpose(0, 2, 1).reshape(-1, k)
+            panels = record["weight"].reshape(-1, k, 16).transpose(0, 2, 1).reshape(-1, k)
+            assert len(panels) == (channels + 15) // 16 * 16
             assert (panels[:channels] == node.weight.reshape(channels, k)).all() and not panels[channels:].any()
 
 
@@ -246,7 +247,7 @@ def test_equal_tensors_are_stored_once():
     head = struct.unpack_from(HEADER, data)
     assert head[6] == 16 * 8 * 4 + 16 * 4
     for node in read(data)["nodes"]:
-        assert (node["weight"].reshape(2, 8, 8).transpose(0, 2, 1).reshape(16, 8) == numbers(16, 8)).all()
+        assert (node["weight"].reshape(8, 16).T == numbers(16, 8)).all()
         assert not node["bias"].any()
 
 
@@ -261,7 +262,9 @@ def test_packed_panels_hold_the_dense_weights(groups, inputs_per_group, outputs_
         group = o // outputs_per_group
         dense[o, :, :, group * inputs_per_group : (group + 1) * inputs_per_group] = weight[o]
     kc, lo = model.panel_channels(inputs, outputs, groups)
-    packed = model.pack_conv(weight, groups).reshape(len(lo), *kernel, kc, 8)
+    pairs = model.pack_conv(weight, groups).reshape(-1, *kernel, kc, 2, 8)  # of panels, side by side
+    packed = pairs.transpose(0, 4, 1, 2, 3, 5).reshape(-1, *kernel, kc, 8)
+    assert len(packed) == (len(lo) + 1) // 2 * 2 and not packed[len(lo) :].any()
     assert len(lo) == (outputs + 7) // 8 and min(lo) >= 0 and max(lo) + kc <= inputs
     assert groups > 1 or (kc == inputs and not lo.any())
     for p, first in enumerate(lo):

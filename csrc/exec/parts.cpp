@@ -48,7 +48,6 @@ void pointwise(const Task& w) {
     args.pixels = std::min(w.end, (last - w.makes.begin) * width) - p;
     args.weights = w.node.weights;
     args.weight_rows = input_of(w).shape.channels;
-    args.node_panels = output_of(w).stride() / kPanel;
     args.panel = w.panels.begin;
     args.panels = w.panels.count();
     args.bias = w.starts ? bias_of(w, w.panels.begin) : nullptr;
@@ -93,7 +92,6 @@ void depthwise(const Task& w) {
     args.x0 = x0;
     args.x1 = x1;
     args.weights = w.node.weights;
-    args.node_panels = output_of(w).stride() / kPanel;
     args.panel = w.panels.begin;
     args.panels = w.panels.count();
     args.bias = bias_of(w, w.panels.begin);

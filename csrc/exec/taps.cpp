@@ -99,7 +99,6 @@ class ConvRow {
     args.pixels = run.pixels;
     args.weights = node_.weights;
     args.weight_rows = node_.y.kernel * window_.kernel * run.count;
-    args.node_panels = out_.stride() / kPanel;
     args.panel = run.panels.begin;
     args.panels = run.panels.count();
     args.bias = bias_of(task_, run.panels.begin);

@@ -10,15 +10,17 @@ MBI_INLINE void normalise_run(const ConvertArgs& a, const uint8_t* in, float* ou
   float means[kChannels * 8], scales[kChannels * 8];
   for (int i = 0; i < kChannels * 8; i++) means[i] = a.mean[i % kChannels], scales[i] = a.scale[i % kChannels];
   f32x8 mean[kChannels], scale[kChannels];
-  MBI_UNROLL for (int v = 0; v < kChannels; v++) mean[v] = load(means + v * 8), scale[v] = load(scales + v * 8);
+  MBI_UNROLL for (int v = 0; v < kChannels; v++) mean[v] = f32x8::load(means + v * 8),
+                                                 scale[v] = f32x8::load(scales + v * 8);
   const int count = a.pixels * kChannels;
   int i = 0;
   for (; i + kChannels * 8 <= count; i += kChannels * 8) {
     MBI_UNROLL for (int v = 0; v < kChannels; v++)
-        store(out + i + v * 8, mul(sub(widen_u8(in + i + v * 8), mean[v]), scale[v]));
+        store(out + i + v * 8, mul(sub(f32x8::widen_u8(in + i + v * 8), mean[v]), scale[v]));
   }
   int v = 0;
-  for (; i + 8 <= count; i += 8, v += 8) store(out + i, mul(sub(widen_u8(in + i), load(means + v)), load(scales + v)));
+  for (; i + 8 <= count; i += 8, v += 8)
+    store(out + i, mul(sub(f32x8::widen_u8(in + i), f32x8::load(means + v)), f32x8::load(scales + v)));
   for (; i < count; i++) out[i] = (float(in[i]) - a.mean[i % kChannels]) * a.scale[i % kChannels];
 }
 

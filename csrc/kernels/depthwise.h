@@ -10,80 +10,106 @@
 namespace mbinfer {
 namespace {
 
-// A tile of kPixels from x on, kPanels panels at a time from `panel` on; at an edge some columns do not exist. Returns
-// the panel after the last one done.
-template <int kKernel, int kStride, int kPixels, int kPanels, bool kEdge>
-MBI_INLINE int depthwise_panels(const DepthwiseArgs& a, int x, int panel) {
-  constexpr int kColumns = (kPixels - 1) * kStride + kKernel, kPad = kKernel / 2, kAhead = kEdge ? 0 : kColumnsAhead;
-  const ptrdiff_t in_stride = a.in_stride, out_stride = a.out_stride,
-                  panel_weights = ptrdiff_t(a.kernel_h) * kKernel * 8;
-  const int first = x * kStride - a.pad_left, inside = a.in_width - first, kernel_h = a.kernel_h, panels = a.panels;
+constexpr ptrdiff_t kPanelBytes = kPanel * ptrdiff_t(sizeof(float));
+
+// The activation of a tile, its bounds loaded once.
+template <class V, int kPixels, int kVectors>
+MBI_INLINE void activate_all(V (&x)[kPixels][kVectors], const ActivationArgs& a) {
+  const V lo = V::splat(a.lo), hi = V::splat(a.hi);
+  if (a.hard_swish) {
+    MBI_UNROLL for (int p = 0; p < kPixels; p++) {
+      MBI_UNROLL for (int n = 0; n < kVectors; n++) x[p][n] = activate(x[p][n], a);
+    }
+  } else {
+    MBI_UNROLL for (int p = 0; p < kPixels; p++) {
+      MBI_UNROLL for (int n = 0; n < kVectors; n++) x[p][n] = less(hi, greater(lo, x[p][n]));
+    }
+  }
+}
+
+// A tile of kPixels from x on, kVectors vectors at a time of panels [panel, end); at an edge some columns do not exist.
+// Returns the panel after the last one done.
+template <class V, int kKernel, int kStride, int kPixels, int kVectors, bool kEdge>
+MBI_INLINE int depthwise_vectors(const DepthwiseArgs& a, int x, int panel, int end) {
+  constexpr int kColumns = (kPixels - 1) * kStride + kKernel, kPad = kKernel / 2;
+  static_assert(kVectors * V::kPanels <= 2, "of one pair");
+  constexpr int kAhead = kEdge ? 0 : Tiles<V>::columns_ahead, kPanels = kVectors * V::kPanels;
+  const ptrdiff_t in_stride = a.in_stride, out_stride = a.out_stride;
+  const int first = x * kStride - a.pad_left, inside = a.in_width - first, kernel_h = a.kernel_h;
   auto exists = [&](int c) { return !kEdge || ((c >= kPad || c >= -first) && (c < kColumns - kPad || c < inside)); };
   const void* const* rows = a.rows;
   const ActivationArgs activation = a.activation;
-  const float* weights = static_cast<const float*>(a.weights) + (a.panel + panel) * panel_weights;
-  const float* bias = static_cast<const float*>(a.bias) + panel * 8;
-  float* out = at(a.out, (x - a.x0) * out_stride) + panel * 8;
-  ptrdiff_t offset = first * in_stride + panel * ptrdiff_t(8 * sizeof(float));
-  for (; panels - panel >= kPanels; panel += kPanels, bias += kPanels * 8, out += kPanels * 8) {
-    f32x8 sums[kPixels][kPanels];
+  const float* bias = static_cast<const float*>(a.bias) + panel * kPanel;
+  float* out = at(a.out, (x - a.x0) * out_stride) + panel * kPanel;
+  ptrdiff_t offset = first * in_stride + panel * kPanelBytes;
+  for (; end - panel >= kPanels; panel += kPanels, bias += kPanels * kPanel, out += kPanels * kPanel) {
+    const float* weights = panel_weights(a.weights, kernel_h * kKernel, a.panel + panel);
+    V sums[kPixels][kVectors];
     MBI_UNROLL for (int t = 0; t < kPixels; t++) {
-      MBI_UNROLL for (int n = 0; n < kPanels; n++) sums[t][n] = load(bias + n * 8);
+      MBI_UNROLL for (int n = 0; n < kVectors; n++) sums[t][n] = V::load(bias + n * kLanes<V>);
     }
-    for (int ky = 0; ky < kernel_h; ky++, weights += kKernel * 8) {
+    for (int ky = 0; ky < kernel_h; ky++, weights += kKernel * kRow) {
       if (!rows[ky]) continue;
       const float* in = at(rows[ky], offset);
-      f32x8 w[kKernel][kPanels], columns[kAhead + 1][kPanels];
+      V w[kKernel][kVectors], columns[kAhead + 1][kVectors];
       MBI_UNROLL for (int kx = 0; kx < kKernel; kx++) {
-        MBI_UNROLL for (int n = 0; n < kPanels; n++) w[kx][n] = load(weights + n * panel_weights + kx * 8);
+        MBI_UNROLL for (int n = 0; n < kVectors; n++) w[kx][n] = V::load(weights + kx * kRow + n * kLanes<V>);
       }
       MBI_UNROLL for (int c = -kAhead; c < kColumns; c++) {
         const int loaded = c + kAhead;
         if (loaded < kColumns) {
           if (exists(loaded)) {
-            MBI_UNROLL for (int n = 0; n < kPanels; n++) columns[loaded % (kAhead + 1)][n] =
-                kStride > 1 ? load_once(in + n * 8) : load(in + n * 8);
+            MBI_UNROLL for (int n = 0; n < kVectors; n++) columns[loaded % (kAhead + 1)][n] =
+                kStride > 1 ? V::load_kept(in + n * kLanes<V>) : V::load(in + n * kLanes<V>);
           }
-          in = opaque(at(in, in_stride));
+          in = pace(at(in, in_stride));
         }
         if (c < 0 || !exists(c)) continue;
-        const f32x8(&column)[kPanels] = columns[c % (kAhead + 1)];
+        const V(&column)[kVectors] = columns[c % (kAhead + 1)];
         MBI_UNROLL for (int t = 0; t < kPixels; t++) {
           const int kx = c - t * kStride;
           if (kx < 0 || kx >= kKernel) continue;
-          MBI_UNROLL for (int n = 0; n < kPanels; n++) sums[t][n] = fma(column[n], w[kx][n], sums[t][n]);
+          MBI_UNROLL for (int n = 0; n < kVectors; n++) sums[t][n] = fma(column[n], w[kx][n], sums[t][n]);
         }
       }
     }
-    weights += (kPanels - 1) * panel_weights;
-    offset += kPanels * ptrdiff_t(8 * sizeof(float));
+    offset += kPanels * kPanelBytes;
     activate_all(sums, activation);
     MBI_UNROLL for (int t = 0; t < kPixels; t++) {
-      MBI_UNROLL for (int n = 0; n < kPanels; n++) store(at(out, t * out_stride) + n * 8, sums[t][n]);
+      MBI_UNROLL for (int n = 0; n < kVectors; n++) store(at(out, t * out_stride) + n * kLanes<V>, sums[t][n]);
     }
   }
   return panel;
 }
 
-// Where a tile has few pixels, two panels go together, or each sum would wait for itself.
+// Where a tile has few pixels, several vectors go together, or each sum would wait for itself.
+template <class V, int kKernel, int kStride, int kPixels, bool kEdge>
+MBI_INLINE void depthwise_panels(const DepthwiseArgs& a, int x, int panel, int end) {
+  using Sizes = Tiles<V>;
+  if constexpr (Sizes::thin_vectors > 1 && kPixels * 2 <= Sizes::depthwise_pixels[1] && kKernel == 3)
+    panel = depthwise_vectors<V, kKernel, kStride, kPixels, Sizes::thin_vectors, kEdge>(a, x, panel, end);
+  depthwise_vectors<V, kKernel, kStride, kPixels, 1, kEdge>(a, x, panel, end);
+}
+
 template <int kKernel, int kStride, int kPixels, bool kEdge>
-MBI_INLINE void depthwise_tile(const DepthwiseArgs& a, int x) {
-  int panel = 0;
-  if constexpr (kThinPanels > 1 && kPixels * 2 <= kDepthwisePixels[1] && kKernel == 3)
-    panel = depthwise_panels<kKernel, kStride, kPixels, kThinPanels, kEdge>(a, x, panel);
-  depthwise_panels<kKernel, kStride, kPixels, 1, kEdge>(a, x, panel);
+MBI_INLINE void depthwise_tile(const DepthwiseArgs& a, int x, Cut cut) {
+  if (cut.first) depthwise_vectors<f32x8, kKernel, kStride, kPixels, 1, kEdge>(a, x, 0, cut.first);
+  depthwise_panels<wide, kKernel, kStride, kPixels, kEdge>(a, x, cut.first, cut.last);
+  if constexpr (wide::kPanels > 1)
+    depthwise_vectors<f32x8, kKernel, kStride, kPixels, 1, kEdge>(a, x, cut.last, a.panels);
 }
 
 // Tiles of kPixels over [x, x1) as long as they fit, each for all panels: neighbouring panels share cache lines,
 // neighbouring tiles only columns.
 template <int kKernel, int kStride, int kPixels>
 __attribute__((noinline)) int depthwise_tiles(const DepthwiseArgs& a, int x) {
+  const Cut cut = cut_panels(a.panel, a.panels);
   for (; a.x1 - x >= kPixels; x += kPixels) {
     const int first = x * kStride - a.pad_left, end = first + (kPixels - 1) * kStride + kKernel;
     if (first >= 0 && end <= a.in_width)
-      depthwise_tile<kKernel, kStride, kPixels, false>(a, x);
+      depthwise_tile<kKernel, kStride, kPixels, false>(a, x, cut);
     else
-      depthwise_tile<kKernel, kStride, kPixels, true>(a, x);
+      depthwise_tile<kKernel, kStride, kPixels, true>(a, x, cut);
   }
   return x;
 }
@@ -96,10 +122,11 @@ constexpr ptrdiff_t kCrowded = 1024;
 // A row in tiles from the largest to the smallest; rows of 7, 14, 21 ... pixels are whole tiles of 7.
 template <int kKernel, int kStride>
 void depthwise_row(const DepthwiseArgs& a) {
+  using Sizes = Tiles<wide>;
   int x = a.x0;
-  constexpr int kMost = kDepthwisePixels[kKernel / 2];
+  constexpr int kMost = Sizes::depthwise_pixels[kKernel / 2];
   if constexpr (kMost >= 8) {
-    if (kThinPanels == 1 || a.in_stride % kCrowded) {
+    if (Sizes::thin_vectors == 1 || a.in_stride % kCrowded) {
       if ((a.x1 - x) % 8 && (a.x1 - x) % 7 == 0) x = depthwise_tiles<kKernel, kStride, 7>(a, x);
       x = depthwise_tiles<kKernel, kStride, 8>(a, x);
     }
@@ -116,16 +143,16 @@ void depthwise_pixels(const DepthwiseArgs& a) {
     const int kx0 = first < 0 ? (-first + a.dilation - 1) / a.dilation : 0;
     const int room = a.in_width - first <= 0 ? 0 : (a.in_width - first + a.dilation - 1) / a.dilation;
     const int kx1 = room < a.kernel_w ? room : a.kernel_w;
-    const ptrdiff_t panel_weights = ptrdiff_t(a.kernel_h) * a.kernel_w * 8;
-    const float* weights = static_cast<const float*>(a.weights) + a.panel * panel_weights;
-    for (int c = 0; c < a.panels * 8; c += 8, weights += panel_weights) {
-      f32x8 sum = load(static_cast<const float*>(a.bias) + c);
+    for (int panel = 0; panel < a.panels; panel++) {
+      const int c = panel * kPanel;
+      const float* weights = panel_weights(a.weights, a.kernel_h * a.kernel_w, a.panel + panel);
+      f32x8 sum = f32x8::load(static_cast<const float*>(a.bias) + c);
       for (int ky = 0; ky < a.kernel_h; ky++) {
         if (!a.rows[ky]) continue;
         const float* row = static_cast<const float*>(a.rows[ky]) + c;
         for (int kx = kx0; kx < kx1; kx++)
-          sum = fma(load(at(row, (first + kx * a.dilation) * a.in_stride)), load(weights + (ky * a.kernel_w + kx) * 8),
-                    sum);
+          sum = fma(f32x8::load(at(row, (first + kx * a.dilation) * a.in_stride)),
+                    f32x8::load(weights + (ky * a.kernel_w + kx) * kRow), sum);
       }
       store(at(a.out, (x - a.x0) * a.out_stride) + c, activate(sum, a.activation));
     }

@@ -10,14 +10,6 @@
 
 #define MBI_INLINE inline __attribute__((always_inline))
 
-#if defined(__AVX2__)
-#include "kernels/vec_avx2.h"
-#elif defined(__ARM_NEON)
-#include "kernels/vec_neon.h"
-#else
-#error "isa.cpp is compiled for an instruction set with a vec_<isa>.h"
-#endif
-
 namespace mbinfer {
 namespace {
 
@@ -27,26 +19,83 @@ inline const float* at(const void* p, ptrdiff_t bytes) {
 }
 inline float* at(void* p, ptrdiff_t bytes) { return reinterpret_cast<float*>(static_cast<char*>(p) + bytes); }
 
-inline f32x8 clamp(f32x8 x, float lo, float hi) { return less(splat(hi), greater(splat(lo), x)); }
+constexpr int kRow = 2 * kPanel;  // weights of two panels lie side by side, see kernels.h
 
-inline f32x8 activate(f32x8 x, const ActivationArgs& a) {
-  if (a.hard_swish) return mul(x, mul(clamp(add(x, splat(3.0f)), 0.0f, 6.0f), splat(1.0f / 6.0f)));
-  return clamp(x, a.lo, a.hi);
+// From one pair of panels to the next, of a node whose panels have so many rows.
+inline ptrdiff_t pair_bytes(int rows) { return ptrdiff_t(rows) * kRow * ptrdiff_t(sizeof(float)); }
+
+// From panel 0 to another one.
+inline ptrdiff_t bytes_to(int rows, int panel) {
+  return panel / 2 * pair_bytes(rows) + panel % 2 * kPanel * ptrdiff_t(sizeof(float));
 }
 
-// The same for a tile, its bounds loaded once.
-template <int kPixels, int kPanels>
-MBI_INLINE void activate_all(f32x8 (&x)[kPixels][kPanels], const ActivationArgs& a) {
-  const f32x8 lo = splat(a.lo), hi = splat(a.hi);
-  if (a.hard_swish) {
-    MBI_UNROLL for (int p = 0; p < kPixels; p++) {
-      MBI_UNROLL for (int n = 0; n < kPanels; n++) x[p][n] = activate(x[p][n], a);
-    }
-  } else {
-    MBI_UNROLL for (int p = 0; p < kPixels; p++) {
-      MBI_UNROLL for (int n = 0; n < kPanels; n++) x[p][n] = less(hi, greater(lo, x[p][n]));
-    }
-  }
+inline const float* panel_weights(const void* weights, int rows, int panel) {
+  return at(weights, bytes_to(rows, panel));
+}
+
+// The weights of a tile are in parts: pairs of panels, where it has an even number of them and begins with a pair, so
+// that one address serves two panels; else single vectors, from any panel on.
+template <class V>
+constexpr int parts_of(int vectors) {
+  return vectors * V::kPanels % 2 ? vectors : vectors * V::kPanels / 2;
+}
+
+// A row of one of the vectors.
+template <class V, int kVectors>
+MBI_INLINE const float* row_of(const float* weights, const ptrdiff_t (&parts)[parts_of<V>(kVectors)], int vector) {
+  if (parts_of<V>(kVectors) == kVectors) return at(weights, parts[vector]);
+  return at(weights, parts[vector / 2]) + vector % 2 * kPanel;
+}
+
+}  // namespace
+}  // namespace mbinfer
+
+#if defined(__AVX2__)
+#include "kernels/vec_avx2.h"
+//
+#include "kernels/tile_avx2.h"
+#elif defined(__ARM_NEON)
+#include "kernels/vec_neon.h"
+//
+#include "kernels/tile_neon.h"
+#else
+#error "isa.cpp is compiled for an instruction set that has a leaf, see kernels/vec.h"
+#endif
+
+namespace mbinfer {
+namespace {
+
+template <class V>
+constexpr int kLanes = V::kPanels * kPanel;
+
+// Of some panels of a node, from `panel` on: before `first` there is the second one of a pair, or none; from `last` on
+// one that fills no wide vector, or none.
+struct Cut {
+  int first, last;
+};
+inline Cut cut_panels(int panel, int panels) {
+  const int first = panel % 2 < panels ? panel % 2 : panels;
+  return {first, first + (panels - first) / wide::kPanels * wide::kPanels};
+}
+
+// body(V(), panel) for each vector of so many panels.
+template <class Body>
+MBI_INLINE void for_each_vector(int panels, Body&& body) {
+  int panel = 0;
+  if constexpr (wide::kPanels > 1)
+    for (; panels - panel >= wide::kPanels; panel += wide::kPanels) body(wide(), panel);
+  for (; panel < panels; panel++) body(f32x8(), panel);
+}
+
+template <class V>
+inline V clamp(V x, float lo, float hi) {
+  return less(V::splat(hi), greater(V::splat(lo), x));
+}
+
+template <class V>
+inline V activate(V x, const ActivationArgs& a) {
+  if (a.hard_swish) return mul(x, mul(clamp(add(x, V::splat(3.0f)), 0.0f, 6.0f), V::splat(1.0f / 6.0f)));
+  return clamp(x, a.lo, a.hi);
 }
 
 }  // namespace
@@ -60,29 +109,35 @@ MBI_INLINE void activate_all(f32x8 (&x)[kPixels][kPanels], const ActivationArgs&
 namespace mbinfer {
 namespace {
 
-constexpr int kTilePixels = kGemmPixels[kGemmPanels > 1 ? 2 : 1], kTilePanels = kGemmPanels > 1 ? 2 : 1;
+constexpr int kTileVectors = Tiles<wide>::gemm_vectors > 1 ? 2 : 1,
+              kTilePixels = Tiles<wide>::gemm_pixels[kTileVectors];
 
 long multiply_adds(const float* values, float* sums, int rounds) {
-  constexpr int kChains = kTilePixels * kTilePanels;
-  static_assert(kChains * 8 <= kPeakSums, "room for the sums");
-  const f32x8 a = load(values), b = load(values + 8);
-  f32x8 chains[kChains];
-  MBI_UNROLL for (int i = 0; i < kChains; i++) chains[i] = load(sums + i * 8);
+  constexpr int kChains = kTilePixels * kTileVectors;
+  static_assert(kChains * kLanes<wide> <= kPeakSums && 2 * kLanes<wide> <= kPeakValues, "room for all");
+  const wide a = wide::load(values), b = wide::load(values + kLanes<wide>);
+  wide chains[kChains];
+  MBI_UNROLL for (int i = 0; i < kChains; i++) chains[i] = wide::load(sums + i * kLanes<wide>);
   for (int r = 0; r < rounds; r++) {
     MBI_UNROLL for (int i = 0; i < kChains; i++) chains[i] = fma(a, b, chains[i]);
   }
-  MBI_UNROLL for (int i = 0; i < kChains; i++) store(sums + i * 8, chains[i]);
-  return 8L * kChains * rounds;
+  MBI_UNROLL for (int i = 0; i < kChains; i++) store(sums + i * kLanes<wide>, chains[i]);
+  return long(kLanes<wide>) * kChains * rounds;
+}
+
+constexpr KernelTable table(const char* isa) {
+  return {isa,
+          {{kTilePixels, kTileVectors * wide::kPanels}, gemm, depthwise, pool, reduce, add, softmax_f32},
+          convert,
+          multiply_adds};
 }
 
 }  // namespace
 
 #if defined(__AVX2__)
-const KernelTable kAvx2Kernels = {
-    "avx2", {{kTilePixels, kTilePanels}, gemm, depthwise, pool, reduce, add, softmax_f32}, convert, multiply_adds};
+const KernelTable kAvx2Kernels = table("avx2");
 #else
-const KernelTable kNeonKernels = {
-    "neon", {{kTilePixels, kTilePanels}, gemm, depthwise, pool, reduce, add, softmax_f32}, convert, multiply_adds};
+const KernelTable kNeonKernels = table("neon");
 #endif
 
 }  // namespace mbinfer

@@ -12,6 +12,9 @@
 //   - sums over pixels run in row-major order, and are multiplied by the rounded reciprocal of the count;
 //   - callers round to nearest and flush denormals, where the CPU can (exec/float_mode.h): inputs and results below
 //     2^-126 are zeros of their sign.
+// Weights are those of a whole node, as the file packs them: two panels side by side, [panels / 2][rows][16], the last
+// one filled up with zeros where their number is odd. A row is a tap and channel of a matrix, a tap of a depthwise
+// kernel.
 #pragma once
 
 #include <stddef.h>
@@ -40,7 +43,7 @@ struct Tap {
   int weight_row;  // the first of the k rows of each panel that meet them
 };
 
-// out[p][n] = finish(start + sum over taps and k of in[p][k] * weights[n / 8][k][n % 8]), for some panels of a node.
+// out[p][n] = finish(start + sum over taps and k of in[p][k] * weights[n / 16][k][n % 16]), for some panels of a node.
 // Sums that are cut into several calls wait in `sums`; where a sum is of the output's type, that may be the output.
 struct GemmArgs {
   const Tap* taps;
@@ -51,11 +54,11 @@ struct GemmArgs {
   void* out;
   ptrdiff_t out_stride;
   int pixels;
-  const void* weights;           // of the node: all its panels, as the file packs them
-  int weight_rows, node_panels;  // rows of each panel, panels of the node
-  int panel, panels;             // made: [panel, panel + panels)
-  const void* bias;              // of the first panel made; null: go on from `sums`
-  const Finish* finish;          // null: leave the sums in `sums`
+  const void* weights;
+  int weight_rows;
+  int panel, panels;     // made: [panel, panel + panels) of the node's
+  const void* bias;      // of the first panel made; null: go on from `sums`
+  const Finish* finish;  // null: leave the sums in `sums`
 };
 
 // One row of a depthwise convolution, output pixels [x0, x1), some panels of a node.
@@ -67,9 +70,9 @@ struct DepthwiseArgs {
   void* out;  // of pixel x0 and the first panel
   ptrdiff_t out_stride;
   int x0, x1;
-  const void* weights;  // of the node: all its panels
-  int node_panels, panel, panels;
-  const void* bias;  // of the first panel made
+  const void* weights;
+  int panel, panels;  // made, of the node's
+  const void* bias;   // of the first panel made
   ActivationArgs activation;
 };
 

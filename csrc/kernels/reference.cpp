@@ -71,9 +71,10 @@ void multiply_add(const float* x, const float* w, float* sums) {
 }
 #endif
 
-// Of panel `panel` of a node whose panels have so many rows.
+// Row 0 of panel `panel` of a node whose panels have so many rows, kRow apart.
+constexpr int kRow = 2 * kPanel;
 const float* weights_of(const void* weights, int rows, int panel) {
-  return static_cast<const float*>(weights) + ptrdiff_t(panel) * rows * kPanel;
+  return static_cast<const float*>(weights) + ptrdiff_t(panel / 2) * rows * kRow + panel % 2 * kPanel;
 }
 
 void gemm_panel(const GemmArgs* a, int p, int panel) {
@@ -84,7 +85,7 @@ void gemm_panel(const GemmArgs* a, int p, int panel) {
   for (int t = 0; t < a->tap_count; t++) {
     const Tap& tap = a->taps[t];
     const float* in = at(tap.in, p * a->in_stride);
-    for (int k = 0; k < tap.k; k++) multiply_add<0>(in + k, weights + ptrdiff_t(tap.weight_row + k) * kPanel, chains);
+    for (int k = 0; k < tap.k; k++) multiply_add<0>(in + k, weights + ptrdiff_t(tap.weight_row + k) * kRow, chains);
   }
   if (!a->finish) {
     memcpy(sums, chains, sizeof chains);
@@ -114,7 +115,7 @@ void depthwise_panel(const DepthwiseArgs* a, int x, int panel) {
       const int ix = x * a->stride - a->pad_left + kx * a->dilation;
       if (ix < 0 || ix >= a->in_width) continue;
       const float* in = at(a->rows[ky], ix * a->in_stride, panel * kPanel);
-      multiply_add<1>(in, weights + (ky * a->kernel_w + kx) * kPanel, chains);
+      multiply_add<1>(in, weights + (ky * a->kernel_w + kx) * kRow, chains);
     }
   }
   for (int n = 0; n < kPanel; n++)

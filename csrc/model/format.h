@@ -60,11 +60,12 @@ struct NodeRecord {
   uint64_t bias_offset, bias_bytes;      // float32 (int32 with int8 weights), padded with zeros to 8 channels
   uint32_t reserved[10];                 // attributes of operators to come; zero is what every present one does
 };
-// Packing, with N output channels, panels of 8 (the last one padded with zeros), K in (ky, kx, channel) order:
-//   conv       float32, float16: [N/8][K][8]
-//              int8: [N/8][kh*kw][ceil(channels / 4)][8][4], the channels of each tap padded with zeros, so that every
-//              tap starts at a group of 4
-//   depthwise  [C/8][kh*kw][8] in every dtype
+// Packing, with N output channels, two panels of 8 side by side (the last ones padded with zeros), K in (ky, kx,
+// channel) order:
+//   conv       float32, float16: [N/16][K][16]
+//              int8: [N/16][kh*kw][ceil(channels / 4)][16][4], the channels of each tap padded with zeros, so that
+//              every tap starts at a group of 4
+//   depthwise  [C/16][kh*kw][16] in every dtype
 // A grouped convolution stores, for each panel, the input channels that the panel's groups read (see panel_channels()).
 
 struct InputRecord {

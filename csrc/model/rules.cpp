@@ -107,8 +107,8 @@ int64_t packed_weights(const Graph& graph, const Node& node) {
   int64_t channels = channels_read(graph, node);
   // int8 sums are made of four products at a time, none of which may belong to the next tap.
   if (node.weight_dtype == DType::kInt8 && !info_of(node.op).keeps_channels) channels = round_up<int64_t>(channels, 4);
-  const int64_t panels = ceil_div(graph.values[node.output].shape.channels, kPanel);
-  return panels * kPanel * node.y.kernel * node.x.kernel * channels;
+  constexpr int kPair = 2 * kPanel;  // panels lie two by two, the second one zeros where there is none
+  return round_up<int64_t>(graph.values[node.output].shape.channels, kPair) * node.y.kernel * node.x.kernel * channels;
 }
 
 }  // namespace mbinfer

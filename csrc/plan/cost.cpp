@@ -50,8 +50,9 @@ CostTerms cost_terms(const Graph& graph, const Stage& stage, const StepCounts& c
     const OpInfo& op = info_of(n.op);
     const Shape &made = graph.values[n.output].shape, &in = graph.values[n.inputs[0]].shape;
     const int panels = graph.values[n.output].stride() / kPanel;
-    weights += n.weight_bytes;
-    if (!once) stepped_weights += n.weight_bytes;
+    const int64_t read = n.weight_bytes / round_up(panels, 2) * panels;  // without what fills up the last pair
+    weights += read;
+    if (!once) stepped_weights += read;
     const bool expands = p == stage.split - 1, projects = stage.bottleneck() && p == stage.split + 1;
     if (n.mixes_channels()) {
       const double rows = expands ? double(counts.expanded_rows) : double(made.height);

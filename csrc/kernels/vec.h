@@ -1,0 +1,38 @@
+// What the leaf of an instruction set offers to the kernels that are written once. Comments only, included by none.
+//
+// A leaf is two files, vec_<isa>.h and tile_<isa>.h, which isa.cpp includes where it is compiled for that set.
+// Everything that exists because of one CPU or one compiler is there, `asm` included, and has a paragraph that says
+// symptom, remedy and gain. A remedy that gains less than 2 % on an idle core has to say what it gains otherwise, or
+// leave.
+//
+// vec_<isa>.h
+//   struct f32x8           eight float32 lanes, one panel
+//   wide                   the widest vector: f32x8 itself, or f32x16, two panels side by side
+//   of each vector V:
+//     V::kPanels           panels of 8 lanes that it holds
+//     V::load(p), V::splat(x), V::widen_u8(bytes), store(p, v)
+//     V::load_kept(p)      of a value for several uses: loaded into a register, once
+//     add, sub, mul (a, b), fma(a, b, c): a * b + c, rounded once
+//     greater(a, b)        a > b ? a : b, lane by lane: b for NaN and for zeros of either sign
+//     less(a, b)           a < b ? a : b
+//     nan_or(x, other)     x where it is NaN, else other
+//   pace(p)                p, and no compiler derives other pointers from it: a pointer that walks is one register
+//   struct Tiles<V>        the sizes that suit the register file:
+//     gemm_pixels[n]       most pixels of a matrix tile of n vectors, 1 to 3
+//     gemm_vectors         most vectors of a tile
+//     row_vectors          vectors of a tile of one pixel
+//     depthwise_pixels[n]  most pixels of a depthwise tile of kernel 2n + 1
+//     thin_vectors         vectors side by side where a depthwise tile has at most half as many pixels
+//     columns_ahead        columns loaded before they are multiplied: for cores that run in order
+//
+// tile_<isa>.h
+//   kTurn                  inputs of a pixel that a tile takes at a time, where every tap has a multiple of them
+//   Tile<V, kPixels, kVectors, kWhole>
+//                          a register tile of the matrix kernel. kWhole: every tap has a multiple of kTurn inputs
+//     sums[pixel][vector]
+//     multiply(in, pixels, weights, parts, k)
+//                          adds k inputs, k > 0, of each pixel times the rows of each vector, in order of the inputs.
+//                          `in`: pixel 0; `weights`: the first panel's, rows kRow floats apart, see row_of(); pixels,
+//                          parts: how far each pixel and part of the weights is from the first one, in bytes
+//     settle()             multiplications are over: before the first take()
+//     take(pixel, vector)  a sum, to be finished and stored before the next one is taken

@@ -1,7 +1,7 @@
-"""Fits the constants of the planner's cost model (csrc/plan/cost.cpp) to measured stage times.
+"""Fits the constants of the planner's cost model (csrc/plan/tuning.h) to measured stage times.
 
 Runs plans of several networks, schedules and memory limits on one thread, times every stage, and solves for the cycles
-of each term by non-negative least squares on relative errors. Prints the constants, to be put into cost.cpp, and how
+of each term by non-negative least squares on relative errors. Prints the constants, to be put into tuning.h, and how
 far the model then is from the measured times of stages and of whole networks.
 
     python benchmarks/cost_model.py [--rounds 15] [--json]

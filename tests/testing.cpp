@@ -65,7 +65,7 @@ std::vector<std::vector<double>> stage_cost_terms(const Session& session) {
   for (const Segment& segment : plan.segments)
     for (int s = segment.first; s < segment.last; s++) {
       CostTerms terms = cost_terms(graph, plan.stages[s], count_steps(graph, plan.stages[s]));
-      terms.of[kFarRows] = far_lines(graph, plan, segment, s);
+      terms.of[kFarRows] = segment_end_lines(graph, plan, segment, s);
       all.emplace_back(terms.of, terms.of + kCostTerms);
     }
   return all;

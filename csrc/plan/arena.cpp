@@ -13,10 +13,6 @@
 namespace mbinfer {
 namespace {
 
-constexpr int kFew = 7;           // blocks, of which every sequence is tried
-constexpr int64_t kAttempt = 32;  // what an attempt takes beside them
-constexpr size_t kMostPairs = 1 << 15;
-
 std::vector<int> by_birth(const std::vector<Block>& blocks) {
   std::vector<int> order(blocks.size());
   std::iota(order.begin(), order.end(), 0);
@@ -25,14 +21,14 @@ std::vector<int> by_birth(const std::vector<Block>& blocks) {
   return order;
 }
 
-// The pairs of blocks that are alive at once. False where there are more than kMostPairs.
+// The pairs of blocks that are alive at once. False where there are more than kPlacementPairs.
 bool find_pairs(const std::vector<Block>& blocks, std::vector<std::pair<int, int>>* pairs) {
   std::vector<int> alive;
   for (int i : by_birth(blocks)) {
     const int now = blocks[size_t(i)].first;
     alive.erase(std::remove_if(alive.begin(), alive.end(), [&](int j) { return blocks[size_t(j)].last < now; }),
                 alive.end());
-    if (pairs->size() + alive.size() > kMostPairs) return false;
+    if (pairs->size() + alive.size() > kPlacementPairs) return false;
     for (int j : alive) pairs->emplace_back(i, j);
     alive.push_back(i);
   }
@@ -103,7 +99,7 @@ class Placer {
     for (const Meeting* m = begin(i); m != end(i); ++m) blocks->push_back(m->other);
   }
 
-  int64_t effort() const { return kAttempt + int64_t(blocks_.size() + meets_.size()); }
+  int64_t effort() const { return kPlacementAttempt + int64_t(blocks_.size() + meets_.size()); }
 
  private:
   struct Meeting {  // with another block that is alive at once
@@ -272,7 +268,7 @@ int64_t place(std::vector<Block>* blocks, const std::vector<Slide>& slides, int6
   SequenceSearch search(*blocks, slides, &placer, placement_bound(*blocks, slides));
   search.try_rules();
   int64_t spent = SequenceSearch::kRules * placer.effort();
-  if (count <= kFew)
+  if (count <= kPlacementAll)
     search.try_all();
   else
     spent = search.improve(effort, spent);

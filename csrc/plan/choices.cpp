@@ -9,10 +9,6 @@
 namespace mbinfer {
 namespace {
 
-constexpr int kHeights[] = {1, 2, 3, 4, 7, 8, 14};
-constexpr int kSteps[] = {1, 2, 4, 7};
-constexpr int kChunks[] = {8, 16, 32, 64, 96, 192, 384, 1 << 20};
-
 int64_t lines(int64_t bytes) { return ceil_div(bytes, kArenaAlign); }
 
 class Maker {

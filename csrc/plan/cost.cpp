@@ -4,15 +4,13 @@
 
 #include "plan/rows.h"
 #include "plan/stages.h"
+#include "plan/tuning.h"
 
 namespace mbinfer {
 namespace {
 
-// Cycles for each term, in the order of CostTerm.
-constexpr double kCycles[kCostTerms] = {14.5, 6, 1.33, 0.8, 36, 6.4, 1.2, 2.9};
+static_assert(sizeof kTermCycles / sizeof *kTermCycles == kCostTerms, "a constant for every term");
 
-constexpr int kTilePixels = 6, kTilePanels = 2;
-constexpr int64_t kSecondCache = 512 << 10;  // what of it a stage may count on
 constexpr double kLine = 64;
 
 // A matrix product: `pixels` in `calls` calls, of which each leaves part of a tile empty.
@@ -23,7 +21,9 @@ void add_matrix(CostTerms* t, double pixels, int panels, int inputs, double call
   t->of[kCalls] += calls;
 }
 
-double far_lines(const Value& value) { return value.bytes() > kSecondCache ? double(value.bytes()) / kLine : 0; }
+double whole_value_lines(const Value& value) {
+  return value.bytes() > kSecondCache ? double(value.bytes()) / kLine : 0;
+}
 
 }  // namespace
 
@@ -85,21 +85,21 @@ CostTerms cost_terms(const Graph& graph, const Stage& stage, const StepCounts& c
 double stage_cycles(const Graph& graph, const Stage& stage, const StepCounts& counts) {
   const CostTerms terms = cost_terms(graph, stage, counts);
   double cycles = 0;
-  for (int i = 0; i < kCostTerms; i++) cycles += kCycles[i] * terms.of[i];
+  for (int i = 0; i < kCostTerms; i++) cycles += kTermCycles[i] * terms.of[i];
   return cycles;
 }
 
-double far_cycles(const Value& value) { return kCycles[kFarRows] * far_lines(value); }
+double whole_value_cycles(const Value& value) { return kTermCycles[kFarRows] * whole_value_lines(value); }
 
-double far_lines(const Graph& graph, const Plan& plan, const Segment& segment, int stage) {
+double segment_end_lines(const Graph& graph, const Plan& plan, const Segment& segment, int stage) {
   const int in = plan.stages[stage].input, out = plan.stages[stage].output;
   const bool reads = stage == segment.first && plan.values[in].kind == Placement::kArena,
              writes = stage == segment.last - 1;
-  return (reads ? far_lines(graph.values[in]) : 0) + (writes ? far_lines(graph.values[out]) : 0);
+  return (reads ? whole_value_lines(graph.values[in]) : 0) + (writes ? whole_value_lines(graph.values[out]) : 0);
 }
 
-double far_cycles(const Graph& graph, const Plan& plan, const Segment& segment, int stage) {
-  return kCycles[kFarRows] * far_lines(graph, plan, segment, stage);
+double segment_end_cycles(const Graph& graph, const Plan& plan, const Segment& segment, int stage) {
+  return kTermCycles[kFarRows] * segment_end_lines(graph, plan, segment, stage);
 }
 
 }  // namespace mbinfer

@@ -34,11 +34,11 @@ CostTerms cost_terms(const Graph& graph, const Stage& stage, const StepCounts& c
 double stage_cycles(const Graph& graph, const Stage& stage, const StepCounts& counts);
 
 // Cycles to write or read a whole value once that the second-level cache does not hold; 0 for a smaller one.
-double far_cycles(const Value& value);
+double whole_value_cycles(const Value& value);
 
 // Cache lines of such values that a stage of `segment` reads and writes, and their cycles: the segment's input and
 // output; between its stages rows stay in the cache.
-double far_lines(const Graph& graph, const Plan& plan, const Segment& segment, int stage);
-double far_cycles(const Graph& graph, const Plan& plan, const Segment& segment, int stage);
+double segment_end_lines(const Graph& graph, const Plan& plan, const Segment& segment, int stage);
+double segment_end_cycles(const Graph& graph, const Plan& plan, const Segment& segment, int stage);
 
 }  // namespace mbinfer

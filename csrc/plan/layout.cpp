@@ -120,7 +120,8 @@ class Layout {
       stage.extra_macs = std::max<int64_t>(0, needs.stage_macs[s - segment.first] - stage.macs);
       plan_.macs += stage.macs;
       plan_.extra_macs += stage.extra_macs;
-      plan_.cycles += stage_cycles(graph_, stage, count_steps(graph_, stage)) + far_cycles(graph_, plan_, segment, s);
+      plan_.cycles +=
+          stage_cycles(graph_, stage, count_steps(graph_, stage)) + segment_end_cycles(graph_, plan_, segment, s);
     }
   }
 

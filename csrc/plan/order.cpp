@@ -12,11 +12,6 @@
 namespace mbinfer {
 namespace {
 
-constexpr int kMostSets = 1024;          // on a level
-constexpr int kMostLinks = 1 << 15;      // from sets to those before, over all levels
-constexpr int64_t kMostWords = 1 << 16;  // of the sets of a level
-constexpr int kLookAhead = 32;           // stages of a chain
-
 class OrderSearch {
  public:
   OrderSearch(const Graph& graph, const std::vector<Stage>& stages, const std::vector<StageScratch>& scratch,
@@ -142,7 +137,7 @@ class OrderSearch {
     const int64_t most = std::max(set.peak, unavoidable_);
     Change now = change(set.done, s);
     int64_t live = set.live;
-    for (int i = 0; i < kLookAhead; i++) {
+    for (int i = 0; i < kOrderLookAhead; i++) {
       spent_++;
       if (live + now.need > most) return false;
       live += now.delta;
@@ -164,10 +159,10 @@ class OrderSearch {
   int sets_allowed(int level, size_t width) const {
     const int64_t left = count_ - level, each = int64_t(width) * int64_t(width + 8 + words_);
     const int64_t by_work = (kOrderWork - work_.spent + spent_before_) / (left * std::max<int64_t>(1, each));
-    const int64_t by_links = (int64_t(kMostLinks) - int64_t(links_.size())) / left;
-    const int64_t by_words = std::max<int64_t>(1, kMostWords / int64_t(width * (words_ + width / 2 + 12)));
+    const int64_t by_links = (int64_t(kOrderLinks) - int64_t(links_.size())) / left;
+    const int64_t by_words = std::max<int64_t>(1, kOrderWords / int64_t(width * (words_ + width / 2 + 12)));
     if (width == 1) return 1;
-    return int(std::min({by_work, std::max<int64_t>(1, by_links), by_words, int64_t(kMostSets)}));
+    return int(std::min({by_work, std::max<int64_t>(1, by_links), by_words, int64_t(kOrderSets)}));
   }
 
   void advance(const std::vector<Set>& level, std::vector<Set>* next) {

@@ -206,8 +206,8 @@ class Streamed {
     double cycles = blocks_->fastest_cycles();
     if (options_.threads > 1)
       for (const Stage& s : blocks_->stages())
-        cycles += (graph_.values[s.input].producer >= 0 ? far_cycles(graph_.values[s.input]) : 0) +
-                  far_cycles(graph_.values[s.output]);
+        cycles += (graph_.values[s.input].producer >= 0 ? whole_value_cycles(graph_.values[s.input]) : 0) +
+                  whole_value_cycles(graph_.values[s.output]);
     return plan.cycles <= kNearFastest * cycles;
   }
 

@@ -71,7 +71,6 @@ SegmentNeeds measure_segment(const Graph& graph, const Plan& plan, const Segment
       });
     produced[stage] = r0;
   });
-  for (int64_t m : needs.stage_macs) needs.macs += m;
   return needs;
 }
 

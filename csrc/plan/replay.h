@@ -12,7 +12,6 @@ struct SegmentNeeds {
   std::vector<int> ring_rows;  // by stage of the segment: rows of its output alive at once
   int source_rows = 0;         // rows of the segment's input alive at once, when they arrive as they are needed
   int64_t slide = 0;           // least distance from the output's start up to the input's, when the output lies lower
-  int64_t macs = 0;
   std::vector<int64_t> stage_macs;
 };
 

@@ -18,9 +18,7 @@
 namespace mbinfer {
 namespace {
 
-constexpr size_t kPathsKept[] = {24, 6};  // of a Pareto set
-constexpr int kFewStages = 4;             // of a segment
-constexpr double kRounding = 1 + 1e-9;    // of sums of cycles in another order
+constexpr double kRounding = 1 + 1e-9;  // of sums of cycles in another order
 
 int64_t aligned(int64_t bytes) { return round_up(bytes, kArenaAlign); }
 
@@ -337,7 +335,7 @@ class SegmentSearch::Impl {
   // Cycles to read the input of a segment from stage a on.
   double far_input(int a) const {
     const bool whole = life(stages_[a].input).maker >= 0;
-    return whole && !at_any_cost_ ? far_cycles(value(stages_[a].input)) : 0;
+    return whole && !at_any_cost_ ? whole_value_cycles(value(stages_[a].input)) : 0;
   }
 
   // Cycles of the cheapest segment of stage a alone.
@@ -350,7 +348,7 @@ class SegmentSearch::Impl {
       if (options[o].cycles < least && bytes - most <= limit_ && (bytes <= limit_ || bytes - overlap(a, {o}) <= limit_))
         least = options[o].cycles;
     }
-    return least + far_input(a) + far_cycles(value(stages_[a].output));
+    return least + far_input(a) + whole_value_cycles(value(stages_[a].output));
   }
 
   // The path is segment [a, b]. Kept is the cheapest that fits, or, at any cost, the smallest.
@@ -358,7 +356,7 @@ class SegmentSearch::Impl {
     const int64_t most = most_overlap(a, b);
     int64_t bytes = around_ + path.bytes + scratch + aligned(value(stages_[b].output).bytes());
     Reached& best = reached_[size_t(b) + 1];
-    const double cheapest = reached_[a].cost + path.cycles + far_cycles(value(stages_[b].output));
+    const double cheapest = reached_[a].cost + path.cycles + whole_value_cycles(value(stages_[b].output));
     auto cost = [&](int64_t all) { return at_any_cost_ ? std::max(reached_[a].cost, double(all)) : cheapest; };
     if (bytes - most > limit_ || cost(bytes - most) >= best.cost) return;
     std::vector<int> options(size_t(b - a + 1));

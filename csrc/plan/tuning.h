@@ -25,4 +25,37 @@ constexpr int kWindowOptions = 1 << 12;      // of all of them, in a network of 
 constexpr int64_t kStrips = 1 << 14;  // rows looked at one by one, over all stages; MobileNetV2 1.0@224 has 1,000
 constexpr int kFewestStrips = 4;      // that a map may be cut into in any network
 
+constexpr size_t kPathsKept[] = {24, 6};  // of a Pareto set; the second where the first takes too much work
+constexpr int kFewStages = 4;             // of a segment, where neither does
+
+constexpr int kOrderSets = 1024;          // of stages that have run, on a level
+constexpr int kOrderLinks = 1 << 15;      // from sets to those before, over all levels
+constexpr int64_t kOrderWords = 1 << 16;  // of the sets of a level
+constexpr int kOrderLookAhead = 32;       // stages of a chain
+
+constexpr int kPlacementAll = 7;           // blocks, of which every sequence is tried
+constexpr int64_t kPlacementAttempt = 32;  // what an attempt takes beside its pairs
+constexpr size_t kPlacementPairs = 1 << 15;
+
+// --- the ways that are tried to run a stage ---
+
+constexpr int kHeights[] = {1, 2, 3, 4, 7, 8, 14};                 // of strips, beside the whole map
+constexpr int kSteps[] = {1, 2, 4, 7};                             // rows
+constexpr int kChunks[] = {8, 16, 32, 64, 96, 192, 384, 1 << 20};  // channels, at most
+
+// --- the cost model: float32 on AVX2, fitted by benchmarks/cost_model.py to the measured times of stages ---
+
+constexpr double kTermCycles[] = {
+    14.5,  // kTiles
+    6,     // kTileInputs
+    1.33,  // kVectors
+    0.8,   // kVectorTaps
+    36,    // kCalls
+    6.4,   // kElements
+    1.2,   // kFarWeights
+    2.9,   // kFarRows
+};
+constexpr int kTilePixels = 6, kTilePanels = 2;  // of the matrix kernel that was measured
+constexpr int64_t kSecondCache = 512 << 10;      // bytes of the second-level cache that a stage may count on
+
 }  // namespace mbinfer

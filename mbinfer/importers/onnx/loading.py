@@ -57,6 +57,7 @@ def load(source, outputs=None):
         _drop_unread(model.graph)
         _bring_in_external_data(model.graph, folder)
         _check_windows(model.graph)
+        _store_constants(model)
         onnx.checker.check_model(model)
     except (Error, OSError):
         raise
@@ -124,6 +125,26 @@ def _count_nodes(model) -> None:
     for key in functions:
         count_function(key)
     count(model.graph.node)
+
+
+def _store_constants(model) -> None:
+    """Turn Constant nodes into initializers. Exporters of opsets below 9 wrote integer ones, which the operator's first
+    version does not allow and every runtime takes."""
+    graph = model.graph
+    made = {value.name for value in graph.output}
+    rest = []
+    for node in graph.node:
+        value = next((a.t for a in node.attribute if a.name == "value"), None)
+        if node.op_type != "Constant" or value is None or len(node.output) != 1 or node.output[0] in made:
+            rest.append(node)
+            continue
+        graph.initializer.add().CopyFrom(value)
+        graph.initializer[-1].name = node.output[0]
+    if len(rest) < len(graph.node):
+        kept = [type(node).FromString(node.SerializeToString()) for node in rest]
+        del graph.node[:]
+        graph.node.extend(kept)
+        model.ir_version = max(model.ir_version, 4)  # before it, initializers were inputs too
 
 
 def _cut(onnx, graph, outputs) -> None:

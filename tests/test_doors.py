@@ -110,7 +110,7 @@ def test_a_file_without_permission(path):
     program = "import os, sys, mbinfer\nos.getuid() or os.setuid(65534)\n"
     program += "try: mbinfer.Session(sys.argv[1])\nexcept PermissionError as e: print(e.errno, e.filename)"
     path.parent.chmod(0o755)
-    done = subprocess.run([sys.executable, "-c", program, path], capture_output=True, text=True, timeout=60)
+    done = subprocess.run([sys.executable, "-c", program, path], cwd="/", capture_output=True, text=True, timeout=60)
     if "Permission denied" in done.stderr or "ModuleNotFoundError" in done.stderr:
         pytest.skip("another user cannot read this folder")
     assert done.stdout.split() == [str(errno.EACCES), str(path)], done.stderr

@@ -29,6 +29,7 @@ def program(text: str, *arguments, **options) -> str:
         text=True,
         timeout=120,
         env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
+        cwd="/",  # not the source folder, which would come first
         **options,
     )
     assert done.returncode == 0 and not done.stderr, f"{done.returncode}\n{done.stdout}\n{done.stderr}"

@@ -46,10 +46,9 @@ def child(name: str, width: str, resolution: str, threads: str, folder: str) -> 
 
     plans = {schedule: plan(schedule=schedule) for schedule in SCHEDULES}
     least = plan(memory_limit="least")[0]
-    top = plans["fused"][0]
     # Limits of no commit's own, so that both sides plan for the same.
     for limit in (int(2 ** (14 + i / 4)) for i in range(LIMITS)):
-        if least <= limit <= 2 * top:
+        if least <= limit:
             plans[str(limit)] = plan(memory_limit=limit)
     session = Session(path, threads=int(threads))
     picture = np.random.default_rng(1).integers(0, 256, (size, size, 3), dtype=np.uint8)

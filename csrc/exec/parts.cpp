@@ -74,28 +74,35 @@ void conv(const Task& w) {
   });
 }
 
+// What a depthwise convolution and a pool are told alike: pixels [x0, x1) of a row.
+template <class Args>
+Args window_args(const Task& w, const void* const* rows, int row, int x0, int x1) {
+  Args args;
+  args.rows = rows;
+  args.kernel_h = w.node.y.kernel;
+  args.kernel_w = w.node.x.kernel;
+  args.stride = w.node.x.stride;
+  args.pad_left = w.node.x.pad;
+  args.in_width = input_of(w).shape.width;
+  args.in_stride = w.in.pixel_stride;
+  args.out = w.out.at(row, x0);
+  args.out_stride = w.out.pixel_stride;
+  args.x0 = x0;
+  args.x1 = x1;
+  args.panels = w.panels.count();
+  args.activation = activation(w.node);
+  return args;
+}
+
 void depthwise(const Task& w) {
   const void* rows[kMaxKernel];
   by_row(w, [&](int row, int x0, int x1) {
     window_rows(w, row, rows);
-    DepthwiseArgs args;
-    args.rows = rows;
-    args.kernel_h = w.node.y.kernel;
-    args.kernel_w = w.node.x.kernel;
-    args.stride = w.node.x.stride;
+    auto args = window_args<DepthwiseArgs>(w, rows, row, x0, x1);
     args.dilation = w.node.x.dilation;
-    args.pad_left = w.node.x.pad;
-    args.in_width = input_of(w).shape.width;
-    args.in_stride = w.in.pixel_stride;
-    args.out = w.out.at(row, x0);
-    args.out_stride = w.out.pixel_stride;
-    args.x0 = x0;
-    args.x1 = x1;
     args.weights = w.node.weights;
     args.panel = w.panels.begin;
-    args.panels = w.panels.count();
     args.bias = bias_of(w, w.panels.begin);
-    args.activation = activation(w.node);
     kernels_of(w).depthwise(&args);
   });
 }
@@ -104,22 +111,9 @@ void pool(const Task& w, bool average) {
   const void* rows[kMaxKernel];
   by_row(w, [&](int row, int x0, int x1) {
     window_rows(w, row, rows);
-    PoolArgs args;
-    args.rows = rows;
-    args.kernel_h = w.node.y.kernel;
-    args.kernel_w = w.node.x.kernel;
-    args.stride = w.node.x.stride;
-    args.pad_left = w.node.x.pad;
-    args.in_width = input_of(w).shape.width;
-    args.in_stride = w.in.pixel_stride;
-    args.out = w.out.at(row, x0);
-    args.out_stride = w.out.pixel_stride;
-    args.x0 = x0;
-    args.x1 = x1;
-    args.panels = w.panels.count();
+    auto args = window_args<PoolArgs>(w, rows, row, x0, x1);
     args.average = average;
     args.divisor = average && w.node.counts_padding ? w.node.y.kernel * w.node.x.kernel : 0;
-    args.activation = activation(w.node);
     kernels_of(w).pool(&args);
   });
 }

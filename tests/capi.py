@@ -53,7 +53,8 @@ def shared_library() -> Path:
     """All of the static library as a shared one, which is what cffi opens."""
     library = next(install().glob("lib*/**/libmbinfer.a"))
     path = library.with_name("whole.so")
-    command("c++", "-shared", "-o", path, "-Wl,--whole-archive", library, "-Wl,--no-whole-archive", "-pthread")
+    exports = f"-Wl,--version-script,{ROOT / 'cmake' / 'exports.map'}"
+    command("c++", "-shared", "-o", path, "-Wl,--whole-archive", library, "-Wl,--no-whole-archive", "-pthread", exports)
     return path
 
 

@@ -22,12 +22,19 @@ def mobilenet(tmp_path_factory):
     return str(path)
 
 
+def exports(library) -> set[str]:
+    """Every symbol that other libraries of a process could meet, weak ones too."""
+    return {line.split()[-1] for line in command("nm", "-D", "--defined-only", library).splitlines()}
+
+
 def test_exports_the_declared_functions_and_nothing_else():
     declared = set(re.findall(r"^MBI_API .*?(mbi_\w+)\(", HEADER.read_text(encoding="utf-8"), flags=re.MULTILINE))
-    symbols = [line.split() for line in command("nm", "-D", "--defined-only", shared_library()).splitlines()]
-    # Capital letters but W, V, u (the C++ library's own templates) are strong symbols.
-    assert {name for _, kind, name in symbols if kind in "TDBR"} - {"_init", "_fini"} == declared
+    assert exports(shared_library()) == declared
     assert len(declared) == 24
+
+
+def test_the_extension_module_exports_its_door():
+    assert exports(mbinfer._core.__file__) == {"PyInit__core"}
 
 
 def test_header_is_c99_and_cpp(tmp_path):

@@ -59,7 +59,9 @@ class GraphBuilder:
             channels = len(node.weight)
         if self.rng is not None and OPS[op].weights and node.weight is None:
             self._draw(node, channels, self.rng)
-        self.graph.values[output] = self._output_dims(node, channels)
+        self.graph.values[output] = dims = self._output_dims(node, channels)
+        if self.rng is not None and node.activation == "prelu" and node.slopes is None:
+            node.slopes = self.rng.uniform(0.05, 0.5, dims[2]).astype(np.float32)
         self.graph.nodes.append(node)
         return output
 

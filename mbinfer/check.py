@@ -172,6 +172,8 @@ def _check_fields(where: str, node: Node) -> None:
         raise FormatError(f"{where}: clamp bounds {node.clamp}; the lower must be at most the upper")
     if node.activation != "clamp" and (lo, hi) != (-math.inf, math.inf):
         raise FormatError(f"{where}: clamp bounds {node.clamp} with activation '{node.activation}'; make it 'clamp'")
+    if (node.activation == "prelu") != (node.slopes is not None):
+        raise FormatError(f"{where}: activation '{node.activation}' and slopes; prelu has them, and no other")
     if not _is_int(node.groups, 1, MAX_SIDE):
         raise FormatError(f"{where}: groups {node.groups}, not an integer from 1 to {MAX_SIDE}")
     if OPS[node.op].keeps_channels and node.groups != 1:
@@ -200,15 +202,16 @@ def _check_groups(where: str, node: Node, inputs: int, outputs: int) -> None:
 
 
 def _check_weights(where: str, node: Node, inputs: int, outputs: int) -> None:
-    """Check weight and bias of a node with `inputs` input and `outputs` output channels."""
-    if not OPS[node.op].weights:
-        if node.weight is not None or node.bias is not None:
-            raise FormatError(f"{where}: this op takes no weight and no bias")
-        return
-    dense = (outputs, *node.kernel, inputs // node.groups)
-    shape = (*node.kernel, inputs) if OPS[node.op].keeps_channels else dense
-    for field, array, expected in (("weight", node.weight, shape), ("bias", node.bias, (outputs,))):
-        if array is None and field == "bias":
+    """Check weight, bias and slopes of a node with `inputs` input and `outputs` output channels."""
+    arrays = [("slopes", node.slopes, (outputs,))]
+    if OPS[node.op].weights:
+        dense = (outputs, *node.kernel, inputs // node.groups)
+        shape = (*node.kernel, inputs) if OPS[node.op].keeps_channels else dense
+        arrays += [("weight", node.weight, shape), ("bias", node.bias, (outputs,))]
+    elif node.weight is not None or node.bias is not None:
+        raise FormatError(f"{where}: this op takes no weight and no bias")
+    for field, array, expected in arrays:
+        if array is None and field != "weight":
             continue
         found = None if array is None else np.shape(array)
         if found != expected:

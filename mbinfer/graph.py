@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-ACTIVATIONS = ("none", "clamp", "hard_swish")
+ACTIVATIONS = ("none", "clamp", "hard_swish", "sigmoid", "silu", "tanh", "gelu", "gelu_tanh", "prelu")
 COLORS = ("RGB", "BGR", "grey")
 
 
@@ -38,7 +38,8 @@ class Recipe:
 
 @dataclass
 class Node:
-    """One primitive operation; activation (``clamp`` with bounds covers ReLU, ReLU6 and Clip) included.
+    """One primitive operation; activation included: ``clamp`` with bounds covers ReLU, ReLU6 and Clip, ``prelu`` with
+    slopes leaky ReLU.
 
     `op` is a row of `mbinfer.ops.OPS`, which says how many inputs it takes. ``conv`` covers dense layers: a dense layer
     is the convolution whose kernel is as large as its input. Padding contributes nothing: taps outside the input are
@@ -59,6 +60,9 @@ class Node:
     counts_padding: bool = False  # avg_pool: divide by kh*kw at the border too
     weight: np.ndarray | None = field(default=None, repr=False)
     bias: np.ndarray | None = field(default=None, repr=False)
+    slopes: np.ndarray | None = field(
+        default=None, repr=False
+    )  # of prelu: what negative numbers of each channel are multiplied by
 
 
 @dataclass

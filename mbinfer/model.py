@@ -86,7 +86,8 @@ NODE = np.dtype(
         ("weight_bytes", "<u8"),
         ("bias_offset", "<u8"),
         ("bias_bytes", "<u8"),
-        ("reserved", "<u4", 10),
+        ("slope_offset", "<u8"),
+        ("reserved", "<u4", 8),
     ]
 )
 INPUT = np.dtype(
@@ -216,6 +217,8 @@ def _fill_node(record: Any, node: Node, index: dict[str, int], strings: _Strings
     record["pad_top"], record["pad_left"], record["pad_bottom"], record["pad_right"] = node.pads
     record["clamp_lo"], record["clamp_hi"] = _float32(node.clamp)
     record["weight_quant"] = NONE
+    if node.slopes is not None:
+        record["slope_offset"], _ = weights.add(_by_channel(node.slopes))
     if node.weight is None:
         return
     weight = _float32(node.weight)
@@ -223,12 +226,17 @@ def _fill_node(record: Any, node: Node, index: dict[str, int], strings: _Strings
         packed, outputs = pack_depthwise(weight), weight.shape[2]
     else:
         record["groups"], packed, outputs = node.groups, pack_conv(weight, node.groups), len(weight)
-    bias = np.zeros(-(-outputs // PANEL) * PANEL, np.float32)
-    if node.bias is not None:
-        bias[:outputs] = _float32(node.bias)
     record["weight_dtype"] = FLOAT32
     record["weight_offset"], record["weight_bytes"] = weights.add(packed)
-    record["bias_offset"], record["bias_bytes"] = weights.add(bias)
+    record["bias_offset"], record["bias_bytes"] = weights.add(
+        _by_channel(np.zeros(outputs) if node.bias is None else node.bias)
+    )
+
+
+def _by_channel(numbers: npt.ArrayLike) -> npt.NDArray[np.float32]:
+    """As float32, padded with zeros to whole panels."""
+    array = _float32(numbers)
+    return np.pad(array, (0, -len(array) % PANEL))
 
 
 class _Strings:

@@ -16,7 +16,7 @@ ACTIVATIONS = [
     ("clamp", (0.0, 6.0)),
     ("clamp", (0.0, np.inf)),
     ("clamp", (-1.0, 2.0)),
-    ("hard_swish", (-np.inf, np.inf)),
+    *[(kind, (-np.inf, np.inf)) for kind in ("hard_swish", "sigmoid", "silu", "tanh", "gelu", "gelu_tanh", "prelu")],
 ]
 CHANNELS = st.integers(1, 20)
 

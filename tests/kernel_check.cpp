@@ -57,10 +57,17 @@ std::vector<float> floats(size_t count, Numbers numbers) {
   return v;
 }
 
+constexpr int kMostPanels = 9;  // that a case makes
+
+ActivationArgs bounds(float lo, float hi) { return {lo, hi, kNoCurve, nullptr}; }
+
 ActivationArgs any_activation() {
-  static const ActivationArgs all[] = {{-kInf, kInf, 0}, {-kInf, kInf, 0},  {0, 6, 0},
-                                       {0, kInf, 0},     {-0.5f, 0.75f, 0}, {-kInf, kInf, 1}};
-  return all[between(0, 5)];
+  static const std::vector<float> slopes = floats(kMostPanels * kPanel, kPlain);
+  static const ActivationArgs all[] = {bounds(-kInf, kInf), bounds(-kInf, kInf), bounds(0, 6), bounds(0, kInf),
+                                       bounds(-0.5f, 0.75f)};
+  const int choice = between(0, 4 + kPrelu);
+  if (choice < 5) return all[choice];
+  return {-kInf, kInf, choice - 4, slopes.data()};
 }
 
 bool same(float a, float b) { return !std::memcmp(&a, &b, sizeof a) || (a != a && b != b); }
@@ -356,7 +363,7 @@ void check_multiply_add() {
     }
     const Tap tap = {&x, 1, 0};
     float out[kPanel];
-    const Finish finish = {{-kInf, kInf, 0}, nullptr, 0, {-kInf, kInf, 0}};
+    const Finish finish = {bounds(-kInf, kInf), nullptr, 0, bounds(-kInf, kInf)};
     const GemmArgs args = {&tap, 1, 0, out, 0, out, 0, 1, w, 1, 0, 1, sums, &finish};
     kReferenceKernels.f32.gemm(&args);
     for (int n = 0; n < kPanel; n++) {
@@ -370,7 +377,7 @@ void check_multiply_add() {
 // Pools, and hard-swish: what a comparison could lose.
 void check_promises(const KernelTable& table) {
   float in[3][kPanel], out[kPanel];
-  const ActivationArgs none = {-kInf, kInf, 0}, swish = {-kInf, kInf, 1};
+  const ActivationArgs none = bounds(-kInf, kInf), swish = {-kInf, kInf, kHardSwish, nullptr};
   for (int at = 0; at < 3; at++) {
     for (auto& pixel : in) std::fill(pixel, pixel + kPanel, 1.0f);
     std::fill(in[at], in[at] + kPanel, NAN);
@@ -392,6 +399,48 @@ void check_promises(const KernelTable& table) {
   judge(out[0] == FLT_MAX / 2, "%s hard-swish overflows", table.isa);
 }
 
+// Largest error of a curve against the same function in double, in units of the last place; where both are below
+// `least`, numbers that the curve need not tell from zero, they count as equal.
+double worst_ulps(const KernelTable& table, Curve curve, double (*exact)(double), double least) {
+  double worst = 0;
+  for (uint32_t bits = 0x2f800000; bits < 0x42d00000; bits += 0x1357) {  // 2^-32 to 104
+    float x[kPanel], zero[kPanel] = {}, out[kPanel];
+    for (int n = 0; n < kPanel; n++) {
+      const uint32_t each = (bits + uint32_t(n) * 0x9b / 2) | (n % 2 ? 0x80000000 : 0);
+      std::memcpy(&x[n], &each, sizeof each);
+    }
+    const AddArgs args = {x, zero, out, 0, 0, 0, 1, 1, {-kInf, kInf, curve, nullptr}};
+    table.f32.add(&args);
+    for (int n = 0; n < kPanel; n++) {
+      const double y = exact(double(x[n]));
+      if (std::fabs(y) < least && std::fabs(out[n]) < least) continue;
+      worst = std::max(worst, std::fabs(out[n] - y) / std::ldexp(1.0, std::max(-126, std::ilogb(y)) - 23));
+    }
+  }
+  return worst;
+}
+
+void check_curves(const KernelTable& table) {
+  struct {
+    const char* name;
+    Curve curve;
+    double (*exact)(double);
+    double ulps, least;
+  } const curves[] = {
+      {"sigmoid", kSigmoid, [](double x) { return 1 / (1 + std::exp(-x)); }, 2.5, 1e-37},
+      {"silu", kSilu, [](double x) { return x / (1 + std::exp(-x)); }, 2.5, 1e-35},
+      {"tanh", kTanh, [](double x) { return std::tanh(x); }, 3, 0},
+      {"gelu", kGelu, [](double x) { return x * std::erfc(-x * std::sqrt(0.5)) / 2; }, 10, 1e-2},
+      {"gelu_tanh", kGeluTanh,
+       [](double x) { return x / (1 + std::exp(-2 * std::sqrt(2 / M_PI) * (x + 0.044715 * x * x * x))); }, 10, 1e-2},
+  };
+  for (const auto& c : curves) {
+    const double worst = worst_ulps(table, c.curve, c.exact, c.least);
+    judge(worst <= c.ulps, "%s %s is off by %.2f units of the last place", table.isa, c.name, worst);
+    if (&table == &kReferenceKernels) std::printf("%s: %.2f units of the last place\n", c.name, worst);
+  }
+}
+
 }  // namespace
 
 int main() {
@@ -403,6 +452,7 @@ int main() {
     std::printf("kernels: %s\n", table->isa);
     if (table != &kReferenceKernels) check(*table);
     check_promises(*table);
+    check_curves(*table);
   }
   judge(&select_kernels("reference") == &kReferenceKernels, "select_kernels(\"reference\")");
   const char* wanted = std::getenv("MBINFER_EXPECT_ISA");

@@ -191,9 +191,25 @@ def clip(net: OnnxBuilder, name: str, low: float | None, high: float | None) -> 
 
 
 def activation(draw, net: OnnxBuilder, x: Picture, seen=()) -> Picture:
-    kind = draw(st.sampled_from(["Relu", "relu6", "clip", "max", "Min", "HardSwish", "gate", "gate6", "HardSigmoid"]))
-    if kind == "Relu":
-        name = net.node("Relu", [x.name])
+    kind = draw(
+        st.sampled_from(
+            ["Relu", "relu6", "clip", "max", "Min", "HardSwish", "gate", "gate6", "HardSigmoid", "Sigmoid", "Tanh"]
+            + ["silu", "gelu", "LeakyRelu", "PRelu"]
+        )
+    )
+    if kind in ("Relu", "Sigmoid", "Tanh"):
+        name = net.node(kind, [x.name])
+    elif kind == "silu":
+        name = net.node("Mul", [net.node("Sigmoid", [x.name]), x.name])
+    elif kind == "gelu":
+        if net.opset < 9:
+            return x
+        gate = net.node("Add", [net.node("Erf", [net.node("Div", [x.name, net.constant(2**0.5)])]), net.constant(1.0)])
+        name = net.node("Mul", [net.node("Mul", [x.name, gate]), net.constant(0.5)])
+    elif kind == "LeakyRelu":
+        name = net.node("LeakyRelu", [x.name], alpha=0.2)
+    elif kind == "PRelu":
+        name = net.node("PRelu", [x.name, net.per_channel(x, 0.1, 0.6)])
     elif kind == "relu6":
         name = clip(net, x.name, 0.0, 6.0)
     elif kind == "clip":

@@ -10,7 +10,7 @@ from onnx import helper
 TO_NCHW, TO_NHWC = [0, 3, 1, 2], [0, 2, 3, 1]
 
 
-def graph_to_onnx(graph, opset: int = 17) -> onnx.ModelProto:
+def graph_to_onnx(graph, opset: int = 20) -> onnx.ModelProto:
     """`graph` as ONNX, NCHW inside: float32 NHWC inputs ``(1, H, W, C)``, outputs of the graph's names and shapes."""
     nodes, constants = [], []
     inner = {value: f"{value}:nchw" for value in graph.values}
@@ -42,12 +42,7 @@ def graph_to_onnx(graph, opset: int = 17) -> onnx.ModelProto:
         else:
             made = helper.make_node({"add": "Add", "global_avg_pool": "GlobalAveragePool"}[node.op], inputs, [result])
         nodes.append(made)
-        if node.activation == "clamp":
-            bounds = [constant(f"{node.name}:{i}", np.float32(bound)) for i, bound in enumerate(node.clamp)]
-            nodes.append(helper.make_node("Clip", [result, *bounds], [inner[node.output]]))
-        else:
-            op = {"none": "Identity", "hard_swish": "HardSwish"}[node.activation]
-            nodes.append(helper.make_node(op, [result], [inner[node.output]]))
+        nodes += _activation(node, result, inner[node.output], constant)
     names = []
     for i, output in enumerate(graph.outputs):
         names.append(output.name if output.name not in graph.inputs else f"{output.name}:out")
@@ -64,6 +59,28 @@ def graph_to_onnx(graph, opset: int = 17) -> onnx.ModelProto:
     )
     onnx.checker.check_model(model)
     return model
+
+
+def _activation(node, x: str, y: str, constant) -> list[onnx.NodeProto]:
+    def chain(*steps: tuple[str, ...]) -> list[onnx.NodeProto]:
+        """Each step an operator and its inputs, "" the result of the step before."""
+        names = [*(f"{y}:{i}" for i in range(len(steps) - 1)), y]
+        return [
+            helper.make_node(op, [name or before for name in inputs], [name_])
+            for (op, *inputs), before, name_ in zip(steps, ["", *names], names)
+        ]
+
+    kind = node.activation
+    if kind == "clamp":
+        bounds = [constant(f"{node.name}:{i}", np.float32(bound)) for i, bound in enumerate(node.clamp)]
+        return chain(("Clip", x, *bounds))
+    if kind == "prelu":
+        return chain(("PRelu", x, constant(f"{node.name}:slopes", np.float32(node.slopes).reshape(-1, 1, 1))))
+    if kind == "silu":
+        return chain(("Sigmoid", x), ("Mul", x, ""))
+    if kind.startswith("gelu"):
+        return [helper.make_node("Gelu", [x], [y], approximate="tanh" if kind == "gelu_tanh" else "none")]
+    return chain(({"none": "Identity", "hard_swish": "HardSwish", "sigmoid": "Sigmoid", "tanh": "Tanh"}[kind], x))
 
 
 def run_onnx(model: onnx.ModelProto, inputs: dict[str, np.ndarray]) -> dict[str, np.ndarray]:

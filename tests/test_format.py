@@ -209,7 +209,7 @@ def test_round_trip():
         }
     ]
     ops = {"conv": 1, "depthwise": 2, "add": 3, "max_pool": 4, "avg_pool": 5, "global_avg_pool": 6, "softmax": 7}
-    activations = {"none": 0, "clamp": 1, "hard_swish": 2}
+    activations = {"none": 0, "clamp": 1, "hard_swish": 2, "prelu": 8}
     for node, record in zip(graph.nodes, found["nodes"]):
         assert (record["op"], record["activation"]) == (ops[node.op], activations[node.activation])
         for field in ("name", "inputs", "output", "kernel", "stride", "dilation", "pads", "clamp", "groups"):

@@ -252,7 +252,9 @@ def test_symbolic_sizes():
 @pytest.mark.parametrize(
     "op, nodes",
     [
-        ("Sigmoid", [node("Sigmoid", "a")]),
+        ("Elu", [node("Elu", "a")]),
+        ("Erf", [node("Erf", "a")]),
+        ("PRelu", [node("PRelu", "a", "image")]),
         ("ConvTranspose", [node("ConvTranspose", "a", "k")]),
         ("Concat", [node("Concat", "a", "a", axis=1)]),
         ("Mul", [node("GlobalAveragePool", "a", to="s"), node("Mul", "a", "s")]),

@@ -165,9 +165,9 @@ def test_a_torch_module_converts_directly(tmp_path):
     assert [part.training for part in network.modules()] == before, "each submodule gets its mode back"
     with pytest.raises(mbinfer.ShapeError, match="input_shape"):
         convert(network, tmp_path / "none.bin")
-    with pytest.raises(mbinfer.UnsupportedError, match="Sigmoid"):
+    with pytest.raises(mbinfer.UnsupportedError, match="Elu"):
         convert(
-            torch.nn.Sequential(torch.nn.Conv2d(1, 1, 1), torch.nn.Sigmoid()),
+            torch.nn.Sequential(torch.nn.Conv2d(1, 1, 1), torch.nn.ELU()),
             tmp_path / "none.bin",
             example=torch.zeros(1, 1, 4, 4),
         )

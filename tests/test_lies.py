@@ -43,7 +43,7 @@ def test_what_is_not_a_lie():
     later = Records(data)
     later.header["minor"] = 1
     later.header["reserved"][0, 3] = 7
-    later.node["reserved"][MAX][9] = 7
+    later.node["reserved"][MAX][7] = 7
     again = mbinfer.Session(later.encode()).run(np.ones((6, 5, 3), np.float32))
     for name in expected:
         assert expected[name].tobytes() == again[name].tobytes()

@@ -6,9 +6,16 @@
 namespace mbinfer {
 namespace {
 
-ActivationArgs activation(const Node& node) {
-  if (node.activation == Activation::kClamp) return {node.lo, node.hi, 0};
-  return {-INFINITY, INFINITY, node.activation == Activation::kHardSwish};
+// In the order of Activation.
+constexpr Curve kCurves[] = {kNoCurve, kNoCurve, kHardSwish, kSigmoid, kSilu, kTanh, kGelu, kGeluTanh, kPrelu};
+
+// From the node's panel `panel` on.
+ActivationArgs activation(const Node& node, int panel) {
+  const bool clamps = node.activation == Activation::kClamp;
+  ActivationArgs args = {clamps ? node.lo : -INFINITY, clamps ? node.hi : INFINITY, kCurves[int(node.activation)],
+                         nullptr};
+  if (node.slopes) args.slopes = node.slopes + panel * kPanel;
+  return args;
 }
 
 const Value& input_of(const Task& w) { return w.graph.values[w.node.inputs[0]]; }
@@ -90,7 +97,7 @@ Args window_args(const Task& w, const void* const* rows, int row, int x0, int x1
   args.x0 = x0;
   args.x1 = x1;
   args.panels = w.panels.count();
-  args.activation = activation(w.node);
+  args.activation = activation(w.node, w.panels.begin);
   return args;
 }
 
@@ -135,7 +142,7 @@ void global_avg_pool(const Task& w) {
     args.first = w.starts && row == w.reads.begin;
     args.last = w.ends && row == w.reads.end - 1;
     args.factor = 1 / decltype(args.factor)(map.pixels());
-    args.activation = activation(w.node);
+    args.activation = activation(w.node, w.panels.begin);
     kernels_of(w).reduce(&args);
   }
 }
@@ -151,7 +158,7 @@ void add(const Task& w) {
     args.out_stride = w.out.pixel_stride;
     args.pixels = x1 - x0;
     args.panels = w.panels.count();
-    args.activation = activation(w.node);
+    args.activation = activation(w.node, w.panels.begin);
     kernels_of(w).add(&args);
   });
 }
@@ -209,12 +216,12 @@ const void* bias_of(const Task& w, int panel) {
 }
 
 Finish finish_of(const Task& w, int row, int x, int panel) {
-  Finish finish = {activation(w.node), nullptr, 0, {-INFINITY, INFINITY, 0}};
+  Finish finish = {activation(w.node, panel), nullptr, 0, {-INFINITY, INFINITY, kNoCurve, nullptr}};
   if (!w.add) return finish;
   const ptrdiff_t bytes = kPanel * ptrdiff_t(size_of(output_of(w).type));
   finish.residual = w.added.at(row, x) + (panel - w.panels.begin) * bytes;
   finish.residual_stride = w.added.pixel_stride;
-  finish.after = activation(*w.add);
+  finish.after = activation(*w.add, panel);
   return finish;
 }
 

@@ -14,11 +14,11 @@ constexpr ptrdiff_t kPanelBytes = kPanel * ptrdiff_t(sizeof(float));
 
 // The activation of a tile, its bounds loaded once.
 template <class V, int kPixels, int kVectors>
-MBI_INLINE void activate_all(V (&x)[kPixels][kVectors], const ActivationArgs& a) {
+MBI_INLINE void activate_all(V (&x)[kPixels][kVectors], const ActivationArgs& a, int panel) {
   const V lo = V::splat(a.lo), hi = V::splat(a.hi);
-  if (a.hard_swish) {
+  if (a.curve) {
     MBI_UNROLL for (int p = 0; p < kPixels; p++) {
-      MBI_UNROLL for (int n = 0; n < kVectors; n++) x[p][n] = activate(x[p][n], a);
+      MBI_UNROLL for (int n = 0; n < kVectors; n++) x[p][n] = activate(x[p][n], a, panel + n * V::kPanels);
     }
   } else {
     MBI_UNROLL for (int p = 0; p < kPixels; p++) {
@@ -74,7 +74,7 @@ MBI_INLINE int depthwise_vectors(const DepthwiseArgs& a, int x, int panel, int e
       }
     }
     offset += kPanels * kPanelBytes;
-    activate_all(sums, activation);
+    activate_all(sums, activation, panel);
     MBI_UNROLL for (int t = 0; t < kPixels; t++) {
       MBI_UNROLL for (int n = 0; n < kVectors; n++) store(at(out, t * out_stride) + n * kLanes<V>, sums[t][n]);
     }
@@ -154,7 +154,7 @@ void depthwise_pixels(const DepthwiseArgs& a) {
           sum = fma(f32x8::load(at(row, (first + kx * a.dilation) * a.in_stride)),
                     f32x8::load(weights + (ky * a.kernel_w + kx) * kRow), sum);
       }
-      store(at(a.out, (x - a.x0) * a.out_stride) + c, activate(sum, a.activation));
+      store(at(a.out, (x - a.x0) * a.out_stride) + c, activate(sum, a.activation, panel));
     }
   }
 }

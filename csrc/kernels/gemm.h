@@ -61,7 +61,7 @@ struct GemmTile : Tile<V, kPixels, kVectors, kWhole> {
     }
   }
 
-  MBI_INLINE void finish(const Finish* f, const float* residual, float* out, ptrdiff_t out_stride) {
+  MBI_INLINE void finish(const Finish* f, const float* residual, float* out, ptrdiff_t out_stride, int panel) {
     this->settle();
     if (!f) return store_all(out, out_stride, [](V x, int, int) { return x; });
     const ActivationArgs &first = f->activation, &after = f->after;
@@ -69,10 +69,10 @@ struct GemmTile : Tile<V, kPixels, kVectors, kWhole> {
       if (p > 0 && n == 0) residual = pace(at(residual, f->residual_stride));
       return V::load(residual + n * kLanes<V>);
     };
-    if (first.hard_swish || (residual && after.hard_swish))
+    if (first.curve || (residual && after.curve))
       return store_all(out, out_stride, [&](V x, int p, int n) {
-        x = activate(x, first);
-        return residual ? activate(add(x, residual_at(p, n)), after) : x;
+        x = activate(x, first, panel + n * V::kPanels);
+        return residual ? activate(add(x, residual_at(p, n)), after, panel + n * V::kPanels) : x;
       });
     const V lo = V::splat(first.lo), hi = V::splat(first.hi);
     if (!residual) return store_all(out, out_stride, [&](V x, int, int) { return less(hi, greater(lo, x)); });
@@ -125,7 +125,7 @@ __attribute__((noinline)) void gemm_tiles(const GemmArgs& a, int pixel, int coun
       }
       in_offset += kPixels * in_stride;
     }
-    tile.finish(f, residual, out, out_stride);
+    tile.finish(f, residual, out, out_stride, panel);
     out = at(out, kPixels * out_stride);
     if (!bias) from = at(from, kPixels * sums_stride);
     if (residual) residual = at(residual, kPixels * f->residual_stride);

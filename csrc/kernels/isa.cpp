@@ -87,20 +87,11 @@ MBI_INLINE void for_each_vector(int panels, Body&& body) {
   for (; panel < panels; panel++) body(f32x8(), panel);
 }
 
-template <class V>
-inline V clamp(V x, float lo, float hi) {
-  return less(V::splat(hi), greater(V::splat(lo), x));
-}
-
-template <class V>
-inline V activate(V x, const ActivationArgs& a) {
-  if (a.hard_swish) return mul(x, mul(clamp(add(x, V::splat(3.0f)), 0.0f, 6.0f), V::splat(1.0f / 6.0f)));
-  return clamp(x, a.lo, a.hi);
-}
-
 }  // namespace
 }  // namespace mbinfer
 
+#include "kernels/curves.h"
+//
 #include "kernels/convert.h"
 #include "kernels/depthwise.h"
 #include "kernels/gemm.h"

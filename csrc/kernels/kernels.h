@@ -7,7 +7,7 @@
 //   - a sum of products is one chain of fused multiply-adds that starts at the bias, in (ky, kx, channel) order;
 //     taps outside the input are skipped; a chain that is cut goes on from the float32 that `sums` holds;
 //   - clamp(x) is  y = lo > x ? lo : x,  then  hi < y ? hi : y;  hard-swish is  x * (clamp(x + 3, 0, 6) * (1/6)),
-//     which overflows nowhere;
+//     which overflows nowhere; the other curves are those of curves.h, operation by operation;
 //   - a max pool gives the first of its largest values, or NaN where it meets one (which NaN is not promised);
 //   - sums over pixels run in row-major order, and are multiplied by the rounded reciprocal of the count;
 //   - callers round to nearest and flush denormals, where the CPU can (exec/float_mode.h): inputs and results below
@@ -24,9 +24,12 @@
 
 namespace mbinfer {
 
+enum Curve : int { kNoCurve, kHardSwish, kSigmoid, kSilu, kTanh, kGelu, kGeluTanh, kPrelu };
+
 struct ActivationArgs {
-  float lo, hi;  // -inf, +inf: none
-  int hard_swish;
+  float lo, hi;         // -inf, +inf: none
+  int curve;            // in place of the bounds
+  const float* slopes;  // of kPrelu, where a number is negative: for each channel, from the first panel made on
 };
 
 // What happens to finished sums: activation, then (where `residual` is not null) the addition and its own activation.

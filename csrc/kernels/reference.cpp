@@ -8,16 +8,6 @@
 namespace mbinfer {
 namespace {
 
-float clamp(float x, float lo, float hi) {
-  float y = lo > x ? lo : x;
-  return hi < y ? hi : y;
-}
-
-float activate(float x, const ActivationArgs& a) {
-  if (a.hard_swish) return x * (clamp(x + 3.0f, 0.0f, 6.0f) * (1.0f / 6.0f));
-  return clamp(x, a.lo, a.hi);
-}
-
 // The element `bytes` and `index` floats after p.
 const float* at(const void* p, ptrdiff_t bytes, ptrdiff_t index = 0) {
   return reinterpret_cast<const float*>(static_cast<const char*>(p) + bytes) + index;
@@ -71,6 +61,72 @@ void multiply_add(const float* x, const float* w, float* sums) {
 }
 #endif
 
+// A panel as a vector for the curves: what vec.h says of a leaf, in plain loops.
+struct Panel {
+  static constexpr int kPanels = 1;
+  float v[kPanel];
+  static Panel load(const float* p) {
+    Panel x;
+    memcpy(x.v, p, sizeof x.v);
+    return x;
+  }
+  static Panel splat(float value) {
+    Panel x;
+    for (float& element : x.v) element = value;
+    return x;
+  }
+};
+
+template <class Body>
+Panel lane_by_lane(const Panel& a, const Panel& b, Body&& body) {
+  Panel x;
+  for (int n = 0; n < kPanel; n++) x.v[n] = body(a.v[n], b.v[n]);
+  return x;
+}
+Panel add(const Panel& a, const Panel& b) {
+  return lane_by_lane(a, b, [](float x, float y) { return x + y; });
+}
+Panel sub(const Panel& a, const Panel& b) {
+  return lane_by_lane(a, b, [](float x, float y) { return x - y; });
+}
+Panel mul(const Panel& a, const Panel& b) {
+  return lane_by_lane(a, b, [](float x, float y) { return x * y; });
+}
+Panel div(const Panel& a, const Panel& b) {
+  return lane_by_lane(a, b, [](float x, float y) { return x / y; });
+}
+Panel greater(const Panel& a, const Panel& b) {
+  return lane_by_lane(a, b, [](float x, float y) { return x > y ? x : y; });
+}
+Panel less(const Panel& a, const Panel& b) {
+  return lane_by_lane(a, b, [](float x, float y) { return x < y ? x : y; });
+}
+Panel fma(const Panel& a, const Panel& b, Panel c) {
+  multiply_add<1>(a.v, b.v, c.v);
+  return c;
+}
+Panel exponent_of(Panel x) {
+  uint32_t bits[kPanel];
+  memcpy(bits, x.v, sizeof bits);
+  for (uint32_t& element : bits) element <<= 23;
+  memcpy(x.v, bits, sizeof bits);
+  return x;
+}
+
+}  // namespace
+}  // namespace mbinfer
+
+#include "kernels/curves.h"
+
+namespace mbinfer {
+namespace {
+
+// What is made of a panel, in its place.
+void activate(float* x, const ActivationArgs& a, int panel) {
+  const Panel y = activate(Panel::load(x), a, panel);
+  memcpy(x, y.v, sizeof y.v);
+}
+
 // Row 0 of panel `panel` of a node whose panels have so many rows, kRow apart.
 constexpr int kRow = 2 * kPanel;
 const float* weights_of(const void* weights, int rows, int panel) {
@@ -92,11 +148,13 @@ void gemm_panel(const GemmArgs* a, int p, int panel) {
     return;
   }
   const Finish& f = *a->finish;
-  for (int n = 0; n < kPanel; n++) {
-    float sum = activate(chains[n], f.activation);
-    if (f.residual) sum = activate(sum + *at(f.residual, p * f.residual_stride, panel * kPanel + n), f.after);
-    out[n] = sum;
+  activate(chains, f.activation, panel);
+  if (f.residual) {
+    const float* residual = at(f.residual, p * f.residual_stride, panel * kPanel);
+    for (int n = 0; n < kPanel; n++) chains[n] += residual[n];
+    activate(chains, f.after, panel);
   }
+  memcpy(out, chains, sizeof chains);
 }
 
 void gemm(const GemmArgs* a) {
@@ -118,13 +176,17 @@ void depthwise_panel(const DepthwiseArgs* a, int x, int panel) {
       multiply_add<1>(in, weights + (ky * a->kernel_w + kx) * kRow, chains);
     }
   }
-  for (int n = 0; n < kPanel; n++)
-    *at(a->out, (x - a->x0) * a->out_stride, panel * kPanel + n) = activate(chains[n], a->activation);
+  activate(chains, a->activation, panel);
+  memcpy(at(a->out, (x - a->x0) * a->out_stride, panel * kPanel), chains, sizeof chains);
 }
 
 void depthwise(const DepthwiseArgs* a) {
   for (int x = a->x0; x < a->x1; x++)
     for (int panel = 0; panel < a->panels; panel++) depthwise_panel(a, x, panel);
+}
+
+void activate_pixel(float* x, int panels, const ActivationArgs& a) {
+  for (int panel = 0; panel < panels; panel++) activate(x + panel * kPanel, a, panel);
 }
 
 void pool(const PoolArgs* a) {
@@ -147,8 +209,9 @@ void pool(const PoolArgs* a) {
       const volatile float one = 1.0f;
       const float factor = a->average ? 1.0f / float(a->divisor ? a->divisor : seen) : one;
       result *= factor;
-      *at(a->out, (x - a->x0) * a->out_stride, c) = activate(result, a->activation);
+      *at(a->out, (x - a->x0) * a->out_stride, c) = result;
     }
+    activate_pixel(at(a->out, (x - a->x0) * a->out_stride), a->panels, a->activation);
   }
 }
 
@@ -156,18 +219,17 @@ void reduce(const ReduceArgs* a) {
   for (int c = 0; c < a->panels * kPanel; c++) {
     float sum = a->first ? 0.0f : *at(a->sums, 0, c);
     for (int p = 0; p < a->pixels; p++) sum += *at(a->in, p * a->in_stride, c);
-    if (a->last)
-      *at(a->out, 0, c) = activate(sum * a->factor, a->activation);
-    else
-      *at(a->sums, 0, c) = sum;
+    *(a->last ? at(a->out, 0, c) : at(a->sums, 0, c)) = a->last ? sum * a->factor : sum;
   }
+  if (a->last) activate_pixel(at(a->out, 0), a->panels, a->activation);
 }
 
 void add(const AddArgs* a) {
-  for (int p = 0; p < a->pixels; p++)
-    for (int c = 0; c < a->panels * kPanel; c++)
-      *at(a->out, p * a->out_stride, c) =
-          activate(*at(a->a, p * a->a_stride, c) + *at(a->b, p * a->b_stride, c), a->activation);
+  for (int p = 0; p < a->pixels; p++) {
+    float* out = at(a->out, p * a->out_stride);
+    for (int c = 0; c < a->panels * kPanel; c++) out[c] = *at(a->a, p * a->a_stride, c) + *at(a->b, p * a->b_stride, c);
+    activate_pixel(out, a->panels, a->activation);
+  }
 }
 
 void convert(const ConvertArgs* a) {

@@ -26,7 +26,7 @@ void pool(const PoolArgs* a) {
       const volatile float one = 1.0f;
       const float factor = a->average ? 1.0f / float(a->divisor ? a->divisor : seen) : one;
       result = mul(result, V::splat(factor));
-      store(at(a->out, (x - a->x0) * a->out_stride) + panel * kPanel, activate(result, a->activation));
+      store(at(a->out, (x - a->x0) * a->out_stride) + panel * kPanel, activate(result, a->activation, panel));
     }
   });
 }
@@ -39,7 +39,7 @@ void reduce(const ReduceArgs* a) {
     const float* in = static_cast<const float*>(a->in) + panel * kPanel;
     for (int p = 0; p < a->pixels; p++, in = at(in, a->in_stride)) sum = add(sum, V::load(in));
     if (a->last)
-      store(out, activate(mul(sum, V::splat(a->factor)), a->activation));
+      store(out, activate(mul(sum, V::splat(a->factor)), a->activation, panel));
     else
       store(sums, sum);
   });
@@ -53,7 +53,7 @@ void add(const AddArgs* args) {
     for_each_vector(args->panels, [&](auto vector, int panel) {
       using V = decltype(vector);
       const int c = panel * kPanel;
-      store(out + c, activate(add(V::load(a + c), V::load(b + c)), args->activation));
+      store(out + c, activate(add(V::load(a + c), V::load(b + c)), args->activation, panel));
     });
   }
 }

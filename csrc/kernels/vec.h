@@ -16,6 +16,8 @@
 //     greater(a, b)        a > b ? a : b, lane by lane: b for NaN and for zeros of either sign
 //     less(a, b)           a < b ? a : b
 //     nan_or(x, other)     x where it is NaN, else other
+//     div(a, b)            rounded as IEEE 754 says
+//     exponent_of(x)       the last nine bits of x as sign and exponent of a float: 2^n for 1.5 * 2^23 + 127 + n
 //   pace(p)                p, and no compiler derives other pointers from it: a pointer that walks is one register
 //   struct Tiles<V>        the sizes that suit the register file:
 //     gemm_pixels[n]       most pixels of a matrix tile of n vectors, 1 to 3

@@ -40,6 +40,8 @@ inline f32x8 add(f32x8 a, f32x8 b) { return {_mm256_add_ps(a.v, b.v)}; }
 inline f32x8 sub(f32x8 a, f32x8 b) { return {_mm256_sub_ps(a.v, b.v)}; }
 inline f32x8 mul(f32x8 a, f32x8 b) { return {_mm256_mul_ps(a.v, b.v)}; }
 inline f32x8 fma(f32x8 a, f32x8 b, f32x8 c) { return {_mm256_fmadd_ps(a.v, b.v, c.v)}; }
+inline f32x8 div(f32x8 a, f32x8 b) { return {_mm256_div_ps(a.v, b.v)}; }
+inline f32x8 exponent_of(f32x8 x) { return {_mm256_castsi256_ps(_mm256_slli_epi32(_mm256_castps_si256(x.v), 23))}; }
 inline f32x8 greater(f32x8 a, f32x8 b) { return {_mm256_max_ps(a.v, b.v)}; }
 inline f32x8 less(f32x8 a, f32x8 b) { return {_mm256_min_ps(a.v, b.v)}; }
 inline f32x8 nan_or(f32x8 x, f32x8 other) {

@@ -40,7 +40,17 @@ struct ValueRecord {
   uint32_t reserved[2];
 };
 
-enum ActivationCode : uint8_t { kNoActivation = 0, kClamp = 1, kHardSwish = 2 };  // kClamp: ReLU, ReLU6, Clip
+enum ActivationCode : uint8_t {
+  kNoActivation = 0,
+  kClamp = 1,  // ReLU, ReLU6, Clip
+  kHardSwish = 2,
+  kSigmoid = 3,
+  kSilu = 4,
+  kTanh = 5,
+  kGelu = 6,      // by the error function
+  kGeluTanh = 7,  // its approximation by tanh
+  kPrelu = 8,     // negative numbers times a slope for each channel
+};
 
 constexpr uint8_t kCountsPadding = 1;  // flag of avg_pool: divide by kh*kw also at the border
 
@@ -58,7 +68,8 @@ struct NodeRecord {
   uint32_t weight_quant;                 // QuantRecord with a scale for each output channel: int8; else kNone
   uint64_t weight_offset, weight_bytes;  // from the start of the weights; packed as below
   uint64_t bias_offset, bias_bytes;      // float32 (int32 with int8 weights), padded with zeros to 8 channels
-  uint32_t reserved[10];                 // attributes of operators to come; zero is what every present one does
+  uint64_t slope_offset;                 // of kPrelu: float32, padded with zeros to 8 channels; else 0
+  uint32_t reserved[8];                  // attributes of operators to come; zero is what every present one does
 };
 // Packing, with N output channels, two panels of 8 side by side (the last ones padded with zeros), K in (ky, kx,
 // channel) order:

@@ -13,7 +13,7 @@
 
 namespace mbinfer {
 
-enum class Activation : uint8_t { kNone = 0, kClamp = 1, kHardSwish = 2 };
+enum class Activation : uint8_t { kNone, kClamp, kHardSwish, kSigmoid, kSilu, kTanh, kGelu, kGeluTanh, kPrelu };
 
 struct Window {  // the taps of a convolution or pool over one axis
   int kernel = 1, stride = 1, dilation = 1, pad = 0, pad_end = 0;
@@ -58,8 +58,9 @@ struct Node {
   Window y, x;
   int groups = 1;
   Activation activation = Activation::kNone;
-  float lo = 0, hi = 0;         // of kClamp
-  bool counts_padding = false;  // kAvgPool
+  float lo = 0, hi = 0;           // of kClamp
+  const float* slopes = nullptr;  // of kPrelu, for each output channel
+  bool counts_padding = false;    // kAvgPool
   DType weight_dtype = DType::kNone;
   const void* weights = nullptr;
   const void* bias = nullptr;     // of the type of the sums

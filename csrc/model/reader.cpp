@@ -276,7 +276,7 @@ class Reader {
     auto need = [&](bool ok, const char* what) { require_about(ok, "node", n.name, what); };
     require_reserved(r.reserved);
     need(r.op >= 1 && r.op <= kOpCount, "has an unknown op");
-    need(r.activation <= format::kHardSwish, "has an unknown activation");
+    need(r.activation <= format::kPrelu, "has an unknown activation");
     n.op = Op(r.op);
     n.activation = Activation(r.activation);
     need(!(r.flags & ~info_of(n.op).flags), "has an unknown flag");
@@ -300,12 +300,20 @@ class Reader {
       need(!r.weight_dtype && r.weight_quant == kNone && !r.weight_offset && !r.weight_bytes && !r.bias_offset &&
                !r.bias_bytes,
            "has weights that its op does not take");
+    read_slopes(r, &n);
     macs_ += double(macs(graph_, n));
     need(macs_ <= double(kMaxMacs), "brings the network to more multiply-adds than any run ends");
     Value& made = graph_.values[n.output];
     require_about(made.producer < 0 && !is_input_[n.output], "value", made.name, "is written twice");
     made.producer = index;
     graph_.nodes.push_back(std::move(n));
+  }
+
+  void read_slopes(const NodeRecord& r, Node* n) const {
+    if (n->activation != Activation::kPrelu)
+      return require_about(!r.slope_offset, "node", n->name, "has slopes that its activation does not take");
+    const uint64_t bytes = uint64_t(graph_.values[n->output].stride()) * sizeof(float);
+    n->slopes = reinterpret_cast<const float*>(tensor(r.slope_offset, bytes, "node", n->name));
   }
 
   void read_weights(const NodeRecord& r, Node* n) const {

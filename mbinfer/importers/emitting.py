@@ -96,9 +96,16 @@ class Emitter:
         return nchw(value, self.builder.dims(value))
 
 
-def refuse_tall_kernels(graph: Graph) -> None:
-    """Refuse what the format holds and no session runs."""
+def refuse_what_cannot_run(graph: Graph) -> None:
+    """Refuse what the format holds and no session runs, and what has no meaning by itself."""
     for node in graph.nodes:
+        if node.activation == "erf":
+            raise UnsupportedError(
+                f"node '{node.name}' (Erf): the error function by itself; supported: as part of "
+                "x * (1 + erf(x / sqrt(2))), which is GELU",
+                node.name,
+                "Erf",
+            )
         if node.kernel[0] > TALLEST:
             raise UnsupportedError(
                 f"node '{node.name}' ({node.op}): a kernel of {node.kernel[0]} rows; supported: up to {TALLEST} rows, "

@@ -31,6 +31,8 @@ def fuse(graph: Graph) -> None:
             node.weight = np.ascontiguousarray(node.weight, np.float32)
         if node.bias is not None:
             node.bias = np.ascontiguousarray(node.bias, np.float32)
+        if node.slopes is not None:
+            node.slopes = np.ascontiguousarray(node.slopes, np.float32)
 
 
 def _signature(graph: Graph):
@@ -92,7 +94,7 @@ def _fold_into_writers(graph: Graph) -> None:
 def _absorb(into: Node, node: Node) -> bool:
     """Apply the pointwise `node` to the output of `into`, if one node can do both."""
     if _is_plain(node):
-        if into.op not in ("conv", "depthwise", "add"):
+        if into.op == "softmax" or node.activation == "erf":
             return False
         if into.activation == "clamp" and node.activation == "clamp":
             lo, hi = node.clamp
@@ -108,7 +110,7 @@ def _absorb(into: Node, node: Node) -> bool:
         into.weight = into.weight * scale.reshape(shape)
         into.bias = (0 if into.bias is None else into.bias * scale) + (0 if node.bias is None else node.bias)
         into.bias = np.broadcast_to(into.bias, scale.shape)
-    into.activation, into.clamp = node.activation, node.clamp
+    into.activation, into.clamp, into.slopes = node.activation, node.clamp, node.slopes
     return True
 
 

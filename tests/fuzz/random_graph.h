@@ -116,8 +116,8 @@ class RandomGraph {
     if (op.weights) node.weight_dtype = mbinfer::DType::kFloat32;
     node.counts_padding = op.flags && choices_.one_in(2);
     node.lo = -INFINITY, node.hi = INFINITY;
-    const int activation = choices_.below(6);
-    node.activation = mbinfer::Activation(activation < 3 ? 0 : activation < 5 ? 1 : 2);
+    const int activation = choices_.below(12);
+    node.activation = mbinfer::Activation(activation < 3 ? 0 : activation < 5 ? 1 : activation - 3);
     if (node.activation == mbinfer::Activation::kClamp) node.lo = 0, node.hi = activation == 4 ? 6 : INFINITY;
     return node;
   }
@@ -181,6 +181,8 @@ class RandomGraph {
       r.bias_bytes = uint64_t(graph_.values[size_t(node.output)].stride()) * sizeof(float);
       weights_bytes_ = std::max(weights_bytes_, int64_t(std::max(r.weight_bytes, r.bias_bytes)));
     }
+    if (node.activation == mbinfer::Activation::kPrelu)
+      weights_bytes_ = std::max(weights_bytes_, graph_.values[size_t(node.output)].stride() * int64_t(sizeof(float)));
     macs_ += macs(graph_, node);
     file_.nodes.push_back(r);
   }

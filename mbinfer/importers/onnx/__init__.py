@@ -17,7 +17,7 @@ import numpy as np
 
 from ...errors import ShapeError, UnsupportedError
 from ...graph import Graph, Output
-from ..emitting import refuse_tall_kernels
+from ..emitting import refuse_what_cannot_run
 from ..fusing import fuse
 from ..layout import AXES, Tensor
 from . import dense, pointwise, spatial, views  # noqa: F401 - they register how each op is lowered
@@ -51,7 +51,7 @@ def import_onnx(source, input_shape=None, outputs=None) -> Graph:
         graph = lowering.graph
         graph.outputs = [_output(lowering, name) for name in model.outputs]
         fuse(graph)
-    refuse_tall_kernels(graph)
+    refuse_what_cannot_run(graph)
     _make_names_unique(graph)
     graph.metadata["source"] = "onnx"
     if model.producer:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import reduce
 
 import numpy as np
 
+from ...graph import Node
 from ..layout import Tensor
 from .dense import add_constant
 from .lowering import Lowering, lowers
@@ -52,6 +53,34 @@ def clamp(low: Lowering, node: OnnxNode) -> Tensor:
 @lowers("HardSwish")
 def hard_swish(low: Lowering, node: OnnxNode) -> Tensor:
     return low.affine(node, low.tensor(node), activation="hard_swish")
+
+
+@lowers("Sigmoid", "Tanh", "Erf")
+def curve(low: Lowering, node: OnnxNode) -> Tensor:
+    return low.affine(node, low.tensor(node), activation=node.op.lower())  # erf: part of a GELU, or refused in the end
+
+
+@lowers("Gelu")
+def gelu(low: Lowering, node: OnnxNode) -> Tensor:
+    approximate = node.attrs.get("approximate", "none")
+    return low.affine(node, low.tensor(node), activation="gelu_tanh" if approximate == "tanh" else "gelu")
+
+
+@lowers("Swish")
+def swish(low: Lowering, node: OnnxNode) -> Tensor:
+    if node.attrs.get("alpha", 1.0) != 1.0:
+        raise low.unsupported(node, f"alpha {node.attrs['alpha']}", "1, which is SiLU")
+    return low.affine(node, low.tensor(node), activation="silu")
+
+
+@lowers("LeakyRelu", "PRelu")
+def prelu(low: Lowering, node: OnnxNode) -> Tensor:
+    x = low.tensor(node)
+    slopes = np.array(node.attrs.get("alpha", 0.01)) if node.op == "LeakyRelu" else low.constant(node, 1)
+    found = x.per_channel(slopes)
+    if found is None or found[1] != x.shape:
+        raise low.unsupported(node, f"slopes of {slopes.shape} on {x.shape}", "one slope, or one for each channel")
+    return low.affine(node, x, activation="prelu", slopes=found[0])
 
 
 @lowers("HardSigmoid")
@@ -111,10 +140,9 @@ def _with_constant(low: Lowering, node: OnnxNode, op: str, x: Tensor, constant: 
 def _two_values(low: Lowering, node: OnnxNode, op: str, a: Tensor, b: Tensor, part: str) -> Tensor:
     if op == "Mul":
         for x, gate in ((a, b), (b, a)):
-            factor = _gate_factor(low, x, gate)
-            if factor is not None:
-                swish = low.affine(node, x, activation="hard_swish", part="hard_swish")
-                return low.affine(node, swish, factor)
+            found = _gated(low, x, gate)
+            if found is not None:
+                return low.affine(node, low.affine(node, x, activation=found[0], part=found[0]), found[1])
     if op != "Add":
         gated = op == "Mul" and sorted(x.dims[:2] == (1, 1) for x in (a, b)) == [False, True]
         raise low.unsupported(
@@ -135,34 +163,74 @@ def _two_values(low: Lowering, node: OnnxNode, op: str, a: Tensor, b: Tensor, pa
     return replace(a, value=low.emit(node, "add", [a.value, b.value], part), shape=shape)
 
 
-def _gate_factor(low: Lowering, x: Tensor, gate: Tensor) -> float | None:
-    """`f` where `gate` is ``f * clip(x / 6 + 1 / 2, 0, 1)``, so that ``x * gate`` is ``f * hard_swish(x)``; or None.
+def _gated(low: Lowering, x: Tensor, gate: Tensor) -> tuple[str, float] | None:
+    """The activation and `f` where ``x * gate`` is ``f * activation(x)``; None where it is something else.
 
-    Follows the gate's writers back to `x` through affine maps and clamps, which compose to ``clip(scale*x + bias)``.
+    Follows the gate's writers back to `x` through affine maps, clamps and curves of one number for all channels.
     """
-    chain, value = [], gate.value
+    chain: list[_Map] = []
+    value = gate.value
     while value != x.value:
         writer = low.writer.get(value)
-        if (
-            writer is None
-            or writer.op != "depthwise"
-            or writer.kernel != (1, 1)
-            or any(writer.pads)
-            or writer.stride != (1, 1)
-            or writer.activation not in ("none", "clamp")
-        ):
+        step = None if writer is None else _Map.of(writer)
+        if writer is None or step is None:
             return None
-        chain.append(writer)
+        chain.insert(0, step)
         value = writer.inputs[0]
     if (gate.order, gate.shape) != (x.order, x.shape):
         return None
+    curves = [i for i, step in enumerate(chain) if step.activation not in ("none", "clamp")]
+    if not curves:
+        factor = _relu6_factor(chain)
+        return None if factor is None else ("hard_swish", factor)
+    at = curves[0]
+    before, behind = _Map.composed(chain[: at + 1]), _Map.composed(chain[at + 1 :])
+    if before is None or behind is None or not behind[0]:
+        return None
+    for curve, activation, inner, outer in (("sigmoid", "silu", 1.0, 0.0), ("erf", "gelu", math.sqrt(0.5), 1.0)):
+        if chain[at].activation == curve and np.allclose((*before, behind[1] / behind[0]), (inner, 0, outer), 1e-5):
+            return activation, behind[0] * (1 + outer)
+    return None
+
+
+@dataclass
+class _Map:
+    """``activation(x * factor + term)``, the same for every channel."""
+
+    factor: float
+    term: float
+    activation: str
+    clamp: tuple[float, float]
+
+    @staticmethod
+    def of(node: Node) -> _Map | None:
+        if node.op != "depthwise" or node.kernel != (1, 1) or any(node.pads) or node.stride != (1, 1):
+            return None
+        if node.activation not in ("none", "clamp", "sigmoid", "erf"):
+            return None
+        factor, term = float(np.ravel(node.weight)[0]), 0.0 if node.bias is None else float(node.bias[0])
+        if (node.weight != factor).any() or (node.bias is not None and (node.bias != term).any()):
+            return None
+        return _Map(factor, term, node.activation, node.clamp)
+
+    @staticmethod
+    def composed(steps: list[_Map]) -> tuple[float, float] | None:
+        """Factor and term of affine maps one after another, the last one's activation aside."""
+        factor, term = 1.0, 0.0
+        for step in steps:
+            factor, term = step.factor * factor, step.factor * term + step.term
+        return (factor, term) if all(step.activation == "none" for step in steps[:-1]) else None
+
+
+def _relu6_factor(chain: list[_Map]) -> float | None:
+    """`f` where affine maps and clamps compose to ``f * clip(x / 6 + 1 / 2, 0, 1)``, or None."""
     scale, bias, lo, hi = 1.0, 0.0, -np.inf, np.inf
-    for node in reversed(chain):
-        factor, term = float(np.ravel(node.weight)[0]), float(node.bias[0]) if node.bias is not None else 0.0
-        if factor <= 0 or (node.weight != factor).any() or (node.bias is not None and (node.bias != term).any()):
+    for step in chain:
+        factor, term = step.factor, step.term
+        if factor <= 0:
             return None
         scale, bias, lo, hi = factor * scale, factor * bias + term, factor * lo + term, factor * hi + term
-        lo, hi = (min(max(bound, node.clamp[0]), node.clamp[1]) for bound in (lo, hi))
+        lo, hi = (min(max(bound, step.clamp[0]), step.clamp[1]) for bound in (lo, hi))
     if lo != 0 or not 0 < hi < np.inf:
         return None
     return hi if np.allclose((scale / hi, bias / hi), _RELU6_GATE, rtol=1e-5, atol=0) else None

@@ -16,7 +16,7 @@ from ..build import GraphBuilder
 from ..check import MAX_ELEMENTS, MAX_SIDE
 from ..errors import UnsupportedError
 from ..graph import Graph, Node
-from .layout import Tensor, nchw
+from .layout import Tensor
 
 TALLEST = 64  # rows of a kernel: kMaxKernel of csrc/plan/plan.h
 
@@ -89,11 +89,6 @@ class Emitter:
             **fields,
         )
         return Tensor(value, x.dims, x.order, x.shape if shape is None else shape)
-
-    def picture(self, node: SourceNode, op: str, x: Tensor, **fields) -> Tensor:
-        """A node from and to NCHW."""
-        value = self.emit(node, op, [x.value], **fields)
-        return nchw(value, self.builder.dims(value))
 
 
 def refuse_what_cannot_run(graph: Graph) -> None:

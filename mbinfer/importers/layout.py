@@ -95,6 +95,11 @@ def nchw(value: str, dims: tuple[int, int, int]) -> Tensor:
     return Tensor(value, dims, order_of("CHW", dims), (1, dims[2], dims[0], dims[1]))
 
 
+def nhwc(value: str, dims: tuple[int, int, int], shape: tuple[int, ...] | None = None) -> Tensor:
+    """The NHWC tensor of a value of ``(height, width, channels)``, or one of another shape in the same order."""
+    return Tensor(value, dims, order_of(AXES, dims), (1, *dims) if shape is None else shape)
+
+
 def order_of(axes: str, dims: tuple[int, int, int]) -> str:
     """`axes` without those of size 1."""
     return "".join(axis for axis in axes if dims[AXES.index(axis)] > 1)

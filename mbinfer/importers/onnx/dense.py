@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from ..arithmetic import add_constant
 from ..layout import Tensor, order_of
 from .lowering import Lowering, lowers
 from .reading import OnnxNode
@@ -27,14 +28,6 @@ def matmul(low: Lowering, node: OnnxNode) -> Tensor:
     if weight.ndim < 2 or weight.size != weight.shape[-2] * weight.shape[-1]:
         raise low.unsupported(node, f"a weight of shape {weight.shape}", "one constant matrix [in, out]")
     return _dense(low, node, weight.reshape(weight.shape[-2:]).T)
-
-
-def add_constant(low: Lowering, node: OnnxNode, x: Tensor, constant: np.ndarray) -> Tensor:
-    """``x + constant``, where that is one number per channel."""
-    found = x.per_channel(constant)
-    if found is None:
-        raise low.unsupported(node, f"a constant of shape {constant.shape} on {x.shape}", "one number for each channel")
-    return low.affine(node, x, bias=found[0], shape=found[1])
 
 
 def _dense(low: Lowering, node: OnnxNode, weight: np.ndarray, part: str = "") -> Tensor:

@@ -9,7 +9,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from ...check import MAX_ELEMENTS, MAX_SIDE
-from ...errors import ArgumentError, Error, ShapeError, UnsupportedError
+from ...errors import Error, ShapeError, UnsupportedError
+from ..arguments import shapes_by_name
 from ..layout import AXES, Tensor, nchw, order_of
 from .loading import require_onnx
 
@@ -42,7 +43,7 @@ def fix_inputs(values, input_shape) -> tuple[dict[str, tuple[int, ...] | Error],
 
     Returns the shapes by name, or the error that whoever reads the input is to raise, and what was overridden.
     """
-    wanted = _by_name([value.name for value in values], input_shape)
+    wanted = shapes_by_name([value.name for value in values], input_shape)
     fixed, overridden = {}, []
     for value in values:
         try:
@@ -59,35 +60,6 @@ def fix_inputs(values, input_shape) -> tuple[dict[str, tuple[int, ...] | Error],
         for size in shape:
             value.type.tensor_type.shape.dim.add().dim_value = size
     return fixed, ", ".join(overridden)
-
-
-def _by_name(names: list[str], input_shape) -> dict[str, tuple[int, ...]]:
-    if input_shape is None:
-        return {}
-    if not isinstance(input_shape, dict):
-        if len(names) != 1:
-            raise ShapeError(
-                f"the model has {len(names)} inputs ({', '.join(names)}): give input_shape as a dict of shapes by "
-                f"input name, such as {{'{names[0] if names else 'x'}': (1, 3, 224, 224)}}"
-            )
-        input_shape = {names[0]: input_shape}
-    unknown = [name for name in input_shape if name not in names]
-    if unknown:
-        raise ShapeError(f"input_shape names {unknown[0]!r}; the inputs are {', '.join(names)}")
-    return {name: checked_shape(shape) for name, shape in input_shape.items()}
-
-
-def checked_shape(shape) -> tuple[int, ...]:
-    """`shape` as a tuple of sizes that a value can have; `ArgumentError` for what is no shape."""
-    try:
-        sizes = tuple(shape)
-        if isinstance(shape, (str, bytes, dict)) or not all(isinstance(s, (int, np.integer)) for s in sizes):
-            raise TypeError
-    except TypeError:
-        raise ArgumentError(f"input_shape {shape!r}; give whole numbers, such as (1, 3, 224, 224)") from None
-    if min(sizes, default=0) < 1 or len(sizes) > 8 or max(sizes) > MAX_ELEMENTS or math.prod(sizes) > MAX_ELEMENTS:
-        raise ShapeError(f"input_shape {sizes}; every size is at least 1, their product at most {MAX_ELEMENTS}")
-    return tuple(int(size) for size in sizes)
 
 
 def _fix(value, wanted: tuple[int, ...] | None) -> tuple[int, ...]:

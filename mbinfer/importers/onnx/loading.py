@@ -6,11 +6,11 @@ are inlined, and weights in other files are taken from the model's own folder on
 
 from __future__ import annotations
 
-import difflib
 import os
 
 from ...errors import ArgumentError, Error, FormatError, UnsupportedError
 from ...messages import brief
+from ..arguments import output_names
 from ..files import read_file, refuse_other_formats
 
 OLDEST_OPSET = 7  # numpy-style broadcasting begins here
@@ -149,17 +149,7 @@ def _store_constants(model) -> None:
 
 def _cut(onnx, graph, outputs) -> None:
     """Make the tensors called `outputs` the outputs of the graph."""
-    if isinstance(outputs, (str, bytes)) or not hasattr(outputs, "__iter__"):
-        raise ArgumentError(f"outputs={outputs!r}: give a list of tensor names")
-    outputs = list(outputs)
-    computed = [name for node in graph.node for name in node.output if name]
-    known = set(computed)
-    for name in outputs:
-        if name not in known:
-            near = difflib.get_close_matches(str(name), computed[:MOST_NODES], 3) or computed[-3:]
-            raise ArgumentError(f"outputs: no node makes a tensor '{name}'; there are {', '.join(near)} and others")
-    if not outputs or len(set(outputs)) < len(outputs):
-        raise ArgumentError(f"outputs={outputs}: give at least one tensor name, and each once")
+    outputs = output_names(outputs, [name for node in graph.node for name in node.output if name])
     kept = {value.name: value for value in (*graph.value_info, *graph.output)}
     made = [
         kept.get(name) or onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, None) for name in outputs

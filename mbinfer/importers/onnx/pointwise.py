@@ -2,19 +2,14 @@
 
 from __future__ import annotations
 
-import math
-from dataclasses import dataclass, replace
-from functools import reduce
+from dataclasses import replace
 
 import numpy as np
 
-from ...graph import Node
+from ..arithmetic import elementwise
 from ..layout import Tensor
-from .dense import add_constant
 from .lowering import Lowering, lowers
 from .reading import OnnxNode
-
-_RELU6_GATE = (1 / 6, 1 / 2)  # hard sigmoid: clip(x / 6 + 1 / 2, 0, 1)
 
 
 @lowers("BatchNormalization", sees_all_outputs=True)
@@ -96,144 +91,8 @@ def hard_sigmoid(low: Lowering, node: OnnxNode) -> Tensor:
 
 
 @lowers("Add", "Sub", "Mul", "Div", "Min", "Max", "Sum")
-def elementwise(low: Lowering, node: OnnxNode) -> Tensor:
-    """Two inputs, or any number of Min, Max and Sum: the constants become one, the tensors are taken pair by pair."""
-    op = "Add" if node.op == "Sum" else node.op
-    inputs = [low.env.get(name) for name in node.inputs]
-    tensors = [x for x in inputs if isinstance(x, Tensor)]
-    constants = [x.astype(np.float64) for x in inputs if isinstance(x, np.ndarray)]
-    if len(tensors) + len(constants) != len(inputs) or (len(inputs) != 2 and op not in ("Add", "Min", "Max")):
-        raise low.unsupported(node, f"{len(inputs)} inputs, some not available", "two inputs, first outputs of nodes")
-    if len(inputs) == 1:
-        return tensors[0]
-    if len(constants) > 1:
-        constants = [reduce({"Add": np.add, "Min": np.minimum, "Max": np.maximum}[op], constants)]
-    x = tensors[0]
-    for count, other in enumerate(tensors[1:], 2):
-        x = _two_values(low, node, op, x, other, "" if count == len(tensors) and not constants else f"{count}")
-    return _with_constant(low, node, op, x, constants[0], not isinstance(inputs[0], Tensor)) if constants else x
-
-
-def _with_constant(low: Lowering, node: OnnxNode, op: str, x: Tensor, constant: np.ndarray, first: bool) -> Tensor:
-    if op == "Add":
-        return add_constant(low, node, x, constant)
-    if op == "Div" and first:
-        raise low.unsupported(node, "a constant divided by a computed tensor", "division by a constant")
-    found = x.per_channel(constant)
-    if found is None or (op in ("Min", "Max") and constant.size != 1):
-        raise low.unsupported(
-            node,
-            f"a constant of shape {constant.shape} on {x.shape}",
-            "one number" + ("" if op in ("Min", "Max") else " for each channel"),
-        )
-    number, shape = found
-    if op in ("Min", "Max"):
-        bounds = (-np.inf, constant.item()) if op == "Min" else (constant.item(), np.inf)
-        return low.affine(node, x, shape=shape, activation="clamp", clamp=bounds)
-    if op == "Sub":
-        return low.affine(node, x, *((-1.0, number) if first else (1.0, -number)), shape=shape)
-    if op == "Div" and not number.all():
-        raise low.unsupported(node, "division by zero", "constants other than zero")
-    return low.affine(node, x, number if op == "Mul" else 1 / number, shape=shape)
-
-
-def _two_values(low: Lowering, node: OnnxNode, op: str, a: Tensor, b: Tensor, part: str) -> Tensor:
-    if op == "Mul":
-        for x, gate in ((a, b), (b, a)):
-            found = _gated(low, x, gate)
-            if found is not None:
-                return low.affine(node, low.affine(node, x, activation=found[0], part=found[0]), found[1])
-    if op != "Add":
-        gated = op == "Mul" and sorted(x.dims[:2] == (1, 1) for x in (a, b)) == [False, True]
-        raise low.unsupported(
-            node,
-            "both inputs are computed by the network"
-            + (": a picture times one number for each channel (squeeze-and-excite gate)" if gated else ""),
-            "a constant per channel; Add of two "
-            "computed tensors; Mul where it is x * HardSigmoid(x) or x * relu6(x + 3) / 6",
-        )
-    shape = np.broadcast_shapes(a.shape, b.shape)
-    if a.dims != b.dims or a.order != b.order or math.prod(shape) != math.prod(a.shape):
-        raise low.unsupported(
-            node,
-            f"tensors of {a.shape} and {b.shape} that hold (height, width, channels) = "
-            f"{a.dims} in order {a.order} and {b.dims} in order {b.order}",
-            "equal shapes and layouts",
-        )
-    return replace(a, value=low.emit(node, "add", [a.value, b.value], part), shape=shape)
-
-
-def _gated(low: Lowering, x: Tensor, gate: Tensor) -> tuple[str, float] | None:
-    """The activation and `f` where ``x * gate`` is ``f * activation(x)``; None where it is something else.
-
-    Follows the gate's writers back to `x` through affine maps, clamps and curves of one number for all channels.
-    """
-    chain: list[_Map] = []
-    value = gate.value
-    while value != x.value:
-        writer = low.writer.get(value)
-        step = None if writer is None else _Map.of(writer)
-        if writer is None or step is None:
-            return None
-        chain.insert(0, step)
-        value = writer.inputs[0]
-    if (gate.order, gate.shape) != (x.order, x.shape):
-        return None
-    curves = [i for i, step in enumerate(chain) if step.activation not in ("none", "clamp")]
-    if not curves:
-        factor = _relu6_factor(chain)
-        return None if factor is None else ("hard_swish", factor)
-    at = curves[0]
-    before, behind = _Map.composed(chain[: at + 1]), _Map.composed(chain[at + 1 :])
-    if before is None or behind is None or not behind[0]:
-        return None
-    for curve, activation, inner, outer in (("sigmoid", "silu", 1.0, 0.0), ("erf", "gelu", math.sqrt(0.5), 1.0)):
-        if chain[at].activation == curve and np.allclose((*before, behind[1] / behind[0]), (inner, 0, outer), 1e-5):
-            return activation, behind[0] * (1 + outer)
-    return None
-
-
-@dataclass
-class _Map:
-    """``activation(x * factor + term)``, the same for every channel."""
-
-    factor: float
-    term: float
-    activation: str
-    clamp: tuple[float, float]
-
-    @staticmethod
-    def of(node: Node) -> _Map | None:
-        if node.op != "depthwise" or node.kernel != (1, 1) or any(node.pads) or node.stride != (1, 1):
-            return None
-        if node.activation not in ("none", "clamp", "sigmoid", "erf"):
-            return None
-        factor, term = float(np.ravel(node.weight)[0]), 0.0 if node.bias is None else float(node.bias[0])
-        if (node.weight != factor).any() or (node.bias is not None and (node.bias != term).any()):
-            return None
-        return _Map(factor, term, node.activation, node.clamp)
-
-    @staticmethod
-    def composed(steps: list[_Map]) -> tuple[float, float] | None:
-        """Factor and term of affine maps one after another, the last one's activation aside."""
-        factor, term = 1.0, 0.0
-        for step in steps:
-            factor, term = step.factor * factor, step.factor * term + step.term
-        return (factor, term) if all(step.activation == "none" for step in steps[:-1]) else None
-
-
-def _relu6_factor(chain: list[_Map]) -> float | None:
-    """`f` where affine maps and clamps compose to ``f * clip(x / 6 + 1 / 2, 0, 1)``, or None."""
-    scale, bias, lo, hi = 1.0, 0.0, -np.inf, np.inf
-    for step in chain:
-        factor, term = step.factor, step.term
-        if factor <= 0:
-            return None
-        scale, bias, lo, hi = factor * scale, factor * bias + term, factor * lo + term, factor * hi + term
-        lo, hi = (min(max(bound, step.clamp[0]), step.clamp[1]) for bound in (lo, hi))
-    if lo != 0 or not 0 < hi < np.inf:
-        return None
-    return hi if np.allclose((scale / hi, bias / hi), _RELU6_GATE, rtol=1e-5, atol=0) else None
+def arithmetic(low: Lowering, node: OnnxNode) -> Tensor:
+    return elementwise(low, node, "Add" if node.op == "Sum" else node.op)
 
 
 @lowers("Softmax")

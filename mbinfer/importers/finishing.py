@@ -1,0 +1,75 @@
+"""The end of every import: outputs are named, nodes are folded, and every node gets a name of its own."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+
+from ..errors import UnsupportedError
+from ..graph import Graph, Output
+from .emitting import SourceNode, refuse_what_cannot_run
+from .fusing import fuse
+from .layout import AXES, Tensor
+from .walking import Walk
+
+
+def finish(walk: Walk, nodes: Sequence[SourceNode], outputs: Sequence[str]) -> Graph:
+    """The graph of a walk over `nodes`, which ends at the source's tensors `outputs`."""
+    graph = walk.graph
+    graph.outputs = [_output(walk, nodes, name) for name in outputs]
+    fuse(graph)
+    refuse_what_cannot_run(graph)
+    _make_names_unique(graph)
+    return graph
+
+
+def _output(walk: Walk, nodes: Sequence[SourceNode], name: str) -> Output:
+    found = walk.env.get(name)
+    writer = next((node for node in nodes if name in node.outputs), None)
+    node, op = (writer.name, writer.op) if writer else ("", "")
+    if isinstance(found, UnsupportedError):
+        raise found
+    if not isinstance(found, Tensor):
+        reason = "is a constant" if isinstance(found, np.ndarray) else "is not the first output of its node"
+        raise UnsupportedError(
+            f"output '{name}' {reason}; supported: outputs that the network computes; choose them with "
+            "convert(..., outputs=[names])",
+            node,
+            op,
+        )
+    if found.value in walk.graph.inputs:  # an output needs a value of its own
+        copy = walk.fresh(f"{name}/copy")
+        weight = np.ones((1, 1, found.dims[2]))
+        found = replace(
+            found, value=walk.builder.add("depthwise", [found.value], name=copy, output=copy, weight=weight)
+        )
+    groups = found.groups()
+    if len(found.shape) == 4 and groups is not None and all(len(group) <= 1 for group in groups):
+        return Output(name, found.value, (1, *found.dims))
+    if found.order != "".join(axis for axis in AXES if axis in found.order):
+        raise UnsupportedError(
+            f"output '{name}' of node '{node}' ({op}): shape {found.shape} lists (height, width, channels) = "
+            f"{found.dims} in the order {found.order}, and values here are stored {AXES}; supported: the rank-4 tensor "
+            "itself as output, which convert(..., outputs=[its name]) chooses, flattening after a global pool, or a "
+            "dense layer after the flattening",
+            node,
+            op,
+        )
+    return Output(name, found.value, found.shape)
+
+
+def _make_names_unique(graph: Graph) -> None:
+    seen: Counter[str] = Counter()
+    taken = {node.name for node in graph.nodes}
+    for node in graph.nodes:
+        base = node.name
+        seen[base] += 1
+        if seen[base] > 1:
+            count = seen[base]
+            while f"{base}_{count}" in taken:
+                count += 1
+            node.name = f"{base}_{count}"
+            taken.add(node.name)

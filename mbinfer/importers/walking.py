@@ -1,0 +1,139 @@
+"""The walk over a source's nodes that importers share: what each tensor became, and what stands in the way.
+
+A node that cannot run does not end the walk: what depends on it is left out, and the error at the end speaks of all.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, TypeVar
+
+import numpy as np
+import numpy.typing as npt
+
+from ..errors import Error, UnsupportedError
+from .emitting import Emitter, SourceNode, unsupported
+from .layout import Tensor
+
+MOST_NAMED = 6  # operators and tensors that a message lists
+SUPPORTED = "convolutions, dense layers, pools, means, batch norm, additions, ReLU and hard-swish of all kinds, softmax"
+
+Array = npt.NDArray[Any]
+AnyNode = TypeVar("AnyNode", bound=SourceNode)
+
+
+class Walk(Emitter):
+    """A model on its way to a `Graph`.
+
+    `env` holds each tensor of the source as a constant array, a `Tensor`, or the error that whoever reads it raises.
+    `handlers` have the operators that can run, `aliases` what users call those that cannot.
+    """
+
+    handlers: Mapping[str, Callable[..., Tensor]]
+    aliases: Mapping[str, str]
+
+    def __init__(self, names: Iterable[str], constants: Mapping[str, Array]):
+        super().__init__(names)
+        self.env: dict[str, Any] = dict(constants)
+        self._refused: list[tuple[SourceNode, UnsupportedError]] = []
+        self._cuts: dict[str, None] = {}  # tensors that refused nodes read, in order
+
+    def walk(self, nodes: Iterable[AnyNode], visit: Callable[[AnyNode, list[Any]], None]) -> None:
+        """``visit(node, what its inputs became)`` for each node; refusals are collected."""
+        for node in nodes:
+            found = [self.env.get(name) if name else None for name in node.inputs]
+            blocked = next((error for error in found if isinstance(error, Error)), None)
+            try:
+                if blocked is None:
+                    visit(node, found)
+                elif not isinstance(blocked, UnsupportedError) or not blocked.op:
+                    raise blocked  # an input, without which nothing can be said of the rest
+                else:
+                    self._pass_over(node, blocked)
+            except UnsupportedError as error:
+                if not error.op:
+                    raise
+                self._refuse(node, error, found)
+
+    def lower(self, node: SourceNode) -> Tensor:
+        """What the handler of a node makes of it."""
+        if not self.can_run(node):
+            raise unsupported(node, "unknown op", SUPPORTED)
+        try:
+            return self.handlers[node.op](self, node)
+        except Error:
+            raise
+        except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
+            raise unsupported(
+                node,
+                f"attributes or inputs that make no sense together: {error!r}",
+                "what the operator's specification allows",
+            ) from error
+
+    def can_run(self, node: SourceNode) -> bool:
+        return node.op in self.handlers
+
+    def kind(self, node: SourceNode) -> str:
+        """What messages call the operator of a node."""
+        return node.op
+
+    # What cannot run.
+
+    def end(self) -> None:
+        """Raise the first refusal, with what else stands in the way, how often, and where the model could be cut."""
+        if not self._refused:
+            return
+        first = self._refused[0][1]
+        found = Counter(self.kind(node) for node, _ in self._refused)
+        text = str(first)
+        if len(self._refused) > 1 or self.aliases.keys() & found.keys():
+            kinds = [
+                f"{n} {op}" + (f" ({self.aliases[op]})" if op in self.aliases else "") for op, n in found.most_common()
+            ]
+            more = f" and {len(kinds) - MOST_NAMED} other operators" if len(kinds) > MOST_NAMED else ""
+            text += f"; in the way: {', '.join(kinds[:MOST_NAMED])}{more}"
+        if self._cuts:
+            text += f"; to end before: convert(..., outputs={list(self._cuts)[:MOST_NAMED]})"
+        raise UnsupportedError(text, first.node, first.op)
+
+    def _refuse(self, node: SourceNode, error: UnsupportedError, found: Sequence[Any]) -> None:
+        """Note a node that cannot run, and the tensors before it at which the model could end."""
+        self._refused.append((node, error))
+        for name, tensor in zip(node.inputs, found):
+            if isinstance(tensor, Tensor) and tensor.value not in self.graph.inputs:
+                self._cuts[name] = None
+        self.env.update(dict.fromkeys((name for name in node.outputs if name), error))
+
+    def _pass_over(self, node: SourceNode, blocked: UnsupportedError) -> None:
+        """What depends on a node that cannot run is not judged, but for operators that cannot run anywhere."""
+        if not self.can_run(node):
+            self._refused.append((node, unsupported(node, "unknown op", SUPPORTED)))
+        self.env.update(dict.fromkeys((name for name in node.outputs if name), blocked))
+
+    # For the handlers: what a node reads.
+
+    def unsupported(self, node: SourceNode, reason: str, supported: str) -> UnsupportedError:
+        return unsupported(node, reason, supported)
+
+    def tensor(self, node: SourceNode, index: int = 0) -> Tensor:
+        """A computed input."""
+        found = self.env.get(node.inputs[index])
+        if not isinstance(found, Tensor):
+            raise unsupported(
+                node,
+                f"input {index} ('{node.inputs[index]}') is " + ("not available" if found is None else "a constant"),
+                "a computed tensor there, which is the first output of its node",
+            )
+        return found
+
+    def constant(self, node: SourceNode, index: int, default: Any = None) -> Any:
+        """A constant input, `default` where it is left out."""
+        if index >= len(node.inputs) or not node.inputs[index]:
+            return default
+        found = self.env.get(node.inputs[index])
+        if not isinstance(found, np.ndarray):
+            raise unsupported(
+                node, f"input {index} ('{node.inputs[index]}') is computed by the network", "constants there"
+            )
+        return found

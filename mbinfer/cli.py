@@ -64,7 +64,7 @@ def _add_makers(command: Callable[..., argparse.ArgumentParser]) -> None:
     sub.add_argument("--labels", metavar="FILE", help="class names, one a line")
     sub.add_argument("-o", "--output", required=True, metavar="OUT", help="the model file to write")
 
-    sub = command(_convert, "convert an ONNX file to a model file")
+    sub = command(_convert, "convert an .onnx or .tflite file to a model file")
     sub.add_argument("source", metavar="SOURCE")
     sub.add_argument("output", metavar="OUT", help="the model file to write")
     sub.add_argument("--mean", type=_listed(float), metavar="M[,M,M]", help="of the uint8 picture, for each channel")

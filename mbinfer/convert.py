@@ -28,22 +28,22 @@ def convert(
 ) -> None:
     """Convert `source` to a model file at `path`.
 
-    source: an .onnx file, its bytes, an `onnx.ModelProto` (opset 7 or later), or a `torch.nn.Module`, which is exported
-        to ONNX in evaluation mode and needs `input_shape` or `example` (a tensor, or a tuple of tensors). Weights in
-        other files are read from the .onnx file's own folder only.
+    source: an .onnx file, its bytes, an `onnx.ModelProto` (opset 7 or later), a .tflite file or its bytes, or a
+        `torch.nn.Module`, which is exported to ONNX in evaluation mode and needs `input_shape` or `example` (a tensor,
+        or a tuple of tensors). Weights in other files are read from the .onnx file's own folder only.
     dtype: of the weights; "float32". "float16" and "int8", and `calibration` pictures, come later.
     mean, scale: how a uint8 picture becomes the input, ``x = (u8 - mean) * scale``; one number or one per channel.
         With neither, the file has no recipe and takes float32 inputs only; with one, the other is 0 or 1.
     color: "RGB", "BGR" or "grey", the order that the network takes its channels in; one channel is always grey.
     crop: side of the central square taken of a picture, as a share of its shorter side, in (0, 1].
     labels: the class names, a list or the path of a text file with one a line; one for each class.
-    input_shape: such as (1, 3, 224, 224), in the source's own axis order: fixes the open sizes of an ONNX model and
+    input_shape: such as (1, 3, 224, 224), in the source's own axis order: fixes the open sizes of a model and
         overrides those that it stores; a dict by input name where there are several.
     outputs: names of tensors of the source to end at, in place of its own outputs; what lies behind them is left out.
 
     Inputs of the result are NHWC with batch 1; rank-4 outputs too, other outputs keep the source's shape.
 
-    Raises `UnsupportedError` (naming node, op, reason and what is supported), `FormatError` for an invalid ONNX model,
+    Raises `UnsupportedError` (naming node, op, reason and what is supported), `FormatError` for an invalid model,
     `ShapeError` where shape, recipe or labels do not fit, `ArgumentError` for arguments of the wrong kind, and an
     `OSError` with errno and filename for a file that cannot be read or written.
     """

@@ -313,11 +313,10 @@ def test_messages_are_short_and_print():
         ("net.pt", b"PK\x03\x04....", "torch.onnx.export"),
         ("net.pt2", b"PK\x03\x04....", "torch.onnx.export"),
         ("net.bin", b"PK\x03\x04....", "torch.onnx.export"),
-        ("net.h5", b"\x89HDF\r\n\x1a\n", "tf2onnx.convert --keras"),
-        ("net.keras", b"PK\x03\x04....", "tf2onnx.convert --keras"),
-        ("net.pb", b"\x0a\x07\x0a\x05input\xff", "tf2onnx.convert --graphdef"),
-        ("net.tflite", b"\x1c\0\0\0TFL3....", "TensorFlow Lite"),
-        ("anything", b"\x1c\0\0\0TFL3....", "TensorFlow Lite"),
+        ("net.h5", b"\x89HDF\r\n\x1a\n", "TFLiteConverter.from_keras_model"),
+        ("net.keras", b"PK\x03\x04....", "TFLiteConverter.from_keras_model"),
+        ("net.pb", b"\x0a\x07\x0a\x05input\xff", "tflite_convert --saved_model_dir"),
+        ("net.tflite", b"\x1c\0\0\0TFL2....", "TFL3"),
         ("net.param", b"7767517\n3 3\n", "ncnn"),
         ("net.xml", b"<net/>", "OpenVINO"),
         ("net.mlmodel", b"\xff\xff", "Core ML"),
@@ -328,7 +327,7 @@ def test_a_model_of_another_kind_is_named_with_the_road_from_there(name, data, w
     (tmp_path / name).write_bytes(data)
     with pytest.raises(errors.UnsupportedError, match=word):
         convert(tmp_path / name, tmp_path / "m.bin")
-    if not name.endswith((".pb", ".xml", ".mlmodel")):  # which their bytes do not tell
+    if not name.endswith((".pb", ".tflite", ".xml", ".mlmodel")):  # which their bytes do not tell
         with pytest.raises(errors.UnsupportedError):
             convert(data, tmp_path / "m.bin")
     onnx.save(make(node("Relu", "x")), tmp_path / "net.pb")

@@ -1,25 +1,37 @@
-"""Importers: models of other frameworks become a `Graph`. ONNX is the one road in; PyTorch modules take it too.
+"""Importers: models of other frameworks become a `Graph`: ONNX, PyTorch modules by way of ONNX, TensorFlow Lite.
 
 files.py      a model file read once and bounded; files of other kinds are named
+arguments.py  what the caller says: outputs= and input_shape=
 layout.py     which axes of an NHWC value a tensor of the source shows  (numpy only)
 emitting.py   graph nodes emitted for source nodes, refusals by name
+walking.py    the walk over a source's nodes; refusals are collected
+arithmetic.py constants and gates recognised in sums and products
 fusing.py     affine, activation and padding nodes folded away          (`Graph` only)
+finishing.py  outputs named, nodes folded
 onnx/         everything that knows ONNX
+tflite/       everything that knows TensorFlow Lite
 torch_import.py   PyTorch modules, by PyTorch's own exporter to ONNX
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from typing import Any
+
 from ..errors import Error, FormatError
 from ..graph import Graph
 from ..messages import brief
+from .arguments import InputShape
 from .onnx import import_onnx
+from .tflite import import_tflite, is_tflite
 from .torch_import import export_torch, is_torch_module
 
-__all__ = ["export_torch", "import_model", "import_onnx", "is_torch_module"]
+__all__ = ["export_torch", "import_model", "import_onnx", "import_tflite", "is_torch_module"]
 
 
-def import_model(source, input_shape=None, example=None, outputs=None) -> Graph:
+def import_model(
+    source: Any, input_shape: InputShape = None, example: Any = None, outputs: Iterable[str] | None = None
+) -> Graph:
     """The `Graph` of anything that `mbinfer.convert` takes.
 
     Whatever is wrong with the source, the error is one of mbinfer's, its message short, or an `OSError` of its file.
@@ -27,6 +39,8 @@ def import_model(source, input_shape=None, example=None, outputs=None) -> Graph:
     try:
         if is_torch_module(source):
             return import_onnx(export_torch(source, example, input_shape), outputs=outputs)
+        if is_tflite(source):
+            return import_tflite(source, input_shape, outputs)
         return import_onnx(source, input_shape, outputs)
     except Error as error:
         error.args = (brief(str(error)),)

@@ -12,12 +12,16 @@ TORCH = (
     "PyTorch weights or a saved module; build the module, load its state dict, and give convert() the module itself, "
     "or export it with torch.onnx.export (mbinfer.zoo takes state dicts of its architectures: weights=)"
 )
-KERAS = "a Keras model; export it with tf2onnx: python -m tf2onnx.convert --keras MODEL --output model.onnx"
-TENSORFLOW = (
-    "a TensorFlow graph; export it with tf2onnx: python -m tf2onnx.convert --graphdef MODEL --output model.onnx "
-    "--inputs NAME:0 --outputs NAME:0 (--saved-model for a folder)"
+KERAS = (
+    "a Keras model; make a TensorFlow Lite file of it: python -c \"import tensorflow as tf; open('model.tflite', "
+    "'wb').write(tf.lite.TFLiteConverter.from_keras_model(tf.keras.models.load_model('MODEL')).convert())\""
 )
-TFLITE = "a TensorFlow Lite model; export it with tf2onnx: python -m tf2onnx.convert --tflite MODEL --output model.onnx"
+TENSORFLOW = (
+    "a TensorFlow graph; make a TensorFlow Lite file of its SavedModel: tflite_convert --saved_model_dir=FOLDER "
+    "--output_file=model.tflite, or export a frozen graph with tf2onnx: python -m tf2onnx.convert --graphdef MODEL "
+    "--output model.onnx --inputs NAME:0 --outputs NAME:0"
+)
+TFLITE = "named like a TensorFlow Lite model, but has no 'TFL3' at byte 4: it was cut, or is of another kind"
 NCNN = "an ncnn model, from which no converter leads back; convert the model that it was made of"
 OPENVINO = "an OpenVINO model, from which no converter leads back; convert the model that it was made of"
 CAFFE = "a Caffe model; convert it to ONNX with caffe2onnx, or export the model again from PyTorch"
@@ -35,7 +39,6 @@ SUFFIXES = {
 }
 MAGICS = (  # offset, bytes, what it is
     (0, b"\x89MBI\r\n\x1a\n", "a model file of mbinfer already; open it with mbinfer.Session"),
-    (4, b"TFL3", TFLITE),
     (4, b"ORTM", SUFFIXES[".ort"]),
     (0, b"\x89HDF", KERAS),
     (0, b"7767517", NCNN),
@@ -82,4 +85,4 @@ def refuse_other_formats(name: str, data: bytes = b"") -> None:
         found = SUFFIXES.get(os.path.splitext(name)[1].lower())
     if found is not None:
         what = f"'{name}'" if name else "the source"
-        raise UnsupportedError(f"{what} is {found}; convert() takes .onnx files and torch modules")
+        raise UnsupportedError(f"{what} is {found}; convert() takes .onnx and .tflite files and torch modules")

@@ -1,0 +1,51 @@
+"""TensorFlow Lite models (.tflite, LiteRT) become a `Graph`; nothing but numpy is needed to read them.
+
+flatbuffer.py  tables of the file, every offset checked
+schema.py      names and fields by number
+reading.py     the file becomes nodes and tensors
+constants.py   operators whose inputs are all known
+weights.py     weights as they are stored
+lowering.py    the walk over the nodes; types of values
+spatial.py, pointwise.py, tables.py, views.py   one function for each operator
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+import numpy as np
+
+from ...errors import ShapeError, UnsupportedError
+from ...graph import Graph
+from ..arguments import InputShape
+from ..finishing import finish
+from . import pointwise, spatial, tables, views  # noqa: F401 - they register how each operator is lowered
+from .lowering import Lowering
+from .reading import is_tflite, read_tflite
+
+__all__ = ["import_tflite", "is_tflite"]
+
+
+def import_tflite(source: Any, input_shape: InputShape = None, outputs: Iterable[str] | None = None) -> Graph:
+    """Read `source`, a .tflite path or its bytes: float32, float16 weights, int8 and uint8 values.
+
+    `input_shape` (a dict by input name for several inputs) overrides the stored sizes; `outputs` names the tensors to
+    end at. Inputs and outputs have the types of the file.
+
+    Raises `UnsupportedError` naming node, operator, reason and what is supported; `FormatError` for a damaged file.
+    """
+    model = read_tflite(source, outputs)
+    with np.errstate(all="ignore"):  # what is not finite in the end is refused by name
+        try:
+            lowering = Lowering(model, input_shape)
+            lowering.run()
+        except UnsupportedError as error:
+            if input_shape is None:
+                raise
+            raise ShapeError(f"with input_shape={input_shape}: {error}") from error
+        graph = finish(lowering, model.nodes, model.outputs)
+    graph.metadata["source"] = "tflite"
+    if model.description:
+        graph.metadata["description"] = model.description
+    return graph

@@ -1,0 +1,124 @@
+"""Operators whose inputs are all known, evaluated; what they make is bounded before it is made."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from ..emitting import SourceNode, unsupported
+from .reading import TfliteTensor
+
+Array = npt.NDArray[Any]
+MOST_ELEMENTS = 1 << 26  # of one constant
+
+ARITHMETIC: dict[str, Callable[..., Any]] = {
+    "ADD": np.add,
+    "SUB": np.subtract,
+    "MUL": np.multiply,
+    "DIV": np.divide,
+    "FLOOR_DIV": np.floor_divide,
+    "MAXIMUM": np.maximum,
+    "MINIMUM": np.minimum,
+}
+SUPPORTED = "constants that are reshaped, transposed, sliced, packed, cast, dequantised, and arithmetic of shapes"
+
+
+def evaluate(node: SourceNode, arrays: Sequence[Array], tensors: Sequence[TfliteTensor | None]) -> Array:
+    """The result of a node; `tensors` are what the file says of its inputs. Raises `UnsupportedError`."""
+    if node.op not in (*_FUNCTIONS, *ARITHMETIC):
+        raise unsupported(node, "an operator whose inputs are all constants", SUPPORTED)
+    if sum(array.size for array in arrays if array is not None) > MOST_ELEMENTS:
+        raise unsupported(node, "a constant that is too large", f"constants of up to {MOST_ELEMENTS} elements")
+    try:
+        if node.op in ARITHMETIC:
+            a, b = arrays
+            if math.prod(np.broadcast_shapes(a.shape, b.shape)) > MOST_ELEMENTS or any(
+                t and len(t.scale) for t in tensors
+            ):
+                raise ValueError("large or quantised")
+            with np.errstate(all="ignore"):
+                return np.asarray(ARITHMETIC[node.op](a, b))
+        return np.asarray(_FUNCTIONS[node.op](node, arrays, tensors))
+    except (ArithmeticError, IndexError, TypeError, ValueError) as error:
+        raise unsupported(node, f"inputs that make no sense together: {error!r}", SUPPORTED) from error
+
+
+def dequantized(array: Array, tensor: TfliteTensor) -> npt.NDArray[np.float64]:
+    """The real numbers that the integers `array` of `tensor` stand for."""
+    shape = [1] * array.ndim
+    if len(tensor.scale) > 1:
+        shape[tensor.axis] = len(tensor.scale)
+    difference = array.astype(np.float64) - tensor.zero_point.reshape(shape)
+    return np.asarray(difference * tensor.scale.reshape(shape), np.float64)
+
+
+def _dequantize(node: SourceNode, arrays: Sequence[Array], tensors: Sequence[TfliteTensor | None]) -> Array:
+    (array,), (tensor,) = arrays, tensors
+    if array.dtype.kind == "f":  # float16
+        return array.astype(np.float32)
+    if tensor is None or not len(tensor.scale):
+        raise ValueError("no scale")
+    return dequantized(array, tensor).astype(np.float32)
+
+
+def _reshape(node: SourceNode, arrays: Sequence[Array], _: Any) -> Array:
+    return arrays[0].reshape(arrays[1].tolist() if len(arrays) > 1 else node.attrs["shape"])
+
+
+def _strided_slice(node: SourceNode, arrays: Sequence[Array], _: Any) -> Array:
+    array, begin, end, step = arrays
+    if node.attrs["ellipsis_mask"] or node.attrs["new_axis_mask"]:
+        raise ValueError("an ellipsis or a new axis")
+    index: list[int | slice] = []
+    for axis, (first, last, by) in enumerate(zip(begin.tolist(), end.tolist(), step.tolist())):
+        bit = 1 << axis
+        if node.attrs["shrink_axis_mask"] & bit:
+            index.append(first)
+        else:
+            start = None if node.attrs["begin_mask"] & bit else first
+            index.append(slice(start, None if node.attrs["end_mask"] & bit else last, by))
+    return np.asarray(array[tuple(index)])
+
+
+def _cast(node: SourceNode, arrays: Sequence[Array], _: Any) -> Array:
+    kinds = {0: np.float32, 2: np.int32, 4: np.int64}
+    return arrays[0].astype(kinds[node.attrs["to"]])
+
+
+def _pack(node: SourceNode, arrays: Sequence[Array], _: Any) -> Array:
+    return np.stack(arrays, node.attrs["axis"])
+
+
+def _concatenate(node: SourceNode, arrays: Sequence[Array], _: Any) -> Array:
+    return np.concatenate(arrays, node.attrs["axis"])
+
+
+def _gather(node: SourceNode, arrays: Sequence[Array], _: Any) -> Array:
+    if arrays[0].size * arrays[1].size > MOST_ELEMENTS or node.attrs["batch_dims"]:
+        raise ValueError("a large gather")
+    return arrays[0].take(arrays[1], node.attrs["axis"])
+
+
+def _product(node: SourceNode, arrays: Sequence[Array], _: Any) -> Array:
+    axes = tuple(np.ravel(arrays[1]).tolist())
+    return np.asarray(arrays[0].prod(axes, keepdims=bool(node.attrs["keep_dims"]), dtype=arrays[0].dtype))
+
+
+_FUNCTIONS: dict[str, Callable[..., Array]] = {
+    "DEQUANTIZE": _dequantize,
+    "RESHAPE": _reshape,
+    "SQUEEZE": lambda node, arrays, _: arrays[0].squeeze(tuple(node.attrs["axes"]) or None),
+    "EXPAND_DIMS": lambda node, arrays, _: np.expand_dims(arrays[0], int(arrays[1].item())),
+    "TRANSPOSE": lambda node, arrays, _: arrays[0].transpose(arrays[1].tolist()),
+    "STRIDED_SLICE": _strided_slice,
+    "CAST": _cast,
+    "PACK": _pack,
+    "CONCATENATION": _concatenate,
+    "GATHER": _gather,
+    "REDUCE_PROD": _product,
+    "SHAPE": lambda node, arrays, _: np.array(arrays[0].shape, np.int64),
+}

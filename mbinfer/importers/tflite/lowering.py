@@ -1,0 +1,205 @@
+"""The walk over the operators of a TensorFlow Lite graph that emits graph nodes, types and all.
+
+int8 tensors become uint8 values: 128 more in every number and in the zero point, so that each stands for the same real
+number. Inputs and outputs are what the file says, with a conversion behind and before them.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from ...check import MAX_ELEMENTS
+from ...errors import UnsupportedError
+from ...graph import Type
+from ..arguments import InputShape, shapes_by_name
+from ..emitting import SourceNode, unsupported
+from ..layout import Tensor, nhwc
+from ..walking import Walk
+from . import schema
+from .constants import evaluate
+from .reading import TfliteSource, TfliteTensor
+
+Handler = Callable[["Lowering", SourceNode], Tensor]
+
+_HANDLERS: dict[str, Handler] = {}
+RESHAPES = frozenset(("RESHAPE", "EXPAND_DIMS", "SQUEEZE"))
+
+# What users call operators that are not here.
+ALIASES = {
+    "BATCH_MATMUL": "attention",
+    "CONCATENATION": "concatenation",
+    "DEPTH_TO_SPACE": "pixel shuffle",
+    "MUL": "squeeze-and-excite gate",
+    "PRELU": "PReLU",
+    "READ_VARIABLE": "streaming state",
+    "RESIZE_BILINEAR": "resize, upsampling, interpolation",
+    "RESIZE_NEAREST_NEIGHBOR": "resize, upsampling, interpolation",
+    "TRANSPOSE_CONV": "transposed convolution, deconvolution",
+    "UNIDIRECTIONAL_SEQUENCE_LSTM": "recurrent network",
+}
+
+
+def lowers(*ops: str) -> Callable[[Handler], Handler]:
+    """Register ``handler(low, node) -> Tensor``, which is the node's only output."""
+
+    def register(handler: Handler) -> Handler:
+        _HANDLERS.update(dict.fromkeys(ops, handler))
+        return handler
+
+    return register
+
+
+class Lowering(Walk):
+    """One model on its way from TensorFlow Lite to a `Graph`."""
+
+    handlers, aliases = _HANDLERS, ALIASES
+
+    def __init__(self, source: TfliteSource, input_shape: InputShape = None):
+        constants = {name: t.array for name, t in source.tensors.items() if t.array is not None}
+        super().__init__(source.tensors, constants)
+        self.source = source
+        shapes = shapes_by_name(source.inputs, input_shape)
+        self.overridden = bool(shapes)
+        for name in source.inputs:
+            self._input(name, shapes.get(name, source.tensors[name].shape))
+
+    def run(self) -> None:
+        self.walk(self.source.nodes, self._visit)
+        self.end()
+
+    def can_run(self, node: SourceNode) -> bool:
+        return node.op in self.handlers or node.op == "SHAPE"
+
+    def _input(self, name: str, shape: tuple[int, ...]) -> None:
+        tensor = self.source.tensors[name]
+        if not shape or shape[0] != 1 or math.prod(shape) > MAX_ELEMENTS or math.prod(shape) < 1:
+            raise UnsupportedError(
+                f"input '{name}' has the shape {shape}; supported is batch 1, every size known: give "
+                f"convert(..., input_shape={(1, *shape[1:])})"
+            )
+        dims = self._picture(name, shape)
+        found = nhwc(name, dims, shape)
+        given = self.held(tensor)
+        self.builder.input(name, dims)
+        if given.dtype != "float32":
+            self.graph.types[name] = given
+        if given.dtype == "int8":
+            found = replace(found, value=self.builder.add("convert", [name], name=f"{name}/uint8"))
+            self.graph.types[found.value] = inside(given)
+        self.env[name] = found
+
+    def _picture(self, name: str, shape: tuple[int, ...]) -> tuple[int, int, int]:
+        """The dims of an input: those of the first tensor of rank 4 that shows its elements, else its own."""
+        views = {name: shape}
+        for node in self.source.nodes if len(shape) != 4 else ():
+            read = next((tensor for tensor in node.inputs if tensor in views), None)
+            if read is None or node.op == "SHAPE":
+                continue
+            if node.op not in (*RESHAPES, "QUANTIZE", "DEQUANTIZE", "CAST"):
+                break
+            made = self.source.tensors[node.outputs[0]].shape
+            if math.prod(made) != math.prod(shape):
+                break
+            views[node.outputs[0]] = made
+            if len(made) == 4 and made[0] == 1:
+                return made[1], made[2], made[3]
+        sizes = (1, 1, 1, *shape[1:]) if len(shape) < 4 else (*shape[1:-2], shape[-2], shape[-1])
+        return math.prod(sizes[:-2]), sizes[-2], sizes[-1]
+
+    def _visit(self, node: SourceNode, found: list[Any]) -> None:
+        for name, tensor in zip(node.inputs, found):
+            if name and tensor is None:
+                raise unsupported(node, f"reads '{name}', {self._why_unknown(name)}", "inputs, constants and results")
+        if len(node.outputs) != 1 and node.op in _HANDLERS:
+            raise unsupported(node, f"{len(node.outputs)} outputs", "its first output alone")
+        if node.op == "SHAPE" and isinstance(found[0], Tensor):
+            self.env[node.outputs[0]] = np.array(found[0].shape, np.int64)
+        elif any(isinstance(tensor, Tensor) for tensor in found):
+            result = self.lower(node)
+            expected = self.source.tensors[node.outputs[0]].shape
+            if expected != result.shape and not self.overridden:
+                raise unsupported(
+                    node, f"the file says the shape {expected}, which is {result.shape}", "files whose shapes are right"
+                )
+            self.env[node.outputs[0]] = result
+        else:
+            self.env[node.outputs[0]] = evaluate(node, found, [self.source.tensors.get(name) for name in node.inputs])
+
+    def _why_unknown(self, name: str) -> str:
+        tensor = self.source.tensors[name]
+        if tensor.variable:
+            return "state that stays from one run to the next (a streaming network)"
+        return "a sparse tensor" if tensor.sparse else f"of type {tensor.kind}, which nothing makes"
+
+    # For the handlers, beside what every walk has.
+
+    def type_of(self, node: SourceNode, name: str) -> Type | None:
+        """The type of the value that stands for a tensor; None for float32."""
+        held = self.held(self.source.tensors[name], node)
+        return None if held.dtype == "float32" else inside(held)
+
+    def held(self, tensor: TfliteTensor, node: SourceNode | None = None) -> Type:
+        """The type of a tensor as the file says it."""
+        where = f"tensor '{tensor.name}'"
+        problem = ""
+        if tensor.kind == "<f4":
+            return Type()
+        if tensor.kind not in ("i1", "u1"):
+            problem = f"{where} is of type {tensor.kind.lstrip('<')}"
+        elif len(tensor.scale) != 1:
+            problem = f"{where} has {len(tensor.scale)} scales"
+        elif not np.iinfo(tensor.kind).min <= tensor.zero_point[0] <= np.iinfo(tensor.kind).max:
+            problem = f"{where} has the zero point {tensor.zero_point[0]}"
+        if problem:
+            supported = "values of float32, and of int8 or uint8 with one scale and zero point"
+            if node is not None:
+                raise unsupported(node, problem, supported)
+            raise UnsupportedError(f"{problem}; supported: {supported}")
+        return Type(str(np.dtype(tensor.kind)), float(tensor.scale[0]), int(tensor.zero_point[0]))
+
+    def typed(self, node: SourceNode, op: str, inputs: list[str], part: str = "", **fields: Any) -> str:
+        """`emit`, the result being of the type of the node's output."""
+        made = self.type_of(node, node.outputs[0])
+        value = self.emit(node, op, inputs, part, **fields)
+        if made is not None:
+            self.graph.types[value] = made
+        return value
+
+    def picture(self, node: SourceNode, op: str, x: Tensor, **fields: Any) -> Tensor:
+        """A node from and to NHWC."""
+        value = self.typed(node, op, [x.value], **fields)
+        return nhwc(value, self.builder.dims(value))
+
+    def image(self, node: SourceNode) -> Tensor:
+        """The first input, which must be an NHWC picture."""
+        x = self.tensor(node)
+        if len(x.shape) != 4 or not x.shows("NHWC"):
+            raise unsupported(
+                node,
+                f"input of shape {x.shape} holds (height, width, channels) = {x.dims}",
+                "NHWC there, batch 1; a vector that the model reshapes to a picture only where it is the input",
+            )
+        return x
+
+    def activation(self, node: SourceNode) -> dict[str, Any]:
+        """The fused activation of a node as fields of a graph's node."""
+        number = node.attrs.get("activation", 0)
+        name = schema.ACTIVATIONS[number] if 0 <= number < len(schema.ACTIVATIONS) else str(number)
+        if name == "NONE":
+            return {}
+        if name not in BOUNDS:
+            raise unsupported(node, f"fused activation {name}", f"fused activations {', '.join(BOUNDS)}")
+        return {"activation": "clamp", "clamp": BOUNDS[name]}
+
+
+BOUNDS = {"RELU": (0.0, math.inf), "RELU_N1_TO_1": (-1.0, 1.0), "RELU6": (0.0, 6.0), "RELU_0_TO_1": (0.0, 1.0)}
+
+
+def inside(held: Type) -> Type:
+    """The type of the value that stands for numbers of type `held`."""
+    return Type("uint8", held.scale, held.zero_point + 128) if held.dtype == "int8" else held

@@ -1,0 +1,218 @@
+"""A TensorFlow Lite file becomes nodes and tensors, of which those that no output needs are never looked at."""
+
+from __future__ import annotations
+
+import math
+import os
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from ...check import MAX_ELEMENTS
+from ...errors import FormatError
+from ...messages import brief
+from ..arguments import output_names
+from ..emitting import SourceNode
+from ..files import read_file
+from . import schema
+from .flatbuffer import Table, Tables
+
+LARGEST_MODEL = (1 << 31) - 1  # bytes
+LARGEST_RANK = 8
+MOST_INPUTS = 1 << 18  # of all operators together
+MAGIC = b"TFL3"  # at byte 4
+DTYPES = frozenset("<f4 <f2 <i4 u1 <i8 ? <i2 i1 <f8 <u8 <u4 <u2".split())  # of constants
+
+Source = Any  # a path or bytes
+
+
+@dataclass(frozen=True)
+class TfliteTensor:
+    """`kind` is one of `schema.TENSOR_TYPES`. Quantised where there are scales, one or one for each index of `axis`."""
+
+    name: str
+    shape: tuple[int, ...]
+    kind: str
+    scale: npt.NDArray[np.float32]
+    zero_point: npt.NDArray[np.int64]
+    axis: int
+    variable: bool
+    sparse: bool
+    array: npt.NDArray[Any] | None = None  # of a constant, as it is stored
+
+
+@dataclass
+class TfliteSource:
+    """What the lowering needs of a model; tensors by name, nodes in order, each called after its first output."""
+
+    nodes: list[SourceNode]
+    tensors: dict[str, TfliteTensor]
+    inputs: list[str]
+    outputs: list[str]
+    description: str
+
+
+def is_tflite(source: Source) -> bool:
+    """Whether `source` is the path or the bytes of a TensorFlow Lite file."""
+    if isinstance(source, (bytes, bytearray, memoryview)):
+        return bytes(memoryview(source).cast("B")[4:8]) == MAGIC
+    return isinstance(source, (str, os.PathLike)) and read_file(source, LARGEST_MODEL, 0, 8)[4:8] == MAGIC
+
+
+def read_tflite(source: Source, outputs: list[str] | None = None) -> TfliteSource:
+    """Read a file or its bytes; `outputs` names the tensors to end at, in place of the model's own."""
+    data = memoryview(source).cast("B") if not isinstance(source, (str, os.PathLike)) else None
+    if data is None:
+        data = memoryview(read_file(source, LARGEST_MODEL))
+    if bytes(data[4:8]) != MAGIC:
+        raise FormatError("no TensorFlow Lite file: 'TFL3' is not at its byte 4")
+    return _Reader(data).read(outputs)
+
+
+class _Reader:
+    def __init__(self, data: memoryview):
+        self._data = data
+        model = Table.root(data)
+        self._description = model.text(3) if model.number(0, "I") else ""
+        self._operators, self._buffers = model.tables(1), model.tables(4)
+        subgraphs = model.tables(2)
+        if not len(subgraphs):
+            raise FormatError("the TensorFlow Lite file has no graph")
+        self._graph = subgraphs[0]  # others are the bodies of control flow, or other entries
+        self._tensors: Tables = self._graph.tables(0)
+        self._names = self._unique_names()
+
+    def read(self, wanted: list[str] | None) -> TfliteSource:
+        nodes = self._nodes()
+        inputs = [self._name(int(i)) for i in self._graph.array(1, "<i4")]
+        outputs = [self._name(int(i)) for i in self._graph.array(2, "<i4")]
+        if wanted is not None:
+            outputs = output_names(wanted, [name for node in nodes for name in node.outputs if name])
+        if not outputs or len(set(outputs)) < len(outputs):
+            raise FormatError(f"the outputs are {outputs[:9]}; a model has at least one, and each once")
+        needed, kept = set(outputs), []
+        for node in reversed(nodes):
+            if needed.intersection(node.outputs):
+                needed.update(name for name in node.inputs if name)
+                kept.append(node)
+        index = {name: i for i, name in enumerate(self._names)}
+        seen = needed.union(*(node.outputs for node in kept)) - {""}
+        tensors = {name: self._tensor(index[name], name) for name in self._names if name in seen}
+        inputs = [name for name in inputs if name in needed]
+        return TfliteSource(kept[::-1], tensors, inputs, outputs, brief(self._description))
+
+    def _unique_names(self) -> list[str]:
+        """Names of tensors: files may leave them out, or use one twice."""
+        names: dict[str, None] = {}
+        for i in range(len(self._tensors)):
+            name = self._tensors[i].text(3)
+            names[name if name and name not in names else f"{name or 'tensor'}_{i}"] = None
+        if len(names) < len(self._tensors):
+            raise FormatError("names of tensors that no numbering makes different")
+        return list(names)
+
+    def _name(self, index: int) -> str:
+        """Of a tensor; "" for one that is left out."""
+        if not -1 <= index < len(self._names):
+            raise FormatError(f"tensor {index} of {len(self._names)}: there is no such one")
+        return self._names[index] if index >= 0 else ""
+
+    def _nodes(self) -> list[SourceNode]:
+        operators, nodes, count = self._graph.tables(3), [], 0
+        for i in range(len(operators)):
+            table = operators[i]
+            code = table.number(0, "I")
+            if code >= len(self._operators):
+                raise FormatError(f"operator {i} is of kind {code} of {len(self._operators)}: there is no such one")
+            op = _operator_name(self._operators[code])
+            given = table.array(1, "<i4"), table.array(2, "<i4")
+            count += sum(map(len, given))
+            if count > MOST_INPUTS:
+                raise FormatError(f"the operators have more than {MOST_INPUTS} inputs and outputs")
+            inputs, outputs = ([self._name(int(index)) for index in numbers] for numbers in given)
+            name = next(filter(None, outputs), f"{op}_{i}")
+            nodes.append(SourceNode(name, op, inputs, outputs, _options(op, table)))
+        return nodes
+
+    def _tensor(self, index: int, name: str) -> TfliteTensor:
+        table = self._tensors[index]
+        shape = table.array(0, "<i4")
+        if len(shape) > LARGEST_RANK or (shape < 0).any() or math.prod(shape.tolist()) > MAX_ELEMENTS:
+            raise FormatError(f"tensor '{brief(name)}' has the shape {brief(str(shape[:9].tolist()))}")
+        kind = table.number(1, "b")
+        if not 0 <= kind < len(schema.TENSOR_TYPES):
+            raise FormatError(f"tensor '{brief(name)}' is of type {kind}; the known ones end before it")
+        quantization = table.table(4)
+        scale = zero_point = np.zeros(0)
+        axis = 0
+        if quantization is not None:
+            scale, zero_point = quantization.array(2, "<f4"), quantization.array(3, "<i8")
+            axis = quantization.number(6, "i")
+            if len(scale) != len(zero_point) and len(zero_point):
+                raise FormatError(f"tensor '{brief(name)}' has {len(scale)} scales and {len(zero_point)} zero points")
+            if len(scale) and not (np.isfinite(scale).all() and (scale > 0).all()):
+                raise FormatError(f"tensor '{brief(name)}' has scales that are not positive numbers")
+            zero_point = zero_point if len(zero_point) else np.zeros(len(scale))
+        tensor = TfliteTensor(
+            name,
+            tuple(int(size) for size in shape),
+            schema.TENSOR_TYPES[kind],
+            scale.astype(np.float32),
+            zero_point.astype(np.int64),
+            axis,
+            bool(table.number(5, "b")),
+            table.table(6) is not None,
+        )
+        data = self._stored(table.number(2, "I"))
+        return tensor if data is None else _with_array(tensor, data)
+
+    def _stored(self, buffer: int) -> npt.NDArray[np.uint8] | None:
+        """The bytes of a constant; buffer 0 and empty ones are those of tensors that are computed."""
+        if not 0 <= buffer < len(self._buffers):
+            raise FormatError(f"buffer {buffer} of {len(self._buffers)}: there is no such one")
+        table = self._buffers[buffer]
+        offset, size = table.number(1, "Q"), table.number(2, "Q")
+        if offset > 1:  # of files over 2 GB, whose constants lie behind the tables
+            if offset + size > len(self._data):
+                raise FormatError(f"a constant of {size} bytes at byte {offset} reaches beyond the file's end")
+            return np.frombuffer(self._data, np.uint8, size, offset)
+        data = table.array(0, "u1")
+        return data.astype(np.uint8, copy=False) if buffer and len(data) else None
+
+
+def _with_array(tensor: TfliteTensor, data: npt.NDArray[np.uint8]) -> TfliteTensor:
+    if tensor.kind not in DTYPES or tensor.sparse:
+        return tensor  # refused by who reads it
+    dtype = np.dtype(tensor.kind)
+    if len(data) != math.prod(tensor.shape) * dtype.itemsize:
+        raise FormatError(
+            f"tensor '{brief(tensor.name)}' has {len(data)} bytes; its shape {tensor.shape} of {dtype.name} needs "
+            f"{math.prod(tensor.shape) * dtype.itemsize}"
+        )
+    array = np.frombuffer(data.tobytes(), dtype).reshape(tensor.shape)  # a copy, aligned
+    return replace(tensor, array=array)
+
+
+def _operator_name(code: Table) -> str:
+    number = max(code.number(0, "b"), code.number(3, "i"))  # the first field holds what fits in 7 bits
+    if number == schema.CUSTOM:
+        return f"custom operator {brief(code.text(1)) or 'without a name'}"
+    if number < 0:
+        raise FormatError(f"an operator of number {number}")
+    return schema.OPERATORS[number] if number < len(schema.OPERATORS) else f"operator {number}"
+
+
+def _options(op: str, table: Table) -> dict[str, Any]:
+    """The options of an operator by name; defaults where the file leaves them out."""
+    options = table.table(4)
+    found: dict[str, Any] = {}
+    for name, field, kind, default in schema.OPTIONS.get(op, ()):
+        if kind == "[":
+            found[name] = [] if options is None else options.array(field, "<i4").tolist()[: LARGEST_RANK + 1]
+        elif kind == "f":
+            found[name] = default if options is None else options.real(field, default)
+        else:
+            found[name] = int(default) if options is None else options.number(field, kind, int(default))
+    return found

@@ -1,0 +1,170 @@
+"""Operators of TensorFlow Lite that look at the axes of a picture: convolutions, pools, means, padding."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import numpy as np
+
+from ...graph import Type
+from ..emitting import SourceNode
+from ..layout import Tensor, nhwc, order_of
+from .lowering import Lowering, lowers
+from .weights import bias_of, weight_of
+
+
+@lowers("CONV_2D")
+def conv(low: Lowering, node: SourceNode) -> Tensor:
+    x, weight = low.image(node), weight_of(low, node, 1, 0)
+    channels, outputs = x.dims[2], weight.array.shape[0]
+    per_group = weight.array.shape[-1]
+    if weight.array.ndim != 4 or per_group < 1 or channels % per_group or outputs % (channels // per_group):
+        raise low.unsupported(
+            node, f"weights {weight.array.shape} on {channels} channels", "weights [out, kh, kw, channels / groups]"
+        )
+    groups, window = channels // per_group, _window(low, node, x, weight.array.shape[1:3])
+    bias = bias_of(low, node, 2)
+    if groups == channels == outputs > 1:
+        array = weight.array[..., 0].transpose(1, 2, 0)
+        return low.picture(node, "depthwise", x, bias=bias, **weight.fields(array), **window)
+    return low.picture(node, "conv", x, bias=bias, groups=groups, **weight.fields(weight.array), **window)
+
+
+@lowers("DEPTHWISE_CONV_2D")
+def depthwise(low: Lowering, node: SourceNode) -> Tensor:
+    """With a multiplier it is a grouped convolution: output channel c reads input channel c // multiplier."""
+    x, weight = low.image(node), weight_of(low, node, 1, 3)
+    channels, array = x.dims[2], weight.array
+    if array.ndim != 4 or array.shape[0] != 1 or array.shape[3] % channels:
+        raise low.unsupported(
+            node, f"weights {array.shape} on {channels} channels", "weights [1, kh, kw, n x channels]"
+        )
+    window, bias = _window(low, node, x, array.shape[1:3]), bias_of(low, node, 2)
+    if array.shape[3] == channels:
+        return low.picture(node, "depthwise", x, bias=bias, **weight.fields(array[0]), **window)
+    fields = weight.fields(array.transpose(3, 1, 2, 0))
+    return low.picture(node, "conv", x, bias=bias, groups=channels, **fields, **window)
+
+
+@lowers("AVERAGE_POOL_2D", "MAX_POOL_2D")
+def pool(low: Lowering, node: SourceNode) -> Tensor:
+    x = low.image(node)
+    window = _window(low, node, x, (node.attrs["filter_h"], node.attrs["filter_w"]))
+    del window["dilation"]
+    if node.op == "MAX_POOL_2D":
+        _same_type(low, node)
+        return low.picture(node, "max_pool", x, **window)
+    if window["kernel"] == x.dims[:2] and not any(window["pads"]):
+        fields = {name: value for name, value in window.items() if name in ("activation", "clamp")}
+        return low.picture(node, "global_avg_pool", x, **fields)
+    return low.picture(node, "avg_pool", x, **window)
+
+
+@lowers("MEAN", "SUM", "REDUCE_MAX")
+def reduce(low: Lowering, node: SourceNode) -> Tensor:
+    """Over height, width or both a pool as large as the picture; a mean over channels is a 1x1 convolution."""
+    x, axes = low.tensor(node), {int(axis) for axis in np.ravel(low.constant(node, 1))}
+    rank, quantized = len(x.shape), low.type_of(node, node.inputs[0]) is not None
+    axes = {axis % rank for axis in axes}
+    keep = bool(node.attrs["keep_dims"])
+    shape = tuple(1 if i in axes else size for i, size in enumerate(x.shape) if keep or i not in axes)
+    groups = [x.order] * rank if len(axes) == rank else x.groups()
+    reduced = None if groups is None else {axis for i in axes for axis in groups[i]}
+    if reduced is None or "C" in reduced and (quantized or node.op == "REDUCE_MAX") or quantized and node.op == "SUM":
+        raise low.unsupported(
+            node,
+            f"over axes {sorted(axes)} of {x.shape}",
+            "means over whole axes; of quantised values and for maxima over height and width",
+        )
+    value = x.value
+    kernel = tuple(size if axis in reduced else 1 for size, axis in zip(x.dims, "HW"))
+    if kernel != (1, 1):
+        op = "max_pool" if node.op == "REDUCE_MAX" else "global_avg_pool" if kernel == x.dims[:2] else "avg_pool"
+        fields = {} if op == "global_avg_pool" else {"kernel": kernel}
+        value = low.typed(node, op, [value], "pool" if "C" in reduced or node.op == "SUM" else "", **fields)
+    if "C" in reduced:
+        array = np.full((1, 1, 1, x.dims[2]), 1 / x.dims[2])
+        value = low.typed(node, "conv", [value], "channels" if node.op == "SUM" else "", weight=array)
+    result = Tensor(value, low.builder.dims(value), "".join(a for a in x.order if a not in reduced), shape)
+    if node.op != "SUM" or not reduced:
+        return result
+    return low.affine(node, result, float(math.prod(x.size(axis) for axis in reduced)))
+
+
+@lowers("PAD", "PADV2")
+def pad(low: Lowering, node: SourceNode) -> Tensor:
+    """Zeros around height and width; of quantised values it is the zero point, which stands for zero."""
+    x, pads = low.tensor(node), low.constant(node, 1).astype(np.int64)
+    value, held = low.constant(node, 2, None), low.type_of(node, node.inputs[0])
+    zero = 0 if held is None else low.held(low.source.tensors[node.inputs[0]], node).zero_point
+    if pads.shape != (len(x.shape), 2) or not x.shows("NHWC") or pads[[0, 3]].any() or pads.min() < 0:
+        raise low.unsupported(node, f"pads {pads.tolist()} of {x.shape}", "pads around height and width of a picture")
+    if value is not None and np.any(value != zero):
+        raise low.unsupported(node, f"pads of {value.item()}", "zeros around a picture")
+    if not pads.any():
+        return x
+    _same_type(low, node)
+    channels = x.dims[2]
+    (top, bottom), (left, right) = pads[1].tolist(), pads[2].tolist()
+    # Taps outside the input are skipped, so a 1x1 depthwise convolution of weight 1 with pads makes zeros there.
+    fields: dict[str, Any] = {"weight": np.ones((1, 1, channels)), "bias": np.zeros(channels)}
+    if held is not None:
+        fields = {"weight": np.ones((1, 1, channels), np.int8), "weight_scale": np.ones(channels, np.float32)}
+    return low.picture(node, "depthwise", x, pads=(top, left, bottom, right), **fields)
+
+
+def _same_type(low: Lowering, node: SourceNode) -> Type | None:
+    """The type of a node's input, which its output has to have too."""
+    given, made = (low.type_of(node, name) for name in (node.inputs[0], node.outputs[0]))
+    if given != made:
+        raise low.unsupported(node, f"an input of {given} and an output of {made}", "the same scale and zero point")
+    return given
+
+
+def _window(low: Lowering, node: SourceNode, x: Tensor, kernel: tuple[int, ...]) -> dict[str, Any]:
+    """kernel, stride, dilation, pads (top, left, bottom, right) and the activation of a sliding window."""
+    attrs = node.attrs
+    stride = attrs["stride_h"], attrs["stride_w"]
+    dilation = attrs.get("dilation_h", 1), attrs.get("dilation_w", 1)
+    kernel = int(kernel[0]), int(kernel[1])
+    if min(*stride, *dilation, *kernel) < 1 or attrs["padding"] not in (0, 1):
+        raise low.unsupported(
+            node,
+            f"kernel {kernel}, stride {stride}, dilation {dilation}, padding {attrs['padding']}",
+            "sizes from 1 on",
+        )
+    before, after = [0, 0], [0, 0]
+    for i in (0, 1) if attrs["padding"] == 0 else ():  # "SAME": the least that makes size / stride, the odd one after
+        total = max(0, (-(-x.dims[i] // stride[i]) - 1) * stride[i] + (kernel[i] - 1) * dilation[i] + 1 - x.dims[i])
+        before[i], after[i] = total // 2, total - total // 2
+    return {
+        "kernel": kernel,
+        "stride": stride,
+        "dilation": dilation,
+        "pads": (*before, *after),
+        **low.activation(node),
+    }
+
+
+@lowers("FULLY_CONNECTED")
+def fully_connected(low: Lowering, node: SourceNode) -> Tensor:
+    """A 1x1 convolution over the pixels where a row is a pixel, one as large as its input where it is everything."""
+    x, weight, bias = low.tensor(node), weight_of(low, node, 1, 0), bias_of(low, node, 2)
+    if weight.array.ndim != 2 or node.attrs["weights_format"]:
+        raise low.unsupported(
+            node, f"weights of shape {weight.array.shape}, format {node.attrs['weights_format']}", "a matrix [out, in]"
+        )
+    outputs, inputs = weight.array.shape
+    count = math.prod(x.shape)
+    shape = (*x.shape[:-1], outputs) if node.attrs["keep_num_dims"] else (count // max(inputs, 1), outputs)
+    fields: dict[str, Any] = {"bias": bias, **low.activation(node)}
+    if count == inputs:
+        columns = np.stack([x.to_hwc(row) for row in weight.array])  # [out, H, W, C]
+        value = low.typed(node, "conv", [x.value], kernel=x.dims[:2], **weight.fields(columns), **fields)
+    elif inputs == x.dims[2] and x.order.endswith("C"):
+        value = low.typed(node, "conv", [x.value], **weight.fields(weight.array[:, None, None]), **fields)
+    else:
+        raise low.unsupported(node, f"{x.shape} times a matrix of {(inputs, outputs)}", "all of it, or its channels")
+    dims = low.builder.dims(value)
+    return nhwc(value, dims, shape) if count == inputs else Tensor(value, dims, order_of(x.order, dims), shape)

@@ -1,0 +1,90 @@
+"""Functions of one number: activations of float32 values, tables of 256 of quantised ones; changes of type."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import replace
+
+import numpy as np
+import numpy.typing as npt
+
+from ..emitting import SourceNode
+from ..layout import Tensor
+from .lowering import BOUNDS, Lowering, lowers
+
+Reals = npt.NDArray[np.float64]
+
+
+def apply_table(low: Lowering, node: SourceNode, function: Callable[[Reals], Reals]) -> Tensor:
+    """`function` of the real numbers that the input's 256 numbers stand for, rounded to the output's type."""
+    x, given, made = low.tensor(node), low.type_of(node, node.inputs[0]), low.type_of(node, node.outputs[0])
+    if given is None or made is None:
+        raise low.unsupported(node, "a quantised tensor on one side only", "QUANTIZE and DEQUANTIZE between them")
+    reals = (np.arange(256) - given.zero_point) * given.scale
+    numbers = np.rint(function(reals) / made.scale) + made.zero_point
+    return with_table(low, node, x, np.clip(numbers, 0, 255).astype(np.uint8))
+
+
+def with_table(low: Lowering, node: SourceNode, x: Tensor, table: npt.NDArray[np.uint8]) -> Tensor:
+    return replace(x, value=low.typed(node, "lookup", [x.value], weight=table))
+
+
+def _gelu_tanh(x: Reals) -> Reals:
+    return x / 2 * (1 + np.tanh(math.sqrt(2 / math.pi) * (x + 0.044715 * x**3)))
+
+
+def _gelu(x: Reals) -> Reals:
+    return x / 2 * (1 + np.array([math.erf(number) for number in x / math.sqrt(2)]))
+
+
+# An operator's function, and the activation of float32 nodes that computes it.
+_CURVES: dict[str, tuple[Callable[[Reals], Reals], str]] = {
+    "LOGISTIC": (lambda x: 1 / (1 + np.exp(-x)), "sigmoid"),
+    "TANH": (np.tanh, "tanh"),
+    "HARD_SWISH": (lambda x: x * np.clip(x + 3, 0, 6) / 6, "hard_swish"),
+}
+
+
+@lowers(*_CURVES, "GELU")
+def curve(low: Lowering, node: SourceNode) -> Tensor:
+    if node.op == "GELU":
+        approximate = bool(node.attrs["approximate"])
+        function, activation = (_gelu_tanh, "gelu_tanh") if approximate else (_gelu, "gelu")
+    else:
+        function, activation = _CURVES[node.op]
+    if low.type_of(node, node.inputs[0]) is not None:
+        return apply_table(low, node, function)
+    return low.affine(node, low.tensor(node), activation=activation)
+
+
+@lowers("RELU", "RELU6", "RELU_N1_TO_1", "RELU_0_TO_1")
+def clamp(low: Lowering, node: SourceNode) -> Tensor:
+    lo, hi = BOUNDS[node.op]
+    if low.type_of(node, node.inputs[0]) is not None:
+        return apply_table(low, node, lambda x: np.clip(x, lo, hi))
+    return low.affine(node, low.tensor(node), activation="clamp", clamp=(lo, hi))
+
+
+@lowers("LEAKY_RELU", "PRELU")
+def prelu(low: Lowering, node: SourceNode) -> Tensor:
+    x = low.tensor(node)
+    slopes = np.array(node.attrs["alpha"]) if node.op == "LEAKY_RELU" else low.constant(node, 1)
+    if low.type_of(node, node.inputs[0]) is not None:
+        if node.op == "PRELU":
+            raise low.unsupported(node, "PReLU of quantised values", "leaky ReLU, whose slope is one number")
+        return apply_table(low, node, lambda v: np.where(v < 0, v * float(slopes), v))
+    found = x.per_channel(slopes)
+    if found is None or found[1] != x.shape:
+        raise low.unsupported(node, f"slopes of {slopes.shape} on {x.shape}", "one slope, or one for each channel")
+    return low.affine(node, x, activation="prelu", slopes=found[0])
+
+
+@lowers("QUANTIZE", "DEQUANTIZE")
+def convert(low: Lowering, node: SourceNode) -> Tensor:
+    x, given, made = low.tensor(node), low.type_of(node, node.inputs[0]), low.type_of(node, node.outputs[0])
+    if given == made:
+        return x
+    if given is not None and made is not None:
+        return apply_table(low, node, lambda reals: reals)
+    return replace(x, value=low.typed(node, "convert", [x.value]))

@@ -1,0 +1,52 @@
+"""Operators of TensorFlow Lite that compute nothing: tensors reshaped and transposed."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+
+import numpy as np
+
+from ..emitting import SourceNode
+from ..layout import Tensor
+from .lowering import Lowering, lowers
+
+
+@lowers("RESHAPE", "EXPAND_DIMS", "SQUEEZE")
+def reshape(low: Lowering, node: SourceNode) -> Tensor:
+    x, rank = low.tensor(node), len(low.tensor(node).shape)
+    if node.op == "RESHAPE":
+        given = low.constant(node, 1)
+        shape = node.attrs["shape"] if given is None else np.ravel(given).tolist()
+        if -1 in shape:
+            shape[shape.index(-1)] = math.prod(x.shape) // max(1, -math.prod(shape))
+    elif node.op == "SQUEEZE":
+        axes = {axis % rank for axis in node.attrs["axes"]} or {i for i, size in enumerate(x.shape) if size == 1}
+        shape = [size for i, size in enumerate(x.shape) if i not in axes]
+    else:
+        shape = list(x.shape)
+        shape.insert(int(low.constant(node, 1).item()) % (rank + 1), 1)
+    if min(shape, default=1) < 1 or math.prod(shape) != math.prod(x.shape):
+        raise low.unsupported(node, f"{x.shape} to {tuple(shape)}", "the same number of elements")
+    if low.type_of(node, node.inputs[0]) != low.type_of(node, node.outputs[0]):
+        raise low.unsupported(node, "an output of another scale than its input", "the same scale and zero point")
+    return replace(x, shape=tuple(int(size) for size in shape))
+
+
+@lowers("TRANSPOSE")
+def transpose(low: Lowering, node: SourceNode) -> Tensor:
+    x, perm = low.tensor(node), np.ravel(low.constant(node, 1)).tolist()
+    if sorted(perm) != list(range(len(x.shape))):
+        raise low.unsupported(node, f"perm {perm} of {x.shape}", "each axis once")
+    result = x.transposed(perm)
+    if result is None:
+        raise low.unsupported(node, f"perm {perm} moves part of an axis of {x.shape}", "whole axes")
+    return result
+
+
+@lowers("CAST")
+def cast(low: Lowering, node: SourceNode) -> Tensor:
+    x = low.tensor(node)
+    if low.source.tensors[node.outputs[0]].kind != "<f4" or low.type_of(node, node.inputs[0]) is not None:
+        raise low.unsupported(node, "a cast of a computed tensor to another type", "casts from float32 to float32")
+    return x

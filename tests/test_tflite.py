@@ -1,0 +1,255 @@
+"""The TensorFlow Lite importer against LiteRT, and against files that are damaged or hold what cannot run."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from tflite_graphs import random_tflite
+from tflite_models import KINDS, RELU6, TfliteBuilder, run_litert, schema
+
+import mbinfer
+from mbinfer import errors
+from mbinfer.importers import import_model
+from mbinfer.importers.tflite import import_tflite
+from mbinfer.importers.tflite import schema as ours
+from mbinfer.importers.tflite.reading import read_tflite
+
+
+def builder(dtype="float32") -> TfliteBuilder:
+    return TfliteBuilder(np.random.default_rng(0), dtype)
+
+
+def run_ours(model: bytes, inputs: dict, folder, **options) -> dict[str, np.ndarray]:
+    mbinfer.convert(model, folder / "m.bin")
+    session = mbinfer.Session(folder / "m.bin", **options)
+    result = session.run(**{info.name: inputs[info.name].reshape(info.shape) for info in session.inputs})
+    return result if isinstance(result, dict) else {session.outputs[0].name: result}
+
+
+def agree(net: TfliteBuilder, inputs: dict, folder) -> None:
+    model = net.model()
+    close(run_ours(model, inputs, folder), run_litert(model, inputs))
+
+
+def close(found: dict, expected: dict) -> None:
+    assert found.keys() == expected.keys()
+    for name, array in expected.items():
+        assert found[name].shape == array.shape
+        assert np.abs(found[name] - array).max() <= 1e-5 * max(np.abs(array).max(), 1e-3), name
+
+
+@settings(max_examples=100, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(case=random_tflite())
+def test_float32_networks_agree_with_litert(case, tmp_path):
+    close(run_ours(case.model, case.inputs, tmp_path), run_litert(case.model, case.inputs))
+
+
+# The schema, which is written down here by number.
+
+
+def test_operators_are_those_of_the_schema():
+    for number, name in enumerate(ours.OPERATORS):
+        assert getattr(schema.BuiltinOperator, name) == number
+    for names, kind in ((ours.ACTIVATIONS, "ActivationFunctionType"), (ours.PADDINGS, "Padding")):
+        for number, name in enumerate(names):
+            assert getattr(getattr(schema, kind), name) == number
+    for name in KINDS:
+        number = getattr(schema.TensorType, KINDS[name])
+        assert np.dtype(ours.TENSOR_TYPES[number]) == np.dtype(name)
+
+
+# Our name of an option, and the schema's where it is not the same in camel case.
+NAMES = {
+    "activation": "fusedActivationFunction",
+    "multiplier": "depthMultiplier",
+    "dilation_w": "dilationWFactor",
+    "dilation_h": "dilationHFactor",
+    "filter_w": "filterWidth",
+    "filter_h": "filterHeight",
+    "shape": "newShape",
+    "axes": "squeezeDims",
+}
+TABLES = {
+    "CONV_2D": "Conv2DOptions",
+    "DEPTHWISE_CONV_2D": "DepthwiseConv2DOptions",
+    **dict.fromkeys(("AVERAGE_POOL_2D", "MAX_POOL_2D", "L2_POOL_2D"), "Pool2DOptions"),
+    "L2_NORMALIZATION": "L2NormOptions",
+    **dict.fromkeys(("MEAN", "SUM", "REDUCE_MAX", "REDUCE_MIN", "REDUCE_PROD"), "ReducerOptions"),
+    "SPLIT_V": "SplitVOptions",
+}
+
+
+@pytest.mark.parametrize("op", ours.OPTIONS)
+def test_options_are_those_of_the_schema(op):
+    table = TABLES.get(op, "".join(map(str.title, op.split("_"))) + "Options")
+    names = {**NAMES, "count": "numSplits" if op.startswith("SPLIT") else "num" if op == "UNPACK" else "valuesCount"}
+    net, wanted = builder(), {}
+    for number, (name, _, kind, _) in enumerate(ours.OPTIONS[op], 2):
+        camel = name.split("_")[0] + "".join(map(str.title, name.split("_")[1:]))
+        options = getattr(schema, f"{table}T")()
+        value = {"[": [number, 7], "f": 0.5}.get(
+            kind, 1 if isinstance(getattr(options, names.get(name, camel)), bool) else number
+        )
+        wanted[name] = names.get(name, camel), value
+    x = net.input((1, 4, 4, 4))
+    y = net.values((1, 4, 4, 4))
+    net.operator(op, [x.index], y.index, table, **dict(wanted.values()))
+    net.outputs.append(y.index)
+    (node,) = read_tflite(net.model()).nodes
+    assert (node.op, node.attrs) == (op, {name: value for name, (_, value) in wanted.items()})
+    net.operators[0].builtinOptions = None
+    net.operators[0].builtinOptionsType = 0
+    (node,) = read_tflite(net.model()).nodes
+    defaults = getattr(schema, f"{table}T")()
+    assert node.attrs == {
+        name: getattr(defaults, key) or ([] if value == [2, 7] else 0) for name, (key, value) in wanted.items()
+    }
+
+
+# What exporters do beside operators.
+
+
+def small(net: TfliteBuilder) -> None:
+    x = net.conv(net.input((1, 8, 8, 3)), 8, (3, 3), (2, 2), act=RELU6)
+    net.outputs.append(net.softmax(net.dense(net.reshape(x, (1, 128)), 5)).index)
+
+
+def picture(shape=(1, 8, 8, 3)) -> dict[str, np.ndarray]:
+    return {"x": np.random.default_rng(1).standard_normal(shape).astype(np.float32)}
+
+
+@pytest.mark.parametrize("dtype", ["float16", "int8"])
+def test_weights_that_are_stored_small(dtype, tmp_path):
+    """float16 or int8 weights behind DEQUANTIZE are the float32 numbers that they stand for."""
+    net = builder()
+    x = net.input((1, 8, 8, 3))
+    real = net.rng.standard_normal((4, 3, 3, 3))
+    if dtype == "float16":
+        stored = net.constant(real, "float16")
+    else:
+        scale = np.float32([0.01, 0.02, 0.03, 0.04])
+        stored = net.tensor("w", real.shape, "int8", np.clip(real / 0.03, -127, 127), scale, 0, 0)
+    weight, bias = net.values(real.shape), net.constant(np.ones(4), "float32")
+    net.operator("DEQUANTIZE", [stored], weight.index, "DequantizeOptions")
+    y = net.values((1, 8, 8, 4))
+    window = {"padding": 0, "strideH": 1, "strideW": 1, "dilationHFactor": 1, "dilationWFactor": 1}
+    net.operator("CONV_2D", [x.index, weight.index, bias], y.index, "Conv2DOptions", **window)
+    net.outputs.append(y.index)
+    agree(net, picture(), tmp_path)
+
+
+def test_shape_arithmetic_of_keras(tmp_path):
+    net = builder()
+    x = net.conv(net.input((1, 4, 4, 3)), 6, (3, 3))
+    shape, batch, packed = (net.values(s, dtype="float32") for s in ((4,), (), (2,)))
+    for made in (shape, batch, packed):
+        net.tensors[made.index].type = schema.TensorType.INT32
+    net.operator("SHAPE", [x.index], shape.index, "ShapeOptions", outType=schema.TensorType.INT32)
+    ends = [net.constant([at]) for at in (0, 1, 1)]
+    net.operator("STRIDED_SLICE", [shape.index, *ends], batch.index, "StridedSliceOptions", shrinkAxisMask=1)
+    options = {"valuesCount": 2, "axis": 0}
+    net.operator("PACK", [batch.index, net.constant(96)], packed.index, "PackOptions", **options)
+    flat = net.values((1, 96))
+    net.operator("RESHAPE", [x.index, packed.index], flat.index)
+    net.outputs.append(net.dense(flat, 7).index)
+    agree(net, picture((1, 4, 4, 3)), tmp_path)
+
+
+@pytest.mark.parametrize("shape", [(1, 12), (1, 6, 5), (1, 30), (12,), (1, 3, 2, 5)])
+def test_inputs_of_any_rank(shape, tmp_path):
+    net = builder()
+    x = net.input(shape)
+    if np.prod(shape) == 30:
+        x = net.conv(net.reshape(x, (1, 3, 2, 5)), 4, (2, 2))
+    net.outputs.append(net.dense(net.reshape(x, (1, int(np.prod(x.shape)))), 3).index)
+    if shape[0] != 1:
+        with pytest.raises(errors.UnsupportedError, match="batch 1"):
+            import_tflite(net.model())
+        return
+    agree(net, picture(shape), tmp_path)
+
+
+def test_grouped_convolution(tmp_path):
+    net = builder()
+    net.outputs.append(net.conv(net.input((1, 5, 5, 8)), 16, (3, 3), groups=4).index)
+    agree(net, picture((1, 5, 5, 8)), tmp_path)
+
+
+def test_outputs_and_input_shape(tmp_path):
+    net = builder()
+    x = net.conv(net.input((1, 8, 8, 3)), 8, (3, 3), (2, 2))
+    inner = net.mean(x, True)
+    net.outputs.append(net.softmax(net.dense(inner, 5)).index)
+    name = net.tensors[inner.index].name
+    graph = import_tflite(net.model(), input_shape=(1, 20, 12, 3), outputs=[name])
+    assert graph.values["x"] == (20, 12, 3) and [output.name for output in graph.outputs] == [name]
+    with pytest.raises(errors.ArgumentError, match=name):
+        import_tflite(net.model(), outputs=[name + "x"])
+    with pytest.raises(errors.ShapeError, match="input_shape"):
+        import_tflite(net.model(), input_shape=(2, 8, 8, 3))
+    mbinfer.convert(net.model(), tmp_path / "m.bin", outputs=[name], input_shape={"x": (1, 9, 9, 3)})
+    assert mbinfer.Session(tmp_path / "m.bin").run(np.zeros((9, 9, 3), np.float32)).shape == (1, 1, 1, 8)
+
+
+# Refusals.
+
+
+def test_a_refusal_names_all_that_stands_in_the_way():
+    net = builder()
+    x = net.conv(net.input((1, 8, 8, 3)), 8, (3, 3))
+    y = net.unary("COS", net.unary("COS", x))
+    net.operator("TRANSPOSE_CONV", [y.index], net.values((1, 8, 8, 8)).index, "TransposeConvOptions")
+    net.outputs.append(len(net.tensors) - 1)
+    with pytest.raises(errors.UnsupportedError) as caught:
+        import_tflite(net.model())
+    message, cut = str(caught.value), net.tensors[x.index].name
+    assert caught.value.op == "COS" and "2 COS" in message and f"outputs=['{cut}']" in message
+    assert import_tflite(net.model(), outputs=[cut]).nodes[-1].op == "conv"
+
+
+def test_state_and_custom_operators_are_named():
+    net = builder()
+    x = net.input((1, 4, 4, 4))
+    state = net.values((1, 4, 4, 4))
+    net.tensors[state.index].isVariable = True
+    net.outputs.append(net.add(x, state).index)
+    with pytest.raises(errors.UnsupportedError, match="ADD.*streaming"):
+        import_tflite(net.model())
+    net = builder()
+    y = net.unary("CUSTOM", net.conv(net.input((1, 4, 4, 4)), 4, (1, 1)))
+    net.outputs.append(y.index)
+    with pytest.raises(errors.UnsupportedError, match="custom operator without a name"):
+        import_tflite(net.model())
+
+
+# Damaged files.
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_damaged_files(seed):
+    """Cut anywhere, or with a few bytes changed: an error of ours, or a graph."""
+    net = builder()
+    small(net)
+    model, rng, refused = net.model(), np.random.default_rng(seed), 0
+    start = model.index(b"TFL3")
+    for case in range(250):
+        data = bytearray(model)
+        for at in rng.integers(0, len(data), rng.integers(1, 4)):
+            data[at] = rng.choice([0, 1, 127, 128, 255, rng.integers(256)])
+        data[start : start + 4] = b"TFL3"
+        data = bytes(data[: rng.integers(8, len(data))] if case % 4 == 0 else data)
+        try:
+            import_model(data)
+        except errors.Error as error:
+            refused += 1
+            assert "makes no sense" not in str(error), data.hex()
+    assert refused > 60
+    assert import_model(model).nodes
+
+
+def test_tables_without_end():
+    """Counts and offsets beyond the file, and tensors that all share one long list."""
+    for data in (b"", b"\x08\0\0\0TFL3", b"\xff\xff\xff\x7fTFL3" + bytes(40), b"\x08\0\0\0TFL3" + b"\xff" * 60):
+        with pytest.raises(errors.Error):
+            import_tflite(data)

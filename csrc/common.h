@@ -47,12 +47,9 @@ inline size_t size_of(DType type) {
   return 0;
 }
 
-// What a value holds: elements of a dtype, which mean (element - zero_point) * scale where they are quantised.
-struct Type {
-  DType dtype = DType::kFloat32;
-  float scale = 0;  // 0: not quantised
-  int32_t zero_point = 0;
-};
+inline bool operator==(const Type& a, const Type& b) {
+  return a.dtype == b.dtype && a.scale == b.scale && a.zero_point == b.zero_point;
+}
 
 inline size_t size_of(const Type& type) { return size_of(type.dtype); }
 

@@ -1,5 +1,5 @@
-// Element types and the panel: what every layer shares, kernels compiled for one instruction set included. No functions
-// and no C++ library here.
+// Types of elements and the panel: what every layer shares, kernels compiled for one instruction set included. No
+// functions and no C++ library here.
 #pragma once
 
 #include <stdint.h>
@@ -10,5 +10,12 @@ enum class DType : uint8_t { kNone = 0, kFloat32 = 1, kFloat16 = 2, kInt8 = 3, k
 
 // Channels are laid out in panels of 8: a pixel of a value takes whole panels, the last elements unused.
 constexpr int kPanel = 8;
+
+// What a value holds: elements of a dtype, which mean (element - zero_point) * scale where they are quantised.
+struct Type {
+  DType dtype = DType::kFloat32;
+  float scale = 0;  // 0: not quantised
+  int32_t zero_point = 0;
+};
 
 }  // namespace mbinfer

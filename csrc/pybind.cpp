@@ -194,10 +194,28 @@ std::shared_ptr<Session> open_session(const py::object& given, int threads, int6
   return session;
 }
 
+py::dtype dtype_of(const Type& type) {
+  switch (type.dtype) {
+    case DType::kUint8:
+      return py::dtype::of<uint8_t>();
+    case DType::kInt8:
+      return py::dtype::of<int8_t>();
+    default:
+      return py::dtype::of<float>();
+  }
+}
+
+// Of arrays that mbinfer/session.py has checked.
+DType type_of(const py::dtype& dtype) {
+  const char kind = dtype.kind();
+  return kind == 'u' ? DType::kUint8 : kind == 'i' ? DType::kInt8 : DType::kFloat32;
+}
+
 struct Outputs {  // fresh arrays in the graph's order
   explicit Outputs(const Graph& graph) {
     for (const GraphOutput& out : graph.outputs) {
-      arrays.emplace_back(std::vector<py::ssize_t>(out.shape.begin(), out.shape.end()));
+      arrays.emplace_back(dtype_of(graph.values[out.value].type),
+                          std::vector<py::ssize_t>(out.shape.begin(), out.shape.end()));
       pointers.push_back(arrays.back().mutable_data());
     }
   }
@@ -206,15 +224,14 @@ struct Outputs {  // fresh arrays in the graph's order
     for (const auto& array : arrays) result.append(array);
     return result;
   }
-  std::vector<py::array_t<float>> arrays;
+  std::vector<py::array> arrays;
   std::vector<void*> pointers;
 };
 
 py::list run(Session& session, const std::vector<py::array>& arrays, py::object times) {
   const Graph& graph = session.graph();
   std::vector<Picture> pictures;
-  for (const py::array& a : arrays)
-    pictures.push_back({a.data(), a.dtype().kind() == 'u' ? DType::kUint8 : DType::kFloat32});
+  for (const py::array& a : arrays) pictures.push_back({a.data(), type_of(a.dtype())});
   Outputs outputs(graph);
   std::vector<StageTime> measured(times.is_none() ? 0 : session.plan().stages.size());
   without_gil([&](WithoutGil& gil) {
@@ -227,9 +244,10 @@ py::list run(Session& session, const std::vector<py::array>& arrays, py::object 
 }
 
 // Rows from a Python iterator, which also checks their shape and dtype.
-py::list run_rows(Session& session, bool bytes, const py::object& next) {
+py::list run_rows(Session& session, const py::dtype& dtype, const py::object& next) {
   const Value& image = session.graph().values[session.graph().inputs[0].value];
-  const size_t row_bytes = size_t(image.shape.width) * image.shape.channels * (bytes ? 1 : sizeof(float));
+  const size_t row_bytes = size_t(image.shape.width) * image.shape.channels * size_t(dtype.itemsize());
+  const DType type = type_of(dtype);
   Outputs outputs(session.graph());
   without_gil([&](WithoutGil& gil) {
     struct Context {
@@ -248,8 +266,7 @@ py::list run_rows(Session& session, bool bytes, const py::object& next) {
                                 if (!array) throw Error(ErrorKind::kStopped, "a row's exception is set");
                               },
                               &context};
-    session.run_rows(Session::Turn(session, gil.signals()), bytes ? DType::kUint8 : DType::kFloat32, source,
-                     outputs.pointers.data());
+    session.run_rows(Session::Turn(session, gil.signals()), type, source, outputs.pointers.data());
   });
   return outputs.list();
 }
@@ -266,11 +283,13 @@ py::dict model_dict(const Session& session) {
                               std::vector<float>(in.recipe.scale, in.recipe.scale + channels), in.recipe.color,
                               in.recipe.crop);
     }
-    inputs.append(
-        py::make_tuple(v.name.c_str(), py::make_tuple(1, v.shape.height, v.shape.width, v.shape.channels), recipe));
+    inputs.append(py::make_tuple(v.name.c_str(), py::make_tuple(1, v.shape.height, v.shape.width, v.shape.channels),
+                                 dtype_of(v.type), v.type.scale, v.type.zero_point, recipe));
   }
   for (const GraphOutput& out : graph.outputs)
-    outputs.append(py::make_tuple(out.name.c_str(), py::tuple(py::cast(out.shape))));
+    outputs.append(py::make_tuple(out.name.c_str(), py::tuple(py::cast(out.shape)),
+                                  dtype_of(graph.values[out.value].type), graph.values[out.value].type.scale,
+                                  graph.values[out.value].type.zero_point));
   py::dict metadata, d;
   py::list labels;
   std::unordered_map<const char*, py::str> seen;  // a label that a file has many times is one string here too
@@ -303,7 +322,7 @@ PYBIND11_MODULE(_core, m) {
            py::arg("memory_limit"), py::arg("least"), py::arg("schedule"), py::arg("chunks"), py::arg("recompute"),
            py::arg("isa"), py::arg("verify"), py::arg("copy"), py::arg("plan_only"))
       .def("run", &run, py::arg("arrays"), py::arg("times"))
-      .def("run_rows", &run_rows, py::arg("bytes"), py::arg("next"))
+      .def("run_rows", &run_rows, py::arg("dtype"), py::arg("next"))
       .def("model", &model_dict)
       .def("plan", &plan_object)
       .def("plan_json", [](const Session& s) { return plan_json(planned(s)); })

@@ -24,6 +24,8 @@ MAX_NAME, MAX_TEXT = 4095, 65535  # bytes of a name, and of any other string
 MAX_STRINGS = 1 << 26  # bytes of all strings
 MAX_U16 = (1 << 16) - 1
 COUNTS_PADDING = 1  # flag of avg_pool
+ZERO_POINTS = {"float32": (0, 0), "int8": (-128, 127), "uint8": (0, 255)}  # of values, by dtype
+MAX_SUM = (1 << 31) - 1  # of an int8 node's products and bias
 
 
 def check_graph(graph: Graph) -> None:
@@ -47,6 +49,8 @@ def check_graph(graph: Graph) -> None:
         _shape(graph, name, f"input '{name}'")
         if recipe is not None:
             _check_recipe(name, recipe, graph.values[name][2])
+            if graph.types.get(name, Type()) != Type():
+                raise FormatError(f"input '{name}': a recipe makes float32, and it is {graph.types[name].dtype}")
         writer[name] = "the caller"
     macs = 0
     for node in graph.nodes:
@@ -89,8 +93,15 @@ def _check_value(graph: Graph, name: str) -> None:
         raise ShapeError(
             f"value '{name}': shape {shape}; channels in groups of {PANEL}, it has over {MAX_STORED} elements"
         )
-    if graph.types.get(name, Type()) != Type():
-        raise UnsupportedError(f"value '{name}': {graph.types[name]}; this version runs float32 values")
+    value_type = graph.types.get(name, Type())
+    if value_type.dtype not in ZERO_POINTS:
+        raise UnsupportedError(f"value '{name}': {value_type}; dtypes are {', '.join(ZERO_POINTS)}")
+    least, most = ZERO_POINTS[value_type.dtype]
+    quantised = value_type.dtype != "float32"
+    if not _finite_float32(value_type.scale) or (np.float32(value_type.scale) > 0) != quantised:
+        raise FormatError(f"value '{name}': {value_type}; int8 and uint8 have a scale above 0, float32 has 0")
+    if not _is_int(value_type.zero_point, least, most):
+        raise FormatError(f"value '{name}': {value_type}; its zero point is an integer from {least} to {most}")
 
 
 def _check_output(graph: Graph, output: Output) -> None:
@@ -130,6 +141,7 @@ def _check_node(graph: Graph, node: Node, writer: dict[str, str]) -> int:
         if name not in writer:
             raise FormatError(f"{where} reads '{name}' before anything wrote it: a cycle, or nodes out of order")
     _check_fields(where, node)
+    quantised = _check_types(where, graph, node)
 
     if op.area == "same" and any(shape != shapes[0] for shape in shapes):
         raise ShapeError(f"{where}: inputs of shapes {', '.join(map(str, shapes))}; the shapes must be equal")
@@ -146,8 +158,36 @@ def _check_node(graph: Graph, node: Node, writer: dict[str, str]) -> int:
     read = 1 if op.keeps_channels else panel_channels(channels, output[2], node.groups)[0]
     if taps * read > MAX_READS:
         raise FormatError(f"{where}: kernel {node.kernel} over {read} channels; at most {MAX_READS} are read at once")
-    _check_weights(where, node, channels, output[2])
+    _check_weights(where, node, channels, output[2], graph.types[node.inputs[0]] if quantised else None)
     return math.prod(output) * taps * (1 if op.keeps_channels else channels // node.groups) if op.weights else 0
+
+
+def _check_types(where: str, graph: Graph, node: Node) -> bool:
+    """Check a node's types. Returns whether it computes with uint8."""
+    kind, made = OPS[node.op].types, graph.types.get(node.output, Type())
+    read = [graph.types.get(name, Type()) for name in node.inputs]
+    if kind == "any":
+        if node.activation != "none":
+            raise FormatError(f"{where}: activation '{node.activation}' of a conversion; give it to another node")
+        return False
+    if any(other.dtype != made.dtype for other in read) or made.dtype == "int8":
+        raise UnsupportedError(
+            f"{where}: makes {made.dtype} of {', '.join(other.dtype for other in read)}; put op 'convert' between, "
+            "operators take and make float32 or uint8",
+            node.name,
+            node.op,
+        )
+    if made.dtype == "float32":
+        if kind == "table":
+            raise UnsupportedError(f"{where}: looks up float32; a table is of uint8", node.name, node.op)
+        return False
+    if node.activation != "none" and (node.activation != "clamp" or kind == "table"):
+        raise UnsupportedError(
+            f"{where}: activation '{node.activation}' of uint8; make it op 'lookup'", node.name, node.op
+        )
+    if kind == "kept" and read[0] != made:
+        raise FormatError(f"{where}: makes {made} of {read[0]}; this op keeps the type of its input")
+    return True
 
 
 def _check_fields(where: str, node: Node) -> None:
@@ -201,14 +241,22 @@ def _check_groups(where: str, node: Node, inputs: int, outputs: int) -> None:
         raise FormatError(f"{where}: a group for every channel; make it op 'depthwise'")
 
 
-def _check_weights(where: str, node: Node, inputs: int, outputs: int) -> None:
-    """Check weight, bias and slopes of a node with `inputs` input and `outputs` output channels."""
+def _check_weights(where: str, node: Node, inputs: int, outputs: int, read: Type | None) -> None:
+    """Check weight, bias and slopes of a node with `inputs` input and `outputs` output channels.
+
+    `read` is the type of a uint8 input.
+    """
     arrays = [("slopes", node.slopes, (outputs,))]
     if OPS[node.op].weights:
         dense = (outputs, *node.kernel, inputs // node.groups)
         shape = (*node.kernel, inputs) if OPS[node.op].keeps_channels else dense
         arrays += [("weight", node.weight, shape), ("bias", node.bias, (outputs,))]
-    elif node.weight is not None or node.bias is not None:
+    elif OPS[node.op].types == "table":
+        if node.weight is None or np.shape(node.weight) != (256,) or node.weight.dtype != np.uint8:
+            raise FormatError(f"{where}: its weight is a table of 256 uint8")
+        if node.bias is not None or node.weight_scale is not None:
+            raise FormatError(f"{where}: this op takes a table, no bias and no scales")
+    elif node.weight is not None or node.bias is not None or node.weight_scale is not None:
         raise FormatError(f"{where}: this op takes no weight and no bias")
     for field, array, expected in arrays:
         if array is None and field != "weight":
@@ -216,8 +264,35 @@ def _check_weights(where: str, node: Node, inputs: int, outputs: int) -> None:
         found = None if array is None else np.shape(array)
         if found != expected:
             raise ShapeError(f"{where}: {field} of shape {found}; it needs {expected}")
-        if array is not None and not _finite_float32(array):
+        if read is None and array is not None and not _finite_float32(array):
             raise FormatError(f"{where}: the {field} holds NaN, infinity, or a number too large for float32")
+    if not OPS[node.op].weights:
+        return
+    if read is not None:
+        _check_quantised_weights(where, node, outputs, read.zero_point)
+    elif node.weight_scale is not None:
+        raise FormatError(f"{where}: scales of weights that are not int8")
+    elif node.weight is not None and np.asarray(node.weight).dtype == np.int8:
+        raise FormatError(f"{where}: int8 weights for float32 values; give them as float32, or make the values uint8")
+
+
+def _check_quantised_weights(where: str, node: Node, outputs: int, zero_point: int) -> None:
+    weight, bias, scale = np.asarray(node.weight), node.bias, node.weight_scale
+    if weight.dtype != np.int8 or (bias is not None and np.asarray(bias).dtype != np.int32):
+        raise FormatError(f"{where}: computes with uint8 values, for which its weight is int8 and its bias int32")
+    if (
+        scale is None
+        or np.shape(scale) != (outputs,)
+        or not _finite_float32(scale)
+        or not np.all(np.asarray(scale) > 0)
+    ):
+        raise FormatError(f"{where}: int8 weights need weight_scale, one above 0 for each of {outputs} output channels")
+    axes = (0, 1) if OPS[node.op].keeps_channels else (1, 2, 3)
+    largest = np.abs(weight.astype(np.int64)).sum(axes) * max(zero_point, 255 - zero_point)
+    if bias is not None:
+        largest = largest + np.abs(np.asarray(bias, np.int64))
+    if (largest > MAX_SUM).any():
+        raise FormatError(f"{where}: sums of its products and bias can exceed the {MAX_SUM} that int32 holds")
 
 
 def _check_recipe(name: str, recipe: Recipe, channels: int) -> None:

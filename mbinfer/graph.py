@@ -1,7 +1,8 @@
 """The network as Python sees it before it becomes a file: named NHWC values and the primitive nodes between them.
 
 Importers and the zoo make a `Graph`; `mbinfer.model.save` packs it. Weights are kept in plain layouts here
-(convolution ``[out, kh, kw, in / groups]``, depthwise ``[kh, kw, channels]``), float32, batch norm already folded.
+(convolution ``[out, kh, kw, in / groups]``, depthwise ``[kh, kw, channels]``), float32, batch norm already folded; or
+int8 with a scale for each output channel and an int32 bias, where values are uint8 (docs/quantization.md).
 """
 
 from __future__ import annotations
@@ -16,7 +17,10 @@ COLORS = ("RGB", "BGR", "grey")
 
 @dataclass(frozen=True)
 class Type:
-    """How the numbers of a value are stored; an int8 or uint8 one stands for ``(number - zero_point) * scale``."""
+    """How the numbers of a value are stored; an int8 or uint8 one stands for ``(number - zero_point) * scale``.
+
+    Operators take and make float32 or uint8; int8 is for what the caller holds, behind or before a ``convert``.
+    """
 
     dtype: str = "float32"
     scale: float = 0.0
@@ -44,6 +48,10 @@ class Node:
     `op` is a row of `mbinfer.ops.OPS`, which says how many inputs it takes. ``conv`` covers dense layers: a dense layer
     is the convolution whose kernel is as large as its input. Padding contributes nothing: taps outside the input are
     skipped.
+
+    A node of uint8 values has int8 weights, real weights being ``weight * weight_scale[output channel]``, and an int32
+    bias in units of ``input scale * weight_scale``. Its clamp is in real numbers, as everywhere. ``lookup`` has a table
+    of 256 uint8 as its weight.
     """
 
     op: str
@@ -59,6 +67,7 @@ class Node:
     clamp: tuple[float, float] = (-np.inf, np.inf)
     counts_padding: bool = False  # avg_pool: divide by kh*kw at the border too
     weight: np.ndarray | None = field(default=None, repr=False)
+    weight_scale: np.ndarray | None = field(default=None, repr=False)  # of int8 weights, by output channel
     bias: np.ndarray | None = field(default=None, repr=False)
     slopes: np.ndarray | None = field(
         default=None, repr=False

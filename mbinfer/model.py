@@ -13,15 +13,15 @@ import numpy.typing as npt
 
 from .check import COUNTS_PADDING, check_graph
 from .errors import UnsupportedError
-from .graph import ACTIVATIONS, COLORS, Graph, Node
+from .graph import ACTIVATIONS, COLORS, Graph, Node, Type
 from .ops import CODES, OPS
-from .packing import PANEL, pack_conv, pack_depthwise, panel_channels  # noqa: F401
+from .packing import CHANNELS, PANEL, pack_channels, pack_conv, pack_depthwise, panel_channels  # noqa: F401
 
 MAGIC = b"\x89MBI\r\n\x1a\n"
 VERSION = (1, 0)
 ALIGN = 64  # of the weights section, and of every tensor in it
 NONE = 0xFFFFFFFF
-FLOAT32 = 1  # DTypeCode
+DTYPES = {"float32": 1, "float16": 2, "int8": 3, "uint8": 4, "int32": 5}  # DTypeCode
 
 # The records of format.h, field by field; a test reads that header and compares.
 HEADER = np.dtype(
@@ -81,7 +81,7 @@ NODE = np.dtype(
         ("pad_right", "<u2"),
         ("clamp_lo", "<f4"),
         ("clamp_hi", "<f4"),
-        ("weight_quant", "<u4"),
+        ("reserved0", "<u4"),
         ("weight_offset", "<u8"),
         ("weight_bytes", "<u8"),
         ("bias_offset", "<u8"),
@@ -103,16 +103,8 @@ INPUT = np.dtype(
     ]
 )
 OUTPUT = np.dtype([("value", "<u4"), ("name", "<u4"), ("rank", "<u4"), ("dims", "<u4", 8), ("reserved", "<u4", 5)])
-QUANT = np.dtype(
-    [
-        ("scale", "<f4"),
-        ("zero_point", "<i4"),
-        ("count", "<u4"),
-        ("reserved", "<u4"),
-        ("scales_offset", "<u8"),
-        ("reserved1", "<u8"),
-    ]
-)
+CHANNEL = CHANNELS  # of each panel, with int8 weights
+QUANT = np.dtype([("scale", "<f4"), ("zero_point", "<i4"), ("reserved", "<u4", 2)])
 METADATA = np.dtype([("key", "<u4"), ("value", "<u4")])
 
 
@@ -120,7 +112,7 @@ def save(graph: Graph, path: str | os.PathLike[str], weight_dtype: str = "float3
     """Write `graph` to `path` as a model file, version 1.
 
     The file is written aside in the same folder and then renamed, so that `path` holds the old model or the whole new
-    one, never a part; a session that has the old one mapped keeps it. Weights and biases are stored as float32.
+    one, never a part; a session that has the old one mapped keeps it. Weights are stored as they are, float32 or int8.
 
     Raises `FormatError`, `ShapeError` or `UnsupportedError` when the graph is not one that can run (see `check_graph`),
     `UnsupportedError` when `weight_dtype` is not ``"float32"``, and `OSError` when the file cannot be written.
@@ -149,18 +141,20 @@ def encode(graph: Graph) -> bytes:
     """The bytes of `graph` as a model file, version 1: the same graph gives the same bytes. Raises as `check_graph`."""
     check_graph(graph)
     index = {name: i for i, name in enumerate(graph.values)}
-    strings, weights = _Strings(), _Weights()
+    strings, weights, quants = _Strings(), _Weights(), _Quants()
 
     values = np.zeros(len(graph.values), VALUE)
     for record, (name, shape) in zip(values, graph.values.items()):
-        record["name"], record["dtype"], record["quant"] = strings.add(name), FLOAT32, NONE
+        value_type = graph.types.get(name, Type())
+        record["name"], record["dtype"] = strings.add(name), DTYPES[value_type.dtype]
+        record["quant"] = quants.add(value_type)
         record["height"], record["width"], record["channels"] = shape
     nodes = np.zeros(len(graph.nodes), NODE)
     node_inputs = np.array([index[name] for node in graph.nodes for name in node.inputs], "<u4")
     nodes["input_count"] = [len(node.inputs) for node in graph.nodes]
     nodes["first_input"] = np.cumsum(nodes["input_count"]) - nodes["input_count"]
     for record, node in zip(nodes, graph.nodes):
-        _fill_node(record, node, index, strings, weights)
+        _fill_node(record, node, graph, index, strings, weights)
     inputs = np.zeros(len(graph.inputs), INPUT)
     for record, (name, recipe) in zip(inputs, graph.inputs.items()):
         record["value"] = index[name]
@@ -184,6 +178,7 @@ def encode(graph: Graph) -> bytes:
         "node_input": node_inputs,
         "input": inputs,
         "output": outputs,
+        "quant": quants.records(),
         "metadata": metadata,
         "label": labels,
     }
@@ -208,35 +203,66 @@ def _float32(array: npt.ArrayLike) -> npt.NDArray[np.float32]:
     return np.where(np.abs(numbers) < np.finfo(np.float32).tiny, np.float32(0), numbers)
 
 
-def _fill_node(record: Any, node: Node, index: dict[str, int], strings: _Strings, weights: _Weights) -> None:
+def _fill_node(
+    record: Any, node: Node, graph: Graph, index: dict[str, int], strings: _Strings, weights: _Weights
+) -> None:
     record["name"], record["output"], record["groups"] = strings.add(node.name), index[node.output], 1
     record["op"], record["activation"] = CODES[node.op], ACTIVATIONS.index(node.activation)
     record["flags"] = COUNTS_PADDING if node.counts_padding else 0
     for field in ("kernel", "stride", "dilation"):
         record[field + "_h"], record[field + "_w"] = getattr(node, field)
     record["pad_top"], record["pad_left"], record["pad_bottom"], record["pad_right"] = node.pads
-    record["clamp_lo"], record["clamp_hi"] = _float32(node.clamp)
-    record["weight_quant"] = NONE
+    record["clamp_lo"], record["clamp_hi"] = _clamp(node, graph)
     if node.slopes is not None:
         record["slope_offset"], _ = weights.add(_by_channel(node.slopes))
     if node.weight is None:
         return
-    weight = _float32(node.weight)
+    if OPS[node.op].types == "table":
+        record["weight_dtype"] = DTYPES["uint8"]
+        record["weight_offset"], record["weight_bytes"] = weights.add(np.asarray(node.weight, np.uint8))
+        return
+    quantised = node.weight.dtype == np.int8
+    weight = node.weight if quantised else _float32(node.weight)
     if OPS[node.op].keeps_channels:
         packed, outputs = pack_depthwise(weight), weight.shape[2]
     else:
         record["groups"], packed, outputs = node.groups, pack_conv(weight, node.groups), len(weight)
-    record["weight_dtype"] = FLOAT32
+    record["weight_dtype"] = DTYPES["int8" if quantised else "float32"]
     record["weight_offset"], record["weight_bytes"] = weights.add(packed)
     record["bias_offset"], record["bias_bytes"] = weights.add(
-        _by_channel(np.zeros(outputs) if node.bias is None else node.bias)
+        _channels(node, graph) if quantised else _by_channel(np.zeros(outputs) if node.bias is None else node.bias)
     )
+
+
+def _clamp(node: Node, graph: Graph) -> npt.NDArray[np.float32]:
+    """The bounds of a node's clamp: real numbers, or those that a uint8 output holds."""
+    bounds = _float32(node.clamp)
+    made = graph.types.get(node.output, Type())
+    if made.dtype != "uint8" or node.activation != "clamp":
+        return bounds
+    with np.errstate(over="ignore"):
+        return np.clip(np.rint(bounds / np.float32(made.scale)) + made.zero_point, 0, 255).astype(np.float32)
 
 
 def _by_channel(numbers: npt.ArrayLike) -> npt.NDArray[np.float32]:
     """As float32, padded with zeros to whole panels."""
     array = _float32(numbers)
     return np.pad(array, (0, -len(array) % PANEL))
+
+
+def _channels(node: Node, graph: Graph) -> np.ndarray:
+    """Biases and multipliers of a node with int8 weights."""
+    assert node.weight is not None and node.weight_scale is not None
+    read, made = graph.types[node.inputs[0]], graph.types[node.output]
+    axes = (0, 1) if OPS[node.op].keeps_channels else (1, 2, 3)
+    sums = node.weight.sum(axes, dtype=np.int64)
+    bias = np.zeros(len(sums), np.int32) if node.bias is None else node.bias
+    return pack_channels(bias, sums, multipliers(read, made, node.weight_scale), read.zero_point)
+
+
+def multipliers(read: Type, made: Type, weight_scale: npt.ArrayLike) -> npt.NDArray[np.float32]:
+    """What the integer sums of each output channel are multiplied by, in float32 in this order."""
+    return _float32(np.float32(read.scale) * np.asarray(weight_scale, np.float32) / np.float32(made.scale))
 
 
 class _Strings:
@@ -253,6 +279,24 @@ class _Strings:
         return self.offsets[text]
 
 
+class _Quants:
+    """The quantisation records: every scale and zero point once."""
+
+    def __init__(self) -> None:
+        self.index: dict[tuple[float, int], int] = {}
+
+    def add(self, value_type: Type) -> int:
+        if value_type.scale == 0:
+            return NONE
+        return self.index.setdefault((value_type.scale, value_type.zero_point), len(self.index))
+
+    def records(self) -> np.ndarray:
+        records = np.zeros(len(self.index), QUANT)
+        for record, (scale, zero_point) in zip(records, self.index):
+            record["scale"], record["zero_point"] = scale, zero_point
+        return records
+
+
 class _Weights:
     """The weights section: every distinct tensor once, each at a multiple of 64 bytes."""
 
@@ -261,7 +305,7 @@ class _Weights:
         self.offsets: dict[bytes, int] = {}  # by digest: heads and towers share their weights
 
     def add(self, tensor: np.ndarray) -> tuple[int, int]:
-        raw = tensor.astype("<f4", copy=False).tobytes()
+        raw = tensor.astype(tensor.dtype.newbyteorder("<"), copy=False).tobytes()
         offset = self.offsets.setdefault(hashlib.sha256(raw).digest(), len(self.data))
         if offset == len(self.data):
             self.data += raw + bytes(-len(raw) % ALIGN)

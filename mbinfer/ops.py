@@ -9,18 +9,21 @@ class OpInfo(NamedTuple):
     inputs: int  # -1: any number
     area: str  # of the output: "window" (kernel, stride, padding), "whole" (1 x 1), "same" (every input's shape)
     weights: bool  # and a bias
+    types: str  # "alike" (all float32, or all uint8), "kept" (and the output has its input's), "any", "table" (uint8)
     keeps_channels: bool  # output channel c is made of input channel c alone; otherwise of all channels of its group
     pools: bool  # no dilation, and no window that sees nothing but padding
     flags: int  # bits of the file's record that may be set; 1: counts_padding
 
 
 OPS = {  # in the order of their numbers in the file, from 1
-    "conv": OpInfo(1, "window", True, False, False, 0),
-    "depthwise": OpInfo(1, "window", True, True, False, 0),
-    "add": OpInfo(2, "same", False, True, False, 0),
-    "max_pool": OpInfo(1, "window", False, True, True, 0),
-    "avg_pool": OpInfo(1, "window", False, True, True, 1),
-    "global_avg_pool": OpInfo(1, "whole", False, True, True, 0),
-    "softmax": OpInfo(1, "same", False, True, False, 0),
+    "conv": OpInfo(1, "window", True, "alike", False, False, 0),
+    "depthwise": OpInfo(1, "window", True, "alike", True, False, 0),
+    "add": OpInfo(2, "same", False, "alike", True, False, 0),
+    "max_pool": OpInfo(1, "window", False, "kept", True, True, 0),
+    "avg_pool": OpInfo(1, "window", False, "alike", True, True, 1),
+    "global_avg_pool": OpInfo(1, "whole", False, "alike", True, True, 0),
+    "softmax": OpInfo(1, "same", False, "alike", True, False, 0),
+    "convert": OpInfo(1, "same", False, "any", True, False, 0),
+    "lookup": OpInfo(1, "same", False, "table", True, False, 0),
 }
 CODES = {name: code for code, name in enumerate(OPS, 1)}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from typing import NamedTuple, TypedDict, Union
+from typing import Any, NamedTuple, TypedDict, Union
 
 import numpy as np
 import numpy.typing as npt
@@ -22,13 +22,10 @@ except ImportError as error:  # the source folder shadows an installed package, 
 
 from mbinfer import options
 
-Array = Union[npt.NDArray[np.float32], npt.NDArray[np.uint8]]
-Result = Union[npt.NDArray[np.float32], dict[str, npt.NDArray[np.float32]]]
+Array = Union[npt.NDArray[np.float32], npt.NDArray[np.uint8], npt.NDArray[np.int8]]
+Result = Union[Array, dict[str, Array]]
 
-_DTYPES = (
-    np.dtype(np.float32),
-    np.dtype(np.uint8),
-)  # of inputs; compared on every run, where types would be converted first
+_FLOAT32 = np.dtype(np.float32)
 
 
 class StageProfile(TypedDict):
@@ -42,11 +39,16 @@ class StageProfile(TypedDict):
 
 
 class TensorInfo(NamedTuple):
-    """Name, shape (NHWC with the batch dimension for images) and numpy dtype name of an input or output."""
+    """Name, shape (NHWC with the batch dimension for images) and numpy dtype name of an input or output.
+
+    With a scale, its numbers stand for ``(number - zero_point) * scale``.
+    """
 
     name: str
     shape: tuple[int, ...]
     dtype: str
+    scale: float = 0.0
+    zero_point: int = 0
 
 
 class Session:
@@ -104,14 +106,16 @@ class Session:
         )
         model = self._core.model()
         self._recipes: list[Recipe | None] = [
-            Recipe(tuple(r[0]), tuple(r[1]), COLORS[r[2]], r[3]) if r else None for _, _, r in model["inputs"]
+            Recipe(tuple(r[0]), tuple(r[1]), COLORS[r[2]], r[3]) if r else None for *_, r in model["inputs"]
         ]
         self.inputs: tuple[TensorInfo, ...] = tuple(
-            TensorInfo(name, tuple(shape), "uint8" if recipe else "float32")
-            for (name, shape, _), recipe in zip(model["inputs"], self._recipes)
+            TensorInfo(name, tuple(shape), dtype.name, scale, zero)
+            for name, shape, dtype, scale, zero, _ in model["inputs"]
         )
+        self._dtypes = [dtype for _, _, dtype, *_ in model["inputs"]]  # compared on every run
         self.outputs: tuple[TensorInfo, ...] = tuple(
-            TensorInfo(name, tuple(shape), "float32") for name, shape in model["outputs"]
+            TensorInfo(name, tuple(shape), dtype.name, scale, zero)
+            for name, shape, dtype, scale, zero in model["outputs"]
         )
         self.labels: tuple[str, ...] = tuple(model["labels"])
         self.metadata: dict[str, str] = dict(model["metadata"])
@@ -123,18 +127,19 @@ class Session:
     def run(self, *arrays: Array, **named: Array) -> Result:
         """Runs the network once.
 
-        Each input is an (H, W, C) or (1, H, W, C) array: float32, already normalised, or uint8, normalised by the
-        recipe in the file as ``(u8 - mean) * scale``. Several inputs go by position or by name. Returns a fresh float32
-        array for a single output, otherwise a dict by output name. ShapeError names what does not fit.
+        Each input is an (H, W, C) or (1, H, W, C) array: float32, already normalised, or of the dtype that `inputs`
+        says: uint8, normalised by the recipe in the file as ``(u8 - mean) * scale``, or quantised numbers. Several
+        inputs go by position or by name. Returns a fresh array for a single output, of the dtype that `outputs` says,
+        otherwise a dict by output name. ShapeError names what does not fit.
         """
         return self._run(arrays, named, None)
 
     def run_rows(self, rows: Iterable[Array]) -> Result:
         """Runs the network once on the rows of an image as they arrive, from a camera or a decoder.
 
-        rows: an iterable of the model's height (W, C) arrays, all uint8 or all float32 as in `run`. Only the rows that
-        the first segment needs at once (`plan.input_rows`) are held. Returns what `run` returns. ShapeError for too
-        few, too many or misshaped rows; an error of the iterable is passed on.
+        rows: an iterable of the model's height (W, C) arrays, all of one of the dtypes that `run` takes. Only the rows
+        that the first segment needs at once (`plan.input_rows`) are held. Returns what `run` returns. ShapeError for
+        too few, too many or misshaped rows; an error of the iterable is passed on.
         """
         if len(self.inputs) != 1:
             raise ShapeError(f"run_rows takes the rows of one input; the model has {len(self.inputs)}")
@@ -154,12 +159,9 @@ class Session:
                 )
             return np.ascontiguousarray(array, dtype)
 
-        dtype = (
-            first.dtype
-            if isinstance(first, np.ndarray) and first.dtype in (np.uint8, np.float32)
-            else np.dtype(info.dtype)
-        )
-        results = self._core.run_rows(dtype == np.uint8, row)
+        known = isinstance(first, np.ndarray) and first.dtype in (np.uint8, _FLOAT32, self._dtypes[0])
+        dtype = first.dtype if known else self._dtypes[0]
+        results = self._core.run_rows(dtype, row)
         if next(arriving, None) is not None:
             raise ShapeError(f"input {info.name!r}: more rows than the {height} that the model takes")
         return self._named(results)
@@ -177,7 +179,7 @@ class Session:
     def _run(self, arrays: Sequence[Array], named: Mapping[str, Array], seconds: list[float] | None) -> Result:
         if named or len(arrays) != len(self.inputs):
             arrays = self._in_order(arrays, named)
-        checked = [self._check(info, recipe, a) for info, recipe, a in zip(self.inputs, self._recipes, arrays)]
+        checked = [self._check(info, dtype, a) for info, dtype, a in zip(self.inputs, self._dtypes, arrays)]
         return self._named(self._core.run(checked, seconds))
 
     def _in_order(self, arrays: Sequence[Array], named: Mapping[str, Array]) -> list[Array]:
@@ -188,18 +190,19 @@ class Session:
             raise ShapeError(f"inputs are {', '.join(names)}; got {len(arrays)} by position and {', '.join(named)}")
         return [named[name] for name in names]
 
-    def _named(self, results: list[npt.NDArray[np.float32]]) -> Result:
+    def _named(self, results: list[Array]) -> Result:
         if len(results) == 1:
             return results[0]
         return {info.name: result for info, result in zip(self.outputs, results)}
 
     @staticmethod
-    def _check(info: TensorInfo, recipe: Recipe | None, array: object) -> Array:
+    def _check(info: TensorInfo, dtype: np.dtype[Any], array: object) -> Array:
         if not isinstance(array, np.ndarray):
             raise ShapeError(f"input {info.name!r}: give a numpy array, not {type(array).__name__}")
-        if array.dtype not in _DTYPES:
-            raise ShapeError(f"input {info.name!r}: dtype is {array.dtype}, give float32 (normalised) or uint8")
-        if recipe is None and array.dtype == _DTYPES[1]:
+        if array.dtype != dtype and array.dtype != _FLOAT32:
+            if array.dtype != np.uint8 or dtype != _FLOAT32:
+                own = "" if dtype == _FLOAT32 else f" or {dtype}"
+                raise ShapeError(f"input {info.name!r}: dtype is {array.dtype}, give float32 (normalised){own}")
             raise ShapeError(
                 f"input {info.name!r} is uint8, but the model has no recipe to normalise it: convert it with mean= and"
                 " scale=, or give a normalised float32 array"

@@ -292,14 +292,16 @@ void check_convert(const KernelTable& table, DType type, int pixels, int channel
   const int filled = dense ? channels : (channels + 7) / 8 * 8, stride = filled + (dense ? 0 : 8 * between(0, 1));
   Output expected(pixels, filled, stride), found = expected;
   ConvertArgs args = {type == DType::kUint8 ? static_cast<const void*>(bytes.data()) : plain.data(),
-                      type,
+                      {type},
                       expected.data(),
+                      {},
+                      channels * ptrdiff_t(type == DType::kUint8 ? 1 : kFloat),
                       stride * kFloat,
                       pixels,
                       channels,
                       filled,
-                      mean.data(),
-                      scale.data()};
+                      type == DType::kUint8 ? mean.data() : nullptr,
+                      type == DType::kUint8 ? scale.data() : nullptr};
   kReferenceKernels.convert(&args);
   args.out = found.data();
   table.convert(&args);

@@ -135,7 +135,7 @@ Graph branching() {
 // The same network of int8 values, whose sums are larger than they are.
 Graph quantised(Graph graph) {
   for (Value& value : graph.values)
-    if (value.producer >= 0) value.type = {DType::kInt8, 0.5f, 3};
+    if (value.producer >= 0) value.type = {DType::kUint8, 0.5f, 3};
   return graph;
 }
 

@@ -8,7 +8,14 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
-DOCUMENTS = ("CONTRIBUTING.md", "docs/architecture.md", "docs/format.md", "docs/performance.md", "tests/fuzz/README.md")
+DOCUMENTS = (
+    "CONTRIBUTING.md",
+    "docs/architecture.md",
+    "docs/format.md",
+    "docs/performance.md",
+    "docs/quantization.md",
+    "tests/fuzz/README.md",
+)
 FOLDERS = (
     "",
     "csrc/",

@@ -88,7 +88,7 @@ def tiny_graph() -> Graph:
 # A reader that shares nothing with the writer: struct formats from docs/format.md.
 
 HEADER, VALUE, NODE = "<8sHHIQQQI8II12I", "<4IB3sI2I", "<I4BIIII6H4H2fI4Q10I"
-INPUT, OUTPUT, QUANT, METADATA = "<IBB2sf4f4f5I", "<III8I5I", "<fiIIQQ", "<II"
+INPUT, OUTPUT, QUANT, METADATA = "<IBB2sf4f4f5I", "<III8I5I", "<fi2I", "<II"
 
 
 def read(data: bytes) -> dict:
@@ -116,7 +116,9 @@ def read(data: bytes) -> dict:
     values, nodes, node_inputs, inputs, outputs, _, metadata, labels = sections
     names = [text(v[0]) for v in values]
     assert all(v[4:] == (1, bytes(3), 0xFFFFFFFF, 0, 0) for v in values)
-    assert not any(any(r) for r in ([n[27:] for n in nodes] + [i[12:] for i in inputs] + [o[11:] for o in outputs]))
+    assert not any(
+        any(r) for r in ([(n[21], *n[26:]) for n in nodes] + [i[12:] for i in inputs] + [o[11:] for o in outputs])
+    )
     return {
         "strings": strings,
         "values": {name: v[1:4] for name, v in zip(names, values)},
@@ -135,7 +137,6 @@ def read(data: bytes) -> dict:
                 "dilation": n[13:15],
                 "pads": n[15:19],
                 "clamp": n[19:21],
-                "weight_quant": n[21],
                 "weight": tensor(*n[22:24]),
                 "bias": tensor(*n[24:26]),
             }
@@ -178,14 +179,14 @@ def test_operators_are_those_of_the_core():
     text = (FORMAT_H.parent / "ops.h").read_text()
     codes = re.search(r"enum class Op : \w+ \{(.*?)\};", text, re.S)[1]
     codes = re.findall(r"\bk(\w+)", re.sub(r"//.*", "", codes))
-    assert codes.pop() == "Convert"  # the core's own, which no file has
     table = text[text.index("kOps[] = ") : text.index("kOpCount")]
     rows = [[cell.strip() for cell in row.split(",")] for row in re.findall(r"\{(\"[^{}]*)\}", table)]
     values = {"true": True, "false": False}
     found = {}
-    for name, inputs, area, *marks, flags in rows:
-        area = area.removeprefix("Area::k").lower()
-        found[name.strip('"')] = OpInfo(int(inputs), area, *(values[mark] for mark in marks), int(flags))
+    for name, inputs, area, weights, types, *marks, flags in rows:
+        area, types = area.removeprefix("Area::k").lower(), types.removeprefix("Types::k").lower()
+        marks = (values[mark] for mark in marks)
+        found[name.strip('"')] = OpInfo(int(inputs), area, values[weights], types, *marks, int(flags))
     assert list(found.items()) == list(OPS.items())
     assert [code.lower() for code in codes] == [name.replace("_", "") for name in OPS]
     fields = re.search(r"struct OpInfo \{(.*?)\};", text, re.S)[1]
@@ -214,7 +215,7 @@ def test_round_trip():
         assert (record["op"], record["activation"]) == (ops[node.op], activations[node.activation])
         for field in ("name", "inputs", "output", "kernel", "stride", "dilation", "pads", "clamp", "groups"):
             assert record[field] == getattr(node, field), (node.name, field)
-        assert (record["flags"], record["weight_quant"]) == (int(node.counts_padding), 0xFFFFFFFF)
+        assert record["flags"] == int(node.counts_padding)
         weighted = node.op in ("conv", "depthwise")
         assert record["weight_dtype"] == int(weighted) and bool(record["weight"].size) == weighted
         if weighted:
@@ -378,7 +379,9 @@ REFUSED = {
     "label too long": (lambda g: g.labels.__setitem__(0, "ß" * 33000), FormatError, "longer than 65535 bytes"),
     "labels beyond the classes": (lambda g: g.labels.extend("abcdefgh"), FormatError, "12 labels for 9 classes"),
     "too many metadata": (lambda g: g.metadata.update({str(i): "" for i in range(257)}), FormatError, "at most 256"),
-    "value of another dtype": (lambda g: g.types.update(mix=Type("int8", 0.5)), UnsupportedError, "runs float32"),
+    "value of another dtype": (lambda g: g.types.update(mix=Type("int8", 0.5)), UnsupportedError, "put op 'convert'"),
+    "value of no dtype": (lambda g: g.types.update(mix=Type("int32")), UnsupportedError, "dtypes are float32, int8"),
+    "lookup of floats": (node(SOFTMAX, op="lookup"), UnsupportedError, "looks up float32"),
     "value too large in panels": (values(mix=(16384, 16384, 1)), ShapeError, "over 2147483647 elements"),
     "shape of two": (values(mix=(3, 9)), ShapeError, r"value 'mix': shape \(3, 9\)"),
     "side of zero": (values(mix=(3, 0, 9)), ShapeError, "value 'mix'"),

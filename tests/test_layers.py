@@ -183,6 +183,7 @@ def test_an_isa_unit_exports_one_symbol(target, tmp_path):
         defined = [words[-1] for words in symbols if words[-2] not in "Uw"]
         assert defined == [f"_ZN7mbinfer{len(isa) + 8}k{isa.capitalize()}KernelsE"]
         undefined = {words[-1] for words in symbols if words[-2] in "Uw"}
-        softmax = {"_ZN7mbinfer11softmax_f32EPKNS_11SoftmaxArgsE"}
-        helpers = {"memcpy", "memset", "_GLOBAL_OFFSET_TABLE_", "__aeabi_idiv", "__aeabi_idivmod"}
-        assert undefined <= helpers | softmax, undefined
+        shared = {"softmax_f32EPKNS_11Softmax", "lookup_referenceEPKNS_10Lookup", "convert_referenceEPKNS_11Convert"}
+        shared = {f"_ZN7mbinfer{len(name.split('EPK')[0])}{name}ArgsE" for name in shared}
+        helpers = {"memcpy", "memset", "_GLOBAL_OFFSET_TABLE_", "__aeabi_idiv", "__aeabi_idivmod", "__aeabi_uidivmod"}
+        assert undefined <= helpers | shared | {"_ZN7mbinfer12kReferenceU8E"}, undefined

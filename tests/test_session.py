@@ -147,8 +147,8 @@ def test_two_python_threads_may_share_a_session(net):
 
 def test_inputs_and_outputs_are_described(net, tmp_path):
     session = mbinfer.Session(net)
-    assert [tuple(info[1:]) for info in session.inputs] == [((1, SIZE, SIZE, 3), "uint8")]
-    assert [tuple(info[1:]) for info in session.outputs] == [((1, 10), "float32")]
+    assert [tuple(info[1:]) for info in session.inputs] == [((1, SIZE, SIZE, 3), "uint8", 0.0, 0)]
+    assert [tuple(info[1:]) for info in session.outputs] == [((1, 10), "float32", 0.0, 0)]
     assert session.recipe.color == "RGB" and np.allclose(session.recipe.mean, RECIPE.mean)
     session = mbinfer.Session(saved(two_inputs(), tmp_path))
     assert [info.name for info in session.inputs] == ["input", "other"]

@@ -11,15 +11,17 @@ constexpr Curve kCurves[] = {kNoCurve, kNoCurve, kHardSwish, kSigmoid, kSilu, kT
 
 // From the node's panel `panel` on.
 ActivationArgs activation(const Node& node, int panel) {
-  const bool clamps = node.activation == Activation::kClamp;
-  ActivationArgs args = {clamps ? node.lo : -INFINITY, clamps ? node.hi : INFINITY, kCurves[int(node.activation)],
-                         nullptr};
+  ActivationArgs args = {node.lo, node.hi, kCurves[int(node.activation)], nullptr};
   if (node.slopes) args.slopes = node.slopes + panel * kPanel;
   return args;
 }
 
 const Value& input_of(const Task& w) { return w.graph.values[w.node.inputs[0]]; }
 const Value& output_of(const Task& w) { return w.graph.values[w.node.output]; }
+const Type& added_type(const Task& w, const Node& add, const Value& to) {
+  const int first = add.inputs[0];
+  return w.graph.values[&w.graph.values[first] == &to ? add.inputs[1] : first].type;
+}
 const Kernels& kernels_of(const Task& w) { return w.kernels.of(output_of(w).type.dtype); }
 
 // Calls make(row, x0, x1) for what there is of each row.
@@ -42,7 +44,7 @@ void pointwise(const Task& w) {
     const int row = w.makes.begin + p / width, x = p % width;
     int last = row + 1;
     while (last < w.makes.end && follows(last)) last++;
-    const Tap tap = {w.in.at(row, x), w.channels.count(), w.channels.begin};
+    const Tap tap = {w.in.at(row, x), filled_up(w.node, w.channels.count()), rows_of(w.node, w.channels.begin)};
     const Finish finish = finish_of(w, row, x, w.panels.begin);
     GemmArgs args;
     args.taps = &tap;
@@ -54,11 +56,12 @@ void pointwise(const Task& w) {
     args.out_stride = w.out.pixel_stride;
     args.pixels = std::min(w.end, (last - w.makes.begin) * width) - p;
     args.weights = w.node.weights;
-    args.weight_rows = input_of(w).shape.channels;
+    args.weight_rows = rows_of(w.node, input_of(w).shape.channels);
     args.panel = w.panels.begin;
     args.panels = w.panels.count();
     args.bias = w.starts ? bias_of(w, w.panels.begin) : nullptr;
     args.finish = w.ends ? &finish : nullptr;
+    args.zero_point = input_of(w).type.zero_point;
     kernels_of(w).gemm(&args);
     p += args.pixels;
   }
@@ -98,6 +101,8 @@ Args window_args(const Task& w, const void* const* rows, int row, int x0, int x1
   args.x1 = x1;
   args.panels = w.panels.count();
   args.activation = activation(w.node, w.panels.begin);
+  args.in_type = input_of(w).type;
+  args.out_type = output_of(w).type;
   return args;
 }
 
@@ -128,21 +133,27 @@ void pool(const Task& w, bool average) {
 void max_pool(const Task& w) { pool(w, false); }
 void avg_pool(const Task& w) { pool(w, true); }
 
-// The rows that it reads, into the one pixel of the one row that it makes.
+// The rows that it reads, into the one pixel of the one row that it makes. Rows that follow one another in memory are
+// one run of pixels.
 void global_avg_pool(const Task& w) {
-  const Shape& map = input_of(w).shape;
-  for (int row = w.reads.begin; row < w.reads.end; row++) {
+  const Value &in = input_of(w), &out = output_of(w);
+  for (int row = w.reads.begin, last; row < w.reads.end; row = last) {
+    last = row + 1;
+    while (last < w.reads.end && w.in.follows(last)) last++;
     ReduceArgs args;
     args.in = w.in.at(row);
     args.in_stride = w.in.pixel_stride;
-    args.pixels = map.width;
+    args.pixels = in.shape.width * (last - row);
     args.panels = w.panels.count();
     args.sums = w.sums.at(w.makes.begin);
     args.out = w.out.at(w.makes.begin);
     args.first = w.starts && row == w.reads.begin;
-    args.last = w.ends && row == w.reads.end - 1;
-    args.factor = 1 / decltype(args.factor)(map.pixels());
+    args.last = w.ends && last == w.reads.end;
+    const auto pixels = decltype(args.factor)(in.shape.pixels());
+    args.factor = out.type.scale > 0 ? in.type.scale / (out.type.scale * pixels) : 1 / pixels;
     args.activation = activation(w.node, w.panels.begin);
+    args.in_type = in.type;
+    args.out_type = out.type;
     kernels_of(w).reduce(&args);
   }
 }
@@ -159,6 +170,9 @@ void add(const Task& w) {
     args.pixels = x1 - x0;
     args.panels = w.panels.count();
     args.activation = activation(w.node, w.panels.begin);
+    args.a_type = input_of(w).type;
+    args.b_type = w.graph.values[w.node.inputs[1]].type;
+    args.out_type = output_of(w).type;
     kernels_of(w).add(&args);
   });
 }
@@ -172,7 +186,17 @@ void softmax(const Task& w) {
     args.out_stride = w.out.pixel_stride;
     args.pixels = x1 - x0;
     args.channels = w.channels.count();
+    args.in_type = input_of(w).type;
+    args.out_type = output_of(w).type;
     kernels_of(w).softmax(&args);
+  });
+}
+
+void lookup(const Task& w) {
+  by_row(w, [&](int row, int x0, int x1) {
+    const LookupArgs args = {w.in.at(row, x0),   w.node.weights, w.out.at(row, x0), w.in.pixel_stride,
+                             w.out.pixel_stride, x1 - x0,        w.panels.count()};
+    w.kernels.lookup(&args);
   });
 }
 
@@ -183,13 +207,15 @@ void convert(const Task& w) {
     ConvertArgs args;
     args.in = w.in.at(row, column);
     args.in_type = w.in_type;
+    args.in_stride = w.in.pixel_stride;
     args.out = w.out.at(row, column);
+    args.out_type = output_of(w).type;
     args.out_stride = w.out.pixel_stride;
     args.pixels = x1 - x0;
     args.channels = w.channels.count();
     args.out_channels = int(w.out.pixel_stride / ptrdiff_t(size_of(output_of(w).type)));
-    args.mean = w.recipe->mean;
-    args.scale = w.recipe->scale;
+    args.mean = w.recipe ? w.recipe->mean : nullptr;
+    args.scale = w.recipe ? w.recipe->scale : nullptr;
     w.kernels.convert(&args);
   });
 }
@@ -200,28 +226,32 @@ struct Maker {
   void (*make)(const Task&);
   int work_per_element;
 };
-// In the order of kOps; conversions after them.
+// In the order of kOps.
 constexpr Maker kMakers[] = {
-    {conv, 1},   {depthwise, 1}, {add, 1}, {max_pool, 1}, {avg_pool, 1}, {global_avg_pool, 1}, {softmax, kSoftmaxWork},
-    {convert, 1}};
-static_assert(sizeof kMakers / sizeof kMakers[0] == kOpCount + 1, "every operator has a function");
+    {conv, 1},    {depthwise, 1}, {add, 1}, {max_pool, 1}, {avg_pool, 1}, {global_avg_pool, 1}, {softmax, kSoftmaxWork},
+    {convert, 1}, {lookup, 1}};
+static_assert(sizeof kMakers / sizeof kMakers[0] == kOpCount, "every operator has a function");
 
-const Maker& maker_of(const Node& node) { return kMakers[std::min(int(node.op) - 1, kOpCount)]; }
+const Maker& maker_of(const Node& node) { return kMakers[int(node.op) - 1]; }
 
 }  // namespace
 
 const void* bias_of(const Task& w, int panel) {
-  const ptrdiff_t bytes = kPanel * ptrdiff_t(size_of(sums_of(output_of(w).type)));
-  return static_cast<const char*>(w.node.bias) + panel * bytes;
+  const int64_t panels = output_of(w).stride() / kPanel;
+  return static_cast<const char*>(w.node.bias) + panel * (w.node.bias_bytes / panels);
 }
 
 Finish finish_of(const Task& w, int row, int x, int panel) {
   Finish finish = {activation(w.node, panel), nullptr, 0, {-INFINITY, INFINITY, kNoCurve, nullptr}};
+  finish.channels = static_cast<const Channels*>(bias_of(w, panel));
+  finish.made = output_of(w).type;
   if (!w.add) return finish;
   const ptrdiff_t bytes = kPanel * ptrdiff_t(size_of(output_of(w).type));
   finish.residual = w.added.at(row, x) + (panel - w.panels.begin) * bytes;
   finish.residual_stride = w.added.pixel_stride;
   finish.after = activation(*w.add, panel);
+  finish.added = added_type(w, *w.add, output_of(w));
+  finish.sum = w.graph.values[w.add->output].type;
   return finish;
 }
 

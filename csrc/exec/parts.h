@@ -18,8 +18,8 @@ struct Task {  // what to make, and of what
   Range panels = {};                              // of the node's output
   Range channels = {};                            // of its input
   bool starts = true, ends = true;                // sums begin at the bias; they are finished
-  DType in_type = DType::kNone;                   // of a conversion
-  const Recipe* recipe = nullptr;                 // of a conversion
+  Type in_type = {};                              // of a conversion: what the caller holds, or another value's
+  const Recipe* recipe = nullptr;                 // of a conversion of a picture
 };
 
 void make_part(const Task& task);
@@ -30,6 +30,11 @@ int work_per_element(const Node& node);
 // Output pixels [x0, x1) of one row of any convolution. rows: its rows of the input from `in.first_column` on, null
 // outside.
 void conv_row(const Task& task, const void* const* rows, int row, int x0, int x1);
+
+// What the weights of `inputs` inputs of a tap take: rows of the packed weights, and inputs with those that fill them
+// up.
+inline int rows_of(const Node& node, int inputs) { return ceil_div(inputs, node.row_inputs()); }
+inline int filled_up(const Node& node, int inputs) { return round_up(inputs, node.row_inputs()); }
 
 const void* bias_of(const Task& task, int panel);  // of the node's panel
 

@@ -110,7 +110,7 @@ void Runner::make_patches(int index, const Step& step, const Pass& pass, int beg
   Task convert = task_of(index, step, pass, pass.first, 0, 0),
        conv = task_of(index, step, pass, pass.first + 1, begin, end);
   const Value& image = graph_.values[convert.node.output];
-  if (input.dtype == image.type.dtype) {
+  if (!input.recipe && input.type == image.type && image.shape.channels % conv.node.row_inputs() == 0) {
     conv.in = input.view;
     return make_part(conv);
   }
@@ -146,11 +146,12 @@ Task Runner::task_of(int index, const Step& step, const Pass& pass, int part, in
   task.out = output_view(graph_, plan_, index, part, step, segment_);
   task.sums = sums_view(graph_, plan_, index, part, step, segment_);
   task.in = input_view(graph_, plan_, index, part, step, segment_);
+  task.in_type = graph_.values[node.inputs[0]].type;
   task.in.memory = task.out.memory = task.sums.memory = run_.arena;
   if (part == 0 && plan_.values[stage.input].kind == Placement::kExternal) {
     const Input& input = run_.inputs[stage.input];
     task.in = input.view;
-    task.in_type = input.dtype;
+    task.in_type = input.type;
     task.recipe = input.recipe;
   }
   if (part == stage.last() && stage.residual >= 0) {

@@ -13,8 +13,8 @@ struct StageTime {
 
 struct Input {  // of the graph, as the caller holds it: whole, or a ring of the rows that were pulled
   View view;
-  DType dtype = DType::kNone;
-  const Recipe* recipe = nullptr;
+  Type type = {};
+  const Recipe* recipe = nullptr;  // where it is a picture
 };
 
 struct RowPuller {  // rows of the only input, one by one

@@ -14,29 +14,17 @@
 namespace mbinfer {
 namespace {
 
-// Error(kUnsupported): there are no kernels for what a node makes, or for its weights.
-void check_types(const Graph& graph, const KernelTable& kernels) {
-  for (const Node& node : graph.nodes) {
-    const Value& made = graph.values[node.output];
-    try {
-      kernels.of(made.type.dtype);
-    } catch (const Error& error) {
-      throw Error(ErrorKind::kUnsupported, "value '" + made.name + "': this build cannot run it, " + error.what());
-    }
-    if (node.weight_dtype == DType::kNone || node.weight_dtype == made.type.dtype) continue;
-    Error error(ErrorKind::kUnsupported, "node '" + node.name + "' (" + op_name(node.op) +
-                                             "): float16 and int8 weights come later, this build runs float32");
-    error.node = node.name;
-    error.op = op_name(node.op);
-    throw error;
-  }
+// What the cost of a plan is reckoned with: the tile of the kernels that make most networks' time, those of matrices.
+Tile tile_of(const Graph& graph, const KernelTable& kernels) {
+  for (const Node& node : graph.nodes)
+    if (node.mixes_channels()) return kernels.of(graph.values[node.output].type.dtype).tile;
+  return kernels.of(Type().dtype).tile;
 }
 
 // Costs are compared in double: they may not depend on the caller's rounding.
 Plan plan_for(const Graph& graph, PlanOptions options, const KernelTable& kernels) {
   const FloatMode mode;
-  check_types(graph, kernels);
-  const Tile tile = kernels.of(graph.values[graph.outputs[0].value].type.dtype).tile;
+  const Tile tile = tile_of(graph, kernels);
   options.tile_pixels = tile.pixels;
   options.tile_panels = tile.panels;
   return make_plan(graph, options);
@@ -51,7 +39,9 @@ Input input_of(const Graph& graph, const GraphInput& input, const void* data, DT
   view.pixel_stride = shape.channels * ptrdiff_t(size_of(dtype));
   view.row_stride = shape.width * view.pixel_stride;
   view.width = shape.width;
-  return {view, dtype, &input.recipe};
+  const Type type = graph.values[input.value].type;
+  const bool picture = input.recipe.present && dtype == type.dtype;
+  return {view, dtype == type.dtype ? type : Type{dtype}, picture ? &input.recipe : nullptr};
 }
 
 constexpr uint64_t kCanary = 0xC0FFEE5EEDBADC0D;
@@ -163,12 +153,15 @@ void Session::check_ready() const {
   model_->source->check_unchanged();
 }
 
+// An array of the type that the model says, or of real numbers.
 void Session::check_input(size_t input, DType dtype) const {
-  if (dtype == DType::kUint8 && !graph().inputs[input].recipe.present)
-    throw Error(ErrorKind::kShape,
-                "input '" + graph().values[graph().inputs[input].value].name +
-                    "' is uint8, but the model has no recipe to normalise it; convert it with mean= and "
-                    "scale=, or give a normalised float32 array");
+  const Value& value = graph().values[graph().inputs[input].value];
+  if (dtype == value.type.dtype || dtype == Type().dtype) return;
+  const std::string hint = dtype == DType::kUint8
+                               ? "is uint8, but the model has no recipe to normalise it; convert it with "
+                                 "mean= and scale=, or give a normalised float32 array"
+                               : "is of another dtype than the model takes";
+  throw Error(ErrorKind::kShape, "input '" + value.name + "' " + hint);
 }
 
 void Session::run(const Turn& turn, const Picture* inputs, void* const* outputs, StageTime* times) {

@@ -25,7 +25,9 @@ constexpr int kMaxThreads = 256, kMaxChunks = 65536;
 // Error(kArgument) where a number is out of its range, or options do not go together. 0 chunks: the planner chooses.
 void check_options(const SessionOptions& options);
 
-struct Picture {  // one input: contiguous HWC, float32 (normalised already) or uint8 (normalised by the model's recipe)
+// One input: contiguous HWC, of the dtype that the model says, uint8 where it has a recipe; or float32, real numbers
+// that are normalised already.
+struct Picture {
   const void* data;
   DType dtype;
 };
@@ -62,9 +64,9 @@ class Session {
     const ThreadPool::Poll poll_;
   };
 
-  // inputs, outputs: in the graph's order. Outputs are float32, contiguous HWC. `times`: null, or one entry for each
-  // stage to add to. Error(kShape) where an input's dtype does not suit the model; Error(kStopped) after interrupt():
-  // nothing is written then.
+  // inputs, outputs: in the graph's order. Outputs are contiguous HWC, of the dtype that the model says. `times`: null,
+  // or one entry for each stage to add to. Error(kShape) where an input's dtype does not suit the model;
+  // Error(kStopped) after interrupt(): nothing is written then.
   void run(const Turn& turn, const Picture* inputs, void* const* outputs, StageTime* times = nullptr);
   void run(const Picture* inputs, void* const* outputs) { run(Turn(*this), inputs, outputs); }
 

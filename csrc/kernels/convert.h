@@ -1,4 +1,4 @@
-// Pixels as a caller holds them to float32: uint8 by the input's recipe, float32 copied. Included by isa.cpp only.
+// Numbers of one type as numbers of another, see ConvertArgs: pictures to float32 over vec. Included by isa.cpp only.
 #pragma once
 
 namespace mbinfer {
@@ -25,21 +25,22 @@ MBI_INLINE void normalise_run(const ConvertArgs& a, const uint8_t* in, float* ou
 }
 
 void convert(const ConvertArgs* a) {
+  const bool picture = a->mean != nullptr;
+  if (a->out_type.dtype != DType::kFloat32 || (!picture && a->in_type.dtype != DType::kFloat32))
+    return convert_reference(a);
   const uint8_t* in = static_cast<const uint8_t*>(a->in);
   float* out = static_cast<float*>(a->out);
   const int channels = a->channels;
-  const bool bytes = a->in_type == DType::kUint8;
-  if (bytes && a->out_channels == channels && a->out_stride == channels * ptrdiff_t(sizeof(float))) {
+  if (picture && a->in_stride == channels && a->out_channels == channels &&
+      a->out_stride == channels * ptrdiff_t(sizeof(float))) {
     if (channels == 1) return normalise_run<1>(*a, in, out);
     if (channels == 3) return normalise_run<3>(*a, in, out);
   }
-  for (int p = 0; p < a->pixels; p++, out = at(out, a->out_stride)) {
-    if (bytes) {
+  for (int p = 0; p < a->pixels; p++, in += a->in_stride, out = at(out, a->out_stride)) {
+    if (picture) {
       for (int c = 0; c < channels; c++) out[c] = (float(in[c]) - a->mean[c]) * a->scale[c];
-      in += channels;
     } else {
       for (int c = 0; c < channels; c++) out[c] = reinterpret_cast<const float*>(in)[c];
-      in += channels * sizeof(float);
     }
     for (int c = channels; c < a->out_channels; c++) out[c] = 0.0f;
   }

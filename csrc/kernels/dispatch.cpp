@@ -36,8 +36,9 @@ const KernelTable& select_kernels(const std::string& isa) {
 }
 
 const Kernels& KernelTable::of(DType type) const {
-  if (type != DType::kFloat32) throw Error(ErrorKind::kUnsupported, "values have to be float32");
-  return f32;
+  if (type != DType::kFloat32 && type != DType::kUint8)
+    throw Error(ErrorKind::kUnsupported, "values have to be float32 or uint8");
+  return type == DType::kUint8 ? *u8 : f32;
 }
 
 }  // namespace mbinfer

@@ -13,8 +13,17 @@
 //   - callers round to nearest and flush denormals, where the CPU can (exec/float_mode.h): inputs and results below
 //     2^-126 are zeros of their sign.
 // Weights are those of a whole node, as the file packs them: two panels side by side, [panels / 2][rows][16], the last
-// one filled up with zeros where their number is odd. A row is a tap and channel of a matrix, a tap of a depthwise
-// kernel.
+// one filled up with zeros where their number is odd. A row is a tap and channel of a matrix (four channels of int8
+// weights: [rows][16][4]), a tap of a depthwise kernel.
+//
+// uint8 values have int8 weights and sums of int32, which wrap around. docs/quantization.md has the arithmetic:
+//   - a sum starts at the bias of Channels, and a tap outside the input reads its zero point;
+//   - requantise(x) is  clamp(x, lo, hi)  in steps from the zero point of the output, where NaN becomes lo, rounded
+//   half
+//     to even, plus that zero point; x is float(sum) * multiplier, each rounded to float32 once;
+//   - an addition is  requantise(float(a - a_zero) * (a_scale / out_scale) + float(b - b_zero) * (b_scale /
+//   out_scale)),
+//     every operation rounded.
 #pragma once
 
 #include <stddef.h>
@@ -27,9 +36,16 @@ namespace mbinfer {
 enum Curve : int { kNoCurve, kHardSwish, kSigmoid, kSilu, kTanh, kGelu, kGeluTanh, kPrelu };
 
 struct ActivationArgs {
-  float lo, hi;         // -inf, +inf: none
+  float lo, hi;         // -inf, +inf: none; of uint8: whole steps from the zero point, between those of 0 and of 255
   int curve;            // in place of the bounds
   const float* slopes;  // of kPrelu, where a number is negative: for each channel, from the first panel made on
+};
+
+// Of the 8 output channels of a panel, with int8 weights; format.h has the same record.
+struct Channels {
+  int32_t bias[kPanel];         // of sums of (input * weight)
+  int32_t signed_bias[kPanel];  // of sums of ((input - 128) * weight)
+  float multiplier[kPanel];
 };
 
 // What happens to finished sums: activation, then (where `residual` is not null) the addition and its own activation.
@@ -38,10 +54,15 @@ struct Finish {
   const void* residual;  // pixel 0, channel 0
   ptrdiff_t residual_stride;
   ActivationArgs after;
+  // uint8: of the first panel made; of what is made, of the residual, and of their sum
+  const Channels* channels = nullptr;
+  Type made = {}, added = {}, sum = {};
 };
 
 struct Tap {
-  const void* in;  // of pixel 0; `k` channels from here on (no padding needed)
+  // Of pixel 0; `k` channels from here on (no padding needed). uint8: `k` is a multiple of 4, of which the last ones
+  // may be anything where the weights are zero; null: the tap is outside, and every input is the zero point.
+  const void* in;
   int k;
   int weight_row;  // the first of the k rows of each panel that meet them
 };
@@ -60,8 +81,9 @@ struct GemmArgs {
   const void* weights;
   int weight_rows;
   int panel, panels;     // made: [panel, panel + panels) of the node's
-  const void* bias;      // of the first panel made; null: go on from `sums`
+  const void* bias;      // of the first panel made (uint8: its Channels); null: go on from `sums`
   const Finish* finish;  // null: leave the sums in `sums`
+  int zero_point = 0;    // of the input
 };
 
 // One row of a depthwise convolution, output pixels [x0, x1), some panels of a node.
@@ -75,8 +97,9 @@ struct DepthwiseArgs {
   int x0, x1;
   const void* weights;
   int panel, panels;  // made, of the node's
-  const void* bias;   // of the first panel made
+  const void* bias;   // of the first panel made (uint8: its Channels)
   ActivationArgs activation;
+  Type in_type = {}, out_type = {};
 };
 
 // One row of a max or average pool, output pixels [x0, x1).
@@ -92,18 +115,21 @@ struct PoolArgs {
   int average;
   int divisor;  // 0: the taps inside the input
   ActivationArgs activation;
+  Type in_type = {}, out_type = {};  // uint8: a mean is requantise(sum of (in - zero point) * factor)
 };
 
 // sums[c] (+)= sum over pixels of in[p][c]; the last call writes out[c] = activation(sums[c] * factor). `sums` may be
-// `out` where a sum is of the output's type.
+// `out` where a sum is of the output's type; a call that is first and last needs none. uint8: of in[p][c] - zero point,
+// and requantise(sums[c] * factor).
 struct ReduceArgs {
   const void* in;
   ptrdiff_t in_stride;
   int pixels, panels;
   void *sums, *out;
   int first, last;
-  float factor;
+  float factor;  // of a mean: 1 / pixels; uint8: in_scale / (out_scale * pixels)
   ActivationArgs activation;
+  Type in_type = {}, out_type = {};
 };
 
 struct AddArgs {  // out[p] = activation(a[p] + b[p])
@@ -112,6 +138,7 @@ struct AddArgs {  // out[p] = activation(a[p] + b[p])
   ptrdiff_t a_stride, b_stride, out_stride;
   int pixels, panels;
   ActivationArgs activation;
+  Type a_type = {}, b_type = {}, out_type = {};
 };
 
 struct SoftmaxArgs {  // over the `channels` of each pixel, which need not fill panels; in place allowed
@@ -119,17 +146,28 @@ struct SoftmaxArgs {  // over the `channels` of each pixel, which need not fill 
   void* out;
   ptrdiff_t in_stride, out_stride;
   int pixels, channels;
+  Type in_type = {}, out_type = {};
 };
 
-// Pixels as a caller holds them, elements one after the other, to float32: out[p][c] = (in[p][c] - mean[c]) * scale[c]
-// of uint8, or a copy of float32. Channels from `channels` up to `out_channels` become zeros.
+struct LookupArgs {  // out[p][c] = table[in[p][c]], of uint8
+  const void *in, *table;
+  void* out;
+  ptrdiff_t in_stride, out_stride;
+  int pixels, panels;
+};
+
+// Numbers of one type as numbers of another: float32, uint8 and int8, through the real number x that they stand for,
+// which is (in - zero_point) * scale, or (in[c] - mean[c]) * scale[c] where there is a mean. A quantised number is x /
+// scale, NaN taken for the least, clamped to what the type holds and rounded half to even, plus the zero point.
+// Channels from `channels` up to `out_channels` become zeros.
 struct ConvertArgs {
   const void* in;
-  DType in_type;  // kUint8, kFloat32
+  Type in_type;
   void* out;
-  ptrdiff_t out_stride;
+  Type out_type;
+  ptrdiff_t in_stride, out_stride;
   int pixels, channels, out_channels;
-  const float *mean, *scale;  // of each channel; of uint8 only
+  const float *mean, *scale;  // of each channel of a picture, or null
 };
 
 struct Tile {
@@ -149,6 +187,8 @@ struct Kernels {  // of one type
 struct KernelTable {  // of one instruction set
   const char* isa;
   Kernels f32;
+  const Kernels* u8;
+  void (*lookup)(const LookupArgs*);
   void (*convert)(const ConvertArgs*);
   // Fused multiply-adds and nothing else, in as many chains as the matrix kernel has sums: the most that a core can do.
   // Returns how many. values: two vectors; sums: kPeakSums floats.
@@ -164,5 +204,11 @@ extern const KernelTable kNeonKernels;
 
 // One scalar routine for every instruction set: its sums over channels have an order of their own.
 void softmax_f32(const SoftmaxArgs* args);
+void softmax_u8(const SoftmaxArgs* args);
+
+// The plain loops of uint8, which are the specification, and serve where an instruction set has nothing faster.
+extern const Kernels kReferenceU8;
+void lookup_reference(const LookupArgs* args);
+void convert_reference(const ConvertArgs* args);
 
 }  // namespace mbinfer

@@ -232,19 +232,6 @@ void add(const AddArgs* a) {
   }
 }
 
-void convert(const ConvertArgs* a) {
-  for (int p = 0; p < a->pixels; p++) {
-    float* out = at(a->out, p * a->out_stride);
-    for (int c = 0; c < a->out_channels; c++) {
-      const ptrdiff_t i = ptrdiff_t(p) * a->channels + c;
-      out[c] = c >= a->channels ? 0.0f
-               : a->in_type == DType::kFloat32
-                   ? static_cast<const float*>(a->in)[i]
-                   : (float(static_cast<const uint8_t*>(a->in)[i]) - a->mean[c]) * a->scale[c];
-    }
-  }
-}
-
 long multiply_adds(const float* values, float* sums, int rounds) {
   for (int r = 0; r < rounds; r++) multiply_add<1>(values, values + 8, sums);
   return 8L * rounds;
@@ -252,7 +239,8 @@ long multiply_adds(const float* values, float* sums, int rounds) {
 
 }  // namespace
 
-const KernelTable kReferenceKernels = {
-    "reference", {{8, 1}, gemm, depthwise, pool, reduce, add, softmax_f32}, convert, multiply_adds};
+const KernelTable kReferenceKernels = {"reference",       {{8, 1}, gemm, depthwise, pool, reduce, add, softmax_f32},
+                                       &kReferenceU8,     lookup_reference,
+                                       convert_reference, multiply_adds};
 
 }  // namespace mbinfer

@@ -33,7 +33,40 @@ void softmax(const float* in, float* out, int channels) {
   for (int c = 0; c < channels; c++) out[c] /= sum;
 }
 
+// exp of what lies below the largest number by 0 to 255 steps, each made when it is met first.
+class Exponentials {
+ public:
+  explicit Exponentials(float step) : step_(step) {
+    for (float& e : all_) e = -1.0f;
+  }
+  float operator()(int steps) {
+    float& e = all_[steps];
+    return e < 0 ? e = exp_nonpositive(float(-steps) * step_) : e;
+  }
+
+ private:
+  const float step_;
+  float all_[256];
+};
+
 }  // namespace
+
+void softmax_u8(const SoftmaxArgs* a) {
+  Exponentials exponential(a->in_type.scale);
+  for (int p = 0; p < a->pixels; p++) {
+    const uint8_t* in = static_cast<const uint8_t*>(a->in) + p * a->in_stride;
+    uint8_t* out = static_cast<uint8_t*>(a->out) + p * a->out_stride;
+    int largest = 0;
+    for (int c = 0; c < a->channels; c++) largest = in[c] > largest ? in[c] : largest;
+    float sum = 0.0f;
+    for (int c = 0; c < a->channels; c++) sum += exponential(largest - in[c]);
+    for (int c = 0; c < a->channels; c++) {
+      const float x = exponential(largest - in[c]) / sum / a->out_type.scale,
+                  most = float(255 - a->out_type.zero_point);
+      out[c] = uint8_t(int(nearbyintf(x < most ? x : most)) + a->out_type.zero_point);
+    }
+  }
+}
 
 void softmax_f32(const SoftmaxArgs* a) {
   const char* in = static_cast<const char*>(a->in);

@@ -64,10 +64,10 @@ struct NodeRecord {
   uint32_t groups;
   uint16_t kernel_h, kernel_w, stride_h, stride_w, dilation_h, dilation_w;
   uint16_t pad_top, pad_left, pad_bottom, pad_right;
-  float clamp_lo, clamp_hi;
-  uint32_t weight_quant;                 // QuantRecord with a scale for each output channel: int8; else kNone
+  float clamp_lo, clamp_hi;  // real numbers; of a node that makes uint8, whole ones from 0 to 255
+  uint32_t reserved0;
   uint64_t weight_offset, weight_bytes;  // from the start of the weights; packed as below
-  uint64_t bias_offset, bias_bytes;      // float32 (int32 with int8 weights), padded with zeros to 8 channels
+  uint64_t bias_offset, bias_bytes;      // of panels of 8 channels: float32[8], or a ChannelRecord with int8 weights
   uint64_t slope_offset;                 // of kPrelu: float32, padded with zeros to 8 channels; else 0
   uint32_t reserved[8];                  // attributes of operators to come; zero is what every present one does
 };
@@ -77,6 +77,7 @@ struct NodeRecord {
 //              int8: [N/16][kh*kw][ceil(channels / 4)][16][4], the channels of each tap padded with zeros, so that
 //              every tap starts at a group of 4
 //   depthwise  [C/16][kh*kw][16] in every dtype
+//   lookup     uint8[256]
 // A grouped convolution stores, for each panel, the input channels that the panel's groups read (see panel_channels()).
 
 struct InputRecord {
@@ -95,13 +96,18 @@ struct OutputRecord {
   uint32_t reserved[5];
 };
 
-struct QuantRecord {   // a quantised number stands for (number - zero_point) * scale
-  float scale;         // of a value; 0 with scales
-  int32_t zero_point;  // 0 with scales
-  uint32_t count;      // of scales; 0: one scale and zero point hold for the value
-  uint32_t reserved;
-  uint64_t scales_offset;  // float32[count], padded with zeros to 8, from the start of the weights
-  uint64_t reserved1;
+// What int8 weights have for each panel of output channels. An output channel is, in float32 from the integer sum on,
+// (bias + sum of input * weight) * multiplier + its zero point, where taps outside the input read its zero point.
+struct ChannelRecord {
+  int32_t bias[8];         // without the zero point of the input: bias - zero_point * (sum of the channel's weights)
+  int32_t signed_bias[8];  // of inputs from which 128 was taken: bias + 128 * (sum of the channel's weights)
+  float multiplier[8];     // (input scale * weight scale) / output scale
+};
+
+struct QuantRecord {  // a quantised number stands for (number - zero_point) * scale
+  float scale;
+  int32_t zero_point;
+  uint32_t reserved[2];
 };
 
 struct MetadataRecord {
@@ -113,6 +119,7 @@ static_assert(sizeof(ValueRecord) == 32, "");
 static_assert(sizeof(NodeRecord) == 128, "");
 static_assert(sizeof(InputRecord) == 64, "");
 static_assert(sizeof(OutputRecord) == 64, "");
-static_assert(sizeof(QuantRecord) == 32, "");
+static_assert(sizeof(QuantRecord) == 16, "");
+static_assert(sizeof(ChannelRecord) == 96, "");
 
 }  // namespace mbinfer::format

@@ -39,9 +39,12 @@ void prepare(Graph* graph) {
   std::vector<Node> converts;
   std::vector<std::vector<int>> readers;  // of each
   for (const GraphInput& in : graph->inputs) {
-    const std::vector<int>& all = graph->values[in.value].consumers;
+    const Value& image = graph->values[in.value];
+    std::vector<int> all;
+    for (int n : image.consumers)
+      if (info_of(graph->nodes[n].op).types != Types::kAny) all.push_back(n);
     const bool patches = std::all_of(all.begin(), all.end(), [&](int n) { return graph->nodes[n].mixes_channels(); });
-    if (patches && !in.recipe.present) continue;
+    if (patches && !in.recipe.present && image.type.scale == 0) continue;
     Node convert;
     convert.op = Op::kConvert;
     convert.inputs = {in.value};
@@ -69,8 +72,10 @@ void prepare(Graph* graph) {
         if (v == from) v = convert.output;
     }
     std::vector<int>& consumers = graph->values[from].consumers;
-    if (consumers.empty() || consumers.front() >= added) consumers.clear();
-    consumers.push_back(n);
+    consumers.erase(std::remove_if(consumers.begin(), consumers.end(),
+                                   [&](int c) { return std::count(to.consumers.begin(), to.consumers.end(), c) > 0; }),
+                    consumers.end());
+    consumers.insert(std::lower_bound(consumers.begin(), consumers.end(), n), n);
     graph->values.push_back(std::move(to));
   }
   for (const GraphInput& in : graph->inputs)

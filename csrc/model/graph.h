@@ -2,6 +2,7 @@
 // Weights are pointers into the model's bytes, names into the graph's strings.
 #pragma once
 
+#include <cmath>
 #include <forward_list>
 #include <memory>
 #include <string>
@@ -58,17 +59,20 @@ struct Node {
   Window y, x;
   int groups = 1;
   Activation activation = Activation::kNone;
-  float lo = 0, hi = 0;           // of kClamp
+  // What its output is clamped to: real numbers, or steps from a uint8's zero point.
+  float lo = -INFINITY, hi = INFINITY;
   const float* slopes = nullptr;  // of kPrelu, for each output channel
   bool counts_padding = false;    // kAvgPool
   DType weight_dtype = DType::kNone;
   const void* weights = nullptr;
-  const void* bias = nullptr;     // of the type of the sums
-  const float* scales = nullptr;  // of int8 weights, one for each output channel
+  const void* bias = nullptr;  // for each panel
   int64_t weight_bytes = 0, bias_bytes = 0;
 
   // Makes its outputs of all channels of their group, by products with weights.
   bool mixes_channels() const { return info_of(op).weights && !info_of(op).keeps_channels; }
+
+  // Inputs that a row of weights meets: int8 sums are made of four products at a time.
+  int row_inputs() const { return weight_dtype == DType::kInt8 && mixes_channels() ? 4 : 1; }
 
   bool pointwise() const {  // 1x1, stride 1, no padding: reads one pixel to make one
     return mixes_channels() && groups == 1 && y.kernel == 1 && x.kernel == 1 && y.stride == 1 && x.stride == 1 &&
@@ -115,9 +119,10 @@ struct Graph {
   std::shared_ptr<std::forward_list<std::string>> strings_;
 };
 
-// Puts conversions behind inputs. Convolutions take pixels of any size one element at a time: they read an input in
-// place, and one with a recipe from a conversion of their own, of which they hold a patch at a time. Where something
-// else reads the input, one conversion makes a whole value of it.
+// Puts conversions behind inputs. Convolutions of floats take pixels of any size one element at a time: they read an
+// input in place, and one with a recipe from a conversion of their own, of which they hold a patch at a time; so do
+// those of int8, which take four channels at a time. Where something else reads the input, one conversion makes a whole
+// value of it. A conversion of the model reads what the caller holds.
 void prepare(Graph* graph);
 
 int64_t macs(const Graph& graph, const Node& node);  // multiply-adds of the whole node

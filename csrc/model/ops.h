@@ -14,7 +14,8 @@ enum class Op : uint8_t {
   kAvgPool,
   kGlobalAvgPool,
   kSoftmax,
-  kConvert = 255,  // an input into values that the other operators read; prepare() puts it there, no file has it
+  kConvert,  // prepare() puts some behind inputs, too
+  kLookup,
 };
 
 enum class Area : uint8_t {  // the height and width that a node makes
@@ -23,31 +24,40 @@ enum class Area : uint8_t {  // the height and width that a node makes
   kSame,                     // its input's; all inputs have the shape of the output
 };
 
+enum class Types : uint8_t {  // of its inputs and its output
+  kAlike,                     // all float32, or all uint8 with scales of their own
+  kKept,                      // the same, and what it makes has the type of its input
+  kAny,                       // float32, uint8 and int8, each
+  kTable,                     // uint8: a table in the file has an output for each of 256 inputs
+};
+
 struct OpInfo {
   const char* name;
-  int inputs;           // -1: any number
-  Area area;            // kWindow alone takes a window
-  bool weights;         // and a bias
+  int inputs;    // -1: any number
+  Area area;     // kWindow alone takes a window
+  bool weights;  // and a bias
+  Types types;
   bool keeps_channels;  // output channel c is made of input channel c alone; otherwise of all channels of its group
   bool pools;           // no dilation, and no window that sees nothing but padding
   uint8_t flags;        // bits that may be set; 1: the divisor counts padding
 };
 
 constexpr OpInfo kOps[] = {
-    // name, inputs, area, weights, keeps_channels, pools, flags
-    {"conv", 1, Area::kWindow, true, false, false, 0},  // with any groups; a dense layer covers its whole input
-    {"depthwise", 1, Area::kWindow, true, true, false, 0},
-    {"add", 2, Area::kSame, false, true, false, 0},  // of two maps
-    {"max_pool", 1, Area::kWindow, false, true, true, 0},
-    {"avg_pool", 1, Area::kWindow, false, true, true, 1},  // the divisor may count padding
-    {"global_avg_pool", 1, Area::kWhole, false, true, true, 0},
-    {"softmax", 1, Area::kSame, false, true, false, 0},  // over channels
+    // name, inputs, area, weights, types, keeps_channels, pools, flags
+    {"conv", 1, Area::kWindow, true, Types::kAlike, false, false,
+     0},  // with any groups; a dense layer covers its whole input
+    {"depthwise", 1, Area::kWindow, true, Types::kAlike, true, false, 0},
+    {"add", 2, Area::kSame, false, Types::kAlike, true, false, 0},  // of two maps
+    {"max_pool", 1, Area::kWindow, false, Types::kKept, true, true, 0},
+    {"avg_pool", 1, Area::kWindow, false, Types::kAlike, true, true, 1},  // the divisor may count padding
+    {"global_avg_pool", 1, Area::kWhole, false, Types::kAlike, true, true, 0},
+    {"softmax", 1, Area::kSame, false, Types::kAlike, true, false, 0},  // over channels
+    {"convert", 1, Area::kSame, false, Types::kAny, true, false, 0},    // to another type
+    {"lookup", 1, Area::kSame, false, Types::kTable, true, false, 0},   // any function of a uint8
 };
 constexpr int kOpCount = sizeof kOps / sizeof kOps[0];
 
-constexpr OpInfo kConvertInfo = {"convert", 1, Area::kSame, false, true, false, 0};
-
-constexpr const OpInfo& info_of(Op op) { return op == Op::kConvert ? kConvertInfo : kOps[int(op) - 1]; }
+constexpr const OpInfo& info_of(Op op) { return kOps[int(op) - 1]; }
 constexpr const char* op_name(Op op) { return info_of(op).name; }
 
 }  // namespace mbinfer

@@ -211,11 +211,8 @@ class Reader {
   void read_quants() {
     for (uint32_t i = 0; i < quants_.count; i++) {
       const QuantRecord q = quants_[i];
-      require_reserved(q.reserved, q.reserved1);
-      require(q.count ? q.scale == 0 && q.zero_point == 0 : q.scale > 0 && std::isfinite(q.scale) && !q.scales_offset,
-              "a quantisation record is invalid");
-      require(q.count <= uint32_t(kMaxSide), "a quantisation record has too many scales");
-      if (q.count) tensor(q.scales_offset, uint64_t(round_up(q.count, uint32_t(kPanel))) * 4, "quantisation", "scales");
+      require_reserved(q.reserved);
+      require(q.scale > 0 && std::isfinite(q.scale), "a quantisation record is invalid");
     }
   }
 
@@ -235,7 +232,6 @@ class Reader {
       v.type.dtype = DType(r.dtype);
       if (r.quant != kNone) {
         const QuantRecord q = quants_[r.quant];
-        require_about(!q.count, "value", v.name, "has a scale for each channel; it takes one");
         v.type.scale = q.scale;
         v.type.zero_point = q.zero_point;
       }
@@ -274,7 +270,7 @@ class Reader {
     Node n;
     n.name = name("node", r.name, &node_names_);
     auto need = [&](bool ok, const char* what) { require_about(ok, "node", n.name, what); };
-    require_reserved(r.reserved);
+    require_reserved(r.reserved0, r.reserved);
     need(r.op >= 1 && r.op <= kOpCount, "has an unknown op");
     need(r.activation <= format::kPrelu, "has an unknown activation");
     n.op = Op(r.op);
@@ -294,12 +290,12 @@ class Reader {
     need(r.groups <= uint32_t(kMaxSide), "has too many groups");
     n.groups = int(r.groups);
     require_none(wrong_with_node(graph_, n), "node", n.name);
-    if (info_of(n.op).weights)
+    if (info_of(n.op).weights || info_of(n.op).types == Types::kTable)
       read_weights(r, &n);
     else
-      need(!r.weight_dtype && r.weight_quant == kNone && !r.weight_offset && !r.weight_bytes && !r.bias_offset &&
-               !r.bias_bytes,
-           "has weights that its op does not take");
+      need(!r.weight_dtype && !r.weight_offset && !r.weight_bytes, "has weights that its op does not take");
+    if (!info_of(n.op).weights) need(!r.bias_offset && !r.bias_bytes, "has a bias that its op does not take");
+    set_bounds(&n);
     read_slopes(r, &n);
     macs_ += double(macs(graph_, n));
     need(macs_ <= double(kMaxMacs), "brings the network to more multiply-adds than any run ends");
@@ -318,22 +314,39 @@ class Reader {
 
   void read_weights(const NodeRecord& r, Node* n) const {
     auto need = [&](bool ok, const char* what) { require_about(ok, "node", n->name, what); };
-    need(r.weight_dtype == format::kFloat32 || r.weight_dtype == format::kFloat16 || r.weight_dtype == format::kInt8,
-         "has an unknown weight dtype");
+    const bool quantised = graph_.values[n->output].type.dtype == DType::kUint8,
+               table = info_of(n->op).types == Types::kTable;
+    need(table       ? r.weight_dtype == format::kUint8
+         : quantised ? r.weight_dtype == format::kInt8
+                     : r.weight_dtype == format::kFloat32 || r.weight_dtype == format::kFloat16,
+         "has an unknown weight dtype, or one that does not go with its values");
+    if (r.weight_dtype == format::kFloat16) {
+      Error error(ErrorKind::kUnsupported, source_.name() + ": node '" + n->name + "' (" + op_name(n->op) +
+                                               "): float16 weights come later, this build runs float32 and int8");
+      error.node = n->name;
+      error.op = op_name(n->op);
+      throw error;
+    }
     n->weight_dtype = DType(r.weight_dtype);
-    const uint32_t outputs = uint32_t(graph_.values[n->output].shape.channels);
     n->weight_bytes = packed_weights(graph_, *n) * int64_t(size_of(n->weight_dtype));
-    n->bias_bytes = int64_t(round_up(outputs, uint32_t(kPanel))) * 4;
-    need(r.weight_bytes == uint64_t(n->weight_bytes) && r.bias_bytes == uint64_t(n->bias_bytes),
-         "has weights of the wrong size");
+    need(r.weight_bytes == uint64_t(n->weight_bytes), "has weights of the wrong size");
     n->weights = tensor(r.weight_offset, r.weight_bytes, "node", n->name);
+    if (table) return;
+    const int panels = graph_.values[n->output].stride() / kPanel;
+    n->bias_bytes = panels * int64_t(quantised ? sizeof(ChannelRecord) : kPanel * sizeof(float));
+    need(r.bias_bytes == uint64_t(n->bias_bytes), "has a bias of the wrong size");
     n->bias = tensor(r.bias_offset, r.bias_bytes, "node", n->name);
-    need(r.weight_quant == kNone || r.weight_quant < quants_.count, "has no such quantisation record");
-    need((r.weight_quant != kNone) == (n->weight_dtype == DType::kInt8), "has scales, or none, against its dtype");
-    if (r.weight_quant == kNone) return;
-    const QuantRecord q = quants_[r.weight_quant];
-    need(q.count == outputs, "does not have a scale for each output channel");
-    n->scales = reinterpret_cast<const float*>(weights_ + q.scales_offset);
+  }
+
+  // Where it makes uint8: the numbers that its clamp leaves, as steps from the zero point.
+  void set_bounds(Node* n) const {
+    const Type& type = graph_.values[n->output].type;
+    if (type.dtype != DType::kUint8) return;
+    if (n->activation == Activation::kNone) n->lo = 0, n->hi = 255;
+    require_about(n->lo >= 0 && n->hi <= 255 && n->lo == std::floor(n->lo) && n->hi == std::floor(n->hi), "node",
+                  n->name, "has clamp bounds that are no uint8");
+    n->lo -= float(type.zero_point);
+    n->hi -= float(type.zero_point);
   }
 
   void read_outputs() {

@@ -23,6 +23,28 @@ std::string wrong_with_window(const OpInfo& op, const Window& w, int in, int out
   return "";
 }
 
+// Types that its kernels do not take.
+std::string wrong_with_types(const Graph& graph, const Node& node) {
+  const Type& out = graph.values[node.output].type;
+  const Types types = info_of(node.op).types;
+  if (types == Types::kAny) {
+    for (const DType dtype : {graph.values[node.inputs[0]].type.dtype, out.dtype})
+      if (dtype != DType::kFloat32 && dtype != DType::kUint8 && dtype != DType::kInt8)
+        return "converts a type that no kernel knows; they know float32, uint8 and int8";
+    return node.activation == Activation::kNone ? "" : "converts with an activation, which is for another node";
+  }
+  if (out.dtype != DType::kFloat32 && out.dtype != DType::kUint8)
+    return "makes values of a type that only conversions make; operators make float32 or uint8";
+  for (int input : node.inputs)
+    if (graph.values[input].type.dtype != out.dtype) return "reads values of another dtype than it makes";
+  if (out.dtype == DType::kFloat32) return types == Types::kTable ? "looks up what is not uint8" : "";
+  const bool clamps = node.activation == Activation::kClamp && types != Types::kTable;
+  if (node.activation != Activation::kNone && !clamps) return "has an activation that uint8 values take from a lookup";
+  if (types == Types::kKept && !(graph.values[node.inputs[0]].type == out))
+    return "pools values of another scale or zero point than it makes";
+  return "";
+}
+
 std::string wrong_with_channels(const Node& node, int in, int out) {
   if (info_of(node.op).keeps_channels) return in == out && node.groups == 1 ? "" : "has the wrong channels or groups";
   if (node.groups < 1 || in % node.groups || out % node.groups) return "has groups that do not divide its channels";
@@ -77,6 +99,7 @@ std::string wrong_with_node(const Graph& graph, const Node& node) {
   std::string wrong = wrong_with_window(op, node.y, in.height, out.height);
   if (wrong.empty()) wrong = wrong_with_window(op, node.x, in.width, out.width);
   if (wrong.empty()) wrong = wrong_with_channels(node, in.channels, out.channels);
+  if (wrong.empty()) wrong = wrong_with_types(graph, node);
   if (!wrong.empty()) return wrong;
   if (op.area == Area::kWhole && (out.height != 1 || out.width != 1)) return "has the wrong output shape";
   if (op.area == Area::kSame)
@@ -91,6 +114,7 @@ std::string wrong_with_recipe(const Value& value, const Recipe& recipe) {
   for (int c = 0; c < 4; c++) finite = finite && std::isfinite(recipe.mean[c]) && std::isfinite(recipe.scale[c]);
   if (!finite || recipe.color < 0 || recipe.color > 2) return "has an invalid recipe";
   if (recipe.present) {
+    if (value.type.dtype != DType::kFloat32) return "has a recipe, which is for float32";
     if (recipe.crop <= 0 || recipe.crop > 1) return "has an invalid recipe";
     return value.shape.channels == (recipe.color == 2 ? 1 : 3) ? "" : "has a recipe for other channels than its own";
   }
@@ -104,9 +128,9 @@ int64_t reads(const Graph& graph, const Node& node) {
 }
 
 int64_t packed_weights(const Graph& graph, const Node& node) {
-  int64_t channels = channels_read(graph, node);
-  // int8 sums are made of four products at a time, none of which may belong to the next tap.
-  if (node.weight_dtype == DType::kInt8 && !info_of(node.op).keeps_channels) channels = round_up<int64_t>(channels, 4);
+  if (info_of(node.op).types == Types::kTable) return 256;
+  // None of the products of a row may belong to the next tap.
+  const int64_t channels = round_up<int64_t>(channels_read(graph, node), node.row_inputs());
   constexpr int kPair = 2 * kPanel;  // panels lie two by two, the second one zeros where there is none
   return round_up<int64_t>(graph.values[node.output].shape.channels, kPair) * node.y.kernel * node.x.kernel * channels;
 }

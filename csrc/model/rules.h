@@ -26,7 +26,7 @@ std::string wrong_with_recipe(const Value& value, const Recipe& recipe);
 
 // Inputs of one output element: taps, and for each the channels that its panel reads.
 int64_t reads(const Graph& graph, const Node& node);
-// Numbers that the weights of a node take in the file, packed.
+// Numbers that the table or the weights of a node take in the file, packed.
 int64_t packed_weights(const Graph& graph, const Node& node);
 
 }  // namespace mbinfer

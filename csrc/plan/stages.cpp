@@ -32,7 +32,7 @@ class Fuser {
 
   // The convolution for which node n converts an input, or -1: n is something else, or others read that too.
   int patches_of(int n) const {
-    if (node(n).op != Op::kConvert) return -1;
+    if (node(n).op != Op::kConvert || graph_.values[node(n).inputs[0]].producer >= 0) return -1;
     const std::vector<int>& readers = graph_.values[node(n).output].consumers;
     return readers.size() == 1 && node(readers[0]).op == Op::kConv ? readers[0] : -1;
   }
@@ -112,7 +112,7 @@ class Fuser {
     const Node& last = node(part.node);
     s->input = node(s->parts[0].node).inputs[0];
     s->output = last.output;
-    s->name = last.op == Op::kConvert ? graph_.values[last.output].name : last.name;
+    s->name = *last.name.c_str() ? last.name : graph_.values[last.output].name;  // a conversion may have none
     if (last.op == Op::kAdd) s->residual = last.inputs[1];
     if (part.add < 0) return;
     taken_[part.add] = true;
@@ -143,6 +143,11 @@ std::vector<Stage> make_stages(const Graph& graph, Fusion fusion, int threads, c
 
 int expanded_channels(const Graph& graph, const Stage& stage) {
   return stage.bottleneck() ? graph.values[graph.nodes[stage.parts[stage.split].node].output].stride() : 0;
+}
+
+int patch_channels(const Graph& graph, const Stage& stage) {
+  return round_up(graph.values[graph.nodes[stage.parts[0].node].output].shape.channels,
+                  graph.nodes[stage.parts[1].node].row_inputs());
 }
 
 bool in_steps(const Graph& graph, const Stage& stage) {
@@ -189,8 +194,8 @@ void size_scratch(const Graph& graph, Stage* stage) {
     const int rows = std::min(conv.y.extent(), image.shape.height);
     Scratch& patch = stage->parts[0].ring;
     patch.rows = rows;
-    patch.bytes =
-        rows * round_up<int64_t>(pixels * image.shape.channels, kPanel) * int64_t(size_of(image.type)) * patch.copies;
+    const int64_t row = round_up<int64_t>(pixels * patch_channels(graph, *stage), kPanel);
+    patch.bytes = rows * row * int64_t(size_of(image.type)) * patch.copies;
   }
 }
 

@@ -29,6 +29,9 @@ void size_scratch(const Graph& graph, Stage* stage);
 // A converted image is held a patch at a time: the input of this many output pixels of a convolution.
 constexpr int kPatchPixels = 32;
 
+// Channels of a pixel of the patch that part 0 makes: filled up to what the convolution takes at a time.
+int patch_channels(const Graph& graph, const Stage& stage);
+
 // Whether rows of a pulled input come step by step; where each chunk reads them all again, they come strip by strip.
 inline bool pulled_by_step(const Graph& graph, const Stage& stage) { return chunk_count(graph, stage) == 1; }
 

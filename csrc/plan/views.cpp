@@ -87,7 +87,7 @@ View patch_view(const Graph& graph, const Stage& stage, int part, Range rows, Ra
   view.base = patch.at(copy);
   view.first = rows.begin;
   view.rows = patch.rows;
-  view.pixel_stride = made.shape.channels * ptrdiff_t(size_of(made.type));
+  view.pixel_stride = patch_channels(graph, stage) * ptrdiff_t(size_of(made.type));
   view.row_stride = patch.bytes / patch.copies / patch.rows;
   view.first_column = columns.begin;
   view.width = columns.count();

@@ -175,7 +175,6 @@ class RandomGraph {
     r.pad_top = uint16_t(node.y.pad), r.pad_bottom = uint16_t(node.y.pad_end);
     r.pad_left = uint16_t(node.x.pad), r.pad_right = uint16_t(node.x.pad_end);
     r.clamp_lo = node.lo, r.clamp_hi = node.hi;
-    r.weight_quant = format::kNone;
     if (mbinfer::info_of(node.op).weights) {
       r.weight_bytes = uint64_t(packed_weights(graph_, node)) * sizeof(float);
       r.bias_bytes = uint64_t(graph_.values[size_t(node.output)].stride()) * sizeof(float);

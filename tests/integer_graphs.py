@@ -1,0 +1,178 @@
+"""int8 networks for tests, and plain numpy that computes them as docs/quantization.md says: the oracle of integers."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from mbinfer.graph import Graph, Node, Type
+from mbinfer.ops import OPS
+
+F = np.float32
+
+
+def quantised(graph: Graph, rng: np.random.Generator, extreme: bool = False, outside: str = "float32") -> Graph:
+    """`graph` with uint8 values, random int8 weights and scales; inputs and outputs are of dtype `outside`.
+
+    extreme: weights of -128 and 127, zero points at both ends. Curves become lookups.
+    """
+    made = Graph(labels=graph.labels, metadata=graph.metadata)
+    names: dict[str, str] = {}
+
+    def value_type() -> Type:
+        zero = int(rng.choice([0, 255])) if extreme else int(rng.integers(0, 256))
+        return Type("uint8", float(F(rng.uniform(0.01, 0.1))), zero)
+
+    def add(name: str, dims, kind: Type) -> str:
+        made.values[name] = dims
+        if kind != Type():
+            made.types[name] = kind
+        return name
+
+    def held(kind: Type) -> Type:  # as the caller holds it
+        return {"float32": Type(), "uint8": kind, "int8": Type("int8", kind.scale, kind.zero_point - 128)}[outside]
+
+    for name, recipe in graph.inputs.items():
+        inner = value_type()
+        add(name, graph.values[name], held(inner) if recipe is None else Type())
+        made.inputs[name] = recipe
+        names[name] = name
+        if made.types.get(name) != inner:
+            names[name] = add(f"{name} inside", graph.values[name], inner)
+            made.nodes.append(Node("convert", f"{name} in", [name], names[name]))
+    for node in graph.nodes:
+        inputs, dims = [names[i] for i in node.inputs], graph.values[node.output]
+        kind = made.types[inputs[0]] if OPS[node.op].types == "kept" else value_type()
+        names[node.output] = node.output
+        fields = {
+            key: item for key, item in vars(node).items() if key not in ("inputs", "output", "weight", "bias", "slopes")
+        }
+        if node.activation not in ("none", "clamp"):
+            fields["activation"], names[node.output] = "none", f"{node.output} curved"
+        add(node.output, dims, kind)
+        new = Node(**fields, inputs=inputs, output=node.output)
+        if OPS[node.op].weights:
+            new.weight = random_weight(rng, node.weight.shape, extreme)
+            scale_weights(new, made.types[inputs[0]], kind, rng)
+        made.nodes.append(new)
+        if node.activation not in ("none", "clamp"):
+            add(names[node.output], dims, value_type())
+            table = rng.integers(0, 256, 256).astype(np.uint8)
+            made.nodes.append(Node("lookup", f"{node.name} curve", [node.output], names[node.output], weight=table))
+    for output in graph.outputs:
+        inner = names[output.value]
+        if outside != "uint8":
+            names[output.value] = add(f"{output.name} out", graph.values[output.value], held(made.types[inner]))
+            made.nodes.append(Node("convert", f"{output.name} out", [inner], names[output.value]))
+        made.outputs.append(type(output)(output.name, names[output.value], output.shape))
+    return made
+
+
+def random_weight(rng: np.random.Generator, shape, extreme: bool) -> np.ndarray:
+    if extreme:
+        return rng.choice(np.array([-128, 127], np.int8), shape)
+    return rng.integers(-128, 128, shape).astype(np.int8)
+
+
+def scale_weights(node: Node, read: Type, made: Type, rng: np.random.Generator) -> None:
+    """Scales that keep most of what the node makes inside of uint8, and a bias of the same size."""
+    axis = 2 if OPS[node.op].keeps_channels else 0
+    channels = node.weight.shape[axis]
+    spread = 128 * np.sqrt(node.weight.size / channels) * 74
+    node.weight_scale = (made.scale * 100 / (spread * read.scale) * rng.uniform(0.2, 1, channels)).astype(F)
+    node.bias = rng.integers(-int(spread), int(spread) + 1, channels).astype(np.int32)
+
+
+def requantise(x: np.ndarray, node: Node, made: Type) -> np.ndarray:
+    """float32 numbers of steps to uint8, clamped as the node says."""
+    lo, hi = 0, 255
+    if node.activation == "clamp":
+        lo, hi = (int(np.clip(np.rint(F(b) / F(made.scale)) + made.zero_point, 0, 255)) for b in node.clamp)
+    assert x.dtype == F
+    return np.clip(np.rint(x) + F(made.zero_point), lo, hi).astype(np.uint8)
+
+
+def quantise(x: np.ndarray, made: Type) -> np.ndarray:
+    least = -128 if made.dtype == "int8" else 0
+    return np.clip(np.rint(x / F(made.scale)) + F(made.zero_point), least, least + 255).astype(made.dtype)
+
+
+def real(q: np.ndarray, kind: Type) -> np.ndarray:
+    return q if kind.dtype == "float32" else (q.astype(F) - F(kind.zero_point)) * F(kind.scale)
+
+
+def windows(x: np.ndarray, node: Node, out_dims, fill) -> tuple[np.ndarray, np.ndarray]:
+    """For each tap and output pixel what it reads, [taps, h, w, c], and whether that is inside."""
+    (kh, kw), (sh, sw), (dh, dw) = node.kernel, node.stride, node.dilation
+    height, width = x.shape[:2]
+    y = np.arange(out_dims[0])[:, None] * sh - node.pads[0]
+    z = np.arange(out_dims[1])[None] * sw - node.pads[1]
+    taps, inside = [], []
+    for ky in range(kh):
+        for kx in range(kw):
+            ty, tx = y + ky * dh, z + kx * dw
+            ok = (ty >= 0) & (ty < height) & (tx >= 0) & (tx < width)
+            taken = x[np.clip(ty, 0, height - 1), np.clip(tx, 0, width - 1)]
+            taps.append(np.where(ok[..., None], taken, fill))
+            inside.append(ok)
+    return np.array(taps), np.array(inside)
+
+
+def product_sums(node: Node, x: np.ndarray, zero_point: int, out_dims) -> np.ndarray:
+    taps, _ = windows(x, node, out_dims, zero_point)
+    taps = taps.astype(np.int64) - zero_point
+    weight = node.weight.astype(np.int64)
+    if node.op == "depthwise":
+        return np.einsum("thwc,tc->hwc", taps, weight.reshape(-1, weight.shape[2]))
+    groups, per_group = node.groups, weight.shape[3]
+    split = taps.reshape(*taps.shape[:3], groups, per_group)
+    grouped = weight.reshape(groups, len(weight) // groups, -1, per_group)
+    return np.einsum("thwgi,gnti->hwgn", split, grouped).reshape(out_dims)
+
+
+def run_node(node: Node, graph: Graph, values: dict[str, np.ndarray]) -> np.ndarray:
+    """One node of integers."""
+    xs = [values[name] for name in node.inputs]
+    kinds, made = [graph.types.get(name, Type()) for name in node.inputs], graph.types.get(node.output, Type())
+    x, kind, dims = xs[0], kinds[0], graph.values[node.output]
+    if node.op == "convert":
+        numbers = real(x, kind)
+        return numbers if made.dtype == "float32" else quantise(numbers, made)
+    if node.op == "lookup":
+        return node.weight[x]
+    if OPS[node.op].weights:
+        sums = product_sums(node, x, kind.zero_point, dims) + (0 if node.bias is None else node.bias)
+        assert np.abs(sums).max() < 2**31
+        scale = F(kind.scale) * node.weight_scale / F(made.scale)
+        return requantise(sums.astype(F) * scale, node, made)
+    if node.op == "add":
+        steps = [(q.astype(F) - F(k.zero_point)) * (F(k.scale) / F(made.scale)) for q, k in zip(xs, kinds)]
+        return requantise(steps[0] + steps[1], node, made)
+    if node.op == "max_pool":
+        taps, _ = windows(x, node, dims, 0)
+        return requantise(taps.max(0).astype(F) - F(made.zero_point), node, made)
+    if node.op == "softmax":
+        return softmax(x, kind, made)
+    if node.op == "avg_pool":
+        taps, inside = windows(x, node, dims, kind.zero_point)
+        count = np.full(dims[:2], len(taps)) if node.counts_padding else inside.sum(0)
+        sums = (taps.astype(np.int64) - kind.zero_point).sum(0)
+        factor = F(kind.scale) / (F(made.scale) * count.astype(F))
+        return requantise(sums.astype(F) * factor[..., None], node, made)
+    assert node.op == "global_avg_pool"
+    sums = (x.astype(np.int64) - kind.zero_point).sum((0, 1), keepdims=True)
+    return requantise(sums.astype(F) * (F(kind.scale) / (F(made.scale) * F(x.shape[0] * x.shape[1]))), node, made)
+
+
+def softmax(x: np.ndarray, kind: Type, made: Type) -> np.ndarray:
+    """In double: where that is close to half a step, the engine may round the other way."""
+    e = np.exp((x.astype(np.float64) - x.max(-1, keepdims=True)) * kind.scale)
+    return np.clip(np.rint(e / e.sum(-1, keepdims=True) / made.scale) + made.zero_point, 0, 255).astype(np.uint8)
+
+
+def evaluate(graph: Graph, inputs: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Every value of the graph."""
+    values = dict(inputs)
+    for node in graph.nodes:
+        values[node.output] = run_node(node, graph, values)
+        assert values[node.output].shape == graph.values[node.output], node
+    return values

@@ -1,0 +1,123 @@
+"""int8 networks: the integers of docs/quantization.md, by numpy, on every schedule, limit and thread count."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from graphs import random_graph
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from integer_graphs import evaluate, quantised
+
+import mbinfer
+from mbinfer import model
+from mbinfer.build import GraphBuilder
+from mbinfer.graph import Graph, Recipe, Type
+
+VARIANTS = [
+    {"schedule": "naive"},
+    {"schedule": "layerwise"},
+    {"schedule": "fused"},
+    {"schedule": "fused", "chunks": 3},
+    {"schedule": "streamed", "threads": 2},
+    {"memory_limit": "least"},
+]
+
+
+def input_of(graph: Graph, rng: np.random.Generator) -> dict[str, np.ndarray]:
+    arrays = {}
+    for name in graph.inputs:
+        dtype = np.dtype(graph.types.get(name, Type()).dtype)
+        if dtype == np.float32:
+            arrays[name] = rng.normal(0, 2, graph.values[name]).astype(np.float32)
+        else:
+            arrays[name] = rng.integers(0, 256, graph.values[name]).astype(np.uint8).view(dtype)
+    return arrays
+
+
+def results(session: mbinfer.Session, graph: Graph, arrays: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    found = session.run(**arrays) if len(arrays) > 1 else session.run(*arrays.values())
+    return found if isinstance(found, dict) else {graph.outputs[0].name: found}
+
+
+def check(graph: Graph, rng: np.random.Generator, variants=VARIANTS) -> None:
+    data, arrays = model.encode(graph), input_of(graph, rng)
+    values = evaluate(graph, arrays)
+    soft = {node.output for node in graph.nodes if node.op == "softmax"}
+    soft |= {node.output for node in graph.nodes if node.inputs[0] in soft}
+    first = None
+    for options in variants:
+        session = mbinfer.Session(data, **options)
+        found = results(session, graph, arrays)
+        for output in graph.outputs:
+            expected = values[output.value].reshape(output.shape)
+            assert found[output.name].dtype == expected.dtype
+            if output.value in soft:
+                step = graph.types.get(output.value, Type()).scale and 1
+                assert np.allclose(found[output.name], expected, atol=step or 0.1001, rtol=0), options
+            else:
+                assert np.array_equal(found[output.name], expected), (options, output.name)
+        again = {name: array.tobytes() for name, array in found.items()}
+        first = first or again
+        assert again == first, options
+
+
+@settings(max_examples=80, deadline=None)
+@given(random_graph(), st.integers(0, 2**32 - 1), st.booleans(), st.sampled_from(["float32", "uint8", "int8"]))
+def test_integers_are_those_of_numpy(graph, seed, extreme, outside):
+    rng = np.random.default_rng(seed)
+    check(quantised(graph, rng, extreme, outside), rng)
+
+
+def test_least_plan_and_one_byte_less():
+    rng = np.random.default_rng(0)
+    graph = quantised(mbinfer.zoo.mobilenet_v2(0.35, 64, 10, seed=0), rng)
+    data = model.encode(graph)
+    least = mbinfer.Session(data, memory_limit="least").plan.peak_bytes
+    image = rng.integers(0, 256, (64, 64, 3)).astype(np.uint8)
+    expected = mbinfer.Session(data, schedule="naive").run(image)
+    assert np.array_equal(mbinfer.Session(data, memory_limit=least).run(image), expected)
+    with pytest.raises(mbinfer.MemoryLimitError):
+        mbinfer.Session(data, memory_limit=least - 1)
+
+
+def test_a_picture_goes_straight_to_uint8():
+    """By the recipe and the first conversion, whatever the caller holds: bytes, or what the recipe makes of them."""
+    net = GraphBuilder(np.random.default_rng(0))
+    recipe = Recipe((120.0, 110.0, 100.0), (1 / 58, 1 / 57, 1 / 60))
+    net.input("image", (9, 11, 3), recipe)
+    net.output(net.add("conv", ["image"], 8, kernel=(3, 3), stride=(2, 2), pads=(1, 1, 1, 1)), name="out")
+    rng = np.random.default_rng(1)
+    graph = quantised(net.graph, rng)
+    image = rng.integers(0, 256, (9, 11, 3)).astype(np.uint8)
+    x = (image.astype(np.float32) - np.float32(recipe.mean)) * np.float32(recipe.scale)
+    expected = evaluate(graph, {"image": x})[graph.outputs[0].value]
+    session = mbinfer.Session(model.encode(graph))
+    assert session.inputs[0].dtype == "uint8"
+    assert np.array_equal(session.run(image)[0], expected) and np.array_equal(session.run(x)[0], expected)
+    assert np.array_equal(session.run_rows(iter(image))[0], expected)
+
+
+@pytest.mark.parametrize("groups", [1, 2])
+def test_windows_of_more_taps_than_a_call_takes(groups):
+    """Sums wait between calls of a kernel, where the output cannot hold them."""
+    net = GraphBuilder(np.random.default_rng(0), (13, 17, 6))
+    net.output(net.add("conv", ["input"], 20, kernel=(7, 9), pads=(3, 4, 3, 4), groups=groups), name="out")
+    rng = np.random.default_rng(2)
+    check(quantised(net.graph, rng), rng)
+
+
+def test_what_the_caller_learns():
+    rng = np.random.default_rng(3)
+    net = GraphBuilder(rng, (5, 6, 4))
+    net.output(net.add("conv", ["input"], 8), name="out")
+    graph = quantised(net.graph, rng, outside="int8")
+    session = mbinfer.Session(model.encode(graph))
+    given, made = graph.types["input"], graph.types["out out"]
+    assert session.inputs[0] == ("input", (1, 5, 6, 4), "int8", np.float32(given.scale), given.zero_point)
+    assert session.outputs[0] == ("out", (1, 5, 6, 8), "int8", np.float32(made.scale), made.zero_point)
+    with pytest.raises(mbinfer.ShapeError, match="dtype is uint8, give float32 .* or int8"):
+        session.run(np.zeros((5, 6, 4), np.uint8))
+    numbers = np.random.default_rng(0).integers(-128, 128, (5, 6, 4)).astype(np.int8)
+    numbers_as_floats = (numbers.astype(np.float32) - np.float32(given.zero_point)) * np.float32(given.scale)
+    assert np.array_equal(session.run(numbers), session.run(numbers_as_floats))

@@ -85,6 +85,8 @@ class GraphBuilder:
             height = width = 1
         elif area == "window":
             height, width = window_size((height, width), node.kernel, node.stride, node.dilation, node.pads)
+        if area == "joined":
+            return height, width, sum(self.dims(name)[2] for name in node.inputs)
         return height, width, inputs if OPS[node.op].keeps_channels or channels is None else channels
 
     def _draw(self, node: Node, channels: int | None, rng: np.random.Generator) -> None:

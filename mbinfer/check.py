@@ -10,7 +10,7 @@ import numpy.typing as npt
 
 from .errors import FormatError, ShapeError, UnsupportedError
 from .graph import ACTIVATIONS, COLORS, Graph, Node, Output, Recipe, Type
-from .ops import OPS
+from .ops import OPS, OpInfo
 from .packing import PANEL, panel_channels
 
 MAX_SIDE = 1 << 16  # of a value, and of its channels
@@ -129,9 +129,9 @@ def _check_node(graph: Graph, node: Node, writer: dict[str, str]) -> int:
             f"{where}: unknown activation '{node.activation}'; known are {', '.join(ACTIVATIONS)}", node.name, node.op
         )
     op = OPS[node.op]
-    if op.inputs >= 0 and len(node.inputs) != op.inputs or not node.inputs:
+    if len(node.inputs) < 2 if op.inputs < 0 else len(node.inputs) != op.inputs:
         raise FormatError(
-            f"{where}: {len(node.inputs)} inputs; {node.op} takes {op.inputs if op.inputs >= 0 else 'any'}"
+            f"{where}: {len(node.inputs)} inputs; {node.op} takes {op.inputs if op.inputs >= 0 else 'two or more'}"
         )
     shapes = [_shape(graph, name, where) for name in node.inputs]
     output = _shape(graph, node.output, where)
@@ -143,14 +143,14 @@ def _check_node(graph: Graph, node: Node, writer: dict[str, str]) -> int:
     _check_fields(where, node)
     quantised = _check_types(where, graph, node)
 
-    if op.area == "same" and any(shape != shapes[0] for shape in shapes):
-        raise ShapeError(f"{where}: inputs of shapes {', '.join(map(str, shapes))}; the shapes must be equal")
+    _check_shapes(where, op, shapes)
     height, width, channels = shapes[0]
     if op.area == "window":
         height, width = _output_size(where, node, 0, height), _output_size(where, node, 1, width)
     elif op.area == "whole":
         height = width = 1
-    expected = (height, width, channels if op.keeps_channels else output[2])
+    outputs = sum(shape[2] for shape in shapes) if op.area == "joined" else channels if op.keeps_channels else output[2]
+    expected = (height, width, outputs)
     if output != expected:
         raise ShapeError(f"{where}: makes {expected} of {shapes[0]}, but its output '{node.output}' is {output}")
     _check_groups(where, node, channels, output[2])
@@ -185,9 +185,27 @@ def _check_types(where: str, graph: Graph, node: Node) -> bool:
         raise UnsupportedError(
             f"{where}: activation '{node.activation}' of uint8; make it op 'lookup'", node.name, node.op
         )
-    if kind == "kept" and read[0] != made:
-        raise FormatError(f"{where}: makes {made} of {read[0]}; this op keeps the type of its input")
+    if kind == "floats":
+        raise UnsupportedError(f"{where}: makes uint8; this op runs in float32 only", node.name, node.op)
+    for other in read:
+        if kind == "kept" and other != made:
+            raise FormatError(f"{where}: makes {made} of {other}; this op keeps the type of its inputs")
     return True
+
+
+def _check_shapes(where: str, op: OpInfo, shapes: list[tuple[int, int, int]]) -> None:
+    """Check the shapes of several inputs against one another."""
+    first = shapes[0]
+    allowed = {
+        "same": lambda shape: shape == first,
+        "gated": lambda shape: shape in (first, (1, 1, first[2])),
+        "joined": lambda shape: shape[:2] == first[:2],
+    }
+    if op.area in allowed and not all(map(allowed[op.area], shapes)):
+        words = {"same": "equal", "gated": "equal, or the second one 1 x 1", "joined": "equal but for channels"}
+        raise ShapeError(
+            f"{where}: inputs of shapes {', '.join(map(str, shapes))}; the shapes must be {words[op.area]}"
+        )
 
 
 def _check_fields(where: str, node: Node) -> None:
@@ -212,6 +230,8 @@ def _check_fields(where: str, node: Node) -> None:
         raise FormatError(f"{where}: clamp bounds {node.clamp}; the lower must be at most the upper")
     if node.activation != "clamp" and (lo, hi) != (-math.inf, math.inf):
         raise FormatError(f"{where}: clamp bounds {node.clamp} with activation '{node.activation}'; make it 'clamp'")
+    if node.activation != "none" and node.op == "concat":
+        raise FormatError(f"{where}: activation '{node.activation}'; this op takes none")
     if (node.activation == "prelu") != (node.slopes is not None):
         raise FormatError(f"{where}: activation '{node.activation}' and slopes; prelu has them, and no other")
     if not _is_int(node.groups, 1, MAX_SIDE):

@@ -7,9 +7,11 @@ from typing import NamedTuple
 
 class OpInfo(NamedTuple):
     inputs: int  # -1: any number
-    area: str  # of the output: "window" (kernel, stride, padding), "whole" (1 x 1), "same" (every input's shape)
+    # of the output: "window" (kernel, stride, padding), "whole" (1 x 1), "same" (every input's shape), "gated" (the
+    # first input's shape; the second has it too, or is 1 x 1), "joined" (channels are the inputs', one after the other)
+    area: str
     weights: bool  # and a bias
-    types: str  # "alike" (all float32, or all uint8), "kept" (and the output has its input's), "any", "table" (uint8)
+    types: str  # "alike" (all float32, or all uint8), "kept" (one type), "floats", "any", "table" (uint8)
     keeps_channels: bool  # output channel c is made of input channel c alone; otherwise of all channels of its group
     pools: bool  # no dilation, and no window that sees nothing but padding
     flags: int  # bits of the file's record that may be set; 1: counts_padding
@@ -25,5 +27,12 @@ OPS = {  # in the order of their numbers in the file, from 1
     "softmax": OpInfo(1, "same", False, "alike", True, False, 0),
     "convert": OpInfo(1, "same", False, "any", True, False, 0),
     "lookup": OpInfo(1, "same", False, "table", True, False, 0),
+    "concat": OpInfo(-1, "joined", False, "kept", False, False, 0),
+    "mul": OpInfo(2, "gated", False, "floats", True, False, 0),
+    "sub": OpInfo(2, "gated", False, "floats", True, False, 0),
+    "max": OpInfo(2, "gated", False, "floats", True, False, 0),
+    "min": OpInfo(2, "gated", False, "floats", True, False, 0),
+    "div": OpInfo(2, "gated", False, "floats", True, False, 0),
 }
-CODES = {name: code for code, name in enumerate(OPS, 1)}
+_LATER = {"sub": 13, "max": 14, "min": 15, "div": 16}
+CODES = {name: _LATER.get(name, code) for code, name in enumerate(OPS, 1)}

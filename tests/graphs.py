@@ -100,6 +100,31 @@ def add_block(draw, net: GraphBuilder, value: str) -> str:
     return net.add("add", [value, draw(st.sampled_from(equal))], act=draw(st.sampled_from(ACTIVATIONS)))
 
 
+def pair_block(draw, net: GraphBuilder, value: str) -> str:
+    """A product, maximum ... with any value of the same shape, or with one number for each channel."""
+    dims = net.graph.values[value]
+    equal = [name for name, other in net.graph.values.items() if other in (dims, (1, 1, dims[2]))]
+    op = draw(st.sampled_from(["mul", "mul", "sub", "max", "min"]))
+    return net.add(op, [value, draw(st.sampled_from(equal))], act=draw(st.sampled_from(ACTIVATIONS)))
+
+
+def squeeze_excite(draw, net: GraphBuilder, value: str) -> str:
+    """The picture times one number for each channel, made of its means."""
+    gate = net.add("global_avg_pool", [value])
+    gate = net.add("conv", [gate], draw(CHANNELS), ("clamp", (0.0, np.inf)))
+    gate = net.add("conv", [gate], net.dims(value)[2], ("sigmoid", (-np.inf, np.inf)))
+    return net.add("mul", [value, gate], act=draw(st.sampled_from([LINEAR, ACTIVATIONS[2]])))
+
+
+def concat_block(draw, net: GraphBuilder, value: str) -> str:
+    """The channels of up to three values of one size."""
+    dims = net.graph.values[value]
+    alike = [name for name, other in net.graph.values.items() if other[:2] == dims[:2] and other[2] <= 40]
+    if dims[2] > 40:
+        return value
+    return net.add("concat", [value, *draw(st.lists(st.sampled_from(alike), min_size=1, max_size=2))])
+
+
 def pointwise_block(draw, net: GraphBuilder, value: str) -> str:
     """A batch norm or activation on its own, or zero padding: a depthwise 1x1."""
     pads = draw(st.sampled_from([(0, 0, 0, 0), (1, 0, 2, 1)]))
@@ -126,5 +151,16 @@ def softmax_head(draw, net: GraphBuilder, value: str) -> str:
     return net.add("softmax", [value])
 
 
-BLOCKS = [conv_block, separable_block, inverted_residual, inverted_residual, pool_block, add_block, pointwise_block]
+BLOCKS = [
+    conv_block,
+    separable_block,
+    inverted_residual,
+    inverted_residual,
+    pool_block,
+    add_block,
+    pair_block,
+    squeeze_excite,
+    concat_block,
+    pointwise_block,
+]
 HEADS = [no_head, pooled_head, dense_head, softmax_head]

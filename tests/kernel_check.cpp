@@ -283,6 +283,21 @@ void check_add(const KernelTable& table, int pixels, int panels, Numbers numbers
   judge(expected == found, "%s add: %d pixels, %d panels, numbers %d", table.isa, pixels, panels, numbers);
 }
 
+void check_pair(const KernelTable& table, int pixels, int panels, Numbers numbers) {
+  const int width = panels * 8, a_stride = width + between(0, 8), b_stride = between(0, 1) ? 0 : width + between(0, 8),
+            out_stride = width + 8 * between(0, 2);
+  const auto a = floats(size_t((pixels - 1) * a_stride + width), numbers),
+             b = floats(size_t((pixels - 1) * b_stride + width), numbers);
+  Output expected(pixels, width, out_stride), found = expected;
+  PairArgs args = {Pair(between(0, 4)), a.data(), b.data(), expected.data(), a_stride * kFloat, b_stride * kFloat,
+                   out_stride * kFloat, pixels,   panels,   any_activation()};
+  kReferenceKernels.f32.pair(&args);
+  args.out = found.data();
+  table.f32.pair(&args);
+  judge(expected == found, "%s pair %d: %d pixels, %d panels, numbers %d", table.isa, args.pair, pixels, panels,
+        numbers);
+}
+
 // Pixels side by side, or in whole panels that are filled up with zeros.
 void check_convert(const KernelTable& table, DType type, int pixels, int channels, bool dense) {
   std::vector<uint8_t> bytes(static_cast<size_t>(pixels * channels));
@@ -332,6 +347,7 @@ void check(const KernelTable& table) {
     for (int pixels = 1; pixels <= 20; pixels++)
       for (int panels = 1; panels <= 5; panels++) {
         check_add(table, pixels, panels, numbers);
+        for (int i = 0; i < 5; i++) check_pair(table, pixels, panels, numbers);
         for (int ends = 0; ends < 4; ends++) check_reduce(table, pixels, panels, ends & 1, ends >> 1, numbers);
       }
   }

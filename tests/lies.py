@@ -193,11 +193,21 @@ LIES = {
     ),
     "no such quantisation record": (value(MIX_OUT, quant=0), None),
     "op 0": (field("node", ADD, op=0), node(ADD, op="none")),
-    "op 99": (field("node", ADD, op=99), node(ADD, op="mul")),
+    "op 99": (field("node", ADD, op=99), node(ADD, op="matmul")),
     "a table that is not there": (field("node", SOFTMAX, op=9), node(SOFTMAX, op="lookup")),
     "conversion with an activation": (
         field("node", SOFTMAX, op=8, activation=1),
         node(SOFTMAX, op="convert", activation="clamp"),
+    ),
+    "op 12": (field("node", ADD, op=12), None),
+    "wrong channels of a concatenation": (
+        field("node", ADD, op=10, activation=0, clamp_lo=-INF),
+        node(ADD, op="concat", activation="none", clamp=(-INF, INF)),
+    ),
+    "concatenation with an activation": (field("node", ADD, op=10), node(ADD, op="concat")),
+    "gate of other channels": (
+        both(field("node", ADD, op=11), lambda r: r.node_input.__setitem__(4, STEM_OUT)),
+        node(ADD, op="mul", inputs=["mix", "stem"]),
     ),
     "op 255": (field("node", ADD, op=255), node(ADD, op="")),
     "activation 9": (field("node", ADD, activation=9), node(ADD, activation="mish")),

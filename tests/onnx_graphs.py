@@ -281,6 +281,34 @@ def inverted_residual(draw, net: OnnxBuilder, x: Picture, seen=()) -> Picture:
     return net.styled(replace(x, name=net.node("Add", [before.name, x.name])))
 
 
+def squeeze_excite(draw, net: OnnxBuilder, x: Picture, seen=()) -> Picture:
+    """A picture times a gate made of its means, in either order."""
+    x = net.to(x, False)
+    gate = net.node("GlobalAveragePool", [x.name])
+    gate = net.node("Relu", [net.node("Conv", [gate, net.normal(4, x.c, 1, 1)])])
+    gate = net.node(
+        draw(st.sampled_from(["Sigmoid", "HardSigmoid"])), [net.node("Conv", [gate, net.normal(x.c, 4, 1, 1)])]
+    )
+    pair = [x.name, gate] if draw(st.booleans()) else [gate, x.name]
+    return net.styled(replace(x, name=net.node("Mul", pair)))
+
+
+def pair(draw, net: OnnxBuilder, x: Picture, seen=()) -> Picture:
+    equal = [p for p in seen if replace(p, name="") == replace(x, name="")]
+    other = draw(st.sampled_from(equal)) if equal else x
+    ops = ["Mul", "Sub", "Max", "Min"] if net.opset > 7 else ["Mul", "Sub"]
+    return replace(x, name=net.node(draw(st.sampled_from(ops)), [x.name, other.name]))
+
+
+def concat(draw, net: OnnxBuilder, x: Picture, seen=()) -> Picture:
+    alike = [p for p in seen if (p.h, p.w, p.nhwc) == (x.h, x.w, x.nhwc)] or [x]
+    parts = [x, *draw(st.lists(st.sampled_from(alike), max_size=2))]
+    if sum(part.c for part in parts) > 60:
+        return x
+    name = net.node("Concat", [part.name for part in parts], axis=3 if x.nhwc else 1)
+    return replace(x, name=name, c=sum(part.c for part in parts))
+
+
 def unchanged(draw, net: OnnxBuilder, x: Picture, seen=()) -> Picture:
     name = net.node(draw(st.sampled_from(["Identity", "Dropout"])), [x.name])
     if draw(st.booleans()):  # there and back again
@@ -342,5 +370,8 @@ BLOCKS = [
     pool,
     residual,
     inverted_residual,
+    squeeze_excite,
+    pair,
+    concat,
     unchanged,
 ]

@@ -40,7 +40,9 @@ def graph_to_onnx(graph, opset: int = 20) -> onnx.ModelProto:
         elif node.op == "softmax":
             made = helper.make_node("Softmax", inputs, [result], axis=1)
         else:
-            made = helper.make_node({"add": "Add", "global_avg_pool": "GlobalAveragePool"}[node.op], inputs, [result])
+            attrs = {"axis": 1} if node.op == "concat" else {}
+            op = {"global_avg_pool": "GlobalAveragePool"}.get(node.op, node.op.capitalize())
+            made = helper.make_node(op, inputs, [result], **attrs)
         nodes.append(made)
         nodes += _activation(node, result, inner[node.output], constant)
     names = []

@@ -400,7 +400,7 @@ REFUSED = {
     "value never written": (values(extra=(1, 1, 1)), FormatError, "'extra' is no input and no node writes it"),
     "value not used": (lambda g: g.outputs.pop(0), FormatError, "'probs' is not used"),
     "input not used": (lambda g: (g.values.update(x=(1, 1, 1)), g.inputs.update(x=None)), FormatError, "'x' is not"),
-    "unknown op": (node(ADD, op="mul"), UnsupportedError, r"'sum.add' \(mul\): unknown op; known are conv"),
+    "unknown op": (node(ADD, op="pow"), UnsupportedError, r"'sum.add' \(pow\): unknown op; known are conv"),
     "unknown activation": (node(ADD, activation="relu"), UnsupportedError, "unknown activation 'relu'"),
     "add of one": (node(ADD, inputs=["mix"]), FormatError, "1 inputs; add takes 2"),
     "pool of two": (node(MAX, inputs=["sum", "mix"]), FormatError, "2 inputs; max_pool takes 1"),

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <cstring>
 
 namespace mbinfer {
 namespace {
@@ -177,6 +178,46 @@ void add(const Task& w) {
   });
 }
 
+// Of two maps, or of a map and one pixel.
+void pair(const Task& w, Pair pair) {
+  const Shape &map = output_of(w).shape, &other = w.graph.values[w.node.inputs[1]].shape;
+  const bool gate = !(map == other);
+  by_row(w, [&](int row, int x0, int x1) {
+    PairArgs args;
+    args.pair = pair;
+    args.a = w.in.at(row, x0);
+    args.b = gate ? w.added.at(0) : w.added.at(row, x0);
+    args.out = w.out.at(row, x0);
+    args.a_stride = w.in.pixel_stride;
+    args.b_stride = gate ? 0 : w.added.pixel_stride;
+    args.out_stride = w.out.pixel_stride;
+    args.pixels = x1 - x0;
+    args.panels = w.panels.count();
+    args.activation = activation(w.node, w.panels.begin);
+    kernels_of(w).pair(&args);
+  });
+}
+
+void mul(const Task& w) { pair(w, kMul); }
+void sub(const Task& w) { pair(w, kSub); }
+void max(const Task& w) { pair(w, kMax); }
+void min(const Task& w) { pair(w, kMin); }
+void div(const Task& w) { pair(w, kDiv); }
+
+// The channels of one map, then those of another; zeros up to a whole panel.
+void concat(const Task& w) {
+  const size_t size = size_of(output_of(w).type), first = input_of(w).shape.channels * size,
+               second = w.graph.values[w.node.inputs[1]].shape.channels * size, all = size_t(w.out.pixel_stride);
+  by_row(w, [&](int row, int x0, int x1) {
+    for (int x = x0; x < x1; x++) {
+      char* out = w.out.at(row, x);
+      std::memcpy(out, w.in.at(row, x), first);
+      std::memcpy(out + first, w.added.at(row, x), second);
+      std::memset(out + first + second, 0, all - first - second);
+    }
+  });
+}
+
 void softmax(const Task& w) {
   by_row(w, [&](int row, int x0, int x1) {
     SoftmaxArgs args;
@@ -227,9 +268,22 @@ struct Maker {
   int work_per_element;
 };
 // In the order of kOps.
-constexpr Maker kMakers[] = {
-    {conv, 1},    {depthwise, 1}, {add, 1}, {max_pool, 1}, {avg_pool, 1}, {global_avg_pool, 1}, {softmax, kSoftmaxWork},
-    {convert, 1}, {lookup, 1}};
+constexpr Maker kMakers[] = {{conv, 1},
+                             {depthwise, 1},
+                             {add, 1},
+                             {max_pool, 1},
+                             {avg_pool, 1},
+                             {global_avg_pool, 1},
+                             {softmax, kSoftmaxWork},
+                             {convert, 1},
+                             {lookup, 1},
+                             {concat, 1},
+                             {mul, 1},
+                             {nullptr, 0},
+                             {sub, 1},
+                             {max, 1},
+                             {min, 1},
+                             {div, 8}};
 static_assert(sizeof kMakers / sizeof kMakers[0] == kOpCount, "every operator has a function");
 
 const Maker& maker_of(const Node& node) { return kMakers[int(node.op) - 1]; }

@@ -117,9 +117,12 @@ long multiply_adds(const float* values, float* sums, int rounds) {
 }
 
 constexpr KernelTable table(const char* isa) {
-  return {isa,           {{kTilePixels, kTileVectors * wide::kPanels}, gemm, depthwise, pool, reduce, add, softmax_f32},
-          &kReferenceU8, lookup_reference,
-          convert,       multiply_adds};
+  return {isa,
+          {{kTilePixels, kTileVectors * wide::kPanels}, gemm, depthwise, pool, reduce, add, pair, softmax_f32},
+          &kReferenceU8,
+          lookup_reference,
+          convert,
+          multiply_adds};
 }
 
 }  // namespace

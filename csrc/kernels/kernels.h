@@ -8,6 +8,7 @@
 //     taps outside the input are skipped; a chain that is cut goes on from the float32 that `sums` holds;
 //   - clamp(x) is  y = lo > x ? lo : x,  then  hi < y ? hi : y;  hard-swish is  x * (clamp(x + 3, 0, 6) * (1/6)),
 //     which overflows nowhere; the other curves are those of curves.h, operation by operation;
+//   - a maximum or minimum of two numbers is NaN where one of them is;
 //   - a max pool gives the first of its largest values, or NaN where it meets one (which NaN is not promised);
 //   - sums over pixels run in row-major order, and are multiplied by the rounded reciprocal of the count;
 //   - callers round to nearest and flush denormals, where the CPU can (exec/float_mode.h): inputs and results below
@@ -141,6 +142,17 @@ struct AddArgs {  // out[p] = activation(a[p] + b[p])
   Type a_type = {}, b_type = {}, out_type = {};
 };
 
+enum Pair : int { kMul, kSub, kMax, kMin, kDiv };
+
+struct PairArgs {  // out[p] = activation(a[p] * b[p]), or another function of the two; b_stride 0: one pixel for all
+  Pair pair;
+  const void *a, *b;
+  void* out;
+  ptrdiff_t a_stride, b_stride, out_stride;
+  int pixels, panels;
+  ActivationArgs activation;
+};
+
 struct SoftmaxArgs {  // over the `channels` of each pixel, which need not fill panels; in place allowed
   const void* in;
   void* out;
@@ -181,6 +193,7 @@ struct Kernels {  // of one type
   void (*pool)(const PoolArgs*);
   void (*reduce)(const ReduceArgs*);
   void (*add)(const AddArgs*);
+  void (*pair)(const PairArgs*);
   void (*softmax)(const SoftmaxArgs*);
 };
 

@@ -232,6 +232,31 @@ void add(const AddArgs* a) {
   }
 }
 
+float of_pair(Pair pair, float a, float b) {
+  switch (pair) {
+    case kMul:
+      return a * b;
+    case kSub:
+      return a - b;
+    case kMax:
+      return a > b || a != a ? a : b;
+    case kMin:
+      return a < b || a != a ? a : b;
+    case kDiv:
+      return a / b;
+  }
+  return 0;
+}
+
+void pair(const PairArgs* args) {
+  for (int p = 0; p < args->pixels; p++) {
+    const float *a = at(args->a, p * args->a_stride), *b = at(args->b, p * args->b_stride);
+    float* out = at(args->out, p * args->out_stride);
+    for (int c = 0; c < args->panels * kPanel; c++) out[c] = of_pair(args->pair, a[c], b[c]);
+    activate_pixel(out, args->panels, args->activation);
+  }
+}
+
 long multiply_adds(const float* values, float* sums, int rounds) {
   for (int r = 0; r < rounds; r++) multiply_add<1>(values, values + 8, sums);
   return 8L * rounds;
@@ -239,8 +264,9 @@ long multiply_adds(const float* values, float* sums, int rounds) {
 
 }  // namespace
 
-const KernelTable kReferenceKernels = {"reference",       {{8, 1}, gemm, depthwise, pool, reduce, add, softmax_f32},
-                                       &kReferenceU8,     lookup_reference,
-                                       convert_reference, multiply_adds};
+const KernelTable kReferenceKernels = {
+    "reference",       {{8, 1}, gemm, depthwise, pool, reduce, add, pair, softmax_f32},
+    &kReferenceU8,     lookup_reference,
+    convert_reference, multiply_adds};
 
 }  // namespace mbinfer

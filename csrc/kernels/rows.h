@@ -45,6 +45,36 @@ void reduce(const ReduceArgs* a) {
   });
 }
 
+template <class V>
+inline V of_pair(Pair pair, V a, V b) {
+  switch (pair) {
+    case kMul:
+      return mul(a, b);
+    case kSub:
+      return sub(a, b);
+    case kMax:
+      return nan_or(a, greater(a, b));
+    case kMin:
+      return nan_or(a, less(a, b));
+    case kDiv:
+      return div(a, b);
+  }
+  return a;
+}
+
+void pair(const PairArgs* args) {
+  const float *a = static_cast<const float*>(args->a), *b = static_cast<const float*>(args->b);
+  float* out = static_cast<float*>(args->out);
+  for (int p = 0; p < args->pixels;
+       p++, a = at(a, args->a_stride), b = at(b, args->b_stride), out = at(out, args->out_stride)) {
+    for_each_vector(args->panels, [&](auto vector, int panel) {
+      using V = decltype(vector);
+      const int c = panel * kPanel;
+      store(out + c, activate(of_pair(args->pair, V::load(a + c), V::load(b + c)), args->activation, panel));
+    });
+  }
+}
+
 void add(const AddArgs* args) {
   const float *a = static_cast<const float*>(args->a), *b = static_cast<const float*>(args->b);
   float* out = static_cast<float*>(args->out);

@@ -35,7 +35,42 @@ Text Graph::keep(std::string text) {
   return Text(strings_->front().c_str());
 }
 
+// By value, who makes and who reads it.
+static void link(Graph* graph) {
+  for (Value& value : graph->values) value.producer = -1, value.consumers.clear();
+  for (int n = 0; n < int(graph->nodes.size()); n++) {
+    graph->values[graph->nodes[n].output].producer = n;
+    for (int v : graph->nodes[n].inputs) {
+      std::vector<int>& consumers = graph->values[v].consumers;
+      if (consumers.empty() || consumers.back() != n) consumers.push_back(n);
+    }
+  }
+}
+
+// A concatenation of many values is one of two, and of what that makes and the third ...
+static void pair_concats(Graph* graph) {
+  std::vector<Node> nodes;
+  for (Node& node : graph->nodes) {
+    const std::vector<int> inputs = node.inputs;
+    for (size_t i = 2; info_of(node.op).area == Area::kJoined && i < inputs.size(); i++) {
+      Value part = graph->values[node.output];
+      part.is_output = false;
+      part.shape.channels = graph->values[node.inputs[0]].shape.channels + graph->values[inputs[i - 1]].shape.channels;
+      Node pair = node;
+      pair.inputs = {node.inputs[0], inputs[i - 1]};
+      pair.output = int(graph->values.size());
+      graph->values.push_back(part);
+      node.inputs = {pair.output, inputs[i]};
+      nodes.push_back(pair);
+    }
+    nodes.push_back(std::move(node));
+  }
+  graph->nodes.swap(nodes);
+  link(graph);
+}
+
 void prepare(Graph* graph) {
+  pair_concats(graph);
   std::vector<Node> converts;
   std::vector<std::vector<int>> readers;  // of each
   for (const GraphInput& in : graph->inputs) {

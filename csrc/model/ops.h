@@ -16,17 +16,26 @@ enum class Op : uint8_t {
   kSoftmax,
   kConvert,  // prepare() puts some behind inputs, too
   kLookup,
+  kConcat,
+  kMul,
+  kSub = 13,
+  kMax,
+  kMin,
+  kDiv,
 };
 
 enum class Area : uint8_t {  // the height and width that a node makes
   kWindow,                   // as its kernel, stride, dilation and padding give them
   kWhole,                    // 1 x 1, of the whole map
   kSame,                     // its input's; all inputs have the shape of the output
+  kGated,                    // its first input's, which has the shape of the output; the second one too, or 1 x 1
+  kJoined,                   // its inputs'; the output's channels are theirs, one input after the other
 };
 
 enum class Types : uint8_t {  // of its inputs and its output
   kAlike,                     // all float32, or all uint8 with scales of their own
   kKept,                      // the same, and what it makes has the type of its input
+  kFloats,                    // float32
   kAny,                       // float32, uint8 and int8, each
   kTable,                     // uint8: a table in the file has an output for each of 256 inputs
 };
@@ -54,10 +63,22 @@ constexpr OpInfo kOps[] = {
     {"softmax", 1, Area::kSame, false, Types::kAlike, true, false, 0},  // over channels
     {"convert", 1, Area::kSame, false, Types::kAny, true, false, 0},    // to another type
     {"lookup", 1, Area::kSame, false, Types::kTable, true, false, 0},   // any function of a uint8
+    {"concat", -1, Area::kJoined, false, Types::kKept, false, false, 0},
+    {"mul", 2, Area::kGated, false, Types::kFloats, true, false, 0},  // of two maps, or of a map and one pixel
+    {nullptr, 0, Area::kSame, false, Types::kFloats, true, false, 0},
+    {"sub", 2, Area::kGated, false, Types::kFloats, true, false, 0},
+    {"max", 2, Area::kGated, false, Types::kFloats, true, false, 0},
+    {"min", 2, Area::kGated, false, Types::kFloats, true, false, 0},
+    {"div", 2, Area::kGated, false, Types::kFloats, true, false, 0},
 };
 constexpr int kOpCount = sizeof kOps / sizeof kOps[0];
 
 constexpr const OpInfo& info_of(Op op) { return kOps[int(op) - 1]; }
+// Whether output pixel x of row y is made of pixel x of row y of its inputs.
+constexpr bool by_pixel(Op op) {
+  return info_of(op).area == Area::kSame || info_of(op).area == Area::kGated || info_of(op).area == Area::kJoined;
+}
+constexpr bool takes_activation(Op op) { return op != Op::kConcat; }
 constexpr const char* op_name(Op op) { return info_of(op).name; }
 
 }  // namespace mbinfer

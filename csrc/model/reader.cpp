@@ -271,7 +271,7 @@ class Reader {
     n.name = name("node", r.name, &node_names_);
     auto need = [&](bool ok, const char* what) { require_about(ok, "node", n.name, what); };
     require_reserved(r.reserved0, r.reserved);
-    need(r.op >= 1 && r.op <= kOpCount, "has an unknown op");
+    need(r.op >= 1 && r.op <= kOpCount && op_name(Op(r.op)), "has an unknown op");
     need(r.activation <= format::kPrelu, "has an unknown activation");
     n.op = Op(r.op);
     n.activation = Activation(r.activation);

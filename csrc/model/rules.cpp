@@ -40,17 +40,35 @@ std::string wrong_with_types(const Graph& graph, const Node& node) {
   if (out.dtype == DType::kFloat32) return types == Types::kTable ? "looks up what is not uint8" : "";
   const bool clamps = node.activation == Activation::kClamp && types != Types::kTable;
   if (node.activation != Activation::kNone && !clamps) return "has an activation that uint8 values take from a lookup";
-  if (types == Types::kKept && !(graph.values[node.inputs[0]].type == out))
-    return "pools values of another scale or zero point than it makes";
+  if (types == Types::kFloats) return "makes uint8, which its op does not";
+  for (int input : node.inputs)
+    if (types == Types::kKept && !(graph.values[input].type == out))
+      return "reads values of another scale or zero point than it makes";
   return "";
 }
 
 std::string wrong_with_channels(const Node& node, int in, int out) {
+  if (info_of(node.op).area == Area::kJoined) return node.groups == 1 ? "" : "has groups that its op does not take";
   if (info_of(node.op).keeps_channels) return in == out && node.groups == 1 ? "" : "has the wrong channels or groups";
   if (node.groups < 1 || in % node.groups || out % node.groups) return "has groups that do not divide its channels";
   if (node.groups > 1 && node.groups == in && node.groups == out)
     return "has a group for every channel, which is depthwise";
   return "";
+}
+
+// Of an operator that keeps height and width.
+std::string wrong_with_shapes(const Graph& graph, const Node& node) {
+  const Shape& out = graph.values[node.output].shape;
+  const Area area = info_of(node.op).area;
+  int64_t channels = 0;
+  for (size_t i = 0; i < node.inputs.size(); i++) {
+    const Shape& in = graph.values[node.inputs[i]].shape;
+    channels += in.channels;
+    if (area == Area::kJoined ? in.height == out.height && in.width == out.width : in == out) continue;
+    if (area == Area::kGated && i > 0 && in == Shape{1, 1, out.channels}) continue;
+    return "has inputs of another shape than its output";
+  }
+  return area == Area::kJoined && channels != out.channels ? "has other channels than its inputs together" : "";
 }
 
 }  // namespace
@@ -90,9 +108,11 @@ std::string wrong_with_value(const Value& v) {
 std::string wrong_with_node(const Graph& graph, const Node& node) {
   const OpInfo& op = info_of(node.op);
   const size_t inputs = node.inputs.size();
-  if (!inputs || (op.inputs >= 0 && inputs != size_t(op.inputs)))
+  if (op.inputs < 0 ? inputs < 2 : inputs != size_t(op.inputs))
     return "has " + std::to_string(inputs) + " inputs, " + op.name + " takes " +
-           (op.inputs < 0 ? std::string("any") : std::to_string(op.inputs));
+           (op.inputs < 0 ? std::string("two or more") : std::to_string(op.inputs));
+  if (node.activation != Activation::kNone && !takes_activation(node.op))
+    return "has an activation that its op does not take";
   if (node.activation == Activation::kClamp ? !(node.lo <= node.hi) : node.lo != -INFINITY || node.hi != INFINITY)
     return "has clamp bounds that are out of order, or no clamp";
   const Shape &in = graph.values[node.inputs[0]].shape, &out = graph.values[node.output].shape;
@@ -102,9 +122,10 @@ std::string wrong_with_node(const Graph& graph, const Node& node) {
   if (wrong.empty()) wrong = wrong_with_types(graph, node);
   if (!wrong.empty()) return wrong;
   if (op.area == Area::kWhole && (out.height != 1 || out.width != 1)) return "has the wrong output shape";
-  if (op.area == Area::kSame)
-    for (int input : node.inputs)
-      if (!(graph.values[input].shape == out)) return "has inputs of another shape than its output";
+  if (by_pixel(node.op)) {
+    wrong = wrong_with_shapes(graph, node);
+    if (!wrong.empty()) return wrong;
+  }
   if (reads(graph, node) > kMaxReads) return "has too large a kernel";
   return "";
 }

@@ -234,9 +234,13 @@ class Checker {
     if (plan_.values[s.residual].kind != Placement::kArena) return;
     const Value& value = graph_.values[s.residual];
     const int panel = kPanel * int(size_of(value.type));
-    touch_view(value_view(graph_, plan_, s.residual, segment_), {1, s.residual, 0, 0}, false, piece.index, piece.rows,
-               piece.columns, {piece.panels.begin * panel, piece.panels.end * panel},
-               {"a row of '", value.name.c_str(), "', added,"});
+    const bool joined = info_of(graph_.nodes[s.parts[part].node].op).area == Area::kJoined;
+    const Range panels = joined ? Range{0, value.stride() / kPanel} : piece.panels;
+    const Rows rows = added_rows(graph_, s, piece.rows);
+    const Range columns = value.shape.width < graph_.values[s.output].shape.width ? Range{0, 1} : piece.columns;
+    touch_view(value_view(graph_, plan_, s.residual, segment_), {1, s.residual, 0, 0}, false,
+               value.shape == graph_.values[s.output].shape ? piece.index : kSeveral, rows, columns,
+               {panels.begin * panel, panels.end * panel}, {"a row of '", value.name.c_str(), "', added,"});
   }
 
   const Graph& graph_;

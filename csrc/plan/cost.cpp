@@ -62,15 +62,14 @@ CostTerms cost_terms(const Graph& graph, const Stage& stage, const StepCounts& c
                  projects ? stage.chunk : in.channels * n.y.kernel * n.x.kernel / n.groups, calls);
       if (!n.pointwise()) one.of[kElements] += rows * n.y.kernel * in.width * in.channels / kPanel;
       for (int i = 0; i < kCostTerms; i++) t.of[i] += (expands || projects ? chunks : 1) * one.of[i];
-    } else if (op.area != Area::kSame) {
+    } else if (!by_pixel(n.op)) {
       once = op.area == Area::kWhole;
       const double vectors = double(once ? in.pixels() : made.pixels()) * panels;
       t.of[kVectors] += vectors;
       t.of[kVectorTaps] += vectors * (once ? 1 : n.y.kernel * n.x.kernel);
       t.of[kCalls] += double(chunks) * (once ? steps : made.height);
     }
-    if (part.add >= 0 || (op.area == Area::kSame && stage.part_count == 1))
-      t.of[kElements] += double(made.pixels()) * panels;
+    if (part.add >= 0 || (by_pixel(n.op) && stage.part_count == 1)) t.of[kElements] += double(made.pixels()) * panels;
   }
 
   // The weights come from far once for each strip, or, where they fit the second-level cache, once; each further step

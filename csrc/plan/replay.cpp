@@ -26,7 +26,7 @@ int oldest_row(const Graph& graph, const Plan& plan, const std::vector<int>& pro
   int row = graph.values[v].shape.height;
   if (next >= height) return row;
   if (s.input == v) row = std::min(row, strip_rows(graph, s, next, std::min(height, next + s.rows)).begin);
-  if (s.residual == v) row = std::min(row, next);
+  if (s.residual == v) row = std::min(row, added_rows(graph, s, {next, height}).begin);
   return row;
 }
 
@@ -111,7 +111,8 @@ std::vector<TracedStep> trace_segment(const Graph& graph, const Plan& plan, int 
         produced[stage] = r0;
         // This strip's own reading: all its rows again for each chunk, the last chunk's from this step on.
         if (s.input == w.value) begin = std::min(begin, step.last_chunk ? step.part[0].reads.begin : read.begin);
-        if (s.residual == w.value) begin = std::min(begin, step.last_chunk ? now.r0 : r0);
+        if (s.residual == w.value)
+          begin = std::min(begin, added_rows(graph, s, {step.last_chunk ? now.r0 : r0, r1}).begin);
         if (begin < end) now.live.push_back({w.value, begin, end});
       }
       if (steps.size() == strip || !(steps.back().live == now.live)) steps.push_back(std::move(now));

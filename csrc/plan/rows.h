@@ -33,6 +33,12 @@ inline Rows needs(const Graph& graph, const Stage& stage, int part, Rows out) {
   return out;
 }
 
+// Rows of its second input that a stage reads to make rows `out`: the same, or all of what holds for every pixel.
+inline Rows added_rows(const Graph& graph, const Stage& stage, Rows out) {
+  const int height = graph.values[stage.residual].shape.height;
+  return height < graph.values[stage.output].shape.height ? Rows{0, height} : out;
+}
+
 // Rows of its input that strip [r0, r1) reads: a stage that keeps its expanded rows reads what new ones need.
 inline Rows strip_rows(const Graph& graph, const Stage& stage, int r0, int r1) {
   Rows rows = {r0, r1};
@@ -114,12 +120,13 @@ void for_each_write(const Graph& graph, const Stage& stage, int in, int r0, int 
   if (!reads && !adds) return write(r1, none);
   // For every chunk but the last, all rows are read again.
   if (chunk_count(graph, stage) > 1)
-    write(r1, std::min(reads ? strip_rows(graph, stage, r0, r1).begin : none, adds ? r0 : none));
+    write(r1, std::min(reads ? strip_rows(graph, stage, r0, r1).begin : none,
+                       adds ? added_rows(graph, stage, {r0, r1}).begin : none));
   // A 1x1 expansion has read its rows before the output is written; other convolutions read some of them again.
   const bool done = stage.expands() && graph.nodes[stage.parts[0].node].pointwise();
   for_each_step(graph, stage, r0, r1, 1, [&](const Step& step) {
     const int row = !reads ? none : done ? step.part[0].makes.end : step.part[0].reads.begin;
-    write(step.output.end, adds ? std::min(row, step.output.begin) : row);
+    write(step.output.end, adds ? std::min(row, added_rows(graph, stage, step.output).begin) : row);
   });
 }
 
@@ -135,7 +142,8 @@ void advance(const Graph& graph, const Plan& plan, const Segment& segment, int s
     const int need = strip_rows(graph, s, r0, r1).end;
     for (int p = segment.first; p < stage; p++) {
       if (plan.stages[p].output == s.input) advance(graph, plan, segment, p, need, produced, strip);
-      if (plan.stages[p].output == s.residual) advance(graph, plan, segment, p, r1, produced, strip);
+      if (plan.stages[p].output == s.residual)
+        advance(graph, plan, segment, p, added_rows(graph, s, {r0, r1}).end, produced, strip);
     }
     strip(stage, r0, r1);
     produced[stage] = r1;

@@ -172,7 +172,8 @@ class SegmentSearch::Impl {
       int row = none;
       if (strip >= int(reads(s).size())) return row;
       if (stages_[s].input == in) row = std::min(row, reads(s)[size_t(strip)].begin);
-      if (stages_[s].residual == in) row = std::min(row, strip * rows_of(s, option(s)));
+      if (stages_[s].residual == in)
+        row = std::min(row, added_rows(graph_, stages_[s], {strip * rows_of(s, option(s)), height}).begin);
       return row;
     };
     Stage final = stages_[b];

@@ -113,7 +113,7 @@ class Fuser {
     s->input = node(s->parts[0].node).inputs[0];
     s->output = last.output;
     s->name = *last.name.c_str() ? last.name : graph_.values[last.output].name;  // a conversion may have none
-    if (last.op == Op::kAdd) s->residual = last.inputs[1];
+    if (last.inputs.size() == 2) s->residual = last.inputs[1];
     if (part.add < 0) return;
     taken_[part.add] = true;
     const Node& add = node(part.add);
@@ -151,8 +151,8 @@ int patch_channels(const Graph& graph, const Stage& stage) {
 }
 
 bool in_steps(const Graph& graph, const Stage& stage) {
-  const Op op = graph.nodes[stage.parts[stage.last()].node].op;
-  return stage.bottleneck() || (op != Op::kConv && op != Op::kAdd && op != Op::kConvert);
+  const Node& node = graph.nodes[stage.parts[stage.last()].node];
+  return stage.bottleneck() || (node.op != Op::kConv && node.op != Op::kConvert && node.inputs.size() == 1);
 }
 
 void size_scratch(const Graph& graph, Stage* stage) {

@@ -71,24 +71,27 @@ def _two_values(low: Walk, node: SourceNode, op: str, a: Tensor, b: Tensor, part
             found = _gated(low, x, gate)
             if found is not None:
                 return low.affine(node, low.affine(node, x, activation=found[0], part=found[0]), found[1])
-    if op != "Add":
-        gated = op == "Mul" and sorted(x.dims[:2] == (1, 1) for x in (a, b)) == [False, True]
-        raise low.unsupported(
-            node,
-            "both inputs are computed by the network"
-            + (": a picture times one number for each channel (squeeze-and-excite gate)" if gated else ""),
-            "a constant per channel; Add of two "
-            "computed tensors; Mul where it is x * HardSigmoid(x) or x * relu6(x + 3) / 6",
-        )
+    if op in ("Mul", "Max", "Min") and _gates(b, a):
+        a, b = b, a
     shape = np.broadcast_shapes(a.shape, b.shape)
-    if a.dims != b.dims or a.order != b.order or math.prod(shape) != math.prod(a.shape):
+    same = a.dims == b.dims and a.order == b.order
+    if not (same or (op != "Add" and _gates(a, b))) or math.prod(shape) != math.prod(a.shape):
         raise low.unsupported(
             node,
             f"tensors of {a.shape} and {b.shape} that hold (height, width, channels) = "
             f"{a.dims} in order {a.order} and {b.dims} in order {b.order}",
-            "equal shapes and layouts",
+            "equal shapes and layouts" + ("" if op == "Add" else ", or one number for each channel of the first"),
         )
-    return replace(a, value=low.emit(node, "add", [a.value, b.value], part), shape=shape)
+    return replace(a, value=low.emit(node, op.lower(), [a.value, b.value], part), shape=shape)
+
+
+def _gates(x: Tensor, gate: Tensor) -> bool:
+    """Whether `gate` broadcasts to `x` as one number for each channel."""
+    if gate.dims != (1, 1, x.dims[2]) or x.dims[:2] == (1, 1) or len(gate.shape) > len(x.shape):
+        return False
+    groups = x.groups()
+    shape = (1,) * (len(x.shape) - len(gate.shape)) + gate.shape
+    return groups is not None and all(size == (x.dims[2] if "C" in group else 1) for size, group in zip(shape, groups))
 
 
 def _gated(low: Walk, x: Tensor, gate: Tensor) -> tuple[str, float] | None:

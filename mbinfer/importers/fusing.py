@@ -94,7 +94,7 @@ def _fold_into_writers(graph: Graph) -> None:
 def _absorb(into: Node, node: Node) -> bool:
     """Apply the pointwise `node` to the output of `into`, if one node can do both."""
     if _is_plain(node):
-        if into.op == "softmax" or node.activation == "erf":
+        if into.op in ("softmax", "concat") or node.activation == "erf":
             return False
         if into.activation == "clamp" and node.activation == "clamp":
             lo, hi = node.clamp

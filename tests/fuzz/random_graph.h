@@ -97,27 +97,33 @@ class RandomGraph {
   }
 
   mbinfer::Node choose(int input) {
-    static const Op kChoice[] = {Op::kConv, Op::kDepthwise, Op::kConv,    Op::kDepthwise,     Op::kAdd,
-                                 Op::kConv, Op::kMaxPool,   Op::kAvgPool, Op::kGlobalAvgPool, Op::kSoftmax};
+    static const Op kChoice[] = {
+        Op::kConv,    Op::kDepthwise,     Op::kConv,    Op::kDepthwise, Op::kAdd,    Op::kConv, Op::kMaxPool,
+        Op::kAvgPool, Op::kGlobalAvgPool, Op::kSoftmax, Op::kMul,       Op::kConcat, Op::kSub,  Op::kMax};
     mbinfer::Node node;
-    node.op = kChoice[choices_.below(10)];
+    node.op = kChoice[choices_.below(14)];
     node.inputs = {input};
     const mbinfer::OpInfo& op = mbinfer::info_of(node.op);
     const mbinfer::Shape in = graph_.values[size_t(input)].shape;
     const bool pointwise = node.op == Op::kConv && !choices_.one_in(3);
     if (op.area == mbinfer::Area::kWindow && !pointwise)
       node.y = window(in.height, op.pools), node.x = window(in.width, op.pools);
-    if (node.op == Op::kAdd) {
-      std::vector<int> same;
-      for (size_t v = 0; v < graph_.values.size(); v++)
-        if (graph_.values[v].shape == in) same.push_back(int(v));
-      node.inputs.push_back(same[size_t(choices_.below(int(same.size())))]);
+    for (int more = op.inputs < 0 ? choices_.between(1, 3) : op.inputs - 1; more > 0; more--) {
+      std::vector<int> fit;
+      for (size_t v = 0; v < graph_.values.size(); v++) {
+        const mbinfer::Shape& other = graph_.values[v].shape;
+        const bool gate = op.area == mbinfer::Area::kGated && other == mbinfer::Shape{1, 1, in.channels};
+        const bool joins = op.area == mbinfer::Area::kJoined && other.height == in.height && other.width == in.width;
+        if (other == in || gate || joins) fit.push_back(int(v));
+      }
+      node.inputs.push_back(fit[size_t(choices_.below(int(fit.size())))]);
     }
     if (op.weights) node.weight_dtype = mbinfer::DType::kFloat32;
     node.counts_padding = op.flags && choices_.one_in(2);
     node.lo = -INFINITY, node.hi = INFINITY;
     const int activation = choices_.below(12);
     node.activation = mbinfer::Activation(activation < 3 ? 0 : activation < 5 ? 1 : activation - 3);
+    if (!takes_activation(node.op)) node.activation = mbinfer::Activation::kNone;
     if (node.activation == mbinfer::Activation::kClamp) node.lo = 0, node.hi = activation == 4 ? 6 : INFINITY;
     return node;
   }
@@ -134,6 +140,9 @@ class RandomGraph {
       node.groups = shape.channels % groups || channels % groups || (groups > 1 && groups == channels) ? 1 : groups;
       shape.channels = channels;
     }
+    if (op.area == mbinfer::Area::kJoined) shape.channels = 0;
+    for (size_t i = 0; op.area == mbinfer::Area::kJoined && i < node.inputs.size(); i++)
+      shape.channels += graph_.values[size_t(node.inputs[i])].shape.channels;
     if (op.area == mbinfer::Area::kWhole) shape.height = shape.width = 1;
     if (op.area == mbinfer::Area::kWindow) {
       if (shape.height + node.y.pad + node.y.pad_end < node.y.extent()) return;

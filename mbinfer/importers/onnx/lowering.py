@@ -22,7 +22,6 @@ _SEES_ALL_OUTPUTS: set[str] = set()  # ops whose handler decides what outputs be
 
 # What users call operators that are not here.
 ALIASES = {
-    "Concat": "concatenation",
     "ConvTranspose": "transposed convolution, deconvolution",
     "DepthToSpace": "pixel shuffle",
     "Elu": "ELU",

@@ -2,7 +2,7 @@
 
 #include "common.h"
 
-#if defined(MBINFER_AVX2)
+#if defined(MBINFER_AVX2) || defined(MBINFER_AVX512)
 #include "kernels/cpu_x86.h"
 #elif defined(__arm__)
 #include <asm/hwcap.h>
@@ -13,10 +13,20 @@ namespace mbinfer {
 
 std::vector<const KernelTable*> usable_kernels() {
   std::vector<const KernelTable*> tables;
-#if defined(MBINFER_AVX2)
+#if defined(MBINFER_AVX2) || defined(MBINFER_AVX512)
   const X86Features cpu = x86_features();
-  if (cpu.avx2 && cpu.fma) tables.push_back(&kAvx2Kernels);
-#elif defined(MBINFER_NEON) && defined(__aarch64__)
+  const bool avx2 = cpu.avx2 && cpu.fma;
+#endif
+#if defined(MBINFER_AVX512)
+  if (avx2 && cpu.avx512) tables.push_back(&kAvx512Kernels);
+#endif
+#if defined(MBINFER_AVX2)
+  if (avx2) tables.push_back(&kAvx2Kernels);
+#endif
+#if defined(MBINFER_SIMDE)
+  if (avx2) tables.push_back(&kSimdeKernels);
+#endif
+#if defined(MBINFER_NEON) && defined(__aarch64__)
   tables.push_back(&kNeonKernels);
 #elif defined(MBINFER_NEON) && defined(__arm__)
   const unsigned long wanted = HWCAP_NEON | HWCAP_VFPv4;  // a fused multiply-add: Cortex-A5, A7, A15 and later

@@ -16,7 +16,7 @@ namespace {
 // there are many inputs, less often, because the loop begins anew each time.
 struct Prefetch {
   static constexpr int kRows = 1024;  // what is smaller stays in the nearer caches
-  static constexpr int kInputs = 16, kInputsOfMany = 48, kMany = 256;
+  static constexpr int kMany = 256;
 
   const float* at = nullptr;
   ptrdiff_t pair_bytes = 0;   // from one pair of panels to the next
@@ -145,21 +145,31 @@ inline void run_tiles(const GemmArgs& a, int pixels, int pixel, int count, int p
   if constexpr (kPixels > 1) run_tiles<V, kPixels - 1, kVectors>(a, pixels, pixel, count, panel, prefetch);
 }
 
+// Pixels so many bytes apart share a set of the first cache, which has room for 8 lines of them: a higher tile would
+// read every input from the second one.
+constexpr ptrdiff_t kSetBytes = 4096;
+constexpr int kSetPixels = 7;
+constexpr int highest(int pixels, ptrdiff_t in_stride) {
+  return in_stride % kSetBytes == 0 && pixels > kSetPixels ? kSetPixels : pixels;
+}
+
 // All pixels for kVectors vectors from `panel` on, in tiles of nearly equal height: 7 pixels are 4 + 3, not 6 + 1.
 template <class V, int kVectors>
 inline void run_vectors(const GemmArgs& a, int panel, int end) {
   constexpr int kMost = Tiles<V>::gemm_pixels[kVectors], kPanels = kVectors * V::kPanels;
-  const int tiles = (a.pixels + kMost - 1) / kMost, height = a.pixels / tiles, taller = a.pixels % tiles;
+  const int most = highest(kMost, a.in_stride), tiles = (a.pixels + most - 1) / most, height = a.pixels / tiles,
+            taller = a.pixels % tiles;
   Prefetch prefetch;
   const int k = a.tap_count == 1 ? a.taps[0].k : 0;
-  if (panel + 2 * kPanels <= end && k >= Prefetch::kInputs && a.panels * k >= Prefetch::kRows) {
+  constexpr int kFew = Tiles<V>::prefetch_inputs[0], kMany = Tiles<V>::prefetch_inputs[1];
+  if (panel + 2 * kPanels <= end && k >= kFew && a.panels * k >= Prefetch::kRows) {
     // Where the next vectors begin with the second panel of a pair, that pair is multiplied now.
     const int next = a.panel + panel + kPanels, first = (next + 1) / 2;
     prefetch.at = panel_weights(a.weights, a.weight_rows, first * 2) + ptrdiff_t(a.taps[0].weight_row) * kRow;
     prefetch.pairs = (next + kPanels + 1) / 2 - first;
     prefetch.pair_bytes = pair_bytes(a.weight_rows);
     prefetch.lines = prefetch.pairs ? (k + 1) / 2 : 0;
-    prefetch.inputs = k < Prefetch::kMany ? Prefetch::kInputs : Prefetch::kInputsOfMany;
+    prefetch.inputs = k < Prefetch::kMany ? kFew : kMany;
     const int times = tiles * (k / prefetch.inputs);
     prefetch.share = (prefetch.lines + times - 1) / times;
   }
@@ -186,8 +196,8 @@ void run_panels(const GemmArgs& a, int panel, int end) {
     for (Prefetch none; end - panel >= Sizes::row_vectors * V::kPanels; panel += Sizes::row_vectors * V::kPanels)
       run_tiles<V, 1, Sizes::row_vectors>(a, 1, 0, 1, panel, none);
   // Tiles of few pixels want more vectors for the same reason.
-  constexpr int kHigh = Sizes::gemm_vectors >= 3 ? Sizes::gemm_pixels[2] : 1;
-  const bool few = Sizes::gemm_vectors >= 3 && a.pixels / ((a.pixels + kHigh - 1) / kHigh) <= Sizes::gemm_pixels[3];
+  const int high = Sizes::gemm_vectors >= 3 ? highest(Sizes::gemm_pixels[2], a.in_stride) : 1;
+  const bool few = Sizes::gemm_vectors >= 3 && a.pixels / ((a.pixels + high - 1) / high) <= Sizes::gemm_pixels[3];
   while (panel < end) {
     const int left = (end - panel) / V::kPanels;
     auto run = [&](auto vectors) {

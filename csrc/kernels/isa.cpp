@@ -50,7 +50,11 @@ MBI_INLINE const float* row_of(const float* weights, const ptrdiff_t (&parts)[pa
 }  // namespace
 }  // namespace mbinfer
 
-#if defined(__AVX2__)
+#if defined(__AVX512F__) || defined(MBINFER_SIMDE)
+#include "kernels/vec_avx512.h"
+//
+#include "kernels/tile_avx512.h"
+#elif defined(__AVX2__)
 #include "kernels/vec_avx2.h"
 //
 #include "kernels/tile_avx2.h"
@@ -127,7 +131,11 @@ constexpr KernelTable table(const char* isa) {
 
 }  // namespace
 
-#if defined(__AVX2__)
+#if defined(MBINFER_SIMDE)
+const KernelTable kSimdeKernels = table("simde");
+#elif defined(__AVX512F__)
+const KernelTable kAvx512Kernels = table("avx512");
+#elif defined(__AVX2__)
 const KernelTable kAvx2Kernels = table("avx2");
 #else
 const KernelTable kNeonKernels = table("neon");

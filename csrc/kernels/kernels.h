@@ -213,6 +213,8 @@ constexpr int kPeakSums = 512, kPeakValues = 32;
 
 extern const KernelTable kReferenceKernels;
 extern const KernelTable kAvx2Kernels;
+extern const KernelTable kAvx512Kernels;
+extern const KernelTable kSimdeKernels;  // those of AVX-512, made of AVX2 by SIMDe: for tests
 extern const KernelTable kNeonKernels;
 
 // One scalar routine for every instruction set: its sums over channels have an order of their own.

@@ -4,6 +4,17 @@
 namespace mbinfer {
 namespace {
 
+using wide = f32x8;
+
+template <class V>
+struct Tiles;
+template <>
+struct Tiles<f32x8> {  // 16 registers: 12 sums of 6x2, 2 rows of weights and an input
+  static constexpr int gemm_pixels[4] = {0, 12, 6, 4}, gemm_vectors = 3, row_vectors = 12;
+  static constexpr int depthwise_pixels[4] = {0, 8, 8, 4}, thin_vectors = 2, columns_ahead = 0;
+  static constexpr int prefetch_inputs[2] = {16, 48};
+};
+
 // Symptom: beside a busy hardware thread of the same core, which then starts three instructions a cycle for each in
 // turn, the 23 instructions of an input of a 6x2 tile take eight cycles where its 12 multiplications take six; and GCC,
 // left to unroll four inputs, loads far ahead and spills sums (0.65 of the speed). Remedy: four inputs in one turn of
@@ -14,13 +25,6 @@ constexpr int kTurn = 4;
 
 // A compiler barrier: keeps GCC from hoisting later loads, which would spill the sums.
 inline void loads_stay() { asm volatile("" : : : "memory"); }
-
-// Pins x in a register, and orders it after earlier stores. Without it GCC activates the whole tile, then stores it,
-// and the row of stores holds up the next tile's multiplications (26 cycles beside them, not 10).
-inline f32x8 in_turn(f32x8 x) {
-  asm volatile("" : "+x"(x.v) : : "memory");
-  return x;
-}
 
 // Keeps the sum in its register: GCC would move sums from one to another.
 inline f32x8 fma_in_place(f32x8 a, f32x8 b, f32x8 sum) {

@@ -7,7 +7,7 @@
 //
 // vec_<isa>.h
 //   struct f32x8           eight float32 lanes, one panel
-//   wide                   the widest vector: f32x8 itself, or f32x16, two panels side by side
+//   struct f32x16          where there are registers of that size: sixteen lanes, two panels side by side
 //   of each vector V:
 //     V::kPanels           panels of 8 lanes that it holds
 //     V::load(p), V::splat(x), V::widen_u8(bytes), store(p, v)
@@ -19,15 +19,17 @@
 //     div(a, b)            rounded as IEEE 754 says
 //     exponent_of(x)       the last nine bits of x as sign and exponent of a float: 2^n for 1.5 * 2^23 + 127 + n
 //   pace(p)                p, and no compiler derives other pointers from it: a pointer that walks is one register
+//
+// tile_<isa>.h
+//   wide                   the widest vector: f32x8 or f32x16
 //   struct Tiles<V>        the sizes that suit the register file:
 //     gemm_pixels[n]       most pixels of a matrix tile of n vectors, 1 to 3
 //     gemm_vectors         most vectors of a tile
 //     row_vectors          vectors of a tile of one pixel
 //     depthwise_pixels[n]  most pixels of a depthwise tile of kernel 2n + 1
+//     prefetch_inputs[2]   of a matrix tile of few and of many inputs: after so many, weights are asked for ahead
 //     thin_vectors         vectors side by side where a depthwise tile has at most half as many pixels
 //     columns_ahead        columns loaded before they are multiplied: for cores that run in order
-//
-// tile_<isa>.h
 //   kTurn                  inputs of a pixel that a tile takes at a time, where every tap has a multiple of them
 //   Tile<V, kPixels, kVectors, kWhole>
 //                          a register tile of the matrix kernel. kWhole: every tap has a multiple of kTurn inputs

@@ -31,7 +31,6 @@ struct f32x8 {
     return {vcvtq_f32_u32(vmovl_u16(vget_low_u16(h))), vcvtq_f32_u32(vmovl_u16(vget_high_u16(h)))};
   }
 };
-using wide = f32x8;
 
 template <class T>
 inline T pace(T x) {
@@ -81,18 +80,6 @@ inline f32x8 greater(f32x8 a, f32x8 b) {
 inline f32x8 less(f32x8 a, f32x8 b) {
   return {vbslq_f32(above(b.lo, a.lo), a.lo, b.lo), vbslq_f32(above(b.hi, a.hi), a.hi, b.hi)};
 }
-template <class V>
-struct Tiles;
-template <>
-struct Tiles<f32x8> {
-#ifdef __aarch64__  // 32 registers of 4 lanes: 20 sums of 5x2, 4 of weights, 5 of inputs
-  static constexpr int gemm_pixels[4] = {0, 8, 5, 0}, gemm_vectors = 2, row_vectors = 8;
-  static constexpr int depthwise_pixels[4] = {0, 8, 4, 4}, thin_vectors = 1, columns_ahead = 2;
-#else  // 16: 12 sums of 6x1, 2 of weights, an input
-  static constexpr int gemm_pixels[4] = {0, 6, 0, 0}, gemm_vectors = 1, row_vectors = 3;
-  static constexpr int depthwise_pixels[4] = {0, 4, 2, 2}, thin_vectors = 1, columns_ahead = 0;
-#endif
-};
 
 }  // namespace
 }  // namespace mbinfer

@@ -1,0 +1,69 @@
+// The register tile of the matrix kernel on AVX-512, see vec.h. Included by isa.cpp only.
+#pragma once
+
+namespace mbinfer {
+namespace {
+
+using wide = f32x16;
+
+template <class V>
+struct Tiles;
+template <>
+struct Tiles<f32x16> {  // 32 registers: 28 sums of 14x2, 2 rows of weights and an input
+  static constexpr int gemm_pixels[4] = {0, 14, 14, 9}, gemm_vectors = 3, row_vectors = 6;
+  static constexpr int depthwise_pixels[4] = {0, 8, 8, 8}, thin_vectors = 1, columns_ahead = 0;
+  static constexpr int prefetch_inputs[2] = {8, 24};
+};
+template <>
+struct Tiles<f32x8> {  // one panel before or after the pairs
+  static constexpr int gemm_pixels[4] = {0, 14, 0, 0}, gemm_vectors = 1, row_vectors = 1;
+  static constexpr int depthwise_pixels[4] = {0, 8, 8, 8}, thin_vectors = 1, columns_ahead = 0;
+  static constexpr int prefetch_inputs[2] = {8, 24};
+};
+
+constexpr int kTurn = 1;  // a tile's loop is bound by its multiplications as it is
+
+template <class V, int kPixels, int kVectors, bool kWhole>
+struct Tile {
+  static constexpr int kParts = parts_of<V>(kVectors);
+  V sums[kPixels][kVectors];
+
+  MBI_INLINE void multiply(const float* in, ptrdiff_t (&pixels)[kPixels], const float* w, ptrdiff_t (&parts)[kParts],
+                           int k) {
+    // Symptom: fourteen distances of pixels do not fit in the general registers; GCC loads them again for each input,
+    // or keeps them in vector registers. Remedy: those of odd pixels alone; an address scales them by 2, 4 or 8.
+    constexpr int kOdd = kPixels / 2;
+    ptrdiff_t odd[kOdd + 1];
+    if constexpr (kOdd > 0) {
+      MBI_UNROLL for (int i = 0; i < kOdd; i++) odd[i] = pixels[2 * i + 1];
+    }
+    auto pixel = [&](int p) {
+      int scale = 1;
+      for (; p && p % 2 == 0; p /= 2) scale *= 2;
+      return p ? at(in, odd[p / 2] * scale) : in;
+    };
+    do {
+      if constexpr (kOdd > 0) {
+        MBI_UNROLL for (int i = 0; i < kOdd; i++) odd[i] = pace(odd[i]);
+      }
+      V row[kVectors];
+      MBI_UNROLL for (int n = 0; n < kVectors; n++) row[n] = V::load(row_of<V, kVectors>(w, parts, n));
+      MBI_UNROLL for (int p = 0; p < kPixels; p++) {
+        const V x = V::splat(*pixel(p));
+        MBI_UNROLL for (int n = 0; n < kVectors; n++) sums[p][n] = fma(row[n], x, sums[p][n]);
+      }
+      in++, w += kRow;
+    } while (--k > 0);
+  }
+
+  MBI_INLINE void settle() {
+    MBI_UNROLL for (int p = 0; p < kPixels; p++) {
+      MBI_UNROLL for (int n = 0; n < kVectors; n++) sums[p][n] = in_turn(sums[p][n]);
+    }
+  }
+
+  MBI_INLINE V take(int p, int n) const { return in_turn(sums[p][n]); }
+};
+
+}  // namespace
+}  // namespace mbinfer

@@ -19,10 +19,11 @@ from . import _core, image, measure
 from .errors import Error
 from .messages import printable
 from .progress import progress
+from .quantize.arguments import add_arguments, given
 from .show import text
 
 SCHEDULES = tuple(name for name in _core.schedules() if name != "auto")
-ARCHITECTURES = ("mobilenet_v1", "mobilenet_v2")
+ARCHITECTURES = ("mobilenet_v1", "mobilenet_v2", "efficientnet_lite0")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -54,14 +55,15 @@ def _fail(message: str) -> int:
 def _add_makers(command: Callable[..., argparse.ArgumentParser]) -> None:
     """The commands that write a model file."""
     sub = command(_build, "write the model file of a known architecture")
-    sub.add_argument("arch", choices=ARCHITECTURES, metavar="ARCH", help=" or ".join(ARCHITECTURES))
+    sub.add_argument("arch", choices=ARCHITECTURES, metavar="ARCH", help=", ".join(ARCHITECTURES))
     sub.add_argument("--width", type=float, default=1.0, help="width multiplier (default 1.0)")
     sub.add_argument("--resolution", type=int, default=224, help="pixels on a side, from 32 up (default 224)")
     sub.add_argument("--classes", type=int, default=1000, help="default 1000")
     sub.add_argument("--seed", type=int, default=0, help="of the random weights, where no --weights are given")
     sub.add_argument("--weights", metavar="FILE", help="a state dict: .pth, .pt, .safetensors, .npz")
-    sub.add_argument("--dtype", default="float32", help="of the stored weights (default float32)")
+    sub.add_argument("--dtype", default="float32", help="float32 (the default) or int8")
     sub.add_argument("--labels", metavar="FILE", help="class names, one a line")
+    add_arguments(sub)
     sub.add_argument("-o", "--output", required=True, metavar="OUT", help="the model file to write")
 
     sub = command(_convert, "convert an .onnx or .tflite file to a model file")
@@ -74,7 +76,8 @@ def _add_makers(command: Callable[..., argparse.ArgumentParser]) -> None:
     sub.add_argument("--labels", metavar="FILE", help="class names, one a line")
     sub.add_argument("--input-shape", type=_listed(int), metavar="N,N,N,N", help="fixes or overrides the source's")
     sub.add_argument("--outputs", type=_listed(str), metavar="NAME[,NAME]", help="tensors of the source to end at")
-    sub.add_argument("--dtype", default="float32", help="of the stored weights (default float32)")
+    sub.add_argument("--dtype", default="float32", help="float32 (the default) or int8")
+    add_arguments(sub)
 
 
 def _add_users(command: Callable[..., argparse.ArgumentParser], planning: argparse.ArgumentParser) -> None:
@@ -135,16 +138,23 @@ def _listed(kind: type) -> Any:
 
 
 def _build(options: argparse.Namespace) -> None:
-    from . import model, zoo
+    from . import model, quantize, zoo
     from .convert import read_labels
 
+    quantisation = given(options)
     make = getattr(zoo, options.arch)
     graph = make(options.width, options.resolution, options.classes, weights=options.weights, seed=options.seed)
     if options.labels:
         graph.labels = read_labels(options.labels)
         if len(graph.labels) != options.classes:
             raise Error(f"{options.labels}: {len(graph.labels)} labels for {options.classes} classes")
-    model.save(graph, options.output, options.dtype)
+    if options.dtype == "int8":
+        if options.weights is None:  # random weights have no pictures that they are for
+            quantisation.setdefault("calibration", quantize.noise(graph))
+        graph = quantize.quantize(graph, **{"calibration": None, **quantisation})
+    elif options.dtype != "float32":
+        raise Error(f"--dtype {options.dtype}: float32 and int8 are supported")
+    model.save(graph, options.output)
     _written(options)
 
 
@@ -152,13 +162,13 @@ def _convert(options: argparse.Namespace) -> None:
     from .convert import convert
 
     names = ("mean", "scale", "color", "crop", "input_shape", "outputs", "labels")
-    given = {name: getattr(options, name) for name in names if getattr(options, name) is not None}
-    if given.keys() & {"color", "crop"} and not given.keys() & {"mean", "scale"}:
+    wanted = {name: getattr(options, name) for name in names if getattr(options, name) is not None}
+    if wanted.keys() & {"color", "crop"} and not wanted.keys() & {"mean", "scale"}:
         raise Error("--color and --crop belong to a recipe for pictures; give its --mean or --scale too")
-    for name in given.keys() & {"mean", "scale"}:
-        if len(given[name]) == 1:  # holds for every channel
-            given[name] = given[name][0]
-    convert(options.source, options.output, dtype=options.dtype, **given)
+    for name in wanted.keys() & {"mean", "scale"}:
+        if len(wanted[name]) == 1:  # holds for every channel
+            wanted[name] = wanted[name][0]
+    convert(options.source, options.output, dtype=options.dtype, **wanted, **given(options))
     _written(options)
 
 

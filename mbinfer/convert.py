@@ -25,13 +25,17 @@ def convert(
     input_shape=None,
     example=None,
     outputs=None,
+    **quantising,
 ) -> None:
     """Convert `source` to a model file at `path`.
 
     source: an .onnx file, its bytes, an `onnx.ModelProto` (opset 7 or later), a .tflite file or its bytes, or a
         `torch.nn.Module`, which is exported to ONNX in evaluation mode and needs `input_shape` or `example` (a tensor,
         or a tuple of tensors). Weights in other files are read from the .onnx file's own folder only.
-    dtype: of the weights; "float32". "float16" and "int8", and `calibration` pictures, come later.
+    dtype: "float32", or "int8": uint8 values and int8 weights, quantised after what `calibration` shows; "float16"
+        comes later. A source that is quantised itself keeps its own types.
+    calibration: for dtype "int8": a folder of pictures, or an iterable of paths, of arrays (height, width, channels),
+        uint8 or float32, or of dicts of arrays by input name; some dozens of what the network is for.
     mean, scale: how a uint8 picture becomes the input, ``x = (u8 - mean) * scale``; one number or one per channel.
         With neither, the file has no recipe and takes float32 inputs only; with one, the other is 0 or 1.
     color: "RGB", "BGR" or "grey", the order that the network takes its channels in; one channel is always grey.
@@ -40,6 +44,7 @@ def convert(
     input_shape: such as (1, 3, 224, 224), in the source's own axis order: fixes the open sizes of a model and
         overrides those that it stores; a dict by input name where there are several.
     outputs: names of tensors of the source to end at, in place of its own outputs; what lies behind them is left out.
+    quantising: for dtype "int8": ranges, keep_float, report and the rest of `mbinfer.quantize.quantize`.
 
     Inputs of the result are NHWC with batch 1; rank-4 outputs too, other outputs keep the source's shape.
 
@@ -50,25 +55,32 @@ def convert(
     from .importers import import_model  # a board that only runs models needs none
     from .model import save
 
-    if not isinstance(dtype, str):
-        raise ArgumentError(f"dtype {dtype!r}; supported is 'float32'")
-    if dtype in ("float16", "int8"):
-        raise UnsupportedError(f"dtype={dtype!r} comes in a later version; use dtype='float32'")
-    if dtype != "float32":
-        raise ArgumentError(f"unknown dtype {dtype!r}; supported is 'float32'")
-    if calibration is not None:
-        raise UnsupportedError("calibration comes in a later version, with dtype='int8'; leave it out")
+    _check_dtype(dtype, calibration, quantising)
     graph = import_model(source, input_shape, example, outputs)
     if mean is not None or scale is not None:
         _set_recipe(graph, mean, scale, color, crop)
+    if dtype == "int8":
+        from .quantize import quantize
+
+        graph = quantize(graph, calibration, **quantising)
     if labels is not None:
         _set_labels(graph, labels)
     try:
-        save(graph, path, weight_dtype=dtype)
+        save(graph, path)
     except TypeError:
         if isinstance(path, (str, bytes, os.PathLike)):
             raise
         raise ArgumentError(f"path of type {type(path).__name__}; give the path of the file to write") from None
+
+
+def _check_dtype(dtype, calibration, quantising) -> None:
+    if dtype == "float16":
+        raise UnsupportedError("dtype='float16' comes in a later version; use 'float32' or 'int8'")
+    if dtype not in ("float32", "int8"):
+        raise ArgumentError(f"unknown dtype {dtype!r}; supported are 'float32' and 'int8'")
+    given = (["calibration"] if calibration is not None else []) + sorted(quantising)
+    if dtype == "float32" and given:
+        raise ArgumentError(f"{', '.join(given)}: for dtype='int8' only; give that, or leave them out")
 
 
 def _set_recipe(graph: Graph, mean, scale, color: str, crop: float) -> None:

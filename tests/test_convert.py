@@ -20,9 +20,11 @@ def classifier():
     "options, kind, word",
     [
         ({"dtype": "float16"}, errors.UnsupportedError, "later"),
-        ({"dtype": "int8"}, errors.UnsupportedError, "later"),
+        ({"dtype": "int8"}, errors.ArgumentError, "calibration of type NoneType"),
+        ({"dtype": "int8", "calibration": []}, errors.ArgumentError, "no picture and no array"),
         ({"dtype": "bfloat"}, errors.ArgumentError, "float32"),
-        ({"calibration": []}, errors.UnsupportedError, "later"),
+        ({"calibration": []}, errors.ArgumentError, "for dtype='int8' only"),
+        ({"ranges": "mse"}, errors.ArgumentError, "for dtype='int8' only"),
         ({"labels": ["a", "b"]}, errors.ShapeError, "2 labels for the 5 classes"),
         ({"mean": (1, 2)}, errors.ShapeError, "3 channels"),
         ({"scale": 1, "color": "CMYK"}, errors.ArgumentError, "RGB"),

@@ -1,0 +1,122 @@
+"""Post-training quantisation: a float32 `Graph` and some pictures become an int8 `Graph` (docs/quantization.md)."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Collection
+
+import numpy as np
+
+from ..errors import ArgumentError
+from ..graph import Graph, Recipe, Type
+from .emit import INTEGER, emit
+from .equalise import equalise as equalise_layers
+from .observe import Statistics, observe
+from .ranges import METHODS, picture_type, type_of
+from .report import Report, compare
+from .samples import Array, Calibration, Samples
+from .tables import matters, split_activations
+
+__all__ = ["Quantizer", "Report", "noise", "quantize"]
+
+
+def quantize(
+    graph: Graph,
+    calibration: Calibration,
+    *,
+    ranges: str = "percentile",
+    keep_float: Collection[str] = (),
+    per_channel: bool = True,
+    equalise: bool = True,
+    correct_bias: bool = True,
+    report: str | os.PathLike[str] | None = None,
+) -> Graph:
+    """The int8 graph of a float32 one: uint8 values, int8 weights, int32 biases; inputs and outputs are as before.
+
+    calibration: what the network is run on to see the ranges of its values: a folder of pictures, or an iterable of
+        paths, of arrays (height, width, channels), uint8 by the recipe or float32, or of dicts of arrays by input name.
+        Some dozens of pictures that look like those to come are enough.
+    ranges: "percentile", 99.99 % of what was seen; "mse", the ends of least squared error; "minmax", all.
+    keep_float: names of nodes that stay float32.
+    per_channel: a weight scale for every output channel, or one for each node.
+    equalise: scale channels between two convolutions so that small ones lose less (arXiv 1906.04721).
+    correct_bias: let biases take back what rounding the weights does to the means (the same paper).
+    report: a file that `Report.save` writes: what each stage loses.
+
+    Raises `ArgumentError` for what it cannot take, `ShapeError` for samples that do not fit.
+    """
+    made = Quantizer(graph, calibration, ranges, keep_float, per_channel, equalise, correct_bias)
+    if report is not None:
+        made.report().save(report)
+    return made.graph
+
+
+def noise(graph: Graph, count: int = 4, seed: int = 0) -> list[dict[str, Array]]:
+    """Samples of seeded noise, for networks of random weights: pictures where there is a recipe, or normal float32."""
+    rng = np.random.default_rng(seed)
+    return [
+        {
+            name: rng.standard_normal(graph.values[name], np.float32)
+            if recipe is None
+            else rng.integers(0, 256, graph.values[name], np.uint8)
+            for name, recipe in graph.inputs.items()
+        }
+        for _ in range(count)
+    ]
+
+
+class Quantizer:
+    """What `quantize` does, with what it saw: `graph` is the int8 graph, `report()` says what it loses."""
+
+    def __init__(
+        self,
+        graph: Graph,
+        calibration: Calibration,
+        ranges: str = "percentile",
+        keep_float: Collection[str] = (),
+        per_channel: bool = True,
+        equalise: bool = True,
+        correct_bias: bool = True,
+    ):
+        _check(graph, ranges, keep_float)
+        self._source = split_activations(graph, INTEGER, keep_float)
+        self._samples = Samples(graph, calibration)
+        if equalise:
+            equalise_layers(self._source, observe(self._source, self._samples, "channels"), per_channel)
+        self._statistics = observe(self._source, self._samples, "ranges")
+        types, recipes = _types(self._source, self._statistics, ranges, keep_float)
+        means = {name: seen.means for name, seen in self._statistics.items()} if correct_bias else None
+        self.graph = emit(self._source, types, recipes, means, keep_float, per_channel)
+
+    def report(self) -> Report:
+        """Runs both networks on some of the samples and compares every value."""
+        return compare(self._source, self.graph, self._statistics, self._samples)
+
+
+def _check(graph: Graph, ranges: str, keep_float: Collection[str]) -> None:
+    if graph.types:
+        raise ArgumentError("this network is quantised already; it needs no calibration")
+    if ranges not in METHODS:
+        raise ArgumentError(f"ranges={ranges!r}: give one of {', '.join(METHODS)}")
+    known = {node.name for node in graph.nodes}
+    unknown = [keep_float] if isinstance(keep_float, str) else [name for name in keep_float if name not in known]
+    if unknown:
+        raise ArgumentError(f"keep_float: no node is called {', '.join(map(repr, unknown))}; give a list of node names")
+
+
+def _types(
+    graph: Graph, statistics: dict[str, Statistics], ranges: str, keep_float: Collection[str]
+) -> tuple[dict[str, Type], dict[str, Recipe]]:
+    """The type of every value, and the recipes of inputs whose pixels become numbers as they are."""
+    types, recipes, limits = {}, {}, matters(graph)
+    for name, seen in statistics.items():
+        low, high = METHODS[ranges](seen.histogram)
+        least, most = limits.get(name, (-np.inf, np.inf))
+        types[name] = type_of(max(low, least), min(high, most))
+    for name, recipe in graph.inputs.items():
+        if recipe is not None:
+            types[name], exact = picture_type(recipe)
+            readers = [node for node in graph.nodes if name in node.inputs]
+            if exact is not None and all(node.weight is not None and node.name not in keep_float for node in readers):
+                recipes[name] = exact
+    return types, recipes

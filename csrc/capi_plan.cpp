@@ -26,7 +26,7 @@ mbi_stage stage_of(const StageInfo& s, size_t segment) {
   stage.extra_macs = s.extra_macs;
   stage.scratch_bytes = s.scratch_bytes;
   stage.bytes = s.bytes;
-  stage.why = s.why;
+  stage.why = s.why.c_str();
   return stage;
 }
 

@@ -63,7 +63,7 @@ struct Builder {
   Graph graph;
 
   explicit Builder(Shape input) {
-    graph.values.push_back({"input", input, {}, -1, {}, false});
+    graph.values.push_back({"input", input, {}, -1, false, {}});
     graph.inputs.push_back({0, {}});
     graph.inputs[0].recipe.present = true;
   }
@@ -78,12 +78,12 @@ struct Builder {
     n.y.stride = n.x.stride = stride;
     n.y.pad = n.y.pad_end = n.x.pad = n.x.pad_end = kernel / 2;
     for (size_t i = 0; i < inputs.size(); i++) {
-      std::vector<int>& readers = graph.values[inputs[i]].consumers;
+      Indices& readers = graph.values[inputs[i]].consumers;
       if (readers.empty() || readers.back() != int(graph.nodes.size())) readers.push_back(int(graph.nodes.size()));
     }
     Shape out = {n.y.output_size(in.height), n.x.output_size(in.width), channels};
     if (op == Op::kGlobalAvgPool) out.height = out.width = 1;
-    graph.values.push_back({n.name, out, {}, int(graph.nodes.size()), {}, false});
+    graph.values.push_back({n.name, out, {}, int(graph.nodes.size()), false, {}});
     graph.nodes.push_back(n);
     return n.output;
   }
@@ -188,7 +188,7 @@ class Breaker {
   bool in_arena(int v) const { return v >= 0 && plan_.values[v].kind == Placement::kArena; }
   bool is_ring(int v) const { return in_arena(v) && plan_.values[v].rows < value(v).shape.height; }
   bool pools_all(const Stage& stage) const {
-    for (int p = 0; p < stage.part_count; p++)
+    for (int p = 0; p < stage.part_count(); p++)
       if (info_of(graph_.nodes[stage.parts[p].node].op).area == Area::kWhole) return true;
     return false;
   }
@@ -222,7 +222,7 @@ class Breaker {
   void sums() {
     for (int s = 0; s < int(plan_.stages.size()); s++) {
       const Stage& stage = plan_.stages[s];
-      for (int part = 0; part < stage.part_count; part++) {
+      for (int part = 0; part < stage.part_count(); part++) {
         const Scratch& of = stage.parts[part].sums;
         if (!of.bytes || !stage.bottleneck()) continue;
         const Scratch& ring = part == stage.split ? stage.expanded() : stage.parts[stage.split].ring;
@@ -332,7 +332,7 @@ class Breaker {
     }
     for (int s = plan_.segments[g].first; s < plan_.segments[g].last; s++) {
       const Stage& stage = plan_.stages[s];
-      for (int part = 0; part < stage.part_count; part++) {
+      for (int part = 0; part < stage.part_count(); part++) {
         const Scratch& ring = stage.parts[part].ring;
         if (!ring.bytes || ring.patch || (stage.keep && part == stage.split - 1)) continue;
         if (goes_on[s])

@@ -18,10 +18,11 @@ CSRC = ROOT / "csrc"
 LAYERS = {
     "dtype.h": (),
     "common.h": ("dtype.h",),
+    "pages.": ("pages.h",),
     "kernels/": ("kernels/", "dtype.h"),
     "kernels/dispatch.cpp": ("kernels/", "common.h"),
-    "model/": ("model/", "common.h"),
-    "plan/": ("plan/", "model/graph.h", "common.h"),
+    "model/": ("model/", "common.h", "pages.h"),
+    "plan/": ("plan/", "model/graph.h", "common.h", "pages.h"),
     "exec/": (
         "exec/",
         "plan/plan.h",
@@ -33,6 +34,7 @@ LAYERS = {
         "model/",
         "kernels/",
         "common.h",
+        "pages.h",
     ),
     "capi": ("capi_plan.h", "mbinfer.h", "exec/", "plan/", "model/", "common.h"),
     "pybind.cpp": ("exec/", "plan/", "model/", "kernels/dispatch.h", "kernels/peak.h", "common.h"),

@@ -106,7 +106,7 @@ void Runner::make(int index, const Step& step, const Pass& pass, int begin, int 
 // is of the right type as it is.
 void Runner::make_patches(int index, const Step& step, const Pass& pass, int begin, int end) {
   const Stage& stage = plan_.stages[index];
-  const Input& input = run_.inputs[stage.input];
+  const Input& input = run_.inputs[plan_.values[stage.input].input];
   Task convert = task_of(index, step, pass, pass.first, 0, 0),
        conv = task_of(index, step, pass, pass.first + 1, begin, end);
   const Value& image = graph_.values[convert.node.output];
@@ -149,7 +149,7 @@ Task Runner::task_of(int index, const Step& step, const Pass& pass, int part, in
   task.in_type = graph_.values[node.inputs[0]].type;
   task.in.memory = task.out.memory = task.sums.memory = run_.arena;
   if (part == 0 && plan_.values[stage.input].kind == Placement::kExternal) {
-    const Input& input = run_.inputs[stage.input];
+    const Input& input = run_.inputs[plan_.values[stage.input].input];
     task.in = input.view;
     task.in_type = input.type;
     task.recipe = input.recipe;

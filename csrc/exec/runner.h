@@ -27,7 +27,7 @@ struct Run {  // what all threads of a run share
   const Plan& plan;
   const KernelTable& kernels;
   char* arena;
-  const Input* inputs;  // by value
+  const Input* inputs;  // of the graph, in its order
   RowPuller puller;
 };
 

@@ -1,7 +1,6 @@
 #include "exec/session.h"
 
 #include <climits>
-#include <cstdlib>
 #include <cstring>
 #include <mutex>
 
@@ -74,8 +73,6 @@ void check_options(const SessionOptions& options) {
                                           schedule_name(plan.schedule) + "' has none; use 'auto' or 'fused'");
 }
 
-void Session::Free::operator()(uint8_t* p) const { std::free(p - kCanaryBytes); }
-
 Session::Session(std::shared_ptr<const Model> model, const SessionOptions& options)
     : model_(std::move(model)),
       kernels_(select_kernels(options.isa)),
@@ -89,25 +86,24 @@ Session::Session(std::shared_ptr<const Model> model, const SessionOptions& optio
 #endif
   if (options.plan_only) return;
   // The arena stands between two canaries: a kernel that leaves it is found out.
-  void* block = nullptr;
-  if (posix_memalign(&block, kArenaAlign, size_t(plan_.peak_bytes) + 2 * kCanaryBytes)) throw std::bad_alloc();
-  arena_.reset(static_cast<uint8_t*>(block) + kCanaryBytes);
+  block_ = Pages(size_t(plan_.peak_bytes) + 2 * kCanaryBytes);
+  arena_ = reinterpret_cast<uint8_t*>(block_.data()) + kCanaryBytes;
   // The memory is taken now, not in the middle of the first run.
-  std::memset(arena_.get(), 0, size_t(plan_.peak_bytes));
+  std::memset(arena_, 0, size_t(plan_.peak_bytes));
   for (size_t i = 0; i < kCanaryBytes; i += sizeof kCanary) {
-    std::memcpy(arena_.get() - kCanaryBytes + i, &kCanary, sizeof kCanary);
-    std::memcpy(arena_.get() + plan_.peak_bytes + i, &kCanary, sizeof kCanary);
+    std::memcpy(arena_ - kCanaryBytes + i, &kCanary, sizeof kCanary);
+    std::memcpy(arena_ + plan_.peak_bytes + i, &kCanary, sizeof kCanary);
   }
   model_->source->populate();
-  inputs_.assign(size_t(pool_.threads()), std::vector<Input>(graph().values.size()));
+  inputs_.assign(size_t(pool_.threads()), std::vector<Input>(graph().inputs.size()));
   produced_.assign(size_t(pool_.threads()), std::vector<int>(plan_.stages.size(), 0));
 }
 
 bool Session::canaries_intact() const {
   if (!arena_) return true;
   for (size_t i = 0; i < kCanaryBytes; i += sizeof kCanary)
-    if (std::memcmp(arena_.get() - kCanaryBytes + i, &kCanary, sizeof kCanary) ||
-        std::memcmp(arena_.get() + plan_.peak_bytes + i, &kCanary, sizeof kCanary))
+    if (std::memcmp(arena_ - kCanaryBytes + i, &kCanary, sizeof kCanary) ||
+        std::memcmp(arena_ + plan_.peak_bytes + i, &kCanary, sizeof kCanary))
       return false;
   return true;
 }
@@ -170,7 +166,7 @@ void Session::run(const Turn& turn, const Picture* inputs, void* const* outputs,
   for (size_t i = 0; i < graph().inputs.size(); i++) {
     const GraphInput& input = graph().inputs[i];
     const int height = graph().values[input.value].shape.height;
-    inputs_[0][size_t(input.value)] = input_of(graph(), input, inputs[i].data, inputs[i].dtype, height);
+    inputs_[0][i] = input_of(graph(), input, inputs[i].data, inputs[i].dtype, height);
   }
   execute(outputs, times, turn.poll_);
 }
@@ -184,7 +180,7 @@ void Session::run_rows(const Turn& turn, DType dtype, RowSource rows, void* cons
   const Value& image = graph().values[graph().inputs[0].value];
   pulled_rows_.resize(size_t(plan_.input_rows[0]) * image.shape.width * image.shape.channels * size_of(dtype));
   const GraphInput& input = graph().inputs[0];
-  inputs_[0][size_t(input.value)] = input_of(graph(), input, pulled_rows_.data(), dtype, plan_.input_rows[0]);
+  inputs_[0][0] = input_of(graph(), input, pulled_rows_.data(), dtype, plan_.input_rows[0]);
   pulled_ = 0;
   struct Source {
     Session& session;
@@ -217,7 +213,7 @@ void Session::make_passes(ThreadPool::Member& member, StageTime* times) {
   const Run run = {graph(),
                    plan_,
                    kernels_,
-                   reinterpret_cast<char*>(arena_.get()),
+                   reinterpret_cast<char*>(arena_),
                    inputs_[thread].data(),
                    source_.pull ? puller : RowPuller{}};
   Runner runner(run, member);
@@ -240,7 +236,7 @@ void Session::execute(void* const* outputs, StageTime* times, ThreadPool::Poll p
     const int v = graph().outputs[i].value;
     const Value& value = graph().values[v];
     const size_t pixel = size_t(value.shape.channels) * size_of(value.type);
-    const uint8_t* from = arena_.get() + plan_.values[v].at_end();
+    const uint8_t* from = arena_ + plan_.values[v].at_end();
     char* to = static_cast<char*>(outputs[i]);
     for (int64_t p = 0; p < value.shape.pixels(); p++, from += value.pixel_bytes(), to += pixel)
       std::memcpy(to, from, pixel);

@@ -9,6 +9,7 @@
 #include "exec/thread_pool.h"
 #include "kernels/kernels.h"
 #include "model/reader.h"
+#include "pages.h"
 #include "plan/plan.h"
 
 namespace mbinfer {
@@ -78,7 +79,7 @@ class Session {
   // Ends the run that is going on, if any. Async-signal-safe.
   void interrupt() { pool_.stop(); }
 
-  const uint8_t* arena() const { return arena_.get(); }
+  const uint8_t* arena() const { return arena_; }
   bool canaries_intact() const;
 
  private:
@@ -92,10 +93,8 @@ class Session {
   std::shared_ptr<const Model> model_;
   const KernelTable& kernels_;
   Plan plan_;
-  struct Free {
-    void operator()(uint8_t* p) const;
-  };
-  std::unique_ptr<uint8_t, Free> arena_;
+  Pages block_;  // the arena between two canaries
+  uint8_t* arena_ = nullptr;
 
   Semaphore turn_{1};
   std::atomic<std::thread::id> running_thread_;  // whose turn it is
@@ -107,7 +106,7 @@ class Session {
   std::vector<uint8_t> pulled_rows_;       // its ring
   int pulled_ = 0;
   FloatMode::Word callers_mode_ = 0;
-  std::vector<std::vector<Input>> inputs_;  // by thread, a copy each; by value: what the caller gave
+  std::vector<std::vector<Input>> inputs_;  // by thread, a copy each: what the caller gave
 
   const int threads_;
   std::vector<std::vector<int>> produced_;  // by thread: rows made, by stage

@@ -41,7 +41,7 @@ static void link(Graph* graph) {
   for (int n = 0; n < int(graph->nodes.size()); n++) {
     graph->values[graph->nodes[n].output].producer = n;
     for (int v : graph->nodes[n].inputs) {
-      std::vector<int>& consumers = graph->values[v].consumers;
+      Indices& consumers = graph->values[v].consumers;
       if (consumers.empty() || consumers.back() != n) consumers.push_back(n);
     }
   }
@@ -49,9 +49,11 @@ static void link(Graph* graph) {
 
 // A concatenation of many values is one of two, and of what that makes and the third ...
 static void pair_concats(Graph* graph) {
+  auto joins_many = [](const Node& node) { return info_of(node.op).area == Area::kJoined && node.inputs.size() > 2; };
+  if (std::none_of(graph->nodes.begin(), graph->nodes.end(), joins_many)) return;
   std::vector<Node> nodes;
   for (Node& node : graph->nodes) {
-    const std::vector<int> inputs = node.inputs;
+    const Indices inputs = node.inputs;
     for (size_t i = 2; info_of(node.op).area == Area::kJoined && i < inputs.size(); i++) {
       Value part = graph->values[node.output];
       part.is_output = false;
@@ -72,7 +74,7 @@ static void pair_concats(Graph* graph) {
 void prepare(Graph* graph) {
   pair_concats(graph);
   std::vector<Node> converts;
-  std::vector<std::vector<int>> readers;  // of each
+  std::vector<Indices> readers;  // of each
   for (const GraphInput& in : graph->inputs) {
     const Value& image = graph->values[in.value];
     std::vector<int> all;
@@ -85,7 +87,7 @@ void prepare(Graph* graph) {
     convert.inputs = {in.value};
     for (size_t i = 0; i < (patches ? all.size() : 1); i++) {
       converts.push_back(convert);
-      readers.push_back(patches ? std::vector<int>{all[i]} : all);
+      readers.push_back(patches ? Indices{all[i]} : all);
     }
   }
   const int added = int(converts.size());  // at the front of the nodes
@@ -94,6 +96,7 @@ void prepare(Graph* graph) {
     for (int& n : value.consumers) n += added;
   }
   graph->nodes.insert(graph->nodes.begin(), converts.begin(), converts.end());
+  graph->values.reserve(graph->values.size() + converts.size());
   for (int n = 0; n < added; n++) {
     Node& convert = graph->nodes[n];
     const int from = convert.inputs[0];
@@ -106,11 +109,14 @@ void prepare(Graph* graph) {
       for (int& v : graph->nodes[reader + added].inputs)
         if (v == from) v = convert.output;
     }
-    std::vector<int>& consumers = graph->values[from].consumers;
-    consumers.erase(std::remove_if(consumers.begin(), consumers.end(),
-                                   [&](int c) { return std::count(to.consumers.begin(), to.consumers.end(), c) > 0; }),
-                    consumers.end());
-    consumers.insert(std::lower_bound(consumers.begin(), consumers.end(), n), n);
+    Indices rest;
+    for (int c : graph->values[from].consumers) {
+      if (std::find(to.consumers.begin(), to.consumers.end(), c) != to.consumers.end()) continue;
+      if (c > n && (rest.empty() || rest.back() < n)) rest.push_back(n);
+      rest.push_back(c);
+    }
+    if (rest.empty() || rest.back() < n) rest.push_back(n);
+    graph->values[from].consumers = std::move(rest);
     graph->values.push_back(std::move(to));
   }
   for (const GraphInput& in : graph->inputs)

@@ -10,6 +10,7 @@
 #include <vector>
 
 #include "common.h"
+#include "model/indices.h"
 #include "model/ops.h"
 
 namespace mbinfer {
@@ -42,9 +43,9 @@ struct Value {
   Text name;
   Shape shape;
   Type type;
-  int producer = -1;           // node, -1 for a graph input
-  std::vector<int> consumers;  // nodes, each once
+  int producer = -1;  // node, -1 for a graph input
   bool is_output = false;
+  Indices consumers;                                               // nodes, each once
   int stride() const { return round_up(shape.channels, kPanel); }  // elements from one pixel to the next
   int64_t pixel_bytes() const { return stride() * int64_t(size_of(type)); }
   int64_t row_bytes() const { return shape.width * pixel_bytes(); }
@@ -53,17 +54,17 @@ struct Value {
 
 struct Node {
   Text name;
-  Op op = Op::kConv;
-  std::vector<int> inputs;  // values
+  Indices inputs;  // values
   int output = -1;
+  Op op = Op::kConv;
+  Activation activation = Activation::kNone;
+  bool counts_padding = false;  // kAvgPool
+  DType weight_dtype = DType::kNone;
   Window y, x;
   int groups = 1;
-  Activation activation = Activation::kNone;
   // What its output is clamped to: real numbers, or steps from a uint8's zero point.
   float lo = -INFINITY, hi = INFINITY;
   const float* slopes = nullptr;  // of kPrelu, for each output channel
-  bool counts_padding = false;    // kAvgPool
-  DType weight_dtype = DType::kNone;
   const void* weights = nullptr;
   const void* bias = nullptr;  // for each panel
   int64_t weight_bytes = 0, bias_bytes = 0;

@@ -4,11 +4,10 @@
 #include <cmath>
 #include <cstddef>
 #include <cstring>
-#include <string_view>
-#include <unordered_set>
 
 #include "model/format.h"
 #include "model/rules.h"
+#include "pages.h"
 
 namespace mbinfer {
 namespace {
@@ -69,7 +68,7 @@ class Reader {
     read_quants();
     read_values();
     read_inputs();
-    for (uint32_t i = 0; i < nodes_.count; i++) read_node(nodes_[i], int(i));
+    read_nodes();
     read_outputs();
     read_texts();
     check_dataflow();
@@ -135,19 +134,21 @@ class Reader {
 
   // A private copy: a file that changes while it is read cannot change what was checked.
   void read_structure() {
-    structure_.resize(size_t(header_.weights_offset));
+    structure_ = Pages(size_t(header_.weights_offset));
     source_.read(0, structure_.size(), structure_.data());
     constexpr size_t at = offsetof(Header, structure_crc);
     std::memset(structure_.data() + at, 0, 4);
-    require(crc32(0, structure_.data(), structure_.size()) == header_.structure_crc,
+    require(crc32(0, bytes(), structure_.size()) == header_.structure_crc,
             "checksum mismatch, the file is damaged; copy it again");
     std::memcpy(structure_.data() + at, &header_.structure_crc, 4);
     require(!std::memcmp(structure_.data(), &header_, sizeof header_), "the file changed while it was read");
   }
 
+  const uint8_t* bytes() const { return reinterpret_cast<const uint8_t*>(structure_.data()); }
+
   template <class T>
   void take(Records<T>* records, uint32_t count) {
-    *records = {structure_.data() + position_, count};
+    *records = {bytes() + position_, count};
     position_ += uint64_t(count) * sizeof(T);
   }
 
@@ -164,7 +165,7 @@ class Reader {
   }
 
   void read_strings() {
-    const char* strings = reinterpret_cast<const char*>(structure_.data() + position_);
+    const char* strings = structure_.data() + position_;
     const uint32_t bytes = header_.string_bytes;
     require(bytes && !strings[bytes - 1], "the string section does not end in a zero byte");
     require(is_utf8(strings, bytes), "the strings are not UTF-8");
@@ -182,12 +183,18 @@ class Reader {
     return at;
   }
 
-  using Names = std::unordered_set<std::string_view>;
+  using Names = std::vector<const char*>;
   Text name(const char* kind, uint32_t offset, Names* names) const {
     const Text found = text(offset, kMaxName);
     if (!*found.c_str()) fail(std::string(kind) + " without a name");
-    require_about(names->insert(found.c_str()).second, kind, found, "is there twice");
+    names->push_back(found.c_str());
     return found;
+  }
+  void require_different(const char* kind, Names names) const {
+    std::sort(names.begin(), names.end(), [](const char* a, const char* b) { return std::strcmp(a, b) < 0; });
+    const auto twice =
+        std::adjacent_find(names.begin(), names.end(), [](const char* a, const char* b) { return !std::strcmp(a, b); });
+    if (twice != names.end()) require_about(false, kind, *twice, "is there twice");
   }
 
   void verify_weights() const {
@@ -218,7 +225,8 @@ class Reader {
 
   void read_values() {
     Names names;
-    graph_.values.reserve(values_.count);
+    names.reserve(values_.count);
+    graph_.values.reserve(values_.count + inputs_.count);  // prepare() adds conversions
     for (uint32_t i = 0; i < values_.count; i++) {
       const ValueRecord r = values_[i];
       Value v;
@@ -238,6 +246,7 @@ class Reader {
       require_none(wrong_with_value(v), "value", v.name);
       graph_.values.push_back(std::move(v));
     }
+    require_different("value", std::move(names));
   }
 
   int value_index(uint32_t i, const char* kind, Text name) const {
@@ -266,9 +275,17 @@ class Reader {
     }
   }
 
-  void read_node(const NodeRecord& r, int index) {
+  void read_nodes() {
+    Names names;
+    names.reserve(nodes_.count);
+    graph_.nodes.reserve(nodes_.count + inputs_.count);
+    for (uint32_t i = 0; i < nodes_.count; i++) read_node(nodes_[i], int(i), &names);
+    require_different("node", std::move(names));
+  }
+
+  void read_node(const NodeRecord& r, int index, Names* names) {
     Node n;
-    n.name = name("node", r.name, &node_names_);
+    n.name = name("node", r.name, names);
     auto need = [&](bool ok, const char* what) { require_about(ok, "node", n.name, what); };
     require_reserved(r.reserved0, r.reserved);
     need(r.op >= 1 && r.op <= kOpCount && op_name(Op(r.op)), "has an unknown op");
@@ -279,7 +296,7 @@ class Reader {
     n.counts_padding = r.flags & format::kCountsPadding;
     need(r.first_input == next_input_ && r.input_count <= node_inputs_.count - next_input_,
          "does not have the next of the list of inputs");
-    n.inputs.reserve(r.input_count);
+    n.inputs.reserve(int(r.input_count));
     for (uint32_t k = 0; k < r.input_count; k++)
       n.inputs.push_back(value_index(node_inputs_[next_input_++], "node", n.name));
     n.output = value_index(r.output, "node", n.name);
@@ -372,6 +389,7 @@ class Reader {
       classes_ = std::max(classes_, uint32_t(v.shape.channels));
       graph_.outputs.push_back(std::move(out));
     }
+    require_different("output", std::move(names));
   }
 
   void read_texts() {
@@ -382,6 +400,7 @@ class Reader {
       const MetadataRecord r = metadata_[i];
       graph_.metadata.emplace_back(name("metadata", r.key, &keys), text(r.value, kMaxText));
     }
+    require_different("metadata", std::move(keys));
   }
 
   // Every value is written before it is read, by a node earlier in the list or by the caller, and is used.
@@ -402,7 +421,7 @@ class Reader {
 
   Source& source_;
   Header header_;
-  std::vector<uint8_t> structure_;
+  Pages structure_;
   uint64_t position_ = 0;
   Records<ValueRecord> values_;
   Records<NodeRecord> nodes_;
@@ -413,7 +432,6 @@ class Reader {
   Records<MetadataRecord> metadata_;
   const char* strings_ = nullptr;
   const uint8_t* weights_ = nullptr;
-  Names node_names_;
   std::vector<bool> is_input_;
   uint32_t next_input_ = 0, classes_ = 0;
   double macs_ = 0;

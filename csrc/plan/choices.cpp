@@ -38,6 +38,7 @@ class Maker {
       prune(&options, first);
     }
     thin_out(&options);
+    mark_lean(&options);
     all_.options.assign(options.begin(), options.end());
     return std::move(all_);
   }
@@ -129,7 +130,7 @@ class Maker {
       const int64_t kept = lines(s.kept_bytes()), transient = lines(s.transient_bytes());
       if ((kept + transient) * kArenaAlign <= rules_.most && kept + transient < INT_MAX)
         options->push_back({stage_cycles(graph_, s, counts), int32_t(kept), int32_t(transient), s.step,
-                            uint16_t(s.chunk / kPanel), uint8_t(h), s.keep});
+                            uint16_t(s.chunk / kPanel), uint8_t(h), s.keep, false});
       if (!s.bottleneck()) return;
     }
   }
@@ -161,6 +162,18 @@ class Maker {
         left.push_back((*options)[first + (count <= each ? i : i * (count - 1) / (each - 1))]);
     }
     options->swap(left);
+  }
+
+  static void mark_lean(std::vector<Option>* options) {
+    auto before = [](const Option& a, const Option& b) {  // a takes no more, and comes first where both take the same
+      return a.kept_lines <= b.kept_lines && a.transient_lines <= b.transient_lines &&
+             (&a < &b || a.kept_lines < b.kept_lines || a.transient_lines < b.transient_lines);
+    };
+    for (auto first = options->begin(), end = first; first != options->end(); first = end) {
+      while (end != options->end() && end->height == first->height) ++end;
+      for (auto o = first; o != end; ++o)
+        o->lean = std::none_of(first, end, [&](const Option& a) { return a.keep == o->keep && before(a, *o); });
+    }
   }
 
   const Graph& graph_;

@@ -19,6 +19,7 @@ struct Option {
   uint16_t panels;  // of a chunk
   uint8_t height;   // index in StageChoices::heights
   bool keep;
+  bool lean;  // no option of its height takes fewer bytes, kept or for the moment, at any cost
 
   int way() const { return height * 2 + keep; }
   int64_t kept() const { return kept_lines * kArenaAlign; }

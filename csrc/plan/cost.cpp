@@ -44,7 +44,7 @@ CostTerms cost_terms(const Graph& graph, const Stage& stage, const StepCounts& c
   const double steps = double(counts.steps), strips = double(counts.strips);
   int64_t weights = 0, stepped_weights = 0;  // stepped: of the parts that every step runs
   bool once = false;                         // what comes after a pool of the whole map
-  for (int p = 0; p < stage.part_count; p++) {
+  for (int p = 0; p < stage.part_count(); p++) {
     const Part& part = stage.parts[p];
     const Node& n = graph.nodes[part.node];
     const OpInfo& op = info_of(n.op);
@@ -69,7 +69,7 @@ CostTerms cost_terms(const Graph& graph, const Stage& stage, const StepCounts& c
       t.of[kVectorTaps] += vectors * (once ? 1 : n.y.kernel * n.x.kernel);
       t.of[kCalls] += double(chunks) * (once ? steps : made.height);
     }
-    if (part.add >= 0 || (by_pixel(n.op) && stage.part_count == 1)) t.of[kElements] += double(made.pixels()) * panels;
+    if (part.add >= 0 || (by_pixel(n.op) && stage.part_count() == 1)) t.of[kElements] += double(made.pixels()) * panels;
   }
 
   // The weights come from far once for each strip, or, where they fit the second-level cache, once; each further step

@@ -21,7 +21,7 @@ const char* stage_kind(const Graph& graph, const Stage& s) {
 int64_t bytes_moved(const Graph& graph, const Stage& s) {
   int64_t bytes = graph.values[s.input].bytes() + graph.values[s.output].bytes();
   if (s.residual >= 0) bytes += graph.values[s.residual].bytes();
-  for (int p = 0; p < s.part_count; p++) {
+  for (int p = 0; p < s.part_count(); p++) {
     const Node& node = graph.nodes[s.parts[p].node];
     bytes += node.weight_bytes + node.bias_bytes;
   }
@@ -39,7 +39,7 @@ StageInfo describe_stage(const Graph& graph, const Plan& plan, const Stage& s) {
   StageInfo info = {};
   info.name = s.name.c_str();
   info.kind = stage_kind(graph, s);
-  for (int p = 0; p < s.part_count; p++)  // conversions are no nodes of the model, and have no name
+  for (int p = 0; p < s.part_count(); p++)  // conversions are no nodes of the model, and have no name
     for (int n : {s.parts[p].node, s.parts[p].add})
       if (n >= 0 && *graph.nodes[n].name.c_str()) info.nodes.push_back(graph.nodes[n].name.c_str());
   for (int v : {s.input, s.residual})
@@ -57,7 +57,7 @@ StageInfo describe_stage(const Graph& graph, const Plan& plan, const Stage& s) {
   info.scratch_bytes = s.scratch_bytes();
   info.bytes = bytes_moved(graph, s);
   for (int i = 0; i < s.pass_count; i++) info.passes.push_back(describe_pass(graph, s, s.passes[i]));
-  info.why = s.why.c_str();
+  info.why = why_apart(graph, s);
   return info;
 }
 

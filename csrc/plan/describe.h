@@ -28,7 +28,7 @@ struct StageInfo {
   int64_t scratch_bytes;
   int64_t bytes;  // of values read and written and of weights read, each once
   std::vector<PassInfo> passes;
-  const char* why;  // why the nodes around it are not part of it; "" where nothing had to be said
+  std::string why;  // why the nodes around it are not part of it; "" where nothing had to be said
 };
 
 struct SegmentInfo {

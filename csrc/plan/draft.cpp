@@ -1,9 +1,31 @@
 #include "plan/draft.h"
 
+#include <utility>
+
 #include "plan/layout.h"
-#include "plan/stages.h"
 
 namespace mbinfer {
+
+std::vector<Stage> StageOrder::stages(const Graph& graph) const {
+  std::vector<Stage> made = make_stages(graph, fusion, threads, apart);
+  put_in_order(order, &made);
+  return made;
+}
+
+void put_in_order(const std::vector<int>& order, std::vector<Stage>* stages) {
+  std::vector<bool> placed(order.size(), false);
+  for (size_t first = 0; first < order.size(); first++) {  // each cycle of the permutation
+    if (placed[first]) continue;
+    Stage held = std::move((*stages)[first]);
+    size_t at = first;
+    for (size_t from = size_t(order[at]); from != first; at = from, from = size_t(order[at])) {
+      (*stages)[at] = std::move((*stages)[from]);
+      placed[at] = true;
+    }
+    (*stages)[at] = std::move(held);
+    placed[at] = true;
+  }
+}
 
 void apply(const Split& split, Stage* stage) {
   stage->rows = split.rows;
@@ -12,21 +34,32 @@ void apply(const Split& split, Stage* stage) {
   stage->keep = split.keep;
 }
 
+namespace {
+
+void lay_out_draft(const Graph& graph, const Draft& draft, Plan* plan, Work* work) {
+  plan->schedule = draft.schedule;
+  plan->segments = draft.segments;
+  for (size_t s = 0; s < plan->stages.size(); s++) {
+    apply(draft.splits[s], &plan->stages[s]);
+    size_scratch(graph, &plan->stages[s]);
+  }
+  lay_out(graph, plan, work);
+}
+
+}  // namespace
+
 Plan finish(const Graph& graph, const Draft& draft, Work* work) {
   Plan plan;
-  plan.schedule = draft.schedule;
-  plan.stages = *draft.stages;
-  plan.segments = draft.segments;
-  for (size_t s = 0; s < plan.stages.size(); s++) {
-    apply(draft.splits[s], &plan.stages[s]);
-    size_scratch(graph, &plan.stages[s]);
-  }
-  lay_out(graph, &plan, work);
+  plan.stages = draft.order->stages(graph);
+  lay_out_draft(graph, draft, &plan, work);
   return plan;
 }
 
-void weigh(const Graph& graph, Draft* draft, Work* work) {
-  const Plan plan = finish(graph, *draft, work);
+void weigh(const Graph& graph, Draft* draft, std::vector<Stage>* stages, Work* work) {
+  Plan plan;
+  plan.stages.swap(*stages);
+  lay_out_draft(graph, *draft, &plan, work);
+  plan.stages.swap(*stages);
   draft->peak_bytes = plan.peak_bytes;
   draft->cycles = plan.cycles;
 }

@@ -1,16 +1,29 @@
-// A plan while it is weighed against others: what was chosen, and what came of it. All else follows from that, and is
-// made once, for the plan that is taken: drafts are of some tens of bytes a stage, plans of kilobytes.
+// A plan while it is weighed against others: what was chosen, and what came of it. All else follows from that, the
+// stages too, and is made once, for the plan that is taken: drafts are of some tens of bytes a stage, plans of
+// hundreds.
 #pragma once
 
 #include <memory>
 #include <vector>
 
 #include "plan/plan.h"
+#include "plan/stages.h"
 #include "plan/work.h"
 
 namespace mbinfer {
 
-using StageList = std::shared_ptr<const std::vector<Stage>>;  // in the order in which they run
+// How a list of stages is made again: fused so, and in this order.
+struct StageOrder {
+  Fusion fusion = Fusion::kNone;
+  int threads = 1;
+  std::vector<bool> apart;  // nodes that are not fused
+  std::vector<int> order;   // of the stages that make_stages() gives
+
+  std::vector<Stage> stages(const Graph& graph) const;
+};
+
+// Moves stage order[i] to place i.
+void put_in_order(const std::vector<int>& order, std::vector<Stage>* stages);
 
 struct Split {  // what is chosen of a stage
   int rows = 0, chunk = 0, step = 0;
@@ -19,7 +32,7 @@ struct Split {  // what is chosen of a stage
 
 struct Draft {
   Schedule schedule = Schedule::kFused;
-  StageList stages;
+  std::shared_ptr<const StageOrder> order;
   std::vector<Split> splits;      // by stage
   std::vector<Segment> segments;  // none: there is no such plan
   int64_t peak_bytes = 0;
@@ -30,7 +43,7 @@ void apply(const Split& split, Stage* stage);
 
 Plan finish(const Graph& graph, const Draft& draft, Work* work);
 
-// Sets the bytes and cycles of the plan that it would be.
-void weigh(const Graph& graph, Draft* draft, Work* work);
+// Sets the bytes and cycles of the plan that it would be. stages: those of its order; they are laid out where they are.
+void weigh(const Graph& graph, Draft* draft, std::vector<Stage>* stages, Work* work);
 
 }  // namespace mbinfer

@@ -30,7 +30,7 @@ void for_each_field(const StageInfo& s, Visit&& visit) {
   visit("scratch_bytes", s.scratch_bytes);
   visit("bytes", s.bytes);
   visit("passes", s.passes);
-  visit("why", s.why);
+  visit("why", s.why.c_str());
 }
 
 template <class Visit>

@@ -15,17 +15,24 @@ namespace {
 class Layout {
  public:
   Layout(const Graph& graph, Plan* plan) : graph_(graph), plan_(*plan), lives_(lives_of(graph, plan->stages)) {
+    segment_of_.reserve(plan_.stages.size());
     for (int g = 0; g < int(plan_.segments.size()); g++)
       for (int s = plan_.segments[g].first; s < plan_.segments[g].last; s++) segment_of_.push_back(g);
   }
 
   void find_buffers() {
     plan_.values.assign(graph_.values.size(), {});
+    holder_.assign(graph_.values.size(), -1);
     plan_.buffers.clear();
+    plan_.buffers.reserve(plan_.stages.size() + plan_.segments.size() / 2);
+    source_rows_.reserve(plan_.segments.size());
+    slid_.reserve(plan_.segments.size());
     plan_.peak_bytes = plan_.macs = plan_.extra_macs = plan_.input_bytes = plan_.moved_bytes = 0;
     plan_.cycles = 0;
-    for (const GraphInput& in : graph_.inputs) {
+    for (int i = 0; i < int(graph_.inputs.size()); i++) {
+      const GraphInput& in = graph_.inputs[size_t(i)];
       plan_.values[in.value].kind = Placement::kExternal;
+      plan_.values[in.value].input = i;
       plan_.input_bytes += graph_.values[in.value].shape.elements() * int64_t(size_of(graph_.values[in.value].type));
     }
     for (int g = 0; g < int(plan_.segments.size()); g++) {
@@ -53,10 +60,21 @@ class Layout {
   // move up in between. A short search of either, then a long one.
   void place_together(Work* work) {
     plan_.peak_bytes = plan_.lower_bound_bytes = INT64_MAX;
-    std::vector<Buffer> still = plan_.buffers, moving = slid_.empty() ? still : with_moves(still);
-    for (int64_t effort : {kPlacementWork / 8, kPlacementWork}) {
-      place_buffers(&still, effort, work);
-      if (!slid_.empty()) place_buffers(&moving, effort, work);
+    std::vector<Block> best;
+    bool moving = false;
+    for (int64_t effort : {kPlacementWork / 8, kPlacementWork})
+      for (bool moves : {false, true})
+        if ((!moves || !slid_.empty()) && place_buffers(moves, effort, &best, work)) moving = moves;
+    for (size_t i = 0; i < plan_.buffers.size(); i++) plan_.buffers[i].offset = best[i].offset;
+    size_t next = plan_.buffers.size();
+    for (const SlidOver& s : slid_) {
+      Buffer& over = plan_.buffers[size_t(holder_[size_t(s.input)])];
+      if (!moving || over.first >= s.segment) continue;
+      Buffer moved = over;
+      moved.first = s.segment;
+      moved.offset = best[next++].offset;
+      over.last = s.segment - 1;
+      plan_.buffers.push_back(moved);
     }
   }
 
@@ -89,7 +107,9 @@ class Layout {
   }
 
   void add(Buffer::Kind kind, int index, int64_t bytes, int first, int last) {
-    if (bytes) plan_.buffers.push_back({kind, index, 0, round_up(bytes, kArenaAlign), first, last});
+    if (!bytes) return;
+    if (kind == Buffer::kValue) holder_[size_t(index)] = int(plan_.buffers.size());
+    plan_.buffers.push_back({kind, index, 0, round_up(bytes, kArenaAlign), first, last});
   }
 
   void add_buffers(int g, const SegmentNeeds& needs) {
@@ -116,7 +136,7 @@ class Layout {
     for (int s = segment.first; s < segment.last; s++) {
       Stage& stage = plan_.stages[s];
       stage.macs = 0;
-      for (int p = 0; p < stage.part_count; p++) stage.macs += macs(graph_, graph_.nodes[stage.parts[p].node]);
+      for (int p = 0; p < stage.part_count(); p++) stage.macs += macs(graph_, graph_.nodes[stage.parts[p].node]);
       stage.extra_macs = std::max<int64_t>(0, needs.stage_macs[s - segment.first] - stage.macs);
       plan_.macs += stage.macs;
       plan_.extra_macs += stage.extra_macs;
@@ -141,45 +161,33 @@ class Layout {
                                                         : graph_.values[in.value].shape.height);
   }
 
-  // By value: the buffer that holds it when it is made.
-  std::vector<int> first_holders(const std::vector<Buffer>& buffers) const {
-    std::vector<int> holder(graph_.values.size(), -1);
-    for (int i = int(buffers.size()) - 1; i >= 0; i--)
-      if (buffers[size_t(i)].kind == Buffer::kValue) holder[size_t(buffers[size_t(i)].index)] = i;
-    return holder;
-  }
-
-  // The buffers as they are, with each value slid over cut in two: it may lie elsewhere in its last segment.
-  std::vector<Buffer> with_moves(std::vector<Buffer> buffers) const {
-    const std::vector<int> holder = first_holders(buffers);
-    for (const SlidOver& s : slid_) {
-      const size_t i = size_t(holder[size_t(s.input)]);
-      if (buffers[i].first >= s.segment) continue;
-      Buffer moved = buffers[i];
-      moved.first = s.segment;
-      buffers[i].last = s.segment - 1;
-      buffers.push_back(moved);
-    }
-    return buffers;
-  }
-
-  // Places them, unless the plan's placement cannot be beaten, and takes theirs where it is smaller.
-  void place_buffers(std::vector<Buffer>* buffers, int64_t effort, Work* work) {
-    if (plan_.peak_bytes <= plan_.lower_bound_bytes && plan_.peak_bytes < INT64_MAX) return;
+  // Places the buffers, unless the best placement cannot be beaten. True: into fewer bytes than that, in blocks of the
+  // buffers' order. moves: each value slid over is cut in two, since it may lie elsewhere in its last segment; its
+  // second block comes after all buffers.
+  bool place_buffers(bool moves, int64_t effort, std::vector<Block>* best, Work* work) {
+    if (plan_.peak_bytes <= plan_.lower_bound_bytes && plan_.peak_bytes < INT64_MAX) return false;
     std::vector<Block> blocks;
     std::vector<Slide> slides;
-    for (const Buffer& b : *buffers) blocks.push_back({b.bytes, b.first, b.last});
-    const std::vector<int> holder = first_holders(*buffers);
-    std::vector<int> last(holder);  // the buffer it is moved to before its last reader, if there is one
-    for (int i = 0; i < int(buffers->size()); i++)
-      if ((*buffers)[size_t(i)].kind == Buffer::kValue) last[size_t((*buffers)[size_t(i)].index)] = i;
-    for (const SlidOver& s : slid_) slides.push_back({holder[size_t(s.output)], last[size_t(s.input)], s.distance});
+    blocks.reserve(plan_.buffers.size() + (moves ? slid_.size() : 0));
+    slides.reserve(slid_.size());
+    for (const Buffer& b : plan_.buffers) blocks.push_back({b.bytes, b.first, b.last});
+    for (const SlidOver& s : slid_) {
+      int above = holder_[size_t(s.input)];
+      Block& over = blocks[size_t(above)];
+      if (moves && over.first < s.segment) {
+        const Block moved = {over.bytes, s.segment, over.last};
+        over.last = s.segment - 1;
+        above = int(blocks.size());
+        blocks.push_back(moved);
+      }
+      slides.push_back({holder_[size_t(s.output)], above, s.distance});
+    }
     plan_.lower_bound_bytes = std::min(plan_.lower_bound_bytes, placement_bound(blocks, slides));
     const int64_t peak = place(&blocks, slides, effort, work);
-    for (size_t i = 0; i < blocks.size(); i++) (*buffers)[i].offset = blocks[i].offset;
-    if (peak >= plan_.peak_bytes) return;
+    if (peak >= plan_.peak_bytes) return false;
     plan_.peak_bytes = peak;
-    plan_.buffers = *buffers;
+    best->swap(blocks);
+    return true;
   }
 
   void assign_value(const Buffer& b) {
@@ -209,6 +217,7 @@ class Layout {
   const std::vector<Life> lives_;
   std::vector<int> segment_of_;   // by stage
   std::vector<int> source_rows_;  // by segment
+  std::vector<int> holder_;       // by value: its buffer
   std::vector<SlidOver> slid_;
 };
 

@@ -10,8 +10,11 @@
 // et al. 2018, section 5) and streaming are three choices of stages and segments, not three programs.
 #pragma once
 
+#include <algorithm>
 #include <climits>
+#include <memory>
 #include <string>
+#include <utility>
 #include <vector>
 
 #include "model/graph.h"
@@ -36,8 +39,9 @@ struct PlanOptions {
 
 struct Scratch {  // rows that a part holds; none where `bytes` is 0
   int64_t offset = 0, bytes = 0;
-  int rows = 0, copies = 1;  // copies: of kept rows one for each chunk, of patches one for each thread
-  bool patch = false;        // what some pixels of the next part see, not whole rows
+  int rows = 0;
+  int16_t copies = 1;  // of kept rows one for each chunk, of patches one for each thread
+  bool patch = false;  // what some pixels of the next part see, not whole rows
   int64_t at(int copy) const { return offset + bytes / copies * copy; }
 };
 
@@ -49,23 +53,59 @@ struct Part {  // a node of a stage
 };
 constexpr int kMaxParts = 4;
 
+// The parts of a stage: as many as it has, since most stages of a long network have one.
+class Parts {
+ public:
+  Parts() = default;
+  Parts(const Parts& o) : parts_(o.size_ ? new Part[size_t(o.size_)] : nullptr), size_(o.size_) {
+    std::copy(o.begin(), o.end(), parts_.get());
+  }
+  Parts(Parts&& o) noexcept : parts_(std::move(o.parts_)), size_(std::exchange(o.size_, 0)) {}
+  Parts& operator=(Parts o) noexcept {
+    parts_.swap(o.parts_);
+    std::swap(size_, o.size_);
+    return *this;
+  }
+  void push_back(const Part& part) {
+    std::unique_ptr<Part[]> more(new Part[size_t(size_) + 1]);
+    std::copy(begin(), end(), more.get());
+    more[size_t(size_++)] = part;
+    parts_ = std::move(more);
+  }
+  Part& operator[](int p) { return parts_[size_t(p)]; }
+  const Part& operator[](int p) const { return parts_[size_t(p)]; }
+  int size() const { return size_; }
+  const Part* begin() const { return parts_.get(); }
+  const Part* end() const { return begin() + size_; }
+
+ private:
+  std::unique_ptr<Part[]> parts_;
+  int size_ = 0;
+};
+
 enum class Axis : uint8_t { kRows, kPixels, kPanels };  // of what a pass makes: rows, pixels row by row, or panels
 
 struct Pass {
-  int first = 0, last = 0;  // parts [first, last): a thread makes its piece of each, without waiting for others
+  Pass() = default;
+  Pass(int first, int last, Axis axis, int grain)
+      : first(uint8_t(first)), last(uint8_t(last)), axis(axis), grain(grain) {}
+  uint8_t first = 0, last = 0;  // parts [first, last): a thread makes its piece of each, without waiting for others
   Axis axis = Axis::kRows;
   int grain = 1;  // pieces are whole multiples of it
 };
 
+// Why the nodes around a stage were not fused into it; `about`: a value or a node.
+enum class Apart : uint8_t { kNothing, kOutput, kReaders, kNeedsMore, kNotPointwise };
+
 struct Stage {
-  std::string name;
-  Part parts[kMaxParts];
-  int part_count = 0;
+  Text name;
+  Parts parts;
   // In a block the part whose channels come chunk by chunk, as those of the part before it do; the part after it sums
   // them up. -1 in other stages.
   int split = -1;
   int input = -1, residual = -1, output = -1;  // values; residual: what is added
-  std::string why;                             // why the nodes around it were not fused into it
+  Apart why = Apart::kNothing;
+  int about = -1;
 
   int rows = 0;   // strip: output rows at a time
   int chunk = 0;  // channels of the expanded tensor at a time; 0 where nothing is split
@@ -80,12 +120,13 @@ struct Stage {
 
   bool bottleneck() const { return split >= 0; }
   bool expands() const { return split > 0; }
-  int last() const { return part_count - 1; }
+  int part_count() const { return parts.size(); }
+  int last() const { return parts.size() - 1; }
   Scratch& expanded() { return parts[split - 1].ring; }  // where it expands
   const Scratch& expanded() const { return parts[split - 1].ring; }
   int64_t scratch_bytes() const {
     int64_t bytes = 0;
-    for (int p = 0; p < part_count; p++) bytes += parts[p].ring.bytes + parts[p].sums.bytes;
+    for (int p = 0; p < part_count(); p++) bytes += parts[p].ring.bytes + parts[p].sums.bytes;
     return bytes;
   }
   int64_t kept_bytes() const { return keep ? expanded().bytes : 0; }
@@ -98,12 +139,12 @@ struct Segment {
 
 struct Placement {
   enum Kind { kAbsent, kExternal, kArena } kind = kAbsent;  // absent: inside a stage; external: the caller holds it
-  int64_t offset = 0;
-  int rows = 0;  // fewer than the value's height: a ring
+  int input = -1;                                           // of an external one: its number among the graph's inputs
+  int rows = 0;                                             // fewer than the value's height: a ring
   // A value that slid down over another one may be moved before segment `moved_before`, its last reader, so that the
   // next one has room to slide over it.
   int moved_before = INT_MAX;
-  int64_t moved_offset = 0;
+  int64_t offset = 0, moved_offset = 0;
   int64_t at(int segment) const { return segment < moved_before ? offset : moved_offset; }
   int64_t at_end() const { return moved_before == INT_MAX ? offset : moved_offset; }  // after the last segment
 };

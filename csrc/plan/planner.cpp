@@ -69,7 +69,7 @@ int64_t naive_bytes(const Graph& graph, int threads) {
 // Every node a stage, whole, one after the other in the order that needs the
 // least memory.
 Draft layerwise_draft(const Graph& graph, int threads, Work* work) {
-  return Stagewise(graph, Schedule::kLayerwise, make_stages(graph, Fusion::kNone, threads), true, work).smallest();
+  return Stagewise(graph, Schedule::kLayerwise, {Fusion::kNone, threads, {}, {}}, true, work).smallest();
 }
 
 // Blocks fused as far as `fusion` goes. One that as an operator would need more
@@ -77,12 +77,12 @@ Draft layerwise_draft(const Graph& graph, int threads, Work* work) {
 Stagewise blocks_within(const Graph& graph, Schedule schedule, Fusion fusion, int threads, int64_t most, Work* work) {
   std::vector<bool> apart(graph.nodes.size(), false);
   for (int tries = 0;; tries++) {
-    Stagewise blocks(graph, schedule, make_stages(graph, fusion, threads, apart), false, work);
+    Stagewise blocks(graph, schedule, {fusion, threads, apart, {}}, false, work);
     bool again = false;
     for (int s = 0; s < int(blocks.stages().size()) && blocks.counted() > most && tries < kMostTries; s++) {
       const Stage& stage = blocks.stages()[size_t(s)];
       if (!stage.bottleneck() || blocks.counted(s) <= most) continue;
-      for (int p = 0; p < stage.part_count; p++) apart[size_t(stage.parts[p].node)] = again = true;
+      for (const Part& part : stage.parts) apart[size_t(part.node)] = again = true;
     }
     if (!again) return blocks;
   }
@@ -91,19 +91,19 @@ Stagewise blocks_within(const Graph& graph, Schedule schedule, Fusion fusion, in
 // Offers plans of blocks in few bytes: the fastest that the largest need of a
 // block leaves, and, where the placement of that takes more, the smallest way
 // of every block.
-void offer_small(const Stagewise& blocks, Offers* offers) {
-  const Candidate plan = candidate(blocks.fastest(blocks.counted(), true));
+void offer_small(Stagewise* blocks, Offers* offers) {
+  const Candidate plan = candidate(blocks->fastest(blocks->counted(), true));
   offers->offer_small(plan);
-  if (plan->peak_bytes > blocks.counted()) offers->offer_small(candidate(blocks.smallest()));
+  if (plan->peak_bytes > blocks->counted()) offers->offer_small(candidate(blocks->smallest()));
 }
 
-// Every block one operator.
+// Every block one operator. The drafts are made at once, so that what they are made of is gone when others are.
 class Fused {
  public:
-  Fused(const Graph& graph, int threads, const Candidate& layerwise, Work* work)
-      : blocks_(blocks_within(graph, Schedule::kFused, Fusion::kBlocks, threads, layerwise->peak_bytes, work)) {
+  Fused(const Graph& graph, int threads, int64_t limit, const Candidate& layerwise, Work* work) : limit_(limit) {
+    Stagewise blocks = blocks_within(graph, Schedule::kFused, Fusion::kBlocks, threads, layerwise->peak_bytes, work);
     Offers offers{0, {}, {}};
-    offer_small(*blocks_, &offers);
+    offer_small(&blocks, &offers);
     least_ = offers.least;
     if (layerwise->peak_bytes < least_->peak_bytes) {  // never worse
       Draft plan = *layerwise;
@@ -112,43 +112,38 @@ class Fused {
     }
     // Without a limit it may take, for speed, a thirty-second more than with
     // the least scratch.
-    const int64_t lean = std::min(layerwise->peak_bytes, blocks_->least_scratch().peak_bytes / 32 * 33);
+    const int64_t lean = std::min(layerwise->peak_bytes, blocks.least_scratch().peak_bytes / 32 * 33);
     const int64_t most = std::max(least_->peak_bytes, lean);
-    unlimited_ = candidate(blocks_->fastest(most, false));
+    unlimited_ = candidate(blocks.fastest(most, false));
     if (better(*least_, *unlimited_, most)) unlimited_ = least_;
     if (unlimited_->peak_bytes < least_->peak_bytes) least_ = unlimited_;
+    if (limit == INT64_MAX) return;
+    limited_ = candidate(blocks.fastest(limit, false));
+    if (limited_->peak_bytes < least_->peak_bytes) limited_ = least_;
   }
 
   const Candidate& least() const { return least_; }  // no plan of any limit takes less
   const Candidate& unlimited() const { return unlimited_; }
+  // The fastest way of every block of at most the limit's bytes; it may take more.
+  const Candidate& limited() const { return limited_; }
 
-  Candidate within(int64_t limit) const {
-    if (limit == INT64_MAX) return unlimited_;
-    Offers offers{limit, {}, {}};
-    offers.offer(least_);
-    offers.offer(unlimited_);
-    offers.offer(fastest(limit));
+  Candidate within_limit() const {
+    if (limit_ == INT64_MAX) return unlimited_;
+    Offers offers{limit_, {}, {}};
+    for (const Candidate& plan : {least_, unlimited_, limited_}) offers.offer(plan);
     return offers.best;
   }
 
-  // The fastest way of every block of at most `limit` bytes; it may take more.
-  Candidate fastest(int64_t limit) const {
-    const Candidate plan = candidate(blocks_->fastest(limit, false));
-    return plan->peak_bytes >= least_->peak_bytes ? plan : least_;
-  }
-
-  void forget_ways() { blocks_.reset(); }  // after which nothing new is asked for
-
  private:
-  std::optional<Stagewise> blocks_;
-  Candidate least_, unlimited_;
+  const int64_t limit_;
+  Candidate least_, unlimited_, limited_;
 };
 
 // The paper's operator: each block split `chunks` ways over its whole map.
 Plan chunked_plan(const Graph& graph, int threads, int chunks, Work* work) {
   Plan plan;
   plan.schedule = Schedule::kFused;
-  plan.stages = Stagewise(graph, Schedule::kFused, make_stages(graph, Fusion::kBlocks, threads), false, work).stages();
+  plan.stages = Stagewise(graph, Schedule::kFused, {Fusion::kBlocks, threads, {}, {}}, false, work).take_stages();
   for (int s = 0; s < int(plan.stages.size()); s++) {
     Stage& stage = plan.stages[size_t(s)];
     set_whole(graph, &stage, round_up(ceil_div(std::max(1, expanded_channels(graph, stage)), chunks), kPanel), INT_MAX);
@@ -163,12 +158,12 @@ Plan chunked_plan(const Graph& graph, int threads, int chunks, Work* work) {
 // found, or else the least; none takes less than that one.
 class Streamed {
  public:
-  Streamed(const Graph& graph, const PlanOptions& options, Fused* fused, Work* work)
+  Streamed(const Graph& graph, const PlanOptions& options, const Fused& fused, Work* work)
       : graph_(graph),
         options_(options),
-        fused_(*fused),
+        fused_(fused),
         work_(work),
-        most_(fused->unlimited()->peak_bytes),
+        most_(fused.unlimited()->peak_bytes),
         blocks_(blocks_within(graph, Schedule::kStreamed, Fusion::kAnyExpansion, options.threads, most_, work)) {}
 
   Candidate within(int64_t limit) {
@@ -178,14 +173,17 @@ class Streamed {
       const Candidate fast = candidate(blocks_->fastest(most_, false));
       if (fast->peak_bytes <= std::min(limit, most_) && is_near_fastest(*fast)) return fast;
       one_by_one.offer(fast);
-      offer_small(*blocks_, &one_by_one);
-      if (limit < most_) one_by_one.offer(fused_.fastest(limit));
+      offer_small(&*blocks_, &one_by_one);
+      if (limit < most_) one_by_one.offer(fused_.limited());
     }
     one_by_one.offer(fused_.unlimited());
     one_by_one.offer_small(fused_.least());
 
-    fused_.forget_ways();
-    Streamer streamer(graph_, take_stages(), options_.recompute, most_, work_);
+    take_every_block();
+    const std::shared_ptr<const StageOrder> order = blocks_->order();
+    std::vector<Stage> stages = blocks_->take_stages();
+    blocks_.reset();
+    Streamer streamer(graph_, order, std::move(stages), options_.recompute, most_, work_);
     Candidate plan = candidate(options_.least ? Draft() : streamer.within(std::min(limit, most_)));
     if ((automatic || plan->segments.empty()) && better(*one_by_one.best, *plan, limit)) plan = one_by_one.best;
     const bool fits = plan->peak_bytes <= limit && !plan->segments.empty();
@@ -212,18 +210,17 @@ class Streamed {
   }
 
   // The search takes every block as one operator.
-  StageList take_stages() {
-    std::vector<Stage> stages = make_stages(graph_, Fusion::kAnyExpansion, options_.threads);
-    const bool same = stages.size() == blocks_->stages().size();
-    if (!same) blocks_.emplace(graph_, Schedule::kStreamed, std::move(stages), false, work_);
-    const StageList list = blocks_->list();
+  void take_every_block() {
+    const std::vector<bool>& apart = blocks_->order()->apart;
+    if (std::find(apart.begin(), apart.end(), true) == apart.end()) return;
     blocks_.reset();
-    return list;
+    blocks_.emplace(graph_, Schedule::kStreamed, StageOrder{Fusion::kAnyExpansion, options_.threads, {}, {}}, false,
+                    work_);
   }
 
   const Graph& graph_;
   const PlanOptions& options_;
-  Fused& fused_;
+  const Fused& fused_;
   Work* work_;
   const int64_t most_;
   std::optional<Stagewise> blocks_;
@@ -274,13 +271,13 @@ Plan planned(const Graph& graph, const PlanOptions& options) {
   const int64_t layerwise_bytes = taken->peak_bytes;
   int64_t fused_bytes = 0;
   {
-    Fused fused(graph, options.threads, taken, &work);
+    const Fused fused(graph, options.threads, limit, taken, &work);
     fused_bytes = fused.unlimited()->peak_bytes;
     if (options.schedule != Schedule::kLayerwise) taken.reset();
     if (!options.chunks && options.schedule == Schedule::kFused)
-      taken = fused.within(limit);
+      taken = fused.within_limit();
     else if (!options.chunks && (options.schedule == Schedule::kStreamed || options.schedule == Schedule::kAuto))
-      taken = Streamed(graph, options, &fused, &work).within(limit);
+      taken = Streamed(graph, options, fused, &work).within(limit);
   }
 
   Plan plan;

@@ -11,7 +11,7 @@ namespace {
 // Multiply-adds of one step in all chunks: every part for the rows that it makes.
 int64_t step_macs(const Graph& graph, const Stage& s, const Step& step) {
   int64_t total = 0;
-  for (int p = 0; p < s.part_count; p++) {
+  for (int p = 0; p < s.part_count(); p++) {
     const Node& node = graph.nodes[s.parts[p].node];
     const int64_t rows = std::max(0, step.part[p].makes.count());
     if (rows) total += rows * (macs(graph, node) / graph.values[node.output].shape.height);

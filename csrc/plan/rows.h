@@ -92,7 +92,7 @@ void for_each_step(const Graph& graph, const Stage& stage, int r0, int r1, int c
       made.reads = whole ? now : input_rows(graph, stepping, now);
       made.starts = !whole || now.begin == all.begin;
       made.ends = !whole || now.end == all.end;
-      for (int p = at + 1; p < stage.part_count; p++) {  // 1x1, over the channels of the chunk
+      for (int p = at + 1; p < stage.part_count(); p++) {  // 1x1, over the channels of the chunk
         step.part[p].reads = step.part[p].makes = made.ends ? step.output : Rows{r0, r0};
         step.part[p].starts = step.chunk == 0;
         step.part[p].ends = step.last_chunk;

@@ -10,6 +10,7 @@
 #include <cmath>
 #include <cstddef>
 
+#include "pages.h"
 #include "plan/choices.h"
 #include "plan/cost.h"
 #include "plan/stages.h"
@@ -22,26 +23,24 @@ constexpr double kRounding = 1 + 1e-9;  // of sums of cycles in another order
 
 int64_t aligned(int64_t bytes) { return round_up(bytes, kArenaAlign); }
 
-// Memory in few blocks, freed together, each large enough for malloc to map it and to give it back to the system:
-// thousands of small pieces would leave a heap in which no arena has room.
+// Memory in few blocks, given back together: thousands of small pieces would leave a heap in which nothing has room.
 class Blocks : public std::pmr::memory_resource {
  private:
   void* do_allocate(size_t bytes, size_t alignment) override {
     used_ = round_up(used_, alignment);
-    if (blocks_.empty() || used_ + bytes > size_) {
-      size_ = std::max(bytes, kSearchBlock);
-      blocks_.emplace_back(new std::max_align_t[ceil_div(size_, sizeof(std::max_align_t))]);
+    if (blocks_.empty() || used_ + bytes > blocks_.back().size()) {
+      blocks_.emplace_back(std::max(bytes, kSearchBlock));
       used_ = 0;
     }
-    char* at = reinterpret_cast<char*>(blocks_.back().get()) + used_;
+    char* at = blocks_.back().data() + used_;
     used_ += bytes;
     return at;
   }
   void do_deallocate(void*, size_t, size_t) override {}
   bool do_is_equal(const std::pmr::memory_resource& other) const noexcept override { return this == &other; }
 
-  std::vector<std::unique_ptr<std::max_align_t[]>> blocks_;
-  size_t used_ = 0, size_ = 0;  // of the last one
+  std::vector<Pages> blocks_;
+  size_t used_ = 0;  // of the last one
 };
 
 // A way to run stages first .. of a segment, as a link to the way without its last stage.
@@ -258,7 +257,7 @@ class SegmentSearch::Impl {
       if (around_ + scratch > limit_) break;
       bool any = false;
       for (; next != by_scratch_.end() && option(*next).transient() == scratch; ++next) {
-        if (next->stage < a || next->stage >= end || choices_[next->stage].least(option(*next)) > limit_) continue;
+        if (next->stage < a || next->stage >= end || !may_help(a, next->stage, option(*next))) continue;
         due_[next->stage].push_back(next->option);
         any = true;
       }
@@ -302,7 +301,7 @@ class SegmentSearch::Impl {
       }
       due_[b].clear();
       for (int o = 0; !fresh.empty() && o < int(now.options.size()); o++)
-        if (now.options[o].transient() < scratch && now.least(now.options[o]) <= limit_) extend_by(o, fresh);
+        if (now.options[o].transient() < scratch && may_help(a, b, now.options[o])) extend_by(o, fresh);
       fresh.clear();
       if (paths_.size() == made) continue;
       fresh.resize(now.heights.size());
@@ -313,6 +312,16 @@ class SegmentSearch::Impl {
           if (!reads) finish(a, b, scratch, paths_[p]);
         }
     }
+  }
+
+  // Whether a segment from stage a on may run stage b that way: it fits by itself, and even with the cheapest ways of
+  // all other stages it would not cost more than a plan that is known.
+  bool may_help(int a, int b, const Option& o) const {
+    if (choices_[size_t(b)].least(o) > limit_) return false;
+    if (at_any_cost_) return o.lean;
+    const double others = reached_[size_t(a)].cost + lower_bound_after_[size_t(a)] - lower_bound_after_[size_t(b)] +
+                          lower_bound_after_[size_t(b) + 1];
+    return others + o.cycles <= bound_ * kRounding;
   }
 
   // Whether the segments from one stage on have had their share.

@@ -23,7 +23,7 @@ class Sharer {
   void run() {
     stage_.pass_count = 0;
     const int split = stage_.split;
-    for (int p = 0; p < stage_.part_count; p = stage_.passes[stage_.pass_count - 1].last) {
+    for (int p = 0; p < stage_.part_count(); p = stage_.passes[stage_.pass_count - 1].last) {
       Pass& pass = stage_.passes[stage_.pass_count++];
       if (stage_.parts[p].ring.patch)
         pass = {p, p + 2, Axis::kPixels, kPatchPixels};

@@ -28,22 +28,31 @@ class Fuser {
  private:
   const Node& node(int n) const { return graph_.nodes[n]; }
 
-  static void add_part(Stage* s, int n) { s->parts[s->part_count++].node = n; }
+  static void add_part(Stage* s, int n) {
+    Part part;
+    part.node = n;
+    s->parts.push_back(part);
+  }
 
   // The convolution for which node n converts an input, or -1: n is something else, or others read that too.
   int patches_of(int n) const {
     if (node(n).op != Op::kConvert || graph_.values[node(n).inputs[0]].producer >= 0) return -1;
-    const std::vector<int>& readers = graph_.values[node(n).output].consumers;
+    const Indices& readers = graph_.values[node(n).output].consumers;
     return readers.size() == 1 && node(readers[0]).op == Op::kConv ? readers[0] : -1;
   }
 
-  // The only reader of what node n makes, or -1 with the reason in `why`.
-  int only_reader(int n, std::string* why) const {
+  static void set_apart(Stage* s, Apart why, int about) {
+    s->why = why;
+    s->about = about;
+  }
+
+  // The only reader of what node n makes, or -1; then the stage says why, if there is a reason.
+  int only_reader(int n, Stage* s) const {
     const Value& v = graph_.values[node(n).output];
     if (v.is_output)
-      *why = "'" + v.name + "' is an output of the network";
+      set_apart(s, Apart::kOutput, node(n).output);
     else if (v.consumers.size() > 1)
-      *why = "'" + v.name + "' is read by " + std::to_string(v.consumers.size()) + " nodes";
+      set_apart(s, Apart::kReaders, node(n).output);
     else if (!taken_[v.consumers[0]])
       return v.consumers[0];
     return -1;
@@ -55,7 +64,7 @@ class Fuser {
     add_part(s, n);
     if (fusion_ == Fusion::kNone) return;
     if (!apart_.empty() && apart_[n]) {
-      s->why = "as one operator its block would need more memory than node by node";
+      set_apart(s, Apart::kNeedsMore, n);
       return;
     }
     if (node(n).op == Op::kConv) expand(n, s);
@@ -66,36 +75,34 @@ class Fuser {
 
   // Convolution n makes the rows that the next part filters.
   void expand(int n, Stage* s) const {
-    const int next = only_reader(n, &s->why);
+    const int next = only_reader(n, s);
     if (next < 0 || !is_filter(node(next))) return;
     if (node(n).pointwise() || (fusion_ == Fusion::kAnyExpansion && node(next).op == Op::kDepthwise)) {
-      s->split = s->part_count;
+      s->split = s->part_count();
       add_part(s, next);
     } else if (node(next).op == Op::kDepthwise) {
-      s->why = "'" + node(n).name + "' is not a 1x1 convolution of stride 1";
+      set_apart(s, Apart::kNotPointwise, n);
     }
   }
 
   // A 1x1 convolution of what node n filters.
   void project(int n, Stage* s) const {
-    const int next = only_reader(n, &s->why);
+    const int next = only_reader(n, s);
     if (next < 0 || node(next).op != Op::kConv) return;
     if (node(next).pointwise()) {
       s->split = s->last();
       add_part(s, next);
     } else {
-      s->why = "'" + node(next).name + "' is not a 1x1 convolution of stride 1";
+      set_apart(s, Apart::kNotPointwise, next);
     }
   }
 
   void fuse_add(Stage* s) const {
     Part& last = s->parts[s->last()];
-    std::string why;
-    const int next = only_reader(last.node, &why);
-    if (next < 0) {
-      if (s->bottleneck() && s->why.empty() && added_later(last.node)) s->why = why;
-      return;
-    }
+    const Apart why = s->why;
+    const int about = s->about, next = only_reader(last.node, s);
+    if (!s->bottleneck() || why != Apart::kNothing || !added_later(last.node)) set_apart(s, why, about);
+    if (next < 0) return;
     const Node& add = node(next);
     if (add.op == Op::kAdd && add.inputs[0] != add.inputs[1]) last.add = next;
   }
@@ -107,7 +114,7 @@ class Fuser {
   }
 
   void finish(Stage* s) {
-    for (int p = 0; p < s->part_count; p++) taken_[s->parts[p].node] = true;
+    for (int p = 0; p < s->part_count(); p++) taken_[s->parts[p].node] = true;
     const Part& part = s->parts[s->last()];
     const Node& last = node(part.node);
     s->input = node(s->parts[0].node).inputs[0];
@@ -133,12 +140,29 @@ std::vector<Stage> make_stages(const Graph& graph, Fusion fusion, int threads, c
   std::vector<Stage> stages = Fuser(graph, fusion, apart).run();
   for (Stage& s : stages) {
     s.threads = threads;
-    if (s.part_count > 1 && graph.nodes[s.parts[0].node].op == Op::kConvert) {
-      s.parts[0].ring.copies = threads;
+    if (s.part_count() > 1 && graph.nodes[s.parts[0].node].op == Op::kConvert) {
+      s.parts[0].ring.copies = int16_t(threads);
       s.parts[0].ring.patch = true;
     }
   }
   return stages;
+}
+
+std::string why_apart(const Graph& graph, const Stage& stage) {
+  auto value = [&]() -> const Value& { return graph.values[stage.about]; };
+  switch (stage.why) {
+    case Apart::kNothing:
+      break;
+    case Apart::kOutput:
+      return "'" + value().name + "' is an output of the network";
+    case Apart::kReaders:
+      return "'" + value().name + "' is read by " + std::to_string(value().consumers.size()) + " nodes";
+    case Apart::kNeedsMore:
+      return "as one operator its block would need more memory than node by node";
+    case Apart::kNotPointwise:
+      return "'" + graph.nodes[stage.about].name + "' is not a 1x1 convolution of stride 1";
+  }
+  return "";
 }
 
 int expanded_channels(const Graph& graph, const Stage& stage) {
@@ -167,7 +191,7 @@ void size_scratch(const Graph& graph, Stage* stage) {
     const int64_t row = int64_t(made(p).shape.width) * channels * int64_t(size_of(type));
     stage->parts[p].sums = {0, rows * row, rows, 1, false};
   };
-  for (int p = 0; p < stage->part_count; p++) stage->parts[p].sums = {};
+  for (int p = 0; p < stage->part_count(); p++) stage->parts[p].sums = {};
   const int stepping = stage->bottleneck() ? stage->split : stage->last();
   const bool whole = info_of(node(stepping).op).area == Area::kWhole;
   if (whole && stage->step < graph.values[node(stepping).inputs[0]].shape.height)
@@ -176,7 +200,7 @@ void size_scratch(const Graph& graph, Stage* stage) {
     const int split = stage->split;
     auto chunk_rows = [&](int p, int rows, int copies) {
       const int64_t row = int64_t(made(p).shape.width) * stage->chunk * int64_t(size_of(made(p).type));
-      stage->parts[p].ring = {0, rows * row * copies, rows, copies, false};
+      stage->parts[p].ring = {0, rows * row * copies, rows, int16_t(copies), false};
     };
     if (stage->expands()) {
       const int rows = whole ? stage->step : window(node(split).y, stage->step, made(split - 1).shape.height);

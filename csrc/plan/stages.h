@@ -13,6 +13,9 @@ enum class Fusion { kNone, kBlocks, kAnyExpansion };
 // Every node in exactly one stage, in the graph's order. Nodes marked in `apart` are not fused.
 std::vector<Stage> make_stages(const Graph& graph, Fusion fusion, int threads, const std::vector<bool>& apart = {});
 
+// Why the nodes around a stage were not fused into it; "" where nothing has to be said.
+std::string why_apart(const Graph& graph, const Stage& stage);
+
 // Channels that pass through the part of a block that is split; 0 in other stages.
 int expanded_channels(const Graph& graph, const Stage& stage);
 

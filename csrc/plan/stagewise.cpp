@@ -71,36 +71,44 @@ int strips_allowed(const Graph& graph, const std::vector<Stage>& stages) {
   return strips;
 }
 
-Stagewise::Stagewise(const Graph& graph, Schedule schedule, std::vector<Stage> stages, bool whole, Work* work)
+Stagewise::Stagewise(const Graph& graph, Schedule schedule, StageOrder order, bool whole, Work* work)
     : graph_(graph), schedule_(schedule), whole_(whole), work_(work) {
-  std::vector<std::vector<Way>> ways;
+  find_stages(std::move(order));
+  lives_ = lives_of(graph, stages_);
+  live_ = live_bytes(graph, stages_, lives_);
+  smallest_.reserve(stages_.size());
+  for (int s = 0; s < int(stages_.size()); s++) {
+    int64_t least = INT64_MAX;
+    for (const Way& way : ways(s)) least = std::min(least, bytes(s, way));
+    smallest_.push_back(least);
+    counted_ = std::max(counted_, live_[size_t(s)] + least);
+  }
+}
+
+void Stagewise::find_stages(StageOrder order) {
+  stages_ = make_stages(graph_, order.fusion, order.threads, order.apart);
+  const int count = int(stages_.size()), strips = strips_allowed(graph_, stages_);
+  std::vector<WayRange> ranges;
   std::vector<StageScratch> scratch;
-  const int strips = strips_allowed(graph, stages);
-  for (const Stage& s : stages) {
-    ways.push_back(ways_of(s, strips));
+  ways_.reserve(size_t(count));
+  ranges.reserve(size_t(count));
+  scratch.reserve(size_t(count));
+  for (const Stage& s : stages_) {
+    const std::vector<Way> all = ways_of(s, strips);
+    ranges.push_back({int(ways_.size()), int(all.size())});
+    ways_.insert(ways_.end(), all.begin(), all.end());
     StageScratch least = {INT64_MAX, INT64_MAX};
-    for (const Way& way : ways.back()) {
+    for (const Way& way : all) {
       least.beside = std::min(least.beside, way.scratch);
       least.over_input = std::min(least.over_input, way.scratch - way.overlap);
     }
     scratch.push_back(least);
   }
-  std::vector<Stage> ordered;
-  ordered.reserve(stages.size());
-  for (int s : least_memory_order(graph, stages, scratch, work)) {
-    ordered.push_back(std::move(stages[size_t(s)]));
-    ways_.push_back(std::move(ways[size_t(s)]));
-  }
-  std::vector<Stage>().swap(stages);  // a caller's argument may live as long as this
-  stages_ = std::make_shared<const std::vector<Stage>>(std::move(ordered));
-  lives_ = lives_of(graph, *stages_);
-  live_ = live_bytes(graph, *stages_, lives_);
-  for (int s = 0; s < int(stages_->size()); s++) {
-    int64_t least = INT64_MAX;
-    for (const Way& way : ways_[size_t(s)]) least = std::min(least, bytes(s, way));
-    smallest_.push_back(least);
-    counted_ = std::max(counted_, live_[size_t(s)] + least);
-  }
+  order.order = least_memory_order(graph_, stages_, scratch, work_);
+  put_in_order(order.order, &stages_);
+  range_.reserve(size_t(count));
+  for (int s : order.order) range_.push_back(ranges[size_t(s)]);
+  order_ = std::make_shared<const StageOrder>(std::move(order));
 }
 
 std::vector<Way> Stagewise::ways_of(const Stage& stage, int strips) const {
@@ -117,7 +125,9 @@ std::vector<Way> Stagewise::ways_of(const Stage& stage, int strips) const {
   }
   const std::vector<int> chunks = even_chunks(expanded_channels(graph_, s));
   const int height = graph_.values[s.input].shape.height;
+  ways.reserve(chunks.size());
   for (int step = ceil_div(height, strips), last = 0; step != last; last = step, step = std::min(2 * step, height)) {
+    prune(&ways);
     set_whole(graph_, &s, kPanel, step);
     const StepCounts counts = count_steps(graph_, s);
     const int64_t in_chunks = overlap_of(graph_, s);  // the same for every chunk but the whole
@@ -132,63 +142,59 @@ std::vector<Way> Stagewise::ways_of(const Stage& stage, int strips) const {
 }
 
 int64_t Stagewise::bytes(int stage, const Way& way) const {
-  return way.scratch - (frees_input((*stages_)[size_t(stage)], stage, lives_) ? way.overlap : 0);
+  return way.scratch - (frees_input(stages_[size_t(stage)], stage, lives_) ? way.overlap : 0);
 }
 
 const Way& Stagewise::fastest_way(int stage, int64_t most, bool over) const {
-  const std::vector<Way>& ways = ways_[size_t(stage)];
   auto needs = [&](const Way& way) { return over ? bytes(stage, way) : way.scratch; };
-  const Way *best = nullptr, *smallest = &ways[0];
-  for (const Way& way : ways) {  // by rising cycles
+  const Way *best = nullptr, *smallest = ways(stage).first;
+  for (const Way& way : ways(stage)) {
     if (needs(way) < needs(*smallest)) smallest = &way;
-    const bool in_cache = way.scratch <= kScratchInCache * (*stages_)[size_t(stage)].threads;
+    const bool in_cache = way.scratch <= kScratchInCache * stages_[size_t(stage)].threads;
     if (!best && in_cache && needs(way) <= most - live_[size_t(stage)]) best = &way;
   }
   return best ? *best : *smallest;
 }
 
-Draft Stagewise::smallest() const {
-  std::vector<const Way*> chosen;
-  for (int s = 0; s < int(stages_->size()); s++)
-    for (const Way& way : ways_[size_t(s)])
-      if (bytes(s, way) == smallest_[size_t(s)]) {
-        chosen.push_back(&way);
-        break;
-      }
-  return with(chosen);
+Draft Stagewise::smallest() {
+  return with([&](int s) -> const Way& {
+    return *std::find_if(ways(s).begin(), ways(s).end(),
+                         [&](const Way& way) { return bytes(s, way) == smallest_[size_t(s)]; });
+  });
 }
 
-Draft Stagewise::least_scratch() const {
-  std::vector<const Way*> chosen;
-  for (const std::vector<Way>& ways : ways_)
-    chosen.push_back(
-        &*std::min_element(ways.begin(), ways.end(), [](const Way& a, const Way& b) { return a.scratch < b.scratch; }));
-  return with(chosen);
+Draft Stagewise::least_scratch() {
+  return with([&](int s) -> const Way& {
+    return *std::min_element(ways(s).begin(), ways(s).end(),
+                             [](const Way& a, const Way& b) { return a.scratch < b.scratch; });
+  });
 }
 
-Draft Stagewise::fastest(int64_t most, bool over) const {
-  std::vector<const Way*> chosen;
-  for (int s = 0; s < int(stages_->size()); s++) chosen.push_back(&fastest_way(s, most, over));
-  return with(chosen);
+Draft Stagewise::fastest(int64_t most, bool over) {
+  return with([&](int s) -> const Way& { return fastest_way(s, most, over); });
 }
 
 double Stagewise::fastest_cycles() const {
   double cycles = 0;
-  for (int s = 0; s < int(stages_->size()); s++) cycles += fastest_way(s, INT64_MAX, false).cycles;
+  for (int s = 0; s < int(stages_.size()); s++) cycles += fastest_way(s, INT64_MAX, false).cycles;
   return cycles;
 }
 
-Draft Stagewise::with(const std::vector<const Way*>& ways) const {
+template <class WayOf>
+Draft Stagewise::with(WayOf&& way_of) {
   Draft draft;
   draft.schedule = schedule_;
-  draft.stages = stages_;
-  for (int s = 0; s < int(stages_->size()); s++) {
-    Stage stage = (*stages_)[size_t(s)];
-    set_whole(graph_, &stage, ways[size_t(s)]->chunk, ways[size_t(s)]->step);
+  draft.order = order_;
+  draft.splits.reserve(stages_.size());
+  draft.segments.reserve(stages_.size());
+  for (int s = 0; s < int(stages_.size()); s++) {
+    Stage& stage = stages_[size_t(s)];
+    const Way& way = way_of(s);
+    set_whole(graph_, &stage, way.chunk, way.step);
     draft.splits.push_back({stage.rows, stage.chunk, stage.step, stage.keep});
     draft.segments.push_back({s, s + 1});
   }
-  weigh(graph_, &draft, work_);
+  weigh(graph_, &draft, &stages_, work_);
   return draft;
 }
 

@@ -30,37 +30,55 @@ int strips_allowed(const Graph& graph, const std::vector<Stage>& stages);
 // them are few choices of ways.
 class Stagewise {
  public:
-  // whole: in one step each, as kernels would be called one after the other; otherwise in every way.
-  Stagewise(const Graph& graph, Schedule schedule, std::vector<Stage> stages, bool whole, Work* work);
+  // order: how stages are fused; their order is found. whole: in one step each, as kernels would be called one after
+  // the other; otherwise in every way.
+  Stagewise(const Graph& graph, Schedule schedule, StageOrder order, bool whole, Work* work);
 
-  const std::vector<Stage>& stages() const { return *stages_; }
-  const StageList& list() const { return stages_; }
+  const std::vector<Stage>& stages() const { return stages_; }
+  const std::shared_ptr<const StageOrder>& order() const { return order_; }
+  std::vector<Stage> take_stages() { return std::move(stages_); }  // after which it is of no more use
 
   // Bytes that some stage needs even in its smallest way, before placement.
   int64_t counted() const { return counted_; }
   int64_t counted(int stage) const { return live_[size_t(stage)] + smallest_[size_t(stage)]; }
 
   // Each stage in its smallest way, and in the one of least scratch.
-  Draft smallest() const;
-  Draft least_scratch() const;
+  Draft smallest();
+  Draft least_scratch();
 
   // Each stage in its fastest way of those that stay in the cache and, beside the values alive, in `most` bytes.
   // `over`: an output that lies over its stage's input counts for less.
-  Draft fastest(int64_t most, bool over) const;
+  Draft fastest(int64_t most, bool over);
   double fastest_cycles() const;  // with no bound on bytes, and without what values beyond the cache cost
 
  private:
+  struct WayRange {
+    int first, count;
+  };
+  struct Ways {  // of a stage, by rising cycles
+    const Way *first, *last;
+    const Way* begin() const { return first; }
+    const Way* end() const { return last; }
+  };
+  Ways ways(int stage) const {
+    const WayRange& range = range_[size_t(stage)];
+    return {ways_.data() + range.first, ways_.data() + range.first + range.count};
+  }
+  void find_stages(StageOrder order);
   std::vector<Way> ways_of(const Stage& stage, int strips) const;
   int64_t bytes(int stage, const Way& way) const;  // beside the values alive
   const Way& fastest_way(int stage, int64_t most, bool over) const;
-  Draft with(const std::vector<const Way*>& ways) const;
+  template <class WayOf>
+  Draft with(WayOf&& way_of);
 
   const Graph& graph_;
   const Schedule schedule_;
-  StageList stages_;
+  std::shared_ptr<const StageOrder> order_;
+  std::vector<Stage> stages_;
   const bool whole_;
   Work* work_;
-  std::vector<std::vector<Way>> ways_;  // by stage
+  std::vector<Way> ways_;
+  std::vector<WayRange> range_;  // by stage: its ways
   std::vector<Life> lives_;
   std::vector<int64_t> live_;      // by stage: bytes of the values alive
   std::vector<int64_t> smallest_;  // by stage: the least bytes beside them

@@ -18,15 +18,20 @@ bool sees_padding_only(const Graph& graph, const Stage& stage) {
 
 }  // namespace
 
-Streamer::Streamer(const Graph& graph, StageList stages, bool recompute, int64_t most, Work* work)
-    : graph_(graph), work_(work), stages_(std::move(stages)), search_(graph, *stages_, recompute, most, work) {
+Streamer::Streamer(const Graph& graph, std::shared_ptr<const StageOrder> order, std::vector<Stage> stages,
+                   bool recompute, int64_t most, Work* work)
+    : graph_(graph),
+      work_(work),
+      order_(std::move(order)),
+      stages_(std::move(stages)),
+      search_(graph, stages_, recompute, most, work) {
   smallest_.schedule = Schedule::kStreamed;
-  smallest_.stages = stages_;
+  smallest_.order = order_;
   smallest_.segments = search_.smallest(&smallest_.splits, &counted_);
 }
 
 const Draft& Streamer::smallest() {
-  if (!smallest_.segments.empty() && !smallest_.peak_bytes) weigh(graph_, &smallest_, work_);
+  if (!smallest_.segments.empty() && !smallest_.peak_bytes) weigh(graph_, &smallest_, &stages_, work_);
   return smallest_;
 }
 
@@ -40,13 +45,13 @@ Draft Streamer::least() {
   }
   if (smaller(smallest(), best)) best = smallest();
   bool overcounted = best.peak_bytes > counted_;
-  for (const Stage& s : *stages_) overcounted = overcounted || sees_padding_only(graph_, s);
+  for (const Stage& s : stages_) overcounted = overcounted || sees_padding_only(graph_, s);
   if (!overcounted) return best;
   Draft plan = attempt(INT64_MAX);  // any plan may be smaller
   return smaller(plan, best) ? plan : best;
 }
 
-Draft Streamer::within(int64_t limit) const {
+Draft Streamer::within(int64_t limit) {
   for (int64_t counted = limit, tries = 0; tries < kMostTries && counted_ >= 0 && counted >= counted_; tries++) {
     Draft plan = attempt(counted);
     if (plan.segments.empty() || plan.peak_bytes <= limit) return plan;
@@ -55,12 +60,12 @@ Draft Streamer::within(int64_t limit) const {
   return {};
 }
 
-Draft Streamer::attempt(int64_t counted) const {
+Draft Streamer::attempt(int64_t counted) {
   Draft plan;
   plan.schedule = Schedule::kStreamed;
-  plan.stages = stages_;
+  plan.order = order_;
   plan.segments = search_.cheapest(counted, &plan.splits);
-  if (!plan.segments.empty()) weigh(graph_, &plan, work_);
+  if (!plan.segments.empty()) weigh(graph_, &plan, &stages_, work_);
   return plan;
 }
 

@@ -12,21 +12,23 @@ namespace mbinfer {
 // The search counts bytes without placing them; where the placement of a choice does not fit, it is run again for less.
 class Streamer {
  public:
-  // stages: in their order. most: bytes that no plan is looked for beyond.
-  Streamer(const Graph& graph, StageList stages, bool recompute, int64_t most, Work* work);
+  // stages: those of `order`. most: bytes that no plan is looked for beyond.
+  Streamer(const Graph& graph, std::shared_ptr<const StageOrder> order, std::vector<Stage> stages, bool recompute,
+           int64_t most, Work* work);
 
   // A small plan, made without looking at cost, the smallest of those the cheapest found, and the cheapest plan of at
   // most `limit` bytes. Empty where none is found.
   const Draft& smallest();
   Draft least();
-  Draft within(int64_t limit) const;
+  Draft within(int64_t limit);
 
  private:
-  Draft attempt(int64_t counted) const;
+  Draft attempt(int64_t counted);
 
   const Graph& graph_;
   Work* work_;
-  const StageList stages_;
+  const std::shared_ptr<const StageOrder> order_;
+  std::vector<Stage> stages_;
   const SegmentSearch search_;
   Draft smallest_;
   int64_t counted_ = -1;  // its bytes by the search's count

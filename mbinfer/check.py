@@ -24,6 +24,7 @@ MAX_NAME, MAX_TEXT = 4095, 65535  # bytes of a name, and of any other string
 MAX_STRINGS = 1 << 26  # bytes of all strings
 MAX_U16 = (1 << 16) - 1
 COUNTS_PADDING = 1  # flag of avg_pool
+FULL_RANGE = 2  # flag of conv with int8 weights, some of which are -128
 ZERO_POINTS = {"float32": (0, 0), "int8": (-128, 127), "uint8": (0, 255)}  # of values, by dtype
 MAX_SUM = (1 << 31) - 1  # of an int8 node's products and bias
 

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from .check import COUNTS_PADDING, check_graph
+from .check import COUNTS_PADDING, FULL_RANGE, check_graph
 from .errors import UnsupportedError
 from .graph import ACTIVATIONS, COLORS, Graph, Node, Type
 from .ops import CODES, OPS
@@ -222,6 +222,8 @@ def _fill_node(
         record["weight_offset"], record["weight_bytes"] = weights.add(np.asarray(node.weight, np.uint8))
         return
     quantised = node.weight.dtype == np.int8
+    if quantised and not OPS[node.op].keeps_channels and (node.weight == -128).any():
+        record["flags"] |= FULL_RANGE
     weight = node.weight if quantised else _float32(node.weight)
     if OPS[node.op].keeps_channels:
         packed, outputs = pack_depthwise(weight), weight.shape[2]

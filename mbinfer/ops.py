@@ -14,11 +14,11 @@ class OpInfo(NamedTuple):
     types: str  # "alike" (all float32, or all uint8), "kept" (one type), "floats", "any", "table" (uint8)
     keeps_channels: bool  # output channel c is made of input channel c alone; otherwise of all channels of its group
     pools: bool  # no dilation, and no window that sees nothing but padding
-    flags: int  # bits of the file's record that may be set; 1: counts_padding
+    flags: int  # bits of the file's record that may be set; 1: counts_padding, 2: int8 weights of -128
 
 
 OPS = {  # in the order of their numbers in the file, from 1
-    "conv": OpInfo(1, "window", True, "alike", False, False, 0),
+    "conv": OpInfo(1, "window", True, "alike", False, False, 2),
     "depthwise": OpInfo(1, "window", True, "alike", True, False, 0),
     "add": OpInfo(2, "same", False, "alike", True, False, 0),
     "max_pool": OpInfo(1, "window", False, "kept", True, True, 0),

@@ -8,12 +8,15 @@ from mbinfer.graph import Graph, Node, Type
 from mbinfer.ops import OPS
 
 F = np.float32
+NOT_COPIED = ("inputs", "output", "weight", "bias", "slopes")
+PAIRS = {"mul": np.multiply, "sub": np.subtract, "max": np.maximum, "min": np.minimum}
 
 
 def quantised(graph: Graph, rng: np.random.Generator, extreme: bool = False, outside: str = "float32") -> Graph:
     """`graph` with uint8 values, random int8 weights and scales; inputs and outputs are of dtype `outside`.
 
-    extreme: weights of -128 and 127, zero points at both ends. Curves become lookups.
+    extreme: weights of -128 and 127, zero points at both ends. Curves become lookups; what runs in float32 only has
+    conversions before and behind it.
     """
     made = Graph(labels=graph.labels, metadata=graph.metadata)
     names: dict[str, str] = {}
@@ -39,25 +42,39 @@ def quantised(graph: Graph, rng: np.random.Generator, extreme: bool = False, out
         if made.types.get(name) != inner:
             names[name] = add(f"{name} inside", graph.values[name], inner)
             made.nodes.append(Node("convert", f"{name} in", [name], names[name]))
+
+    def as_type(name: str, kind: Type, after: str) -> str:  # a conversion of it, if need be
+        if made.types.get(name, Type()) == kind:
+            return name
+        converted = add(f"{name} for {after}", made.values[name], kind)
+        if converted not in (node.output for node in made.nodes):
+            made.nodes.append(Node("convert", converted, [name], converted))
+        return converted
+
     for node in graph.nodes:
         inputs, dims = [names[i] for i in node.inputs], graph.values[node.output]
-        kind = made.types[inputs[0]] if OPS[node.op].types == "kept" else value_type()
-        names[node.output] = node.output
-        fields = {
-            key: item for key, item in vars(node).items() if key not in ("inputs", "output", "weight", "bias", "slopes")
-        }
-        if node.activation not in ("none", "clamp"):
-            fields["activation"], names[node.output] = "none", f"{node.output} curved"
-        add(node.output, dims, kind)
-        new = Node(**fields, inputs=inputs, output=node.output)
+        types = OPS[node.op].types
+        kind = Type() if types == "floats" else made.types[inputs[0]] if types == "kept" else value_type()
+        if types in ("floats", "kept"):
+            inputs = [as_type(name, kind, node.name) for name in inputs]
+        output = f"{node.output} real" if types == "floats" else node.output
+        fields = {key: item for key, item in vars(node).items() if key not in NOT_COPIED}
+        new = Node(**fields, inputs=inputs, output=add(output, dims, kind))
+        curves = node.activation not in ("none", "clamp")
+        if curves:
+            new.activation = "none"
         if OPS[node.op].weights:
             new.weight = random_weight(rng, node.weight.shape, extreme)
             scale_weights(new, made.types[inputs[0]], kind, rng)
         made.nodes.append(new)
-        if node.activation not in ("none", "clamp"):
-            add(names[node.output], dims, value_type())
+        if types == "floats":
+            output = as_type(output, value_type(), node.name)
+        if curves:
+            curve = add(f"{node.output} curve", dims, value_type())
             table = rng.integers(0, 256, 256).astype(np.uint8)
-            made.nodes.append(Node("lookup", f"{node.name} curve", [node.output], names[node.output], weight=table))
+            made.nodes.append(Node("lookup", f"{node.name} curve", [output], curve, weight=table))
+            output = curve
+        names[node.output] = output
     for output in graph.outputs:
         inner = names[output.value]
         if outside != "uint8":
@@ -139,6 +156,11 @@ def run_node(node: Node, graph: Graph, values: dict[str, np.ndarray]) -> np.ndar
         return numbers if made.dtype == "float32" else quantise(numbers, made)
     if node.op == "lookup":
         return node.weight[x]
+    if node.op == "concat":
+        return np.concatenate(xs, 2)
+    if node.op in PAIRS:
+        lo, hi = node.clamp
+        return np.minimum(np.maximum(PAIRS[node.op](*xs), F(lo)), F(hi))
     if OPS[node.op].weights:
         sums = product_sums(node, x, kind.zero_point, dims) + (0 if node.bias is None else node.bias)
         assert np.abs(sums).max() < 2**31

@@ -63,6 +63,7 @@ void pointwise(const Task& w) {
     args.bias = w.starts ? bias_of(w, w.panels.begin) : nullptr;
     args.finish = w.ends ? &finish : nullptr;
     args.zero_point = input_of(w).type.zero_point;
+    args.full_range = w.node.full_range;
     kernels_of(w).gemm(&args);
     p += args.pixels;
   }

@@ -98,7 +98,7 @@ class ConvRow {
       if (whole_rows_ && begin < end) return tap(ky, begin, end - begin, inside);
       for (int kx = begin; kx < end; kx++) tap(ky, kx, 1, inside);
     };
-    const bool pads = in_.type.zero_point != 0;  // a tap outside is a zero, which is to be left out
+    const bool pads = in_.type.scale > 0;  // else a tap outside is left out
     for (int ky = 0; ky < node_.y.kernel; ky++) {
       const Range inside = rows_[ky] && run.kx0 < run.kx1 ? Range{run.kx0, run.kx1} : Range{0, 0};
       if (pads) taps_of_row(ky, 0, inside.begin, false);
@@ -127,6 +127,7 @@ class ConvRow {
     args.bias = bias_of(task_, run.panels.begin);
     args.finish = nullptr;
     args.zero_point = in_.type.zero_point;
+    args.full_range = node_.full_range;
     return args;
   }
 

@@ -54,10 +54,14 @@ MBI_INLINE const float* row_of(const float* weights, const ptrdiff_t (&parts)[pa
 #include "kernels/vec_avx512.h"
 //
 #include "kernels/tile_avx512.h"
+#include "kernels/vec_avx2_u8.h"
+#define MBI_BYTES
 #elif defined(__AVX2__)
 #include "kernels/vec_avx2.h"
 //
 #include "kernels/tile_avx2.h"
+#include "kernels/vec_avx2_u8.h"
+#define MBI_BYTES
 #elif defined(__ARM_NEON)
 #include "kernels/vec_neon.h"
 //
@@ -96,10 +100,16 @@ MBI_INLINE void for_each_vector(int panels, Body&& body) {
 
 #include "kernels/curves.h"
 //
-#include "kernels/convert.h"
 #include "kernels/depthwise.h"
 #include "kernels/gemm.h"
 #include "kernels/rows.h"
+#ifdef MBI_BYTES
+#include "kernels/gemm_u8.h"
+//
+#include "kernels/depthwise_u8.h"
+#include "kernels/rows_u8.h"
+#endif
+#include "kernels/convert.h"
 
 namespace mbinfer {
 namespace {
@@ -120,13 +130,17 @@ long multiply_adds(const float* values, float* sums, int rounds) {
   return long(kLanes<wide>) * kChains * rounds;
 }
 
+#ifdef MBI_BYTES
+constexpr Kernels kBytes = {
+    {ByteTiles::gemm_pixels, 2}, gemm_u8, depthwise_u8, pool_u8, reduce_u8, add_u8, nullptr, softmax_u8};
+#else
+constexpr const Kernels& kBytes = kReferenceU8;
+#endif
+
 constexpr KernelTable table(const char* isa) {
-  return {isa,
-          {{kTilePixels, kTileVectors * wide::kPanels}, gemm, depthwise, pool, reduce, add, pair, softmax_f32},
-          &kReferenceU8,
-          lookup_reference,
-          convert,
-          multiply_adds};
+  return {isa,     {{kTilePixels, kTileVectors * wide::kPanels}, gemm, depthwise, pool, reduce, add, pair, softmax_f32},
+          &kBytes, lookup_reference,
+          convert, multiply_adds};
 }
 
 }  // namespace

@@ -85,6 +85,7 @@ struct GemmArgs {
   const void* bias;      // of the first panel made (uint8: its Channels); null: go on from `sums`
   const Finish* finish;  // null: leave the sums in `sums`
   int zero_point = 0;    // of the input
+  int full_range = 0;    // some int8 weights of the node may be -128
 };
 
 // One row of a depthwise convolution, output pixels [x0, x1), some panels of a node.
@@ -193,7 +194,7 @@ struct Kernels {  // of one type
   void (*pool)(const PoolArgs*);
   void (*reduce)(const ReduceArgs*);
   void (*add)(const AddArgs*);
-  void (*pair)(const PairArgs*);
+  void (*pair)(const PairArgs*);  // float32 only
   void (*softmax)(const SoftmaxArgs*);
 };
 

@@ -53,6 +53,7 @@ enum ActivationCode : uint8_t {
 };
 
 constexpr uint8_t kCountsPadding = 1;  // flag of avg_pool: divide by kh*kw also at the border
+constexpr uint8_t kFullRange = 2;      // flag of conv with int8 weights: some are -128, which have no opposite
 
 struct NodeRecord {
   uint32_t name;

@@ -59,6 +59,7 @@ struct Node {
   Op op = Op::kConv;
   Activation activation = Activation::kNone;
   bool counts_padding = false;  // kAvgPool
+  bool full_range = false;      // kConv: int8 weights may be -128
   DType weight_dtype = DType::kNone;
   Window y, x;
   int groups = 1;

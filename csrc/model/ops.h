@@ -48,13 +48,13 @@ struct OpInfo {
   Types types;
   bool keeps_channels;  // output channel c is made of input channel c alone; otherwise of all channels of its group
   bool pools;           // no dilation, and no window that sees nothing but padding
-  uint8_t flags;        // bits that may be set; 1: the divisor counts padding
+  uint8_t flags;        // bits that may be set; 1: the divisor counts padding; 2: int8 weights have the full range
 };
 
 constexpr OpInfo kOps[] = {
     // name, inputs, area, weights, types, keeps_channels, pools, flags
-    {"conv", 1, Area::kWindow, true, Types::kAlike, false, false,
-     0},  // with any groups; a dense layer covers its whole input
+    // conv has any groups; a dense layer covers its whole input
+    {"conv", 1, Area::kWindow, true, Types::kAlike, false, false, 2},
     {"depthwise", 1, Area::kWindow, true, Types::kAlike, true, false, 0},
     {"add", 2, Area::kSame, false, Types::kAlike, true, false, 0},  // of two maps
     {"max_pool", 1, Area::kWindow, false, Types::kKept, true, true, 0},

@@ -294,6 +294,8 @@ class Reader {
     n.activation = Activation(r.activation);
     need(!(r.flags & ~info_of(n.op).flags), "has an unknown flag");
     n.counts_padding = r.flags & format::kCountsPadding;
+    n.full_range = r.flags & format::kFullRange;
+    need(!n.full_range || r.weight_dtype == format::kInt8, "has a flag of int8 weights");
     need(r.first_input == next_input_ && r.input_count <= node_inputs_.count - next_input_,
          "does not have the next of the list of inputs");
     n.inputs.reserve(int(r.input_count));

@@ -1,0 +1,89 @@
+// Kernels of a few operations for each byte: pools, sums over pixels, additions. Included by isa.cpp only.
+#pragma once
+
+namespace mbinfer {
+namespace {
+
+inline const uint8_t* bytes_at(const void* p, ptrdiff_t offset) { return static_cast<const uint8_t*>(p) + offset; }
+inline uint8_t* bytes_at(void* p, ptrdiff_t offset) { return static_cast<uint8_t*>(p) + offset; }
+
+// The columns [begin, end) of a pool's window that exist.
+struct PoolColumns {
+  int begin, end;
+  PoolColumns(const PoolArgs& a, int x) {
+    const int first = x * a.stride - a.pad_left;
+    begin = first < 0 ? 0 : first;
+    end = first + a.kernel_w < a.in_width ? first + a.kernel_w : a.in_width;
+  }
+};
+
+void max_pool_u8(const PoolArgs& a) {
+  const u8x16 lo = u8x16::splat(int(a.activation.lo) + a.out_type.zero_point),
+              hi = u8x16::splat(int(a.activation.hi) + a.out_type.zero_point);
+  for (int x = a.x0; x < a.x1; x++) {
+    const PoolColumns columns(a, x);
+    for (int panel = 0; panel < a.panels; panel++) {
+      u8x16 most = lo;
+      for (int ky = 0; ky < a.kernel_h; ky++)
+        for (int ix = columns.begin; a.rows[ky] && ix < columns.end; ix++)
+          most = greater(most, u8x16::load_half(bytes_at(a.rows[ky], ix * a.in_stride + panel * kPanel)));
+      store_half(bytes_at(a.out, (x - a.x0) * a.out_stride + panel * kPanel), less(most, hi));
+    }
+  }
+}
+
+void avg_pool_u8(const PoolArgs& a) {
+  const ByteOutput output(a.activation, a.out_type);
+  for (int x = a.x0; x < a.x1; x++) {
+    const PoolColumns columns(a, x);
+    int rows = 0;
+    for (int ky = 0; ky < a.kernel_h; ky++) rows += a.rows[ky] != nullptr;
+    const int seen = rows * (columns.end - columns.begin);
+    const f32x8 factor = f32x8::splat(a.in_type.scale / (a.out_type.scale * float(a.divisor ? a.divisor : seen)));
+    for (int panel = 0; panel < a.panels; panel++) {
+      i32x8 sum = i32x8::splat(-seen * a.in_type.zero_point);
+      for (int ky = 0; ky < a.kernel_h; ky++)
+        for (int ix = columns.begin; a.rows[ky] && ix < columns.end; ix++)
+          sum = add(sum, i32x8::widen_u8(bytes_at(a.rows[ky], ix * a.in_stride + panel * kPanel)));
+      const f32x8 mean = mul(to_float(sum), factor);
+      store_half(bytes_at(a.out, (x - a.x0) * a.out_stride + panel * kPanel), output(mean, mean));
+    }
+  }
+}
+
+void pool_u8(const PoolArgs* a) { a->average ? avg_pool_u8(*a) : max_pool_u8(*a); }
+
+void reduce_u8(const ReduceArgs* a) {
+  const ByteOutput output(a->activation, a->out_type);
+  const i32x8 zeros = i32x8::splat(int(unsigned(a->pixels) * unsigned(a->in_type.zero_point)));
+  for (int panel = 0; panel < a->panels; panel++) {
+    int32_t* sums = static_cast<int32_t*>(a->sums) + panel * kPanel;
+    i32x8 sum = sub(a->first ? i32x8::splat(0) : i32x8::load(sums), zeros);
+    const uint8_t* in = bytes_at(a->in, panel * kPanel);
+    for (int p = 0; p < a->pixels; p++, in += a->in_stride) sum = add(sum, i32x8::widen_u8(in));
+    const f32x8 mean = mul(to_float(sum), f32x8::splat(a->factor));
+    if (a->last)
+      store_half(bytes_at(a->out, panel * kPanel), output(mean, mean));
+    else
+      store(sums, sum);
+  }
+}
+
+void add_u8(const AddArgs* args) {
+  const ByteOutput output(args->activation, args->out_type);
+  const ByteTerm a(args->a_type, args->out_type), b(args->b_type, args->out_type);
+  for (int p = 0; p < args->pixels; p++) {
+    const uint8_t *x = bytes_at(args->a, p * args->a_stride), *y = bytes_at(args->b, p * args->b_stride);
+    uint8_t* out = bytes_at(args->out, p * args->out_stride);
+    auto sum = [&](int c) { return add(a(x + c), b(y + c)); };
+    int c = 0;
+    const int end = args->panels * kPanel;
+    for (; c + 2 * kPanel <= end; c += 2 * kPanel) store(out + c, output(sum(c), sum(c + kPanel)));
+    if (c == end) continue;
+    const f32x8 last = sum(c);
+    store_half(out + c, output(last, last));
+  }
+}
+
+}  // namespace
+}  // namespace mbinfer

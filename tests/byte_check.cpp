@@ -1,0 +1,384 @@
+// Every kernel of uint8 of every instruction set that this CPU runs against the plain loops, bit for bit, in some ten
+// thousand random cases: extreme weights and zero points, taps outside the input, sums that go on, some panels of a
+// node.
+//
+// Inputs end where a kernel may read last, so that AddressSanitizer sees one byte more; outputs lie among canaries.
+#include <algorithm>
+#include <cmath>
+#include <cstdarg>
+#include <cstdio>
+#include <cstring>
+#include <utility>
+#include <vector>
+
+#include "common.h"
+#include "exec/float_mode.h"
+#include "kernels/dispatch.h"
+
+using namespace mbinfer;
+
+namespace {
+
+int passed = 0, failed = 0;
+
+uint32_t random_bits() {  // xorshift32: the same cases on every machine
+  static uint32_t state = 2463534242u;
+  state ^= state << 13;
+  state ^= state >> 17;
+  state ^= state << 5;
+  return state;
+}
+int between(int lo, int hi) { return lo + int(random_bits() % uint32_t(hi - lo + 1)); }
+bool once_in(int n) { return between(1, n) == 1; }
+
+enum Numbers { kPlain, kExtreme };
+using Bytes = std::vector<uint8_t>;
+
+Bytes bytes(int64_t count, Numbers numbers) {
+  Bytes all(static_cast<size_t>(count));
+  for (uint8_t& x : all) x = uint8_t(numbers == kPlain || once_in(4) ? between(0, 255) : once_in(2) ? 255 : 0);
+  return all;
+}
+
+Bytes weights(int64_t count, Numbers numbers, bool full_range) {
+  Bytes all(static_cast<size_t>(count));
+  const int least = full_range ? -128 : -127;
+  for (uint8_t& x : all) x = uint8_t(numbers == kPlain || once_in(4) ? between(least, 127) : once_in(2) ? 127 : least);
+  return all;
+}
+
+Type any_type(Numbers numbers) {
+  const int zero = numbers == kPlain ? between(0, 255) : once_in(2) ? 255 : 0;
+  return {DType::kUint8, float(between(1, 1000)) / 4096, zero};
+}
+
+ActivationArgs any_bounds(const Type& type) {
+  int lo = 0, hi = 255;
+  if (once_in(2)) lo = between(0, 255), hi = between(lo, 255);
+  return {float(lo - type.zero_point), float(hi - type.zero_point), kNoCurve, nullptr};
+}
+
+// Of sums of so many products, most of which shall be within a byte.
+std::vector<Channels> channels(int panels, int products, Numbers numbers) {
+  std::vector<Channels> all(static_cast<size_t>(panels));
+  for (Channels& c : all)
+    for (int n = 0; n < kPanel; n++) {
+      c.bias[n] = once_in(20) ? int32_t(random_bits()) : between(-20000, 20000);
+      c.signed_bias[n] = 0;
+      c.multiplier[n] = float(between(1, 1000)) / 1000 / (numbers == kPlain ? 40 : 160) / float(products + 1);
+      if (once_in(50)) c.multiplier[n] = NAN;
+    }
+  return all;
+}
+
+// The bias of products with inputs less 128, from the weights as they are packed: `rows` of `inputs` for each pair.
+void sign(std::vector<Channels>* channels, const Bytes& weights, int first_panel, int rows, int inputs) {
+  for (int p = 0; p < int(channels->size()); p++)
+    for (int n = 0; n < kPanel; n++) {
+      const int panel = first_panel + p;
+      uint32_t sum = uint32_t((*channels)[size_t(p)].bias[n]);
+      for (int r = 0; r < rows; r++)
+        for (int i = 0; i < inputs; i++) {
+          const size_t at =
+              ((size_t(panel / 2) * size_t(rows) + size_t(r)) * 16 + size_t(panel % 2 * 8 + n)) * size_t(inputs) +
+              size_t(i);
+          sum += uint32_t(128 * int8_t(weights[at]));
+        }
+      (*channels)[size_t(p)].signed_bias[n] = int32_t(sum);
+    }
+}
+
+// `pixels` pixels, `stride` bytes apart, of which the kernel writes the first `width`; canaries everywhere else.
+class Output {
+ public:
+  Output(int pixels, int width, int stride)
+      : pixels_(pixels), width_(width), stride_(stride), all_(size_t(pixels * stride + 2 * kGuard), kCanary) {}
+  uint8_t* data() { return all_.data() + kGuard; }
+  void fill() {
+    for (size_t i = 0; i < all_.size(); i++)
+      if (written(i)) all_[i] = uint8_t(random_bits());
+  }
+  bool intact() const {
+    for (size_t i = 0; i < all_.size(); i++)
+      if (!written(i) && all_[i] != kCanary) return false;
+    return true;
+  }
+  bool operator==(const Output& o) const { return all_ == o.all_ && intact(); }
+
+ private:
+  static constexpr int kGuard = 96;
+  static constexpr uint8_t kCanary = 0xA5;
+  bool written(size_t i) const {
+    const int at = int(i) - kGuard;
+    return at >= 0 && at < pixels_ * stride_ && at % stride_ < width_;
+  }
+  int pixels_, width_, stride_;
+  Bytes all_;
+};
+
+__attribute__((format(printf, 2, 3))) void judge(bool ok, const char* format, ...) {
+  ok ? passed++ : failed++;
+  if (ok || failed > 20) return;
+  va_list args;
+  va_start(args, format);
+  std::printf("FAILED ");
+  std::vprintf(format, args);
+  std::printf("\n");
+  va_end(args);
+}
+
+struct Gemm {  // a case
+  std::vector<Bytes> inputs;
+  std::vector<Tap> taps;
+  Bytes weights, residual;
+  std::vector<Channels> channels;
+  GemmArgs args;
+  Finish finish;
+  int first_call;  // taps of it; the others go on from its sums
+};
+
+Gemm any_gemm(int pixels, int panels, int quads, Numbers numbers) {
+  Gemm g;
+  const int tap_count = once_in(2) ? 1 : between(0, 5), in_stride = quads * 4 + 4 * between(0, 2);
+  int rows = 0;
+  for (int t = 0; t < tap_count; t++) {
+    const int k = 4 * (t ? between(1, quads) : quads);
+    g.inputs.push_back(bytes((pixels - 1) * in_stride + k, numbers));
+    g.taps.push_back({tap_count > 1 && once_in(3) ? nullptr : g.inputs.back().data(), k, rows});
+    rows += k / 4;
+  }
+  const int panel = once_in(2) ? 0 : between(0, 3), node_panels = panel + panels + (once_in(2) ? 0 : between(0, 3));
+  const bool full = once_in(3);
+  g.weights = weights(int64_t(node_panels + 1) / 2 * rows * 64, numbers, full);
+  g.channels = channels(panels, quads * 4 * std::max(1, tap_count), numbers);
+  sign(&g.channels, g.weights, panel, rows, 4);
+  const int width = panels * kPanel;
+  g.finish.residual_stride = width + between(0, 8);
+  g.residual = bytes((pixels - 1) * g.finish.residual_stride + width, numbers);
+  g.finish.residual = once_in(2) ? g.residual.data() : nullptr;
+  g.finish.made = any_type(numbers), g.finish.added = any_type(numbers), g.finish.sum = any_type(numbers);
+  g.finish.activation = any_bounds(g.finish.made), g.finish.after = any_bounds(g.finish.sum);
+  g.first_call = once_in(3) ? between(0, tap_count) : 0;
+  const int out_stride = width + kPanel * between(0, 2);
+  g.args = {nullptr, 0,       in_stride, nullptr, 4 * out_stride, nullptr, out_stride,
+            pixels,  nullptr, rows,      panel,   panels,         nullptr, nullptr};
+  g.args.zero_point = any_type(numbers).zero_point;
+  g.args.full_range = full;
+  return g;
+}
+
+Output run(const KernelTable& table, const Gemm& g) {
+  GemmArgs args = g.args;
+  const int width = args.panels * kPanel;
+  Output sums(args.pixels, 4 * width, int(args.sums_stride)), out(args.pixels, width, int(args.out_stride));
+  Finish finish = g.finish;
+  finish.channels = g.channels.data();
+  args.weights = g.weights.data();
+  args.sums = sums.data(), args.out = out.data();
+  args.bias = g.channels.data();
+  if (g.first_call) {
+    args.taps = g.taps.data(), args.tap_count = g.first_call;
+    table.u8->gemm(&args);
+    args.bias = nullptr;
+  }
+  args.taps = g.taps.data() + g.first_call, args.tap_count = int(g.taps.size()) - g.first_call;
+  args.finish = &finish;
+  table.u8->gemm(&args);
+  judge(sums.intact(), "%s gemm writes beside its sums", table.isa);
+  return out;
+}
+
+void check_gemm(const KernelTable& table, int pixels, int panels, int quads, Numbers numbers) {
+  const Gemm g = any_gemm(pixels, panels, quads, numbers);
+  judge(run(kReferenceKernels, g) == run(table, g),
+        "%s gemm: %d pixels, panels %d to %d, %d taps, %d in a first call, %d quads%s%s, numbers %d", table.isa, pixels,
+        g.args.panel, g.args.panel + panels, int(g.taps.size()), g.first_call, quads,
+        g.args.full_range ? ", full range" : "", g.finish.residual ? ", residual" : "", numbers);
+}
+
+// Rows of an input, of which some may be outside.
+struct Window {
+  std::vector<Bytes> inputs;
+  std::vector<const void*> rows;
+  int in_stride, out_stride, x0, x1;
+  Window(int kernel_h, int width, int out_width, int panels, Numbers numbers)
+      : in_stride(panels * kPanel + kPanel * between(0, 1)), out_stride(panels * kPanel + kPanel * between(0, 1)) {
+    for (int y = 0; y < kernel_h; y++) {
+      inputs.push_back(bytes((width - 1) * in_stride + panels * kPanel, numbers));
+      rows.push_back(y && once_in(4) ? nullptr : inputs.back().data());
+    }
+    x0 = once_in(2) ? 0 : between(0, out_width - 1), x1 = once_in(2) ? out_width : between(x0 + 1, out_width);
+  }
+};
+
+template <class Args, class Kernel>
+bool same(const KernelTable& table, Args args, const Window& w, Kernel Kernels::* kernel) {
+  Output expected(w.x1 - w.x0, args.panels * kPanel, w.out_stride), found = expected;
+  args.rows = w.rows.data(), args.in_stride = w.in_stride, args.out_stride = w.out_stride;
+  args.x0 = w.x0, args.x1 = w.x1;
+  args.out = expected.data();
+  (kReferenceKernels.u8->*kernel)(&args);
+  args.out = found.data();
+  (table.u8->*kernel)(&args);
+  return expected == found;
+}
+
+void check_depthwise(const KernelTable& table, int kernel, int stride, int dilation, int pad, int width,
+                     Numbers numbers) {
+  const int out_width = (width + 2 * pad - dilation * (kernel - 1) - 1) / stride + 1;
+  if (width + 2 * pad < dilation * (kernel - 1) + 1) return;
+  const int kernel_h = once_in(2) ? kernel : between(1, 4), panels = between(1, 4), panel = between(0, 3);
+  const Window window(kernel_h, width, out_width, panels, numbers);
+  const Bytes w = weights(int64_t(panel + panels + 1) / 2 * kernel_h * kernel * 16, numbers, true);
+  auto c = channels(panels, kernel_h * kernel, numbers);
+  sign(&c, w, panel, kernel_h * kernel, 1);
+  DepthwiseArgs args = {};
+  args.kernel_h = kernel_h, args.kernel_w = kernel, args.stride = stride, args.dilation = dilation, args.pad_left = pad;
+  args.in_width = width;
+  args.weights = w.data();
+  args.panel = panel, args.panels = panels;
+  args.bias = c.data();
+  args.in_type = any_type(numbers), args.out_type = any_type(numbers);
+  args.activation = any_bounds(args.out_type);
+  judge(same(table, args, window, &Kernels::depthwise),
+        "%s depthwise: kernel %dx%d, stride %d, dilation %d, pad %d, width %d, numbers %d", table.isa, kernel_h, kernel,
+        stride, dilation, pad, width, numbers);
+}
+
+void check_pool(const KernelTable& table, int kernel, int stride, int pad, int width, Numbers numbers) {
+  if (width + 2 * pad < kernel) return;
+  const int out_width = (width + 2 * pad - kernel) / stride + 1;
+  if ((out_width - 1) * stride - pad >= width) return;
+  const int kernel_h = between(1, 4), panels = between(1, 4);
+  const Window window(kernel_h, width, out_width, panels, numbers);
+  PoolArgs args = {};
+  args.kernel_h = kernel_h, args.kernel_w = kernel, args.stride = stride, args.pad_left = pad;
+  args.in_width = width;
+  args.panels = panels;
+  args.average = between(0, 1);
+  args.divisor = once_in(3) ? kernel_h * kernel : 0;
+  args.in_type = any_type(numbers);
+  args.out_type = args.average ? any_type(numbers) : args.in_type;
+  args.activation = any_bounds(args.out_type);
+  judge(same(table, args, window, &Kernels::pool), "%s pool: kernel %dx%d, stride %d, pad %d, width %d, average %d",
+        table.isa, kernel_h, kernel, stride, pad, width, args.average);
+}
+
+void check_reduce(const KernelTable& table, int pixels, int panels, Numbers numbers) {
+  const int width = panels * kPanel, in_stride = width + kPanel * between(0, 1);
+  const Bytes in = bytes((pixels - 1) * in_stride + width, numbers);
+  const Type made = any_type(numbers);
+  ReduceArgs args = {};
+  args.in = in.data(), args.in_stride = in_stride;
+  args.pixels = pixels, args.panels = panels;
+  args.first = between(0, 1), args.last = between(0, 1);
+  args.in_type = any_type(numbers), args.out_type = made;
+  args.factor = args.in_type.scale / (made.scale * float(pixels));
+  args.activation = any_bounds(made);
+  Output sums(1, 4 * width, 4 * width), out(1, width, width);
+  sums.fill();
+  auto run = [&](const KernelTable& with, Output sums, Output out) {
+    args.sums = sums.data(), args.out = out.data();
+    with.u8->reduce(&args);
+    return std::make_pair(sums, out);
+  };
+  judge(run(kReferenceKernels, sums, out) == run(table, sums, out), "%s reduce: %d pixels, %d panels, %d, %d",
+        table.isa, pixels, panels, args.first, args.last);
+}
+
+void check_rows(const KernelTable& table, int pixels, int panels, Numbers numbers) {
+  const int width = panels * kPanel, stride = width + kPanel * between(0, 1);
+  const Bytes a = bytes(pixels * stride, numbers), b = bytes(pixels * stride, numbers), map = bytes(256, kPlain);
+  Output expected(pixels, width, stride), found = expected;
+  AddArgs args = {a.data(), b.data(), expected.data(), stride, stride, stride, pixels, panels, {}};
+  args.a_type = any_type(numbers), args.b_type = any_type(numbers), args.out_type = any_type(numbers);
+  args.activation = any_bounds(args.out_type);
+  kReferenceKernels.u8->add(&args);
+  args.out = found.data();
+  table.u8->add(&args);
+  judge(expected == found, "%s add: %d pixels, %d panels, numbers %d", table.isa, pixels, panels, numbers);
+  LookupArgs lookup = {a.data(), map.data(), expected.data(), stride, stride, pixels, panels};
+  kReferenceKernels.lookup(&lookup);
+  lookup.out = found.data();
+  table.lookup(&lookup);
+  judge(expected == found, "%s lookup: %d pixels, %d panels", table.isa, pixels, panels);
+}
+
+// Of pictures, and between all pairs of types.
+void check_convert(const KernelTable& table, int pixels, int channels, Numbers numbers) {
+  const DType dtypes[] = {DType::kFloat32, DType::kUint8, DType::kInt8};
+  auto type = [&] {
+    Type t = any_type(numbers);
+    t.dtype = dtypes[between(0, 2)];
+    if (t.dtype == DType::kInt8) t.zero_point -= 128;
+    return t.dtype == DType::kFloat32 ? Type() : t;
+  };
+  const Type in_type = type(), out_type = once_in(5) ? in_type : type();
+  const bool picture = in_type.dtype == DType::kUint8 && once_in(2);
+  const int in_bytes = int(size_of(in_type)), out_bytes = int(size_of(out_type));
+  Bytes in = bytes(pixels * channels * in_bytes, numbers);
+  if (in_type.dtype == DType::kFloat32)
+    for (int i = 0; i < pixels * channels; i++) {
+      const float x = once_in(30) ? NAN : once_in(30) ? INFINITY : float(between(-4000, 4000)) / 512;
+      std::memcpy(&in[size_t(i) * 4], &x, sizeof x);
+    }
+  std::vector<float> mean, scale;
+  for (int c = 0; c < channels; c++)
+    mean.push_back(float(between(0, 255)) / 2), scale.push_back(float(between(1, 99)) / 512);
+  const int filled = once_in(2) ? (channels + 3) / 4 * 4 : channels, stride = filled + (once_in(2) ? 0 : 4);
+  Output expected(pixels, filled * out_bytes, stride * out_bytes), found = expected;
+  ConvertArgs args = {in.data(),
+                      in_type,
+                      expected.data(),
+                      out_type,
+                      ptrdiff_t(channels) * in_bytes,
+                      ptrdiff_t(stride) * out_bytes,
+                      pixels,
+                      channels,
+                      filled,
+                      picture ? mean.data() : nullptr,
+                      picture ? scale.data() : nullptr};
+  kReferenceKernels.convert(&args);
+  args.out = found.data();
+  table.convert(&args);
+  judge(expected == found, "%s convert: type %d to %d, %d pixels, %d of %d channels%s", table.isa, int(in_type.dtype),
+        int(out_type.dtype), pixels, channels, filled, picture ? ", a picture" : "");
+}
+
+void check(const KernelTable& table) {
+  for (Numbers numbers : {kPlain, kExtreme}) {
+    for (int pixels = 1; pixels <= 40; pixels++)
+      for (int panels = 1; panels <= 6; panels++)
+        for (int i = 0; i < 10; i++) check_gemm(table, pixels, panels, between(1, i ? 12 : 70), numbers);
+    check_gemm(table, 3, 3, 1500, numbers);  // more than a kernel may want to hold of a pixel
+    for (int kernel : {1, 2, 3, 4, 5, 7})
+      for (int stride = 1; stride <= 3; stride++)
+        for (int dilation = 1; dilation <= 2; dilation++)
+          for (int width = 1; width <= 20; width++)
+            for (int pad = 0; pad <= dilation * (kernel - 1) + 2; pad++)
+              if (dilation == 1 || once_in(3)) check_depthwise(table, kernel, stride, dilation, pad, width, numbers);
+    check_depthwise(table, 700, 1, 1, 5, 800, numbers);
+    for (int kernel = 1; kernel <= 5; kernel++)
+      for (int stride = 1; stride <= 3; stride++)
+        for (int pad = 0; pad < kernel; pad++)
+          for (int width = 1; width <= 12; width++) check_pool(table, kernel, stride, pad, width, numbers);
+    for (int pixels = 1; pixels <= 30; pixels++)
+      for (int panels = 1; panels <= 5; panels++) {
+        check_reduce(table, pixels, panels, numbers);
+        check_rows(table, pixels, panels, numbers);
+        for (int i = 0; i < 4; i++) check_convert(table, pixels, 2 * panels - 1 + i % 2, numbers);
+      }
+  }
+}
+
+}  // namespace
+
+int main() {
+  const FloatMode mode;
+  for (const KernelTable* table : usable_kernels()) {
+    std::printf("kernels: %s\n", table->isa);
+    if (table != &kReferenceKernels) check(*table);
+  }
+  std::printf("%d passed, %d failed\n", passed, failed);
+  return failed != 0;
+}

@@ -40,6 +40,20 @@ struct Number {
   static constexpr int value = kValue;
 };
 
+// The sums of a tile whose activation is a curve, one by one. Never inlined, or every tile would have as many calls.
+template <class V>
+__attribute__((noinline)) void finish_curved(const V* sums, int pixels, int vectors, const Finish& f,
+                                             const float* residual, float* out, ptrdiff_t out_stride, int panel) {
+  for (int p = 0; p < pixels; p++, out = at(out, out_stride)) {
+    for (int n = 0; n < vectors; n++) {
+      V x = activate(*sums++, f.activation, panel + n * V::kPanels);
+      if (residual) x = activate(add(x, V::load(residual + n * kLanes<V>)), f.after, panel + n * V::kPanels);
+      store(out + n * kLanes<V>, x);
+    }
+    if (residual) residual = at(residual, f.residual_stride);
+  }
+}
+
 template <class V, int kPixels, int kVectors, bool kWhole>
 struct GemmTile : Tile<V, kPixels, kVectors, kWhole> {
   using Tile<V, kPixels, kVectors, kWhole>::sums;
@@ -65,20 +79,20 @@ struct GemmTile : Tile<V, kPixels, kVectors, kWhole> {
     this->settle();
     if (!f) return store_all(out, out_stride, [](V x, int, int) { return x; });
     const ActivationArgs &first = f->activation, &after = f->after;
-    auto residual_at = [&](int p, int n) {
-      if (p > 0 && n == 0) residual = pace(at(residual, f->residual_stride));
-      return V::load(residual + n * kLanes<V>);
-    };
-    if (first.curve || (residual && after.curve))
-      return store_all(out, out_stride, [&](V x, int p, int n) {
-        x = activate(x, first, panel + n * V::kPanels);
-        return residual ? activate(add(x, residual_at(p, n)), after, panel + n * V::kPanels) : x;
-      });
+    if (first.curve || (residual && after.curve)) {
+      V waiting[kPixels][kVectors];
+      MBI_UNROLL for (int p = 0; p < kPixels; p++) {
+        MBI_UNROLL for (int n = 0; n < kVectors; n++) waiting[p][n] = sums[p][n];
+      }
+      return finish_curved(waiting[0], kPixels, kVectors, *f, residual, out, out_stride, panel);
+    }
     const V lo = V::splat(first.lo), hi = V::splat(first.hi);
     if (!residual) return store_all(out, out_stride, [&](V x, int, int) { return less(hi, greater(lo, x)); });
     const V lo_after = V::splat(after.lo), hi_after = V::splat(after.hi);
-    store_all(out, out_stride, [&](V x, int p, int n) {
-      return less(hi_after, greater(lo_after, add(less(hi, greater(lo, x)), residual_at(p, n))));
+    const ptrdiff_t residual_stride = f->residual_stride;
+    store_all(out, out_stride, [=, from = residual](V x, int p, int n) mutable {
+      if (p > 0 && n == 0) from = pace(at(from, residual_stride));
+      return less(hi_after, greater(lo_after, add(less(hi, greater(lo, x)), V::load(from + n * kLanes<V>))));
     });
   }
 };

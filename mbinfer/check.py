@@ -25,6 +25,8 @@ MAX_STRINGS = 1 << 26  # bytes of all strings
 MAX_U16 = (1 << 16) - 1
 COUNTS_PADDING = 1  # flag of avg_pool
 FULL_RANGE = 2  # flag of conv with int8 weights, some of which are -128
+HALVES = {"even": 0, "away": 4, "up": 8}  # flags of means of uint8
+MAX_HALVED = 1 << 11  # numbers of a mean whose halves do not go to even
 ZERO_POINTS = {"float32": (0, 0), "int8": (-128, 127), "uint8": (0, 255)}  # of values, by dtype
 MAX_SUM = (1 << 31) - 1  # of an int8 node's products and bias
 
@@ -143,6 +145,7 @@ def _check_node(graph: Graph, node: Node, writer: dict[str, str]) -> int:
             raise FormatError(f"{where} reads '{name}' before anything wrote it: a cycle, or nodes out of order")
     _check_fields(where, node)
     quantised = _check_types(where, graph, node)
+    _check_halves(where, graph, node)
 
     _check_shapes(where, op, shapes)
     height, width, channels = shapes[0]
@@ -207,6 +210,19 @@ def _check_shapes(where: str, op: OpInfo, shapes: list[tuple[int, int, int]]) ->
         raise ShapeError(
             f"{where}: inputs of shapes {', '.join(map(str, shapes))}; the shapes must be {words[op.area]}"
         )
+
+
+def _check_halves(where: str, graph: Graph, node: Node) -> None:
+    if node.halves not in HALVES or HALVES[node.halves] & ~OPS[node.op].flags:
+        raise FormatError(f"{where}: halves {node.halves!r}; means have {', '.join(HALVES)}, other ops 'even'")
+    if node.halves == "even":
+        return
+    read, made = (graph.types.get(name, Type()) for name in (node.inputs[0], node.output))
+    if made.dtype != "uint8" or read != made or node.counts_padding:
+        raise FormatError(f"{where}: halves {node.halves!r} is for uint8 of one scale and zero point, without padding")
+    count = math.prod(node.kernel if OPS[node.op].area == "window" else _shape(graph, node.inputs[0], where)[:2])
+    if count > MAX_HALVED:
+        raise FormatError(f"{where}: halves {node.halves!r} of a mean of {count} numbers; at most {MAX_HALVED}")
 
 
 def _check_fields(where: str, node: Node) -> None:

@@ -66,6 +66,7 @@ class Node:
     activation: str = "none"
     clamp: tuple[float, float] = (-np.inf, np.inf)
     counts_padding: bool = False  # avg_pool: divide by kh*kw at the border too
+    halves: str = "even"  # where a mean of uint8 rounds them: "even", "up", or "away" from 128, as TensorFlow Lite does
     weight: np.ndarray | None = field(default=None, repr=False)
     weight_scale: np.ndarray | None = field(default=None, repr=False)  # of int8 weights, by output channel
     bias: np.ndarray | None = field(default=None, repr=False)

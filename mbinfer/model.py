@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from .check import COUNTS_PADDING, FULL_RANGE, check_graph
+from .check import COUNTS_PADDING, FULL_RANGE, HALVES, check_graph
 from .errors import UnsupportedError
 from .graph import ACTIVATIONS, COLORS, Graph, Node, Type
 from .ops import CODES, OPS
@@ -208,7 +208,7 @@ def _fill_node(
 ) -> None:
     record["name"], record["output"], record["groups"] = strings.add(node.name), index[node.output], 1
     record["op"], record["activation"] = CODES[node.op], ACTIVATIONS.index(node.activation)
-    record["flags"] = COUNTS_PADDING if node.counts_padding else 0
+    record["flags"] = (COUNTS_PADDING if node.counts_padding else 0) | HALVES[node.halves]
     for field in ("kernel", "stride", "dilation"):
         record[field + "_h"], record[field + "_w"] = getattr(node, field)
     record["pad_top"], record["pad_left"], record["pad_bottom"], record["pad_right"] = node.pads

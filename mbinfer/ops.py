@@ -14,7 +14,7 @@ class OpInfo(NamedTuple):
     types: str  # "alike" (all float32, or all uint8), "kept" (one type), "floats", "any", "table" (uint8)
     keeps_channels: bool  # output channel c is made of input channel c alone; otherwise of all channels of its group
     pools: bool  # no dilation, and no window that sees nothing but padding
-    flags: int  # bits of the file's record that may be set; 1: counts_padding, 2: int8 weights of -128
+    flags: int  # bits of the file's record that may be set; 1: counts_padding, 2: int8 weights of -128, 4, 8: halves
 
 
 OPS = {  # in the order of their numbers in the file, from 1
@@ -22,8 +22,8 @@ OPS = {  # in the order of their numbers in the file, from 1
     "depthwise": OpInfo(1, "window", True, "alike", True, False, 0),
     "add": OpInfo(2, "same", False, "alike", True, False, 0),
     "max_pool": OpInfo(1, "window", False, "kept", True, True, 0),
-    "avg_pool": OpInfo(1, "window", False, "alike", True, True, 1),
-    "global_avg_pool": OpInfo(1, "whole", False, "alike", True, True, 0),
+    "avg_pool": OpInfo(1, "window", False, "alike", True, True, 13),
+    "global_avg_pool": OpInfo(1, "whole", False, "alike", True, True, 12),
     "softmax": OpInfo(1, "same", False, "alike", True, False, 0),
     "convert": OpInfo(1, "same", False, "any", True, False, 0),
     "lookup": OpInfo(1, "same", False, "table", True, False, 0),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 
 from mbinfer.graph import Graph, Node, Type
@@ -53,13 +55,14 @@ def quantised(graph: Graph, rng: np.random.Generator, extreme: bool = False, out
 
     for node in graph.nodes:
         inputs, dims = [names[i] for i in node.inputs], graph.values[node.output]
-        types = OPS[node.op].types
+        halves = random_halves(node, rng)
+        types = OPS[node.op].types if halves == "even" else "kept"
         kind = Type() if types == "floats" else made.types[inputs[0]] if types == "kept" else value_type()
         if types in ("floats", "kept"):
             inputs = [as_type(name, kind, node.name) for name in inputs]
         output = f"{node.output} real" if types == "floats" else node.output
         fields = {key: item for key, item in vars(node).items() if key not in NOT_COPIED}
-        new = Node(**fields, inputs=inputs, output=add(output, dims, kind))
+        new = Node(**{**fields, "halves": halves}, inputs=inputs, output=add(output, dims, kind))
         curves = node.activation not in ("none", "clamp")
         if curves:
             new.activation = "none"
@@ -82,6 +85,11 @@ def quantised(graph: Graph, rng: np.random.Generator, extreme: bool = False, out
             made.nodes.append(Node("convert", f"{output.name} out", [inner], names[output.value]))
         made.outputs.append(type(output)(output.name, names[output.value], output.shape))
     return made
+
+
+def random_halves(node: Node, rng: np.random.Generator) -> str:
+    means = OPS[node.op].pools and OPS[node.op].types == "alike"
+    return str(rng.choice(["even", "away", "up"])) if means and not node.counts_padding else "even"
 
 
 def random_weight(rng: np.random.Generator, shape, extreme: bool) -> np.ndarray:
@@ -174,6 +182,8 @@ def run_node(node: Node, graph: Graph, values: dict[str, np.ndarray]) -> np.ndar
         return requantise(taps.max(0).astype(F) - F(made.zero_point), node, made)
     if node.op == "softmax":
         return softmax(x, kind, made)
+    if node.halves != "even":
+        return mean_of_halves(node, x, kind, dims)
     if node.op == "avg_pool":
         taps, inside = windows(x, node, dims, kind.zero_point)
         count = np.full(dims[:2], len(taps)) if node.counts_padding else inside.sum(0)
@@ -183,6 +193,16 @@ def run_node(node: Node, graph: Graph, values: dict[str, np.ndarray]) -> np.ndar
     assert node.op == "global_avg_pool"
     sums = (x.astype(np.int64) - kind.zero_point).sum((0, 1), keepdims=True)
     return requantise(sums.astype(F) * (F(kind.scale) / (F(made.scale) * F(x.shape[0] * x.shape[1]))), node, made)
+
+
+def mean_of_halves(node: Node, x: np.ndarray, kind: Type, dims) -> np.ndarray:
+    """In whole numbers, halves away from 128 or up."""
+    first = 128 if node.halves == "away" else 0
+    node = replace(node, kernel=x.shape[:2]) if node.op == "global_avg_pool" else node
+    taps, inside = windows(x, node, dims, first)
+    sums, count = (taps.astype(np.int64) - first).sum(0), inside.sum(0)[..., None]
+    means = np.sign(sums) * ((2 * np.abs(sums) + count) // (2 * count)) + first
+    return requantise((means - kind.zero_point).astype(F), node, kind)
 
 
 def softmax(x: np.ndarray, kind: Type, made: Type) -> np.ndarray:

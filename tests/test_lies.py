@@ -109,6 +109,7 @@ def test_limits_are_those_of_the_manual():
         "kMaxElements": check.MAX_ELEMENTS,
         "kMaxStored": check.MAX_STORED,
         "kMaxReads": check.MAX_READS,
+        "kMaxHalved": check.MAX_HALVED,
         "kMaxMacs": check.MAX_MACS,
         "kMaxNodeInputs": check.MAX_NODE_INPUTS,
         "kMaxName": check.MAX_NAME,
@@ -118,7 +119,15 @@ def test_limits_are_those_of_the_manual():
     }
     assert found == ours
     manual = (ROOT / "docs" / "format.md").read_text(encoding="utf-8")
-    for number in ("65,536 each", "262,144", "256; 4,096; 256", "4,095; 65,535; 2^26", "2^28; 2^31 - 1", "| 2^53 |"):
+    for number in (
+        "65,536 each",
+        "262,144",
+        "256; 4,096; 256",
+        "4,095; 65,535; 2^26",
+        "2^28; 2^31 - 1",
+        "| 2,048 |",
+        "| 2^53 |",
+    ):
         assert number in manual
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from tflite_graphs import random_tflite
 from tflite_models import KINDS, RELU6, TfliteBuilder, run_litert, schema
 
@@ -253,3 +254,43 @@ def test_tables_without_end():
     for data in (b"", b"\x08\0\0\0TFL3", b"\xff\xff\xff\x7fTFL3" + bytes(40), b"\x08\0\0\0TFL3" + b"\xff" * 60):
         with pytest.raises(errors.Error):
             import_tflite(data)
+
+
+# Integers.
+
+
+def integers(shape, dtype="int8") -> dict[str, np.ndarray]:
+    info = np.iinfo(dtype)
+    return {"x": np.random.default_rng(1).integers(info.min, info.max + 1, shape).astype(dtype)}
+
+
+@pytest.mark.parametrize("dtype", ["int8"])
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(data=st.data())
+def test_integer_networks_equal_litert(dtype, data, tmp_path):
+    case = data.draw(random_tflite(dtype))
+    found, expected = run_ours(case.model, case.inputs, tmp_path), run_litert(case.model, case.inputs)
+    for name, array in expected.items():
+        assert found[name].dtype == array.dtype == dtype
+        np.testing.assert_array_equal(found[name], array)
+
+
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    op=st.sampled_from(["HARD_SWISH", "LEAKY_RELU", "QUANTIZE", "LOGISTIC", "TANH", "GELU", "RELU6", "RELU"]),
+    scales=st.tuples(*[st.floats(0.002, 0.2)] * 2),
+    zero_points=st.tuples(*[st.integers(-128, 127)] * 2),
+)
+def test_functions_of_all_256_numbers_equal_litert(op, scales, zero_points, tmp_path):
+    fixed = {"LOGISTIC": (1 / 256, -128), "TANH": (1 / 128, 0)}.get(op, (scales[1], zero_points[1]))
+    net = builder("int8")
+    x = net.input((1, 1, 32, 8), scale=scales[0], zero_point=zero_points[0])
+    y = net.values(x.shape, *fixed)
+    options = {"LEAKY_RELU": ("LeakyReluOptions", {"alpha": 0.2}), "GELU": ("GeluOptions", {"approximate": False})}
+    table, fields = options.get(op, ("", {}))
+    net.operator(op, [x.index], y.index, table, **fields)
+    net.outputs.append(y.index)
+    inputs = {"x": np.arange(-128, 128).astype(np.int8).reshape(x.shape)}
+    found, expected = run_ours(net.model(), inputs, tmp_path), run_litert(net.model(), inputs)
+    (found,), (expected,) = found.values(), expected.values()
+    assert np.abs(found.astype(int) - expected).max() <= (1 if op == "GELU" else 0)

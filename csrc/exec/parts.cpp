@@ -121,12 +121,25 @@ void depthwise(const Task& w) {
   });
 }
 
+// A mean whose halves are rounded away from a number: its kernel takes that one for the zero point of both types, which
+// are the same, and a factor that is larger by less than any other fraction of kMaxHalved numbers needs to be rounded
+// up.
+constexpr auto kBeyondHalf = 1 + 1.0f / (1 << 21);
+
+template <class Args>
+void round_halves(const Task& w, Args* args) {
+  if (w.node.halves_from < 0) return;
+  args->in_type.zero_point = args->out_type.zero_point = w.node.halves_from;
+  args->in_type.scale *= kBeyondHalf;
+}
+
 void pool(const Task& w, bool average) {
   const void* rows[kMaxKernel];
   by_row(w, [&](int row, int x0, int x1) {
     window_rows(w, row, rows);
     auto args = window_args<PoolArgs>(w, rows, row, x0, x1);
     args.average = average;
+    round_halves(w, &args);
     args.divisor = average && w.node.counts_padding ? w.node.y.kernel * w.node.x.kernel : 0;
     kernels_of(w).pool(&args);
   });
@@ -151,11 +164,12 @@ void global_avg_pool(const Task& w) {
     args.out = w.out.at(w.makes.begin);
     args.first = w.starts && row == w.reads.begin;
     args.last = w.ends && last == w.reads.end;
-    const auto pixels = decltype(args.factor)(in.shape.pixels());
-    args.factor = out.type.scale > 0 ? in.type.scale / (out.type.scale * pixels) : 1 / pixels;
-    args.activation = activation(w.node, w.panels.begin);
     args.in_type = in.type;
     args.out_type = out.type;
+    round_halves(w, &args);
+    const auto pixels = decltype(args.factor)(in.shape.pixels());
+    args.factor = out.type.scale > 0 ? args.in_type.scale / (out.type.scale * pixels) : 1 / pixels;
+    args.activation = activation(w.node, w.panels.begin);
     kernels_of(w).reduce(&args);
   }
 }

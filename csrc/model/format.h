@@ -54,6 +54,8 @@ enum ActivationCode : uint8_t {
 
 constexpr uint8_t kCountsPadding = 1;  // flag of avg_pool: divide by kh*kw also at the border
 constexpr uint8_t kFullRange = 2;      // flag of conv with int8 weights: some are -128, which have no opposite
+// Flags of means of uint8: halves are rounded away from 128, or up, as TensorFlow Lite does; otherwise to even.
+constexpr uint8_t kHalvesAway = 4, kHalvesUp = 8;
 
 struct NodeRecord {
   uint32_t name;

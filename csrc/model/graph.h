@@ -61,6 +61,7 @@ struct Node {
   bool counts_padding = false;  // kAvgPool
   bool full_range = false;      // kConv: int8 weights may be -128
   DType weight_dtype = DType::kNone;
+  int16_t halves_from = -1;  // means of uint8: the number that halves are rounded away from; -1: they go to even
   Window y, x;
   int groups = 1;
   // What its output is clamped to: real numbers, or steps from a uint8's zero point.

@@ -48,7 +48,7 @@ struct OpInfo {
   Types types;
   bool keeps_channels;  // output channel c is made of input channel c alone; otherwise of all channels of its group
   bool pools;           // no dilation, and no window that sees nothing but padding
-  uint8_t flags;        // bits that may be set; 1: the divisor counts padding; 2: int8 weights have the full range
+  uint8_t flags;        // bits that may be set, those of format.h
 };
 
 constexpr OpInfo kOps[] = {
@@ -58,8 +58,8 @@ constexpr OpInfo kOps[] = {
     {"depthwise", 1, Area::kWindow, true, Types::kAlike, true, false, 0},
     {"add", 2, Area::kSame, false, Types::kAlike, true, false, 0},  // of two maps
     {"max_pool", 1, Area::kWindow, false, Types::kKept, true, true, 0},
-    {"avg_pool", 1, Area::kWindow, false, Types::kAlike, true, true, 1},  // the divisor may count padding
-    {"global_avg_pool", 1, Area::kWhole, false, Types::kAlike, true, true, 0},
+    {"avg_pool", 1, Area::kWindow, false, Types::kAlike, true, true, 13},  // the divisor may count padding
+    {"global_avg_pool", 1, Area::kWhole, false, Types::kAlike, true, true, 12},
     {"softmax", 1, Area::kSame, false, Types::kAlike, true, false, 0},  // over channels
     {"convert", 1, Area::kSame, false, Types::kAny, true, false, 0},    // to another type
     {"lookup", 1, Area::kSame, false, Types::kTable, true, false, 0},   // any function of a uint8

@@ -296,6 +296,9 @@ class Reader {
     n.counts_padding = r.flags & format::kCountsPadding;
     n.full_range = r.flags & format::kFullRange;
     need(!n.full_range || r.weight_dtype == format::kInt8, "has a flag of int8 weights");
+    need((r.flags & (format::kHalvesAway | format::kHalvesUp)) != (format::kHalvesAway | format::kHalvesUp),
+         "rounds halves in two ways");
+    n.halves_from = r.flags & format::kHalvesAway ? 128 : r.flags & format::kHalvesUp ? 0 : -1;
     need(r.first_input == next_input_ && r.input_count <= node_inputs_.count - next_input_,
          "does not have the next of the list of inputs");
     n.inputs.reserve(int(r.input_count));
@@ -364,8 +367,9 @@ class Reader {
     if (n->activation == Activation::kNone) n->lo = 0, n->hi = 255;
     require_about(n->lo >= 0 && n->hi <= 255 && n->lo == std::floor(n->lo) && n->hi == std::floor(n->hi), "node",
                   n->name, "has clamp bounds that are no uint8");
-    n->lo -= float(type.zero_point);
-    n->hi -= float(type.zero_point);
+    const int from = n->halves_from >= 0 ? n->halves_from : type.zero_point;
+    n->lo -= float(from);
+    n->hi -= float(from);
   }
 
   void read_outputs() {

@@ -47,6 +47,17 @@ std::string wrong_with_types(const Graph& graph, const Node& node) {
   return "";
 }
 
+// Of a mean whose halves do not go to even.
+std::string wrong_with_halves(const Graph& graph, const Node& node) {
+  if (node.halves_from < 0) return "";
+  const Value &in = graph.values[node.inputs[0]], &out = graph.values[node.output];
+  if (out.type.dtype != DType::kUint8 || !(in.type == out.type) || node.counts_padding)
+    return "rounds halves away, which means of uint8 of one scale and zero point do, without padding";
+  const int64_t count = info_of(node.op).area == Area::kWindow ? int64_t(node.y.kernel) * node.x.kernel
+                                                               : int64_t(in.shape.height) * in.shape.width;
+  return count <= kMaxHalved ? "" : "rounds halves away of a mean of too many numbers";
+}
+
 std::string wrong_with_channels(const Node& node, int in, int out) {
   if (info_of(node.op).area == Area::kJoined) return node.groups == 1 ? "" : "has groups that its op does not take";
   if (info_of(node.op).keeps_channels) return in == out && node.groups == 1 ? "" : "has the wrong channels or groups";
@@ -120,6 +131,7 @@ std::string wrong_with_node(const Graph& graph, const Node& node) {
   if (wrong.empty()) wrong = wrong_with_window(op, node.x, in.width, out.width);
   if (wrong.empty()) wrong = wrong_with_channels(node, in.channels, out.channels);
   if (wrong.empty()) wrong = wrong_with_types(graph, node);
+  if (wrong.empty()) wrong = wrong_with_halves(graph, node);
   if (!wrong.empty()) return wrong;
   if (op.area == Area::kWhole && (out.height != 1 || out.width != 1)) return "has the wrong output shape";
   if (by_pixel(node.op)) {

@@ -42,10 +42,13 @@ def _output(walk: Walk, nodes: Sequence[SourceNode], name: str) -> Output:
         )
     if found.value in walk.graph.inputs:  # an output needs a value of its own
         copy = walk.fresh(f"{name}/copy")
-        weight = np.ones((1, 1, found.dims[2]))
-        found = replace(
-            found, value=walk.builder.add("depthwise", [found.value], name=copy, output=copy, weight=weight)
-        )
+        kind = walk.graph.types.get(found.value)
+        fields = {"weight": np.ones((1, 1, found.dims[2]))} if kind is None else {}
+        op = "depthwise" if kind is None else "convert"
+        value = walk.builder.add(op, [found.value], name=copy, output=copy, **fields)
+        if kind is not None:
+            walk.graph.types[value] = kind
+        found = replace(found, value=value)
     groups = found.groups()
     if len(found.shape) == 4 and groups is not None and all(len(group) <= 1 for group in groups):
         return Output(name, found.value, (1, *found.dims))

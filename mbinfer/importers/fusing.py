@@ -27,9 +27,9 @@ def fuse(graph: Graph) -> None:
         _merge_means(graph)
         before, now = now, _signature(graph)
     for node in graph.nodes:
-        if node.weight is not None:
+        if node.weight is not None and not _is_of_integers(node):
             node.weight = np.ascontiguousarray(node.weight, np.float32)
-        if node.bias is not None:
+        if node.bias is not None and not _is_of_integers(node):
             node.bias = np.ascontiguousarray(node.bias, np.float32)
         if node.slopes is not None:
             node.slopes = np.ascontiguousarray(node.slopes, np.float32)
@@ -56,11 +56,25 @@ def _drop_dead(graph: Graph) -> None:
     graph.nodes = nodes[::-1]
     graph.inputs = {name: recipe for name, recipe in graph.inputs.items() if name in needed}
     graph.values = {name: dims for name, dims in graph.values.items() if name in needed}
+    graph.types = {name: kind for name, kind in graph.types.items() if name in needed}
+
+
+def _is_of_integers(node: Node) -> bool:
+    """Whether a node's weights are integers, which are left as they are."""
+    return node.weight_scale is not None or node.op == "lookup"
 
 
 def _is_pointwise(node: Node) -> bool:
-    """Whether a node is ``activation(x * weight + bias)`` by channel, pads aside."""
-    return node.op == "depthwise" and node.kernel == (1, 1) and node.stride == (1, 1)
+    """Whether a node is ``activation(x * weight + bias)`` by channel of real numbers, pads aside."""
+    return node.op == "depthwise" and node.kernel == node.stride == (1, 1) and not _is_of_integers(node)
+
+
+def _is_padding(node: Node) -> bool:
+    """Whether a node pads with zeros, and does nothing else."""
+    if node.op != "depthwise" or node.kernel != (1, 1) or node.stride != (1, 1) or not any(node.pads):
+        return False
+    scale = 1.0 if node.weight_scale is None else node.weight_scale
+    return node.activation == "none" and _is_plain(node) and bool(np.all(scale == 1.0))
 
 
 def _is_plain(node: Node) -> bool:
@@ -94,7 +108,7 @@ def _fold_into_writers(graph: Graph) -> None:
 def _absorb(into: Node, node: Node) -> bool:
     """Apply the pointwise `node` to the output of `into`, if one node can do both."""
     if _is_plain(node):
-        if into.op in ("softmax", "concat") or node.activation == "erf":
+        if into.op in ("softmax", "concat", "convert", "lookup") or node.activation == "erf":
             return False
         if into.activation == "clamp" and node.activation == "clamp":
             lo, hi = node.clamp
@@ -119,12 +133,14 @@ def _fold_into_readers(graph: Graph) -> None:
     outputs = {output.value for output in graph.outputs}
     writer = {node.output: node for node in graph.nodes}
     for node in graph.nodes:
-        if not _is_pointwise(node) or node.activation != "none" or node.output in outputs:
+        if node.activation != "none" or node.output in outputs:
             continue
         readers = _readers(graph)[node.output]
-        if any(node.pads):
+        if _is_padding(node):
             fold = _fold_pads
-            foldable = _is_plain(node) and all(_takes_pads(reader, node, writer) for reader in readers)
+            foldable = all(_takes_pads(reader, node, writer) for reader in readers)
+        elif not _is_pointwise(node) or any(node.pads):
+            continue
         else:
             fold = _fold_affine
             foldable = all(_takes_affine(reader, node) for reader in readers)
@@ -138,7 +154,7 @@ def _takes_pads(reader: Node, pad: Node, writer: dict[str, Node]) -> bool:
         return True
     fits = all(pad.pads[i] + reader.pads[i] < reader.kernel[i % 2] for i in range(4))  # no window of padding alone
     if reader.op == "avg_pool":  # it divides by the padding too
-        return fits and (reader.counts_padding or not any(reader.pads))
+        return fits and reader.halves == "even" and (reader.counts_padding or not any(reader.pads))
     if reader.op == "max_pool":  # it skips padding: the same as zeros only where nothing is negative
         before = writer.get(pad.inputs[0])
         return fits and before is not None and before.activation == "clamp" and before.clamp[0] >= 0
@@ -151,7 +167,9 @@ def _fold_pads(reader: Node, pad: Node) -> None:
 
 
 def _takes_affine(reader: Node, affine: Node) -> bool:
-    return reader.op in ("conv", "depthwise") and (not any(reader.pads) or not np.any(affine.bias))
+    if reader.op not in ("conv", "depthwise") or _is_of_integers(reader):
+        return False
+    return not any(reader.pads) or not np.any(affine.bias)
 
 
 def _fold_affine(reader: Node, affine: Node) -> None:

@@ -119,7 +119,7 @@ class RandomGraph {
       node.inputs.push_back(fit[size_t(choices_.below(int(fit.size())))]);
     }
     if (op.weights) node.weight_dtype = mbinfer::DType::kFloat32;
-    node.counts_padding = op.flags && choices_.one_in(2);
+    node.counts_padding = (op.flags & mbinfer::format::kCountsPadding) && choices_.one_in(2);
     node.lo = -INFINITY, node.hi = INFINITY;
     const int activation = choices_.below(12);
     node.activation = mbinfer::Activation(activation < 3 ? 0 : activation < 5 ? 1 : activation - 3);

@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 
+from ..arithmetic import join
 from ..layout import Tensor
 from .lowering import Lowering, lowers
 from .reading import OnnxNode
@@ -27,27 +28,7 @@ def same(low: Lowering, node: OnnxNode) -> Tensor:
 
 @lowers("Concat")
 def concat(low: Lowering, node: OnnxNode) -> Tensor:
-    """Channels of several tensors, one after the other."""
-    tensors = [low.tensor(node, i) for i in range(len(node.inputs))]
-    x = tensors[0]
-    if len(tensors) == 1:
-        return x
-    axis = node.attrs["axis"] % len(x.shape)
-    orders = {t.order.replace("C", "") for t in tensors}
-    layouts = [t.groups() for t in tensors]
-    joined = all(
-        groups is not None and groups[axis] in ("C", "") and t.size("C") == t.shape[axis] and t.dims[:2] == x.dims[:2]
-        for t, groups in zip(tensors, layouts)
-    )
-    if not joined or len(orders) > 1:
-        raise low.unsupported(
-            node, f"shapes {', '.join(str(t.shape) for t in tensors)} on axis {axis}", "channels of equal pictures"
-        )
-    value = low.emit(node, "concat", [t.value for t in tensors])
-    shape = (*x.shape[:axis], sum(t.shape[axis] for t in tensors), *x.shape[axis + 1 :])
-    groups = [group.replace("C", "") for group in x.groups()]
-    order = "".join(groups[:axis]) + "C" + "".join(groups[axis:])
-    return Tensor(value, low.builder.dims(value), order, shape)
+    return join(low, node, [low.tensor(node, i) for i in range(len(node.inputs))], node.attrs["axis"])
 
 
 @lowers("Transpose")

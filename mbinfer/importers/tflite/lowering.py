@@ -32,10 +32,7 @@ RESHAPES = frozenset(("RESHAPE", "EXPAND_DIMS", "SQUEEZE"))
 # What users call operators that are not here.
 ALIASES = {
     "BATCH_MATMUL": "attention",
-    "CONCATENATION": "concatenation",
     "DEPTH_TO_SPACE": "pixel shuffle",
-    "MUL": "squeeze-and-excite gate",
-    "PRELU": "PReLU",
     "READ_VARIABLE": "streaming state",
     "RESIZE_BILINEAR": "resize, upsampling, interpolation",
     "RESIZE_NEAREST_NEIGHBOR": "resize, upsampling, interpolation",
@@ -71,6 +68,8 @@ class Lowering(Walk):
     def run(self) -> None:
         self.walk(self.source.nodes, self._visit)
         self.end()
+        for name in self.source.outputs:
+            self._output(name)
 
     def can_run(self, node: SourceNode) -> bool:
         return node.op in self.handlers or node.op == "SHAPE"
@@ -92,6 +91,14 @@ class Lowering(Walk):
             found = replace(found, value=self.builder.add("convert", [name], name=f"{name}/uint8"))
             self.graph.types[found.value] = inside(given)
         self.env[name] = found
+
+    def _output(self, name: str) -> None:
+        """An output of int8 is what its uint8 value becomes."""
+        found, held = self.env.get(name), self.source.tensors[name]
+        if isinstance(found, Tensor) and held.kind == "i1" and self.graph.types[found.value].dtype == "uint8":
+            value = self.builder.add("convert", [found.value], name=f"{name}/int8", output=self.fresh(f"{name}/int8"))
+            self.graph.types[value] = self.held(held)
+            self.env[name] = replace(found, value=value)
 
     def _picture(self, name: str, shape: tuple[int, ...]) -> tuple[int, int, int]:
         """The dims of an input: those of the first tensor of rank 4 that shows its elements, else its own."""

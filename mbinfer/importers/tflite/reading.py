@@ -58,7 +58,9 @@ def is_tflite(source: Source) -> bool:
     """Whether `source` is the path or the bytes of a TensorFlow Lite file."""
     if isinstance(source, (bytes, bytearray, memoryview)):
         return bytes(memoryview(source).cast("B")[4:8]) == MAGIC
-    return isinstance(source, (str, os.PathLike)) and read_file(source, LARGEST_MODEL, 0, 8)[4:8] == MAGIC
+    if not isinstance(source, (str, os.PathLike)) or not os.path.isfile(source):
+        return False
+    return read_file(source, LARGEST_MODEL, 0, 8)[4:8] == MAGIC
 
 
 def read_tflite(source: Source, outputs: list[str] | None = None) -> TfliteSource:

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from ...check import MAX_HALVED
 from ...graph import Type
 from ..emitting import SourceNode
 from ..layout import Tensor, nhwc, order_of
@@ -55,10 +56,18 @@ def pool(low: Lowering, node: SourceNode) -> Tensor:
     if node.op == "MAX_POOL_2D":
         _same_type(low, node)
         return low.picture(node, "max_pool", x, **window)
+    window |= _halves(low, node, math.prod(window["kernel"]))
     if window["kernel"] == x.dims[:2] and not any(window["pads"]):
-        fields = {name: value for name, value in window.items() if name in ("activation", "clamp")}
+        fields = {name: value for name, value in window.items() if name in ("activation", "clamp", "halves")}
         return low.picture(node, "global_avg_pool", x, **fields)
     return low.picture(node, "avg_pool", x, **window)
+
+
+def _halves(low: Lowering, node: SourceNode, count: int) -> dict[str, str]:
+    """Where an average pool of integers rounds halves: away from 0, which is 128 of the uint8 values of an int8 one."""
+    if _same_type(low, node) is None or count > MAX_HALVED:
+        return {}
+    return {"halves": "away" if low.source.tensors[node.outputs[0]].kind == "i1" else "up"}
 
 
 @lowers("MEAN", "SUM", "REDUCE_MAX")
@@ -79,7 +88,7 @@ def reduce(low: Lowering, node: SourceNode) -> Tensor:
         )
     value = x.value
     kernel = tuple(size if axis in reduced else 1 for size, axis in zip(x.dims, "HW"))
-    if kernel != (1, 1):
+    if kernel != (1, 1) or low.type_of(node, node.inputs[0]) != low.type_of(node, node.outputs[0]):
         op = "max_pool" if node.op == "REDUCE_MAX" else "global_avg_pool" if kernel == x.dims[:2] else "avg_pool"
         fields = {} if op == "global_avg_pool" else {"kernel": kernel}
         value = low.typed(node, op, [value], "pool" if "C" in reduced or node.op == "SUM" else "", **fields)

@@ -11,6 +11,7 @@ import numpy.typing as npt
 
 from ..emitting import SourceNode
 from ..layout import Tensor
+from .fixed_point import clamped_table, hard_swish_table, scaled_table
 from .lowering import BOUNDS, Lowering, lowers
 
 Reals = npt.NDArray[np.float64]
@@ -38,11 +39,27 @@ def _gelu(x: Reals) -> Reals:
     return x / 2 * (1 + np.array([math.erf(number) for number in x / math.sqrt(2)]))
 
 
+@lowers("HARD_SWISH")
+def hard_swish(low: Lowering, node: SourceNode) -> Tensor:
+    given, made = low.type_of(node, node.inputs[0]), low.type_of(node, node.outputs[0])
+    if given is None or made is None:
+        return low.affine(node, low.tensor(node), activation="hard_swish")
+    return with_table(low, node, low.tensor(node), hard_swish_table(given, made))
+
+
+@lowers("LEAKY_RELU")
+def leaky_relu(low: Lowering, node: SourceNode) -> Tensor:
+    x, alpha = low.tensor(node), float(node.attrs["alpha"])
+    given, made = low.type_of(node, node.inputs[0]), low.type_of(node, node.outputs[0])
+    if given is None or made is None:
+        return low.affine(node, x, activation="prelu", slopes=np.full(x.dims[2], alpha))
+    return with_table(low, node, x, scaled_table(given, made, alpha))
+
+
 # An operator's function, and the activation of float32 nodes that computes it.
 _CURVES: dict[str, tuple[Callable[[Reals], Reals], str]] = {
     "LOGISTIC": (lambda x: 1 / (1 + np.exp(-x)), "sigmoid"),
     "TANH": (np.tanh, "tanh"),
-    "HARD_SWISH": (lambda x: x * np.clip(x + 3, 0, 6) / 6, "hard_swish"),
 }
 
 
@@ -61,19 +78,17 @@ def curve(low: Lowering, node: SourceNode) -> Tensor:
 @lowers("RELU", "RELU6", "RELU_N1_TO_1", "RELU_0_TO_1")
 def clamp(low: Lowering, node: SourceNode) -> Tensor:
     lo, hi = BOUNDS[node.op]
-    if low.type_of(node, node.inputs[0]) is not None:
-        return apply_table(low, node, lambda x: np.clip(x, lo, hi))
+    given, made = low.type_of(node, node.inputs[0]), low.type_of(node, node.outputs[0])
+    if given is not None and made is not None:
+        return with_table(low, node, low.tensor(node), clamped_table(given, made, lo, hi))
     return low.affine(node, low.tensor(node), activation="clamp", clamp=(lo, hi))
 
 
-@lowers("LEAKY_RELU", "PRELU")
+@lowers("PRELU")
 def prelu(low: Lowering, node: SourceNode) -> Tensor:
-    x = low.tensor(node)
-    slopes = np.array(node.attrs["alpha"]) if node.op == "LEAKY_RELU" else low.constant(node, 1)
+    x, slopes = low.tensor(node), low.constant(node, 1)
     if low.type_of(node, node.inputs[0]) is not None:
-        if node.op == "PRELU":
-            raise low.unsupported(node, "PReLU of quantised values", "leaky ReLU, whose slope is one number")
-        return apply_table(low, node, lambda v: np.where(v < 0, v * float(slopes), v))
+        raise low.unsupported(node, "PReLU of quantised values", "leaky ReLU, whose slope is one number")
     found = x.per_channel(slopes)
     if found is None or found[1] != x.shape:
         raise low.unsupported(node, f"slopes of {slopes.shape} on {x.shape}", "one slope, or one for each channel")
@@ -86,5 +101,5 @@ def convert(low: Lowering, node: SourceNode) -> Tensor:
     if given == made:
         return x
     if given is not None and made is not None:
-        return apply_table(low, node, lambda reals: reals)
+        return with_table(low, node, x, scaled_table(given, made))
     return replace(x, value=low.typed(node, "convert", [x.value]))

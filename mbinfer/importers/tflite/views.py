@@ -7,8 +7,10 @@ from dataclasses import replace
 
 import numpy as np
 
+from ..arithmetic import join
 from ..emitting import SourceNode
 from ..layout import Tensor
+from .fixed_point import scaled_table
 from .lowering import Lowering, lowers
 
 
@@ -50,3 +52,21 @@ def cast(low: Lowering, node: SourceNode) -> Tensor:
     if low.source.tensors[node.outputs[0]].kind != "<f4" or low.type_of(node, node.inputs[0]) is not None:
         raise low.unsupported(node, "a cast of a computed tensor to another type", "casts from float32 to float32")
     return x
+
+
+@lowers("CONCATENATION")
+def concat(low: Lowering, node: SourceNode) -> Tensor:
+    """Quantised tensors of other scales than the result's are brought to it first."""
+    tensors = [low.tensor(node, i) for i in range(len(node.inputs))]
+    made = low.type_of(node, node.outputs[0])
+    for i, (name, x) in enumerate(zip(node.inputs, tensors)):
+        given = low.type_of(node, name)
+        if given is not None and made is not None and given != made:
+            table = scaled_table(given, made)
+            value = low.typed(node, "lookup", [x.value], f"input {i}", weight=table)
+            tensors[i] = replace(x, value=value)
+        elif given != made:
+            raise low.unsupported(node, "float32 and quantised tensors together", "tensors of one kind")
+    if low.activation(node):
+        raise low.unsupported(node, "an activation behind a concatenation", "none there")
+    return join(low, node, tensors, node.attrs["axis"])

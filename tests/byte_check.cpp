@@ -66,7 +66,6 @@ std::vector<Channels> channels(int panels, int products, Numbers numbers) {
       c.bias[n] = once_in(20) ? int32_t(random_bits()) : between(-20000, 20000);
       c.signed_bias[n] = 0;
       c.multiplier[n] = float(between(1, 1000)) / 1000 / (numbers == kPlain ? 40 : 160) / float(products + 1);
-      if (once_in(50)) c.multiplier[n] = NAN;
     }
   return all;
 }

@@ -10,6 +10,7 @@ import numpy as np
 from graphs import GraphBuilder, random_graph
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from integer_graphs import quantised
 
 from mbinfer import model, zoo
 from mbinfer.graph import Recipe
@@ -19,13 +20,19 @@ COUNT = 40
 
 
 def write_models(folder: Path) -> None:
-    """The golden file, the example's model, small MobileNets, a network of its own, and COUNT random graphs, some of
-    them with a recipe."""
+    """The golden file, the example's model, small MobileNets, some of int8, a network of its own, and COUNT random
+    graphs, some of them with a recipe."""
     for path in [*ROOT.glob("tests/data/*.bin"), *ROOT.glob("examples/*.bin")]:
         shutil.copy(path, folder)
     model.save(zoo.mobilenet_v1(width=0.25, resolution=32, classes=10, seed=1), folder / "v1.bin")
     model.save(zoo.mobilenet_v2(width=0.35, resolution=32, classes=10, seed=2), folder / "v2.bin")
     model.save(sliding_expansion(), folder / "sliding.bin")
+    for extreme in (False, True):
+        small = zoo.mobilenet_v2(width=0.35, resolution=32, classes=10, seed=3)
+        model.save(
+            quantised(small, np.random.default_rng(4), extreme),
+            folder / f"int8 extreme {extreme}.bin".replace(" ", "_"),
+        )
     written = 0
 
     @settings(

@@ -24,7 +24,6 @@ MBI_INLINE void normalise_run(const ConvertArgs& a, const uint8_t* in, float* ou
   for (; i < count; i++) out[i] = (float(in[i]) - a.mean[i % kChannels]) * a.scale[i % kChannels];
 }
 
-#ifdef MBI_BYTES
 // Pixels of a picture, of at most four channels, to quantised numbers of four: two pixels in a vector, each read with
 // what lies behind it, but the last one.
 void quantise_picture(const ConvertArgs& a) {
@@ -54,15 +53,12 @@ void quantise_picture(const ConvertArgs& a) {
     }
   }
 }
-#endif
 
 void convert(const ConvertArgs* a) {
   const bool picture = a->mean != nullptr;
-#ifdef MBI_BYTES
   if (picture && a->out_type.dtype == DType::kUint8 && a->channels <= 4 && a->in_stride >= 0 && a->out_channels == 4 &&
       a->out_stride == 4)
     return quantise_picture(*a);
-#endif
   if (a->out_type.dtype != DType::kFloat32 || (!picture && a->in_type.dtype != DType::kFloat32))
     return convert_reference(a);
   const uint8_t* in = static_cast<const uint8_t*>(a->in);

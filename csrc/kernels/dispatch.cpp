@@ -4,7 +4,7 @@
 
 #if defined(MBINFER_AVX2) || defined(MBINFER_AVX512)
 #include "kernels/cpu_x86.h"
-#elif defined(__arm__)
+#elif defined(__arm__) || defined(__aarch64__)
 #include <asm/hwcap.h>
 #include <sys/auxv.h>
 #endif
@@ -25,6 +25,9 @@ std::vector<const KernelTable*> usable_kernels() {
 #endif
 #if defined(MBINFER_SIMDE)
   if (avx2) tables.push_back(&kSimdeKernels);
+#endif
+#if defined(MBINFER_DOTPROD)
+  if (getauxval(AT_HWCAP) & HWCAP_ASIMDDP) tables.push_back(&kDotprodKernels);
 #endif
 #if defined(MBINFER_NEON) && defined(__aarch64__)
   tables.push_back(&kNeonKernels);

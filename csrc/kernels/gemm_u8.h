@@ -8,19 +8,6 @@ namespace {
 constexpr int kQuad = 4;                      // inputs of a row of int8 weights
 constexpr int kQuadRow = kQuad * 2 * kPanel;  // bytes of it, for a pair of panels
 
-// From sums to bytes: multiplied, and clamped to the activation's bounds and to what a byte holds.
-struct ByteOutput {
-  f32x8 hi;
-  i32x8 zero;
-  u8x16 lo;
-  ByteOutput(const ActivationArgs& a, const Type& type)
-      : hi(f32x8::splat(a.hi)), zero(i32x8::splat(type.zero_point)), lo(u8x16::splat(int(a.lo) + type.zero_point)) {}
-  // less(hi, x) is x where that is NaN, and NaN becomes the least.
-  MBI_INLINE u8x16 operator()(f32x8 a, f32x8 b) const {
-    return greater(narrow(to_int(less(hi, a)), to_int(less(hi, b)), zero), lo);
-  }
-};
-
 // Numbers of bytes, as steps from their zero point, times a factor.
 struct ByteTerm {
   f32x8 zero, factor;
@@ -179,6 +166,7 @@ __attribute__((noinline)) void byte_tiles(const ByteBlock& block, const BytePair
   const uint8_t* in = block.prepared + (pixel - block.first) * stride;
   for (; count > 0; count--, pixel += kPixels) {
     ByteTile<kPixels, kFull> tile;
+    tile.start();
     MBI_UNROLL for (int p = 0; p < kPixels; p++) {
       MBI_UNROLL for (int n = 0; n < 2; n++) {
         tile.sums[p][n] = i32x8::load(from[n]);
@@ -201,6 +189,7 @@ __attribute__((noinline)) void byte_tiles(const ByteBlock& block, const BytePair
         tile.multiply(x, x == block.outside ? nowhere : pixels, w, k / kQuad);
       });
     }
+    tile.settle();
     MBI_UNROLL for (int p = 0; p < kPixels; p++) finish.put(tile.sums[p][0], tile.sums[p][1]);
   }
 }

@@ -55,17 +55,16 @@ MBI_INLINE const float* row_of(const float* weights, const ptrdiff_t (&parts)[pa
 //
 #include "kernels/tile_avx512.h"
 #include "kernels/vec_avx2_u8.h"
-#define MBI_BYTES
 #elif defined(__AVX2__)
 #include "kernels/vec_avx2.h"
 //
 #include "kernels/tile_avx2.h"
 #include "kernels/vec_avx2_u8.h"
-#define MBI_BYTES
 #elif defined(__ARM_NEON)
 #include "kernels/vec_neon.h"
 //
 #include "kernels/tile_neon.h"
+#include "kernels/vec_neon_u8.h"
 #else
 #error "isa.cpp is compiled for an instruction set that has a leaf, see kernels/vec.h"
 #endif
@@ -102,14 +101,12 @@ MBI_INLINE void for_each_vector(int panels, Body&& body) {
 //
 #include "kernels/depthwise.h"
 #include "kernels/gemm.h"
-#include "kernels/rows.h"
-#ifdef MBI_BYTES
 #include "kernels/gemm_u8.h"
+#include "kernels/rows.h"
 //
+#include "kernels/convert.h"
 #include "kernels/depthwise_u8.h"
 #include "kernels/rows_u8.h"
-#endif
-#include "kernels/convert.h"
 
 namespace mbinfer {
 namespace {
@@ -130,12 +127,8 @@ long multiply_adds(const float* values, float* sums, int rounds) {
   return long(kLanes<wide>) * kChains * rounds;
 }
 
-#ifdef MBI_BYTES
 constexpr Kernels kBytes = {
     {ByteTiles::gemm_pixels, 2}, gemm_u8, depthwise_u8, pool_u8, reduce_u8, add_u8, nullptr, softmax_u8};
-#else
-constexpr const Kernels& kBytes = kReferenceU8;
-#endif
 
 constexpr KernelTable table(const char* isa) {
   return {isa,     {{kTilePixels, kTileVectors * wide::kPanels}, gemm, depthwise, pool, reduce, add, pair, softmax_f32},
@@ -151,6 +144,8 @@ const KernelTable kSimdeKernels = table("simde");
 const KernelTable kAvx512Kernels = table("avx512");
 #elif defined(__AVX2__)
 const KernelTable kAvx2Kernels = table("avx2");
+#elif defined(__ARM_FEATURE_DOTPROD)
+const KernelTable kDotprodKernels = table("neon-dotprod");
 #else
 const KernelTable kNeonKernels = table("neon");
 #endif

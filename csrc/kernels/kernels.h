@@ -19,7 +19,7 @@
 //
 // uint8 values have int8 weights and sums of int32, which wrap around. docs/quantization.md has the arithmetic:
 //   - a sum starts at the bias of Channels, and a tap outside the input reads its zero point;
-//   - requantise(x) is  clamp(x, lo, hi)  in steps from the zero point of the output, where NaN becomes lo, rounded
+//   - requantise(x) is  clamp(x, lo, hi)  in steps from the zero point of the output, which holds no NaN, rounded
 //   half
 //     to even, plus that zero point; x is float(sum) * multiplier, each rounded to float32 once;
 //   - an addition is  requantise(float(a - a_zero) * (a_scale / out_scale) + float(b - b_zero) * (b_scale /
@@ -217,6 +217,7 @@ extern const KernelTable kAvx2Kernels;
 extern const KernelTable kAvx512Kernels;
 extern const KernelTable kSimdeKernels;  // those of AVX-512, made of AVX2 by SIMDe: for tests
 extern const KernelTable kNeonKernels;
+extern const KernelTable kDotprodKernels;
 
 // One scalar routine for every instruction set: its sums over channels have an order of their own.
 void softmax_f32(const SoftmaxArgs* args);

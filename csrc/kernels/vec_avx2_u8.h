@@ -30,14 +30,23 @@ inline void store_second_half(uint8_t* p, u8x16 a) { store_half(p, {_mm_unpackhi
 inline u8x16 greater(u8x16 a, u8x16 b) { return {_mm_max_epu8(a.v, b.v)}; }
 inline u8x16 less(u8x16 a, u8x16 b) { return {_mm_min_epu8(a.v, b.v)}; }
 
-// a + zero, then b + zero, saturated to bytes.
-inline u8x16 narrow(i32x8 a, i32x8 b, i32x8 zero) {
-  const __m256i words = _mm256_packs_epi32(a.v, b.v);  // a, b of the lower halves, a, b of the upper ones
-  const __m256i sums = _mm256_adds_epi16(words, _mm256_packs_epi32(zero.v, zero.v));
-  const __m128i lower = _mm256_castsi256_si128(sums), upper = _mm256_extracti128_si256(sums, 1);
-  const __m128i bytes = _mm_packus_epi16(lower, upper);
-  return {_mm_shuffle_epi32(bytes, 0xD8)};
-}
+// From sums to bytes: clamped to the activation's upper bound, so that they are integers; then every step saturates.
+struct ByteOutput {
+  f32x8 hi;
+  __m256i zero;
+  u8x16 lo;
+  ByteOutput(const ActivationArgs& a, const Type& type)
+      : hi(f32x8::splat(a.hi)),
+        zero(_mm256_set1_epi16(int16_t(type.zero_point))),
+        lo(u8x16::splat(int(a.lo) + type.zero_point)) {}
+  MBI_INLINE u8x16 operator()(f32x8 a, f32x8 b) const {
+    // a, b of the lower halves, then a, b of the upper ones
+    const __m256i words = _mm256_packs_epi32(to_int(less(hi, a)).v, to_int(less(hi, b)).v);
+    const __m256i sums = _mm256_adds_epi16(words, zero);
+    const __m128i bytes = _mm_packus_epi16(_mm256_castsi256_si128(sums), _mm256_extracti128_si256(sums, 1));
+    return greater({_mm_shuffle_epi32(bytes, 0xD8)}, lo);
+  }
+};
 
 // Symptom: vpmaddubsw adds two products of an unsigned and a signed byte in 16 bits, and saturates: 255 * (127 + 127)
 // is twice what they hold. Remedy: with x = input - 128 and s = 0, or all ones where x is negative, x * w is |x| * (w ^
@@ -78,6 +87,8 @@ inline int prepare(const uint8_t* in, int k, uint8_t* out) {
 template <int kPixels, bool kFull>
 struct ByteTile {
   i32x8 sums[kPixels][2];
+  MBI_INLINE void start() {}
+  MBI_INLINE void settle() {}
 
   MBI_INLINE void multiply(const uint8_t* in, const ptrdiff_t (&pixels)[kPixels], const int8_t* weights, int quads) {
     const __m256i ones = _mm256_set1_epi16(1);

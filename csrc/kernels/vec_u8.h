@@ -3,16 +3,17 @@
 //
 // vec_<isa>_u8.h
 //   i32x8                  eight sums: load, splat, widen_u8(bytes), store, add, sub, which wrap around
-//   to_float(i32x8), to_int(f32x8): rounded to nearest, half to even; NaN becomes the least integer
+//   to_float(i32x8), to_int(f32x8): rounded to nearest, half to even, where it fits
 //   u8x16                  two panels of bytes: load, load_half, splat, store, store_half, store_second_half, greater,
 //                          less
-//   narrow(a, b, zero)     bytes of a + zero and b + zero, saturated
+//   ByteOutput(activation, type)
+//                          operator()(a, b): bytes of the steps a and b from the zero point, rounded and clamped
 //   ByteInputs             kSigned: the tile's products are of inputs less 128, and sums start at the signed bias;
 //                          kPrepared: of inputs that prepare(in, k, out) has written, kQuadBytes for each four
 //                          kAnyWeight: weights of -128 are like any others
 //   ByteTile<kPixels, kFull>
 //                          a register tile of the matrix kernel, of one pair of panels; kFull: some weights are -128
-//     sums[pixel][panel]   of i32x8
+//     sums[pixel][panel]   of i32x8: set, then start() before the first multiply() and settle() after the last one
 //     multiply(in, pixels, weights, quads)
 //                          adds four inputs of each pixel at a time, `quads` times; pixels: how far each is from `in`
 //   ByteTiles              the sizes that suit the register file: gemm_pixels at most, depthwise_pixels as in vec.h

@@ -1,0 +1,234 @@
+// Vectors of integers on NEON, and the tiles that multiply bytes, with and without instructions for four products at a
+// time, see vec_u8.h. Included by isa.cpp only.
+#pragma once
+
+namespace mbinfer {
+namespace {
+
+struct i32x8 {
+  int32x4_t lo, hi;
+  static i32x8 load(const int32_t* p) { return {vld1q_s32(p), vld1q_s32(p + 4)}; }
+  static i32x8 splat(int x) { return {vdupq_n_s32(x), vdupq_n_s32(x)}; }
+  static i32x8 widen_u8(const uint8_t* p) {
+    const uint16x8_t words = vmovl_u8(vld1_u8(p));
+    return {vreinterpretq_s32_u32(vmovl_u16(vget_low_u16(words))),
+            vreinterpretq_s32_u32(vmovl_u16(vget_high_u16(words)))};
+  }
+};
+inline void store(int32_t* p, i32x8 a) {
+  vst1q_s32(p, a.lo);
+  vst1q_s32(p + 4, a.hi);
+}
+inline i32x8 add(i32x8 a, i32x8 b) { return {vaddq_s32(a.lo, b.lo), vaddq_s32(a.hi, b.hi)}; }
+inline i32x8 sub(i32x8 a, i32x8 b) { return {vsubq_s32(a.lo, b.lo), vsubq_s32(a.hi, b.hi)}; }
+inline f32x8 to_float(i32x8 a) { return {vcvtq_f32_s32(a.lo), vcvtq_f32_s32(a.hi)}; }
+inline int32x4_t to_nearest(float32x4_t x) {
+#ifdef __aarch64__
+  return vcvtnq_s32_f32(x);
+#else
+  // No instruction rounds to nearest. Added to 1.5 * 2^23 a number does, within what no byte needs.
+  const float32x4_t magic = vdupq_n_f32(12582912.0f);
+  const float32x4_t bounded = vminq_f32(vmaxq_f32(x, vdupq_n_f32(-1e6f)), vdupq_n_f32(1e6f));
+  return vsubq_s32(vreinterpretq_s32_f32(vaddq_f32(bounded, magic)), vreinterpretq_s32_f32(magic));
+#endif
+}
+inline i32x8 to_int(f32x8 a) { return {to_nearest(a.lo), to_nearest(a.hi)}; }
+
+struct u8x16 {
+  uint8x16_t v;
+  static u8x16 load(const uint8_t* p) { return {vld1q_u8(p)}; }
+  static u8x16 load_half(const uint8_t* p) { return {vcombine_u8(vld1_u8(p), vdup_n_u8(0))}; }
+  static u8x16 splat(int x) { return {vdupq_n_u8(uint8_t(x))}; }
+};
+inline void store(uint8_t* p, u8x16 a) { vst1q_u8(p, a.v); }
+inline void store_half(uint8_t* p, u8x16 a) { vst1_u8(p, vget_low_u8(a.v)); }
+inline void store_second_half(uint8_t* p, u8x16 a) { vst1_u8(p, vget_high_u8(a.v)); }
+inline u8x16 greater(u8x16 a, u8x16 b) { return {vmaxq_u8(a.v, b.v)}; }
+inline u8x16 less(u8x16 a, u8x16 b) { return {vminq_u8(a.v, b.v)}; }
+
+// From sums to bytes: every step on the way saturates.
+struct ByteOutput {
+  int16x8_t zero;
+  u8x16 lo, hi;
+  ByteOutput(const ActivationArgs& a, const Type& type)
+      : zero(vdupq_n_s16(int16_t(type.zero_point))),
+        lo(u8x16::splat(int(a.lo) + type.zero_point)),
+        hi(u8x16::splat(int(a.hi) + type.zero_point)) {}
+  uint8x8_t narrow(f32x8 x) const {
+    const i32x8 steps = to_int(x);
+    return vqmovun_s16(vqaddq_s16(vcombine_s16(vqmovn_s32(steps.lo), vqmovn_s32(steps.hi)), zero));
+  }
+  MBI_INLINE u8x16 operator()(f32x8 a, f32x8 b) const {
+    return less(hi, greater({vcombine_u8(narrow(a), narrow(b))}, lo));
+  }
+};
+
+inline int8x16_t four_of(const uint8_t* p) {  // the same four bytes, four times
+  int32_t quad;
+  __builtin_memcpy(&quad, p, sizeof quad);
+  return vreinterpretq_s8_s32(vdupq_n_s32(quad));
+}
+
+#ifdef __ARM_FEATURE_DOTPROD
+
+struct ByteInputs {
+  static constexpr bool kPrepared = false, kSigned = true, kAnyWeight = true;
+  static constexpr int kQuadBytes = 4;
+};
+inline int prepare(const uint8_t*, int, uint8_t*) { return 0; }
+
+template <int kPixels, bool kFull>
+struct ByteTile {
+  i32x8 sums[kPixels][2];
+
+  template <int kLane>
+  MBI_INLINE void by_lane(const int8x16_t (&x)[kPixels], const int8_t* weights) {
+    const int8x16_t w[4] = {vld1q_s8(weights + 64 * kLane), vld1q_s8(weights + 64 * kLane + 16),
+                            vld1q_s8(weights + 64 * kLane + 32), vld1q_s8(weights + 64 * kLane + 48)};
+    MBI_UNROLL for (int p = 0; p < kPixels; p++) {
+      sums[p][0].lo = vdotq_laneq_s32(sums[p][0].lo, w[0], x[p], kLane);
+      sums[p][0].hi = vdotq_laneq_s32(sums[p][0].hi, w[1], x[p], kLane);
+      sums[p][1].lo = vdotq_laneq_s32(sums[p][1].lo, w[2], x[p], kLane);
+      sums[p][1].hi = vdotq_laneq_s32(sums[p][1].hi, w[3], x[p], kLane);
+    }
+  }
+
+  MBI_INLINE void multiply(const uint8_t* in, const ptrdiff_t (&pixels)[kPixels], const int8_t* weights, int quads) {
+    const int8x16_t half = vdupq_n_s8(-128);
+    int8x16_t x[kPixels];
+    for (; quads >= 4; quads -= 4, in += 16, weights += 256) {
+      MBI_UNROLL for (int p = 0; p < kPixels; p++) x[p] = veorq_s8(vreinterpretq_s8_u8(vld1q_u8(in + pixels[p])), half);
+      by_lane<0>(x, weights);
+      by_lane<1>(x, weights);
+      by_lane<2>(x, weights);
+      by_lane<3>(x, weights);
+    }
+    for (; quads > 0; quads--, in += 4, weights += 64) {
+      MBI_UNROLL for (int p = 0; p < kPixels; p++) x[p] = veorq_s8(four_of(in + pixels[p]), half);
+      by_lane<0>(x, weights);
+    }
+  }
+  MBI_INLINE void start() {}
+  MBI_INLINE void settle() {}
+};
+
+struct ByteTiles {  // 32 registers: 20 of sums, 4 of weights, 5 of inputs
+  static constexpr int gemm_pixels = 5, depthwise_pixels[4] = {0, 8, 4, 4};
+};
+
+#else
+
+// Products of bytes fit 16 bits two by two: |x - 128| is at most 128 and a weight at most 127. With a weight of -128
+// they do not, and go to 32 bits one by one.
+struct ByteInputs {
+  static constexpr bool kPrepared = true, kSigned = true, kAnyWeight = false;
+  static constexpr int kQuadBytes = 4;
+};
+
+inline int prepare(const uint8_t* in, int k, uint8_t* out) {
+  for (; k >= 16; k -= 16, in += 16, out += 16) vst1q_u8(out, veorq_u8(vld1q_u8(in), vdupq_n_u8(0x80)));
+  for (; k > 0; k--) *out++ = uint8_t(*in++ ^ 0x80);
+  return 0;
+}
+
+inline int8x8_t low(int8x16_t x) { return vget_low_s8(x); }
+#ifdef __aarch64__
+inline int16x8_t multiply_high(int8x16_t a, int8x16_t b) { return vmull_high_s8(a, b); }
+inline int16x8_t multiply_high(int16x8_t sum, int8x16_t a, int8x16_t b) { return vmlal_high_s8(sum, a, b); }
+#else
+inline int16x8_t multiply_high(int8x16_t a, int8x16_t b) { return vmull_s8(vget_high_s8(a), vget_high_s8(b)); }
+inline int16x8_t multiply_high(int16x8_t sum, int8x16_t a, int8x16_t b) {
+  return vmlal_s8(sum, vget_high_s8(a), vget_high_s8(b));
+}
+#endif
+
+// While it multiplies it has two sums of each channel, beside one another; `sums` when it has settled.
+template <int kPixels, bool kFull>
+struct ByteTile {
+  i32x8 sums[kPixels][2];
+  int32x4_t pairs[kPixels][8];
+
+  MBI_INLINE void start() {
+    MBI_UNROLL for (int p = 0; p < kPixels; p++) {
+      MBI_UNROLL for (int i = 0; i < 8; i++) pairs[p][i] = vdupq_n_s32(0);
+    }
+  }
+
+  MBI_INLINE void multiply(const uint8_t* in, const ptrdiff_t (&pixels)[kPixels], const int8_t* weights, int quads) {
+    for (; quads >= 2; quads -= 2, in += 8, weights += 128) {
+      int8x16_t x[kPixels], y[kPixels];
+      MBI_UNROLL for (int p = 0; p < kPixels; p++) x[p] = four_of(in + pixels[p]), y[p] = four_of(in + pixels[p] + 4);
+      MBI_UNROLL for (int i = 0; i < 4; i++) {
+        const int8x16_t w = vld1q_s8(weights + 16 * i), v = vld1q_s8(weights + 64 + 16 * i);
+        MBI_UNROLL for (int p = 0; p < kPixels; p++) {
+          const int16x8_t first = vmull_s8(low(w), low(x[p])), second = multiply_high(w, x[p]);
+          if (kFull) {
+            pairs[p][2 * i] = vpadalq_s16(vpadalq_s16(pairs[p][2 * i], first), vmull_s8(low(v), low(y[p])));
+            pairs[p][2 * i + 1] = vpadalq_s16(vpadalq_s16(pairs[p][2 * i + 1], second), multiply_high(v, y[p]));
+          } else {
+            pairs[p][2 * i] = vpadalq_s16(pairs[p][2 * i], vmlal_s8(first, low(v), low(y[p])));
+            pairs[p][2 * i + 1] = vpadalq_s16(pairs[p][2 * i + 1], multiply_high(second, v, y[p]));
+          }
+        }
+      }
+    }
+    if (!quads) return;
+    MBI_UNROLL for (int p = 0; p < kPixels; p++) {
+      const int8x16_t x = four_of(in + pixels[p]);
+      MBI_UNROLL for (int i = 0; i < 4; i++) {
+        const int8x16_t w = vld1q_s8(weights + 16 * i);
+        pairs[p][2 * i] = vpadalq_s16(pairs[p][2 * i], vmull_s8(low(w), low(x)));
+        pairs[p][2 * i + 1] = vpadalq_s16(pairs[p][2 * i + 1], multiply_high(w, x));
+      }
+    }
+  }
+
+  static MBI_INLINE int32x4_t both(int32x4_t a, int32x4_t b) {
+#ifdef __aarch64__
+    return vpaddq_s32(a, b);
+#else
+    return vcombine_s32(vpadd_s32(vget_low_s32(a), vget_high_s32(a)), vpadd_s32(vget_low_s32(b), vget_high_s32(b)));
+#endif
+  }
+
+  MBI_INLINE void settle() {
+    MBI_UNROLL for (int p = 0; p < kPixels; p++) {
+      MBI_UNROLL for (int n = 0; n < 2; n++) {
+        const int32x4_t* all = pairs[p] + 4 * n;
+        sums[p][n] = add(sums[p][n], {both(all[0], all[1]), both(all[2], all[3])});
+      }
+    }
+  }
+};
+
+struct ByteTiles {
+#ifdef __aarch64__  // 32 registers: 16 of sums, 4 of inputs, 2 of weights, 4 of products
+  static constexpr int gemm_pixels = 2, depthwise_pixels[4] = {0, 8, 4, 4};
+#else               // 16: 8 of sums, 2 of inputs, 2 of weights, 2 of products
+  static constexpr int gemm_pixels = 1, depthwise_pixels[4] = {0, 4, 2, 2};
+#endif
+};
+
+#endif
+
+// Columns and weights of a depthwise convolution, widened to 16 bits.
+struct ByteColumns {
+  using Sum = i32x8;
+  static constexpr int kMostTaps = 1 << 15;
+  static int16x8_t column(const uint8_t* p) { return vreinterpretq_s16_u16(vmovl_u8(vld1_u8(p))); }
+  static int16x8_t outside(int zero_point) { return vdupq_n_s16(int16_t(zero_point)); }
+  static int16x8_t weight(const int8_t* p) { return vmovl_s8(vld1_s8(p)); }
+  static Sum none() { return i32x8::splat(0); }
+  static Sum multiply(int16x8_t column, int16x8_t weight, Sum sum) {
+#ifdef __aarch64__
+    return {vmlal_s16(sum.lo, vget_low_s16(column), vget_low_s16(weight)), vmlal_high_s16(sum.hi, column, weight)};
+#else
+    return {vmlal_s16(sum.lo, vget_low_s16(column), vget_low_s16(weight)),
+            vmlal_s16(sum.hi, vget_high_s16(column), vget_high_s16(weight))};
+#endif
+  }
+  static i32x8 integers(Sum sum) { return sum; }
+};
+
+}  // namespace
+}  // namespace mbinfer

@@ -104,7 +104,8 @@ typedef struct mbi_options {
   int32_t chunks;       /* split every fused block's expanded channels t ways; 0: the planner chooses. Default 0 */
   int64_t memory_limit; /* most bytes of the arena, MBI_NO_LIMIT or MBI_LEAST_MEMORY. Default MBI_NO_LIMIT */
   const char* schedule; /* "auto", "naive", "layerwise", "fused" or "streamed". Default "auto" */
-  const char* isa;      /* "reference", "avx2", "avx512", "neon", "neon-dotprod"; NULL: $MBINFER_ISA or the fastest */
+  const char* isa;      /* "reference", "avx2", "avxvnni", "avx512", "avx512vnni", "neon" or "neon-dotprod"; NULL:
+                           $MBINFER_ISA, else the fastest. Default NULL */
   int32_t verify;       /* not 0: also checksum the weights, which reads them all. Default 0 */
   int32_t recompute;    /* 0: no multiply-add is done twice; else a streamed plan may, to save memory. Default 1 */
   int32_t copy;         /* not 0: hold the weights in private memory, in place of a mapped file. Default 0 */

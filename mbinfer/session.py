@@ -70,7 +70,7 @@ class Session:
         place raises FormatError; one that is under way then may be killed by the system (SIGBUS).
     plan_only: tell `plan` and take neither the arena nor threads; such a session cannot run.
     The environment variable MBINFER_ISA names the kernels to use ("reference", "avx2",
-    "avx512", "neon", "neon-dotprod").
+    "avxvnni", "avx512", "avx512vnni", "neon", "neon-dotprod").
 
     Raises OSError (FileNotFoundError and so on, with errno and filename), FormatError, UnsupportedError,
     MemoryLimitError (says the least that would do), ArgumentError, TypeError where source is none of the above.

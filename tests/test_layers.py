@@ -161,7 +161,7 @@ def test_importing_mbinfer_loads_numpy_and_nothing_else():
     )
 
 
-TARGETS = {"": ("avx2", "avx512", "neon"), "aarch64": ("neon", "dotprod"), "armv7": ("neon",)}
+TARGETS = {"": ("avx2", "avx512", "avxvnni", "avx512vnni", "neon"), "aarch64": ("neon", "dotprod"), "armv7": ("neon",)}
 PREFIXES = {"": "", "aarch64": "aarch64-linux-gnu-", "armv7": "arm-linux-gnueabihf-"}
 
 

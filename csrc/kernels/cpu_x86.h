@@ -10,6 +10,7 @@ namespace mbinfer {
 struct X86Features {
   bool avx2 = false, fma = false, f16c = false;
   bool avx512 = false;  // F, DQ, BW and VL
+  bool avx512vnni = false, avxvnni = false;
 };
 
 __attribute__((target("xsave"))) inline unsigned enabled_state() { return unsigned(_xgetbv(0)); }
@@ -25,6 +26,8 @@ inline X86Features x86_features() {
   if (!__get_cpuid_count(7, 0, &a, &b, &c, &d)) return has;
   has.avx2 = b & bit_AVX2;
   has.avx512 = (b & kAvx512) == kAvx512 && (enabled_state() & kZmm) == kZmm;
+  has.avx512vnni = has.avx512 && (c & 1u << 11);
+  if (a >= 1 && __get_cpuid_count(7, 1, &a, &b, &c, &d)) has.avxvnni = a & 1u << 4;
   return has;
 }
 

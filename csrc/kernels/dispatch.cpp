@@ -11,20 +11,41 @@
 
 namespace mbinfer {
 
+namespace {
+
+// The kernels of bytes of one unit in the table of another.
+[[maybe_unused]] KernelTable with_bytes(const KernelTable& table, const char* isa, const Kernels& bytes) {
+  KernelTable with = table;
+  with.isa = isa;
+  with.u8 = &bytes;
+  return with;
+}
+
+}  // namespace
+
 std::vector<const KernelTable*> usable_kernels() {
   std::vector<const KernelTable*> tables;
 #if defined(MBINFER_AVX2) || defined(MBINFER_AVX512)
   const X86Features cpu = x86_features();
   const bool avx2 = cpu.avx2 && cpu.fma;
 #endif
+#if defined(MBINFER_AVX512) && defined(MBINFER_AVX512VNNI)
+  static const KernelTable avx512vnni = with_bytes(kAvx512Kernels, "avx512vnni", kAvx512vnniKernels);
+  if (avx2 && cpu.avx512vnni) tables.push_back(&avx512vnni);
+#endif
 #if defined(MBINFER_AVX512)
   if (avx2 && cpu.avx512) tables.push_back(&kAvx512Kernels);
+#endif
+#if defined(MBINFER_AVX2) && defined(MBINFER_AVXVNNI)
+  static const KernelTable avxvnni = with_bytes(kAvx2Kernels, "avxvnni", kAvxvnniKernels);
+  if (avx2 && cpu.avxvnni) tables.push_back(&avxvnni);
 #endif
 #if defined(MBINFER_AVX2)
   if (avx2) tables.push_back(&kAvx2Kernels);
 #endif
 #if defined(MBINFER_SIMDE)
-  if (avx2) tables.push_back(&kSimdeKernels);
+  static const KernelTable simdevnni = with_bytes(kSimdeKernels, "simdevnni", kSimdevnniKernels);
+  if (avx2) tables.insert(tables.end(), {&kSimdeKernels, &simdevnni});
 #endif
 #if defined(MBINFER_DOTPROD)
   if (getauxval(AT_HWCAP) & HWCAP_ASIMDDP) tables.push_back(&kDotprodKernels);

@@ -166,7 +166,6 @@ __attribute__((noinline)) void byte_tiles(const ByteBlock& block, const BytePair
   const uint8_t* in = block.prepared + (pixel - block.first) * stride;
   for (; count > 0; count--, pixel += kPixels) {
     ByteTile<kPixels, kFull> tile;
-    tile.start();
     MBI_UNROLL for (int p = 0; p < kPixels; p++) {
       MBI_UNROLL for (int n = 0; n < 2; n++) {
         tile.sums[p][n] = i32x8::load(from[n]);
@@ -174,6 +173,7 @@ __attribute__((noinline)) void byte_tiles(const ByteBlock& block, const BytePair
         from[n] = reinterpret_cast<const int32_t*>(reinterpret_cast<const char*>(from[n]) + from_stride);
       }
     }
+    tile.start();
     if (ByteInputs::kPrepared) {
       const uint8_t* x = in;
       for (const Tap* tap = taps; tap < taps_end; tap++) {

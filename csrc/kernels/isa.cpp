@@ -50,7 +50,7 @@ MBI_INLINE const float* row_of(const float* weights, const ptrdiff_t (&parts)[pa
 }  // namespace
 }  // namespace mbinfer
 
-#if defined(__AVX512F__) || defined(MBINFER_SIMDE)
+#if defined(__AVX512F__) || (defined(MBINFER_SIMDE) && !defined(MBINFER_BYTES))
 #include "kernels/vec_avx512.h"
 //
 #include "kernels/tile_avx512.h"
@@ -97,16 +97,42 @@ MBI_INLINE void for_each_vector(int panels, Body&& body) {
 }  // namespace
 }  // namespace mbinfer
 
-#include "kernels/curves.h"
-//
-#include "kernels/depthwise.h"
-#include "kernels/gemm.h"
 #include "kernels/gemm_u8.h"
-#include "kernels/rows.h"
 //
-#include "kernels/convert.h"
 #include "kernels/depthwise_u8.h"
 #include "kernels/rows_u8.h"
+
+namespace mbinfer {
+namespace {
+
+constexpr Kernels kBytes = {
+    {ByteTiles::gemm_pixels, 2}, gemm_u8, depthwise_u8, pool_u8, reduce_u8, add_u8, nullptr, softmax_u8};
+
+}  // namespace
+}  // namespace mbinfer
+
+#ifdef MBINFER_BYTES  // this unit has the kernels of bytes alone, for the table of another one, see dispatch.cpp
+
+namespace mbinfer {
+
+#if defined(MBINFER_SIMDE)
+const Kernels kSimdevnniKernels = kBytes;
+#elif defined(__AVX512VNNI__)
+const Kernels kAvx512vnniKernels = kBytes;
+#else
+const Kernels kAvxvnniKernels = kBytes;
+#endif
+
+}  // namespace mbinfer
+
+#else
+
+#include "kernels/curves.h"
+//
+#include "kernels/convert.h"
+#include "kernels/depthwise.h"
+#include "kernels/gemm.h"
+#include "kernels/rows.h"
 
 namespace mbinfer {
 namespace {
@@ -126,9 +152,6 @@ long multiply_adds(const float* values, float* sums, int rounds) {
   MBI_UNROLL for (int i = 0; i < kChains; i++) store(sums + i * kLanes<wide>, chains[i]);
   return long(kLanes<wide>) * kChains * rounds;
 }
-
-constexpr Kernels kBytes = {
-    {ByteTiles::gemm_pixels, 2}, gemm_u8, depthwise_u8, pool_u8, reduce_u8, add_u8, nullptr, softmax_u8};
 
 constexpr KernelTable table(const char* isa) {
   return {isa,     {{kTilePixels, kTileVectors * wide::kPanels}, gemm, depthwise, pool, reduce, add, pair, softmax_f32},
@@ -151,3 +174,5 @@ const KernelTable kNeonKernels = table("neon");
 #endif
 
 }  // namespace mbinfer
+
+#endif

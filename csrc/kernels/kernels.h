@@ -215,6 +215,8 @@ constexpr int kPeakSums = 512, kPeakValues = 32;
 extern const KernelTable kReferenceKernels;
 extern const KernelTable kAvx2Kernels;
 extern const KernelTable kAvx512Kernels;
+extern const Kernels kAvxvnniKernels, kAvx512vnniKernels;  // of bytes
+extern const Kernels kSimdevnniKernels;
 extern const KernelTable kSimdeKernels;  // those of AVX-512, made of AVX2 by SIMDe: for tests
 extern const KernelTable kNeonKernels;
 extern const KernelTable kDotprodKernels;

@@ -48,6 +48,16 @@ struct ByteOutput {
   }
 };
 
+}  // namespace
+}  // namespace mbinfer
+
+#if defined(__AVXVNNI__) || defined(__AVX512VNNI__) || defined(MBINFER_SIMDE)
+#include "kernels/tile_vnni_u8.h"
+#else
+
+namespace mbinfer {
+namespace {
+
 // Symptom: vpmaddubsw adds two products of an unsigned and a signed byte in 16 bits, and saturates: 255 * (127 + 127)
 // is twice what they hold. Remedy: with x = input - 128 and s = 0, or all ones where x is negative, x * w is |x| * (w ^
 // s) + (x < 0 ? |x| : 0). |x| is at most 128 and w ^ s at least -128, so that two of the first products fit, for every
@@ -116,6 +126,14 @@ struct ByteTile {
 struct ByteTiles {
   static constexpr int gemm_pixels = 4, depthwise_pixels[4] = {0, 8, 8, 4};
 };
+
+}  // namespace
+}  // namespace mbinfer
+
+#endif
+
+namespace mbinfer {
+namespace {
 
 // Columns and weights of a depthwise convolution, as floats: sums of up to 514 products are exact in them.
 struct ByteColumns {

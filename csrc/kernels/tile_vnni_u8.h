@@ -1,0 +1,94 @@
+// The tile that multiplies bytes where the CPU adds four products to a sum in one instruction (VNNI), see vec_u8.h.
+// Included by vec_avx2_u8.h only.
+#pragma once
+
+#if defined(MBINFER_SIMDE) && defined(MBINFER_BYTES)
+#define SIMDE_ENABLE_NATIVE_ALIASES
+#include <simde/x86/avx512.h>
+#endif
+
+namespace mbinfer {
+namespace {
+
+struct ByteInputs {  // unsigned inputs meet signed weights, in 32 bits
+  static constexpr bool kPrepared = false, kSigned = false, kAnyWeight = true;
+  static constexpr int kQuadBytes = 4;
+};
+
+inline int prepare(const uint8_t*, int, uint8_t*) { return 0; }
+
+inline int quad_at(const uint8_t* p) {
+  int quad;
+  __builtin_memcpy(&quad, p, sizeof quad);
+  return quad;
+}
+
+#if defined(__AVX512VNNI__) || !defined(MBINFER_BYTES)
+
+template <int kPixels, bool kFull>
+struct ByteTile {
+  i32x8 sums[kPixels][2];
+  __m512i pairs[kPixels];  // both panels of a pixel
+
+  MBI_INLINE void start() {
+    MBI_UNROLL for (int p = 0; p < kPixels; p++) pairs[p] =
+        _mm512_inserti64x4(_mm512_castsi256_si512(sums[p][0].v), sums[p][1].v, 1);
+  }
+
+  MBI_INLINE void multiply(const uint8_t* in, const ptrdiff_t (&pixels)[kPixels], const int8_t* weights, int quads) {
+    for (; quads > 0; quads--, in += 4, weights += 64) {
+      const __m512i both = _mm512_loadu_si512(weights);
+      MBI_UNROLL for (int p = 0; p < kPixels; p++) pairs[p] =
+          _mm512_dpbusd_epi32(pairs[p], _mm512_set1_epi32(quad_at(in + pixels[p])), both);
+    }
+  }
+
+  MBI_INLINE void settle() {
+    MBI_UNROLL for (int p = 0; p < kPixels; p++) {
+      sums[p][0].v = _mm512_castsi512_si256(pairs[p]);
+      sums[p][1].v = _mm512_extracti64x4_epi64(pairs[p], 1);
+    }
+  }
+};
+
+struct ByteTiles {
+  static constexpr int gemm_pixels = 8, depthwise_pixels[4] = {0, 8, 8, 4};
+};
+
+#else
+
+inline __m256i add_products(__m256i sum, __m256i inputs, __m256i weights) {
+#ifdef __AVXVNNI__
+  return _mm256_dpbusd_avx_epi32(sum, inputs, weights);
+#else
+  return _mm256_dpbusd_epi32(sum, inputs, weights);
+#endif
+}
+
+template <int kPixels, bool kFull>
+struct ByteTile {
+  i32x8 sums[kPixels][2];
+  MBI_INLINE void start() {}
+  MBI_INLINE void settle() {}
+
+  MBI_INLINE void multiply(const uint8_t* in, const ptrdiff_t (&pixels)[kPixels], const int8_t* weights, int quads) {
+    for (; quads > 0; quads--, in += 4, weights += 64) {
+      const __m256i first = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(weights)),
+                    second = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(weights + 32));
+      MBI_UNROLL for (int p = 0; p < kPixels; p++) {
+        const __m256i x = _mm256_set1_epi32(quad_at(in + pixels[p]));
+        sums[p][0].v = add_products(sums[p][0].v, x, first);
+        sums[p][1].v = add_products(sums[p][1].v, x, second);
+      }
+    }
+  }
+};
+
+struct ByteTiles {  // 16 registers: 12 sums, 2 of weights, an input
+  static constexpr int gemm_pixels = 6, depthwise_pixels[4] = {0, 8, 8, 4};
+};
+
+#endif
+
+}  // namespace
+}  // namespace mbinfer

@@ -23,22 +23,15 @@ def quantised(graph: Graph, rng: np.random.Generator, extreme: bool = False, out
     made = Graph(labels=graph.labels, metadata=graph.metadata)
     names: dict[str, str] = {}
 
-    def value_type() -> Type:
-        zero = int(rng.choice([0, 255])) if extreme else int(rng.integers(0, 256))
-        return Type("uint8", float(F(rng.uniform(0.01, 0.1))), zero)
-
     def add(name: str, dims, kind: Type) -> str:
         made.values[name] = dims
         if kind != Type():
             made.types[name] = kind
         return name
 
-    def held(kind: Type) -> Type:  # as the caller holds it
-        return {"float32": Type(), "uint8": kind, "int8": Type("int8", kind.scale, kind.zero_point - 128)}[outside]
-
     for name, recipe in graph.inputs.items():
-        inner = value_type()
-        add(name, graph.values[name], held(inner) if recipe is None else Type())
+        inner = random_type(rng, extreme)
+        add(name, graph.values[name], held(inner, outside) if recipe is None else Type())
         made.inputs[name] = recipe
         names[name] = name
         if made.types.get(name) != inner:
@@ -57,7 +50,7 @@ def quantised(graph: Graph, rng: np.random.Generator, extreme: bool = False, out
         inputs, dims = [names[i] for i in node.inputs], graph.values[node.output]
         halves = random_halves(node, rng)
         types = OPS[node.op].types if halves == "even" else "kept"
-        kind = Type() if types == "floats" else made.types[inputs[0]] if types == "kept" else value_type()
+        kind = Type() if types == "floats" else made.types[inputs[0]] if types == "kept" else random_type(rng, extreme)
         if types in ("floats", "kept"):
             inputs = [as_type(name, kind, node.name) for name in inputs]
         output = f"{node.output} real" if types == "floats" else node.output
@@ -71,9 +64,9 @@ def quantised(graph: Graph, rng: np.random.Generator, extreme: bool = False, out
             scale_weights(new, made.types[inputs[0]], kind, rng)
         made.nodes.append(new)
         if types == "floats":
-            output = as_type(output, value_type(), node.name)
+            output = as_type(output, random_type(rng, extreme), node.name)
         if curves:
-            curve = add(f"{node.output} curve", dims, value_type())
+            curve = add(f"{node.output} curve", dims, random_type(rng, extreme))
             table = rng.integers(0, 256, 256).astype(np.uint8)
             made.nodes.append(Node("lookup", f"{node.name} curve", [output], curve, weight=table))
             output = curve
@@ -81,10 +74,22 @@ def quantised(graph: Graph, rng: np.random.Generator, extreme: bool = False, out
     for output in graph.outputs:
         inner = names[output.value]
         if outside != "uint8":
-            names[output.value] = add(f"{output.name} out", graph.values[output.value], held(made.types[inner]))
+            names[output.value] = add(
+                f"{output.name} out", graph.values[output.value], held(made.types[inner], outside)
+            )
             made.nodes.append(Node("convert", f"{output.name} out", [inner], names[output.value]))
         made.outputs.append(type(output)(output.name, names[output.value], output.shape))
     return made
+
+
+def random_type(rng: np.random.Generator, extreme: bool) -> Type:
+    zero = int(rng.choice([0, 255])) if extreme else int(rng.integers(0, 256))
+    return Type("uint8", float(F(rng.uniform(0.01, 0.1))), zero)
+
+
+def held(kind: Type, outside: str) -> Type:
+    """A value of type `kind` as the caller holds it."""
+    return {"float32": Type(), "uint8": kind, "int8": Type("int8", kind.scale, kind.zero_point - 128)}[outside]
 
 
 def random_halves(node: Node, rng: np.random.Generator) -> str:

@@ -47,7 +47,7 @@ def import_onnx(source: Any, input_shape: InputShape = None, outputs: Iterable[s
             if not model.overridden:
                 raise
             raise ShapeError(f"with {model.overridden}: {error}") from error
-        graph = finish(lowering, model.nodes, model.outputs)
+        graph = finish(lowering, lowering.nodes, model.outputs)
     graph.metadata["source"] = "onnx"
     if model.producer:
         graph.metadata["producer"] = model.producer

@@ -13,6 +13,8 @@ from ..layout import Tensor, nchw
 from ..walking import Walk
 from .constants import Evaluator, to_array
 from .inputs import input_tensor
+from .integers import dequantize, lower_integers, quantize
+from .qoperators import expand
 from .reading import OnnxNode, OnnxSource, nodes_of
 
 Handler = Callable[["Lowering", OnnxNode], Tensor]
@@ -33,8 +35,10 @@ ALIASES = {
     "LSTM": "recurrent network",
     "LayerNormalization": "layer norm",
     "NonMaxSuppression": "NMS, detection post-processing",
+    "ConvInteger": "dynamically quantised model",
+    "DynamicQuantizeLinear": "dynamically quantised model",
+    "MatMulInteger": "dynamically quantised model",
     "QLinearConv": "int8 quantised model",
-    "QuantizeLinear": "int8 quantised model",
     "Resize": "resize, upsampling, interpolation",
     "Slice": "slice, crop",
     "Softplus": "softplus, Mish",
@@ -60,15 +64,26 @@ def lowers(*ops: str, sees_all_outputs: bool = False) -> Callable[[Handler], Han
     return register
 
 
+VIEWS = frozenset(("Identity", "Reshape", "Flatten", "Squeeze", "Unsqueeze", "Transpose"))  # of any tensor
+
+
 class Lowering(Walk):
     """One model on its way from ONNX to a `Graph`."""
 
     handlers, aliases = _HANDLERS, ALIASES
 
     def __init__(self, source: OnnxSource):
-        super().__init__((name for node in source.nodes for name in (*node.inputs, *node.outputs)), source.constants)
+        self.nodes = expand(source.nodes)
+        super().__init__((name for node in self.nodes for name in (*node.inputs, *node.outputs)), source.constants)
         self.source, self.opset = source, source.opset
         self._evaluate = Evaluator(source.opset)
+        self.behind: dict[str, Tensor] = {}  # the integers that a dequantised tensor was made of
+        self.passed: set[int] = set()  # nodes that were lowered with one before them, by id
+        self.producers = {name: node for node in self.nodes for name in node.outputs if name}
+        self.readers: dict[str, list[OnnxNode]] = {}
+        for node in self.nodes:
+            for name in filter(None, node.inputs):
+                self.readers.setdefault(name, []).append(node)
         for name, shape in source.inputs.items():
             try:
                 found = shape if isinstance(shape, Error) else input_tensor(source, name, shape)
@@ -80,7 +95,7 @@ class Lowering(Walk):
 
     def run(self) -> None:
         shapes = self.source.shapes if self.source.trusted else {}
-        self.walk(self.source.nodes, lambda node, found: self._visit(node, found, shapes))
+        self.walk(self.nodes, lambda node, found: self._visit(node, found, shapes))
         self.end()
 
     def can_run(self, node: SourceNode) -> bool:
@@ -92,6 +107,9 @@ class Lowering(Walk):
         return f"{node.domain}.{node.op}" if isinstance(node, OnnxNode) and node.domain else node.op
 
     def _visit(self, node: OnnxNode, found: list[Any], shapes: dict[str, tuple[int, ...]]) -> None:
+        if id(node) in self.passed or lower_integers(self, node):
+            return
+        self._refuse_integers(node, found)
         if node.domain:
             raise unsupported(node, f"op of the domain '{node.domain}'", "ops of the standard ONNX domain")
         if node.op == "If":
@@ -113,6 +131,12 @@ class Lowering(Walk):
                     "models on whose shapes both agree",
                 )
             self.env[node.outputs[0]] = result
+
+    def _refuse_integers(self, node: OnnxNode, found: list[Any]) -> None:
+        """Operators of real numbers do not take a quantised tensor."""
+        quantized = [t for t in found if isinstance(t, Tensor) and t.value in self.graph.types]
+        if quantized and not node.domain and node.op != "DequantizeLinear" and node.op not in ("Shape", *VIEWS):
+            raise unsupported(node, "a quantised tensor", "DequantizeLinear between them")
 
     def _constant(self, node: OnnxNode, arrays: list[Any]) -> None:
         for name, array in zip(node.inputs, arrays):
@@ -166,3 +190,7 @@ class Lowering(Walk):
                 "height, width, channels",
             )
         return x
+
+
+lowers("QuantizeLinear")(quantize)
+lowers("DequantizeLinear")(dequantize)

@@ -1,0 +1,278 @@
+"""Quantised ONNX models: QuantizeLinear and DequantizeLinear around an operator (QDQ) are that operator of integers.
+
+A dequantised tensor is known by both: the float32 tensor that a `convert` makes, for operators that compute in real
+numbers, and the integers behind it. An operator all of whose inputs have integers behind them, and whose result goes to
+a QuantizeLinear and nowhere else, is lowered on the integers; the conversions are then dead and dropped. int8 tensors
+become uint8 values, of 128 more in numbers and zero point.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from ...check import MAX_SUM
+from ...graph import Node, Type
+from ...ops import OPS
+from ..emitting import SourceNode
+from ..layout import Tensor
+from .reading import OnnxNode
+
+if TYPE_CHECKING:
+    from .lowering import Lowering
+
+Array = npt.NDArray[Any]
+WEIGHTED = frozenset(("Conv", "Gemm", "MatMul"))
+MIXING = frozenset(("Add", "AveragePool", "GlobalAveragePool", "ReduceMean", "Softmax"))  # real results, rounded once
+MOVING = frozenset(  # the same numbers in other places
+    "MaxPool GlobalMaxPool Concat Reshape Flatten Squeeze Unsqueeze Transpose Identity Dropout".split()
+)
+LARGEST = 127
+
+# Functions of one number, in float32 as onnxruntime's tables have them.
+FUNCTIONS: dict[str, Callable[[Array, dict[str, Any]], Array]] = {
+    "Relu": lambda x, attrs: np.maximum(x, 0),
+    "Sigmoid": lambda x, attrs: 1 / (1 + np.exp(-x)),
+    "Tanh": lambda x, attrs: np.tanh(x),
+    "LeakyRelu": lambda x, attrs: np.where(x < 0, x * np.float32(attrs.get("alpha", 0.01)), x),
+    "HardSigmoid": lambda x, attrs: np.clip(
+        x * np.float32(attrs.get("alpha", 0.2)) + np.float32(attrs.get("beta", 0.5)), 0, 1
+    ),
+    "HardSwish": lambda x, attrs: x * np.clip(x / np.float32(6) + np.float32(0.5), 0, 1),
+    "Identity": lambda x, attrs: x,
+}
+
+
+@dataclass
+class Tail:
+    """What follows an operator: clamps, and the QuantizeLinear that ends it."""
+
+    nodes: list[OnnxNode]
+    clamp: tuple[float, float]
+    made: Type
+
+
+def type_of(low: Lowering, node: SourceNode, scale: int, zero_point: int) -> Type:
+    """The type of the value that stands for a quantised tensor, by the constants that are these inputs of a node."""
+    scales, zeros = low.constant(node, scale), low.constant(node, zero_point, np.zeros((), np.uint8))
+    if scales.size != 1 or zeros.size != 1 or zeros.dtype not in (np.int8, np.uint8):
+        raise low.unsupported(
+            node,
+            f"values of {zeros.dtype} with {scales.size} scales",
+            "values of int8 or uint8 with one scale and zero point",
+        )
+    if not np.isfinite(scales).all() or not scales.item() > 0:
+        raise low.unsupported(node, f"the scale {scales.item()}", "scales above 0")
+    return Type("uint8", float(np.float32(scales.item())), int(zeros.item()) + (128 if zeros.dtype == np.int8 else 0))
+
+
+def quantize(low: Lowering, node: OnnxNode) -> Tensor:
+    x, made = low.tensor(node), type_of(low, node, 1, 2)
+    given = low.graph.types.get(x.value)
+    if given is not None:
+        raise low.unsupported(node, "a tensor that is quantised already", "float32 tensors")
+    result = replace(x, value=low.emit(node, "convert", [x.value]))
+    low.graph.types[result.value] = made
+    return result
+
+
+def dequantize(low: Lowering, node: OnnxNode) -> Tensor:
+    x = low.tensor(node)
+    if low.graph.types.get(x.value) != type_of(low, node, 1, 2):
+        raise low.unsupported(node, "another scale or zero point than the tensor was quantised with", "the same ones")
+    low.behind[node.outputs[0]] = x
+    return replace(x, value=low.emit(node, "convert", [x.value]))
+
+
+def lower_integers(low: Lowering, node: OnnxNode) -> bool:
+    """Lower a node, and what follows it up to its QuantizeLinear, on integers where that is possible."""
+    computed = [name for name in node.inputs if isinstance(low.env.get(name), Tensor)]
+    if computed and all(low.env[name].value in low.graph.types for name in computed) and not node.domain:
+        return node.op in MOVING and _as_they_are(low, node)
+    if node.domain or not computed or any(name not in low.behind for name in computed):
+        return False
+    tail = _tail(low, node)
+    if tail is None:
+        return False
+    if node.op in WEIGHTED:
+        result = _weighted(low, node, tail)
+    elif node.op in MIXING and len(computed) == len([name for name in node.inputs if name]) or node.op == "ReduceMean":
+        result = _mixing(low, node, tail) if node.op in MIXING else None
+    elif node.op in MOVING:
+        result = _moving(low, node, tail)
+    elif node.op in FUNCTIONS and len(computed) == 1:
+        result = _function(low, node, tail)
+    else:
+        return False
+    if result is None:
+        return False
+    low.env[tail.nodes[-1].outputs[0]] = result
+    low.passed.update(id(skipped) for skipped in tail.nodes)
+    return True
+
+
+def _tail(low: Lowering, node: OnnxNode) -> Tail | None:
+    name, nodes, lo, hi = node.outputs[0], [], -np.inf, np.inf
+    while True:
+        readers = low.readers.get(name, [])
+        if len(readers) != 1 or name in low.source.outputs:
+            return None
+        (after,) = readers
+        if after.domain or after.inputs[0] != name:
+            return None
+        nodes.append(after)
+        if after.op == "QuantizeLinear":
+            if any(not isinstance(low.env.get(i), np.ndarray) for i in after.inputs[1:] if i):
+                return None
+            return Tail(nodes, (lo, hi), type_of(low, after, 1, 2))
+        if after.op == "Relu":
+            bounds = (0.0, np.inf)
+        elif after.op == "Clip" and all(isinstance(low.env.get(i), np.ndarray) for i in after.inputs[1:] if i):
+            bounds = tuple(
+                float(np.asarray(after.attrs.get(key, low.constant(after, i, default))).item())
+                for key, i, default in (("min", 1, -np.inf), ("max", 2, np.inf))
+            )
+        else:
+            return None
+        lo, hi = (min(max(bound, bounds[0]), bounds[1]) for bound in (lo, hi))
+        name = after.outputs[0]
+
+
+def _on_integers(low: Lowering, node: OnnxNode) -> tuple[Tensor, list[Node]]:
+    """What the node's handler makes of the integers behind its inputs, and the graph's nodes that it emitted."""
+    reals = {name: low.env[name] for name in node.inputs if name in low.behind}
+    low.env.update({name: low.behind[name] for name in reals})
+    first = len(low.graph.nodes)
+    try:
+        return low.lower(node), low.graph.nodes[first:]
+    finally:
+        low.env.update(reals)
+
+
+def _finish(low: Lowering, emitted: Node, tail: Tail) -> None:
+    """The type and the clamp of the one node that an operator became."""
+    low.graph.types[emitted.output] = tail.made
+    if tail.clamp != (-np.inf, np.inf):
+        emitted.activation, emitted.clamp = "clamp", tail.clamp
+
+
+def _weighted(low: Lowering, node: OnnxNode, tail: Tail) -> Tensor | None:
+    stored = low.producers.get(node.inputs[1])
+    if stored is None or stored.op != "DequantizeLinear" or node.inputs[1] in low.behind:
+        return None
+    if node.op == "Gemm" and (node.attrs.get("alpha", 1.0) != 1.0 or node.attrs.get("beta", 1.0) != 1.0):
+        return None
+    given = low.graph.types[low.behind[node.inputs[0]].value]
+    nodes, values = list(low.graph.nodes), dict(low.graph.values)
+    result, emitted = _on_integers(low, node)
+    weighted = emitted[0]
+    scale = _scales(low, stored, node, weighted)
+    if scale is None:  # float32 between conversions
+        low.graph.nodes[:], low.graph.values = nodes, values
+        return None
+    if len(emitted) > 1:  # a dense layer's bias
+        weighted.bias = emitted[1].bias
+        del low.graph.values[weighted.output], low.graph.nodes[-1]
+        weighted.output = emitted[1].output
+        low.writer[weighted.output] = weighted
+    integers(weighted, scale, given)
+    _finish(low, weighted, tail)
+    return result
+
+
+def integers(node: Node, scale: npt.NDArray[np.float32], given: Type) -> None:
+    """Turn the real weights and bias of a graph's node into the integers that they came from."""
+    assert node.weight is not None
+    along = scale if OPS[node.op].keeps_channels else scale.reshape(-1, 1, 1, 1)
+    node.weight = np.rint(np.float64(node.weight) / along).astype(np.int8)
+    node.weight_scale = scale
+    if node.bias is not None:
+        steps = np.float64(np.float32(given.scale) * scale)
+        node.bias = np.clip(np.rint(np.float64(node.bias) / steps), -MAX_SUM, MAX_SUM).astype(np.int32)
+
+
+def _scales(low: Lowering, stored: OnnxNode, node: OnnxNode, weighted: Node) -> npt.NDArray[np.float32] | None:
+    """The scale of each output channel of the weights that `stored` dequantises; None where int8 cannot hold them."""
+    numbers, scale = low.constant(stored, 0), np.ravel(low.constant(stored, 1)).astype(np.float32)
+    zeros = low.constant(stored, 2, np.zeros(1, np.uint8))
+    assert weighted.weight is not None
+    channels = weighted.weight.shape[2] if OPS[weighted.op].keeps_channels else len(weighted.weight)
+    axis = {"Conv": 0, "MatMul": numbers.ndim - 1}.get(node.op, 0 if node.attrs.get("transB", 0) else 1)
+    if len(scale) > 1 and (stored.attrs.get("axis", 1) % numbers.ndim != axis or len(scale) != channels):
+        return None
+    shape = [1] * numbers.ndim
+    shape[axis] = zeros.size
+    distance = numbers.astype(np.int64) - zeros.astype(np.int64).reshape(shape)
+    if distance.min() < -LARGEST - 1 or distance.max() > LARGEST or not (scale > 0).all():
+        return None
+    return np.broadcast_to(scale, channels).astype(np.float32)
+
+
+def _mixing(low: Lowering, node: OnnxNode, tail: Tail) -> Tensor | None:
+    behind = [low.behind[name] for name in node.inputs if name in low.behind]
+    if node.op == "Add" and (len(behind) != 2 or behind[0].dims != behind[1].dims):
+        return None
+    nodes, values = list(low.graph.nodes), dict(low.graph.values)
+    result, emitted = _on_integers(low, node)
+    if len(emitted) != 1 or emitted[0].op not in ("add", "avg_pool", "global_avg_pool", "softmax"):
+        low.graph.nodes[:], low.graph.values = nodes, values
+        return None
+    if emitted[0].op == "softmax" and tail.clamp != (-np.inf, np.inf):
+        low.graph.nodes[:], low.graph.values = nodes, values
+        return None
+    _finish(low, emitted[0], tail)
+    return result
+
+
+def _moving(low: Lowering, node: OnnxNode, tail: Tail) -> Tensor | None:
+    """On the integers as they are; another scale is a table, before a concatenation and behind everything else."""
+    if tail.clamp != (-np.inf, np.inf):
+        return None
+    before = dict(low.behind)
+    if node.op == "Concat":
+        for name in node.inputs:
+            low.behind[name] = rescaled(low, node, low.behind[name], tail.made)
+    try:
+        result, emitted = _on_integers(low, node)
+    finally:
+        low.behind = before
+    for made in emitted:
+        low.graph.types[made.output] = low.graph.types[made.inputs[0]]
+    return rescaled(low, node, result, tail.made)
+
+
+def _as_they_are(low: Lowering, node: OnnxNode) -> bool:
+    """An operator of quantised tensors that ONNX allows as such, which keeps their type."""
+    kinds = {low.graph.types[low.env[name].value] for name in node.inputs if isinstance(low.env.get(name), Tensor)}
+    if len(kinds) > 1:
+        raise low.unsupported(node, "quantised tensors of several scales", "one scale and zero point")
+    first = len(low.graph.nodes)
+    low.env[node.outputs[0]] = low.lower(node)
+    for made in low.graph.nodes[first:]:
+        low.graph.types[made.output] = low.graph.types[made.inputs[0]]
+    return True
+
+
+def rescaled(low: Lowering, node: SourceNode, x: Tensor, made: Type) -> Tensor:
+    return x if low.graph.types[x.value] == made else table(low, node, x, made, lambda reals: reals)
+
+
+def _function(low: Lowering, node: OnnxNode, tail: Tail) -> Tensor:
+    lo, hi = tail.clamp
+    function = FUNCTIONS[node.op]
+    x = low.behind[node.inputs[0]]
+    return table(low, node, x, tail.made, lambda reals: np.clip(function(reals, node.attrs), lo, hi))
+
+
+def table(low: Lowering, node: SourceNode, x: Tensor, made: Type, function: Callable[[Array], Array]) -> Tensor:
+    """`function` of the real numbers that 256 numbers stand for, in float32, halves rounded to even."""
+    given = low.graph.types[x.value]
+    reals = (np.arange(256) - given.zero_point).astype(np.float32) * np.float32(given.scale)
+    steps = np.rint(np.float32(function(reals)) / np.float32(made.scale)) + made.zero_point
+    value = low.emit(node, "lookup", [x.value], "table", weight=np.clip(steps, 0, 255).astype(np.uint8))
+    low.graph.types[value] = made
+    return replace(x, value=value)

@@ -16,9 +16,8 @@ inline const int8_t* byte_weights(const DepthwiseArgs& a, int panel) {
 template <int kPixels>
 MBI_INLINE void finish_bytes(const DepthwiseArgs& a, const i32x8 (&sums)[kPixels], const Channels& channels,
                              const ByteOutput& output, uint8_t* out) {
-  const i32x8 bias = i32x8::load(channels.bias);
   const f32x8 multiplier = f32x8::load(channels.multiplier);
-  auto steps = [&](int t) { return mul(to_float(add(sums[t], bias)), multiplier); };
+  auto steps = [&](int t) { return mul(to_float(sums[t]), multiplier); };
   MBI_UNROLL for (int t = 0; t < kPixels; t += 2) {
     const f32x8 first = steps(t);
     const u8x16 bytes = output(first, t + 1 < kPixels ? steps(t + 1 < kPixels ? t + 1 : t) : first);
@@ -39,8 +38,9 @@ MBI_INLINE void byte_tile(const DepthwiseArgs& a, int x, const ByteOutput& outpu
   ptrdiff_t offset = first * a.in_stride;
   for (int panel = 0; panel < a.panels; panel++, channels++, out += kPanel, offset += kPanel) {
     const int8_t* weights = byte_weights(a, panel);
+    const i32x8 bias = i32x8::load(channels->bias);
     ByteSum sums[kPixels];
-    MBI_UNROLL for (int t = 0; t < kPixels; t++) sums[t] = ByteColumns::none();
+    MBI_UNROLL for (int t = 0; t < kPixels; t++) sums[t] = ByteColumns::start(bias);
     for (int ky = 0; ky < a.kernel_h; ky++, weights += kKernel * kRow) {
       const bool row = a.rows[ky] != nullptr;
       const uint8_t* in = static_cast<const uint8_t*>(a.rows[ky]) + (row ? offset : 0);
@@ -57,7 +57,7 @@ MBI_INLINE void byte_tile(const DepthwiseArgs& a, int x, const ByteOutput& outpu
       }
     }
     i32x8 integers[kPixels];
-    MBI_UNROLL for (int t = 0; t < kPixels; t++) integers[t] = ByteColumns::integers(sums[t]);
+    MBI_UNROLL for (int t = 0; t < kPixels; t++) integers[t] = ByteColumns::end(sums[t], bias);
     finish_bytes(a, integers, *channels, output, out);
   }
 }
@@ -97,22 +97,23 @@ void byte_pixels(const DepthwiseArgs& a, const ByteOutput& output) {
     const int first = x * a.stride - a.pad_left;
     for (int panel = 0; panel < a.panels; panel++) {
       const int8_t* weights = byte_weights(a, panel);
-      i32x8 total[1] = {i32x8::splat(0)};
+      const Channels& channels = static_cast<const Channels*>(a.bias)[panel];
+      i32x8 total[1] = {i32x8::load(channels.bias)};
       for (int ky = 0; ky < a.kernel_h; ky++) {
         const auto* row = static_cast<const uint8_t*>(a.rows[ky]);
         for (int begin = 0; begin < a.kernel_w; begin += kMost) {
           const int end = begin + kMost < a.kernel_w ? begin + kMost : a.kernel_w;
-          ByteSum sum = ByteColumns::none();
+          ByteSum sum = ByteColumns::start(total[0]);
           for (int kx = begin; kx < end; kx++, weights += kRow) {
             const int ix = first + kx * a.dilation;
             const bool inside = row && ix >= 0 && ix < a.in_width;
             sum = ByteColumns::multiply(inside ? ByteColumns::column(row + ix * a.in_stride + panel * kPanel) : outside,
                                         ByteColumns::weight(weights), sum);
           }
-          total[0] = add(total[0], ByteColumns::integers(sum));
+          total[0] = ByteColumns::end(sum, total[0]);
         }
       }
-      finish_bytes(a, total, static_cast<const Channels*>(a.bias)[panel], output,
+      finish_bytes(a, total, channels, output,
                    static_cast<uint8_t*>(a.out) + (x - a.x0) * a.out_stride + panel * kPanel);
     }
   }

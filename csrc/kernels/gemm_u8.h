@@ -101,12 +101,12 @@ struct ByteFinish<kLeave> {
 
 // Some pixels of a call, prepared where the leaf wants that: the inputs of all taps, one pixel after the other.
 struct ByteBlock {
-  static constexpr int kBytes = 8192, kMostPixels = 32;
+  static constexpr int kBytes = ByteInputs::kQuadBytes * 1024, kSlack = 32, kMostPixels = 32;
   const GemmArgs& a;
   int first = 0, pixels = 0, inputs = 0;
   alignas(32) uint8_t outside[64];  // inputs of a tap that is outside
   int corrections[kMostPixels];
-  alignas(32) uint8_t prepared[ByteInputs::kPrepared ? kBytes : 1];
+  alignas(32) uint8_t prepared[ByteInputs::kPrepared ? kBytes + kSlack : 1];
 
   explicit ByteBlock(const GemmArgs& a) : a(a) {
     __builtin_memset(outside, a.zero_point, sizeof outside);

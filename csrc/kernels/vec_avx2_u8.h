@@ -69,29 +69,39 @@ struct ByteInputs {
   static constexpr int kQuadBytes = 8;  // of four inputs, prepared
 };
 
-// Writes `k` inputs, a multiple of 4, as the tile takes them. Returns what is to be added to all of their sums.
+// Writes `k` inputs, a multiple of 4, as the tile takes them, and up to 32 bytes more. Returns what is to be added to
+// all of their sums.
 inline int prepare(const uint8_t* in, int k, uint8_t* out) {
-  const __m128i half = _mm_set1_epi8(char(0x80)), zero = _mm_setzero_si128();
-  __m128i sum = zero;
-  auto take = [&](__m128i q, __m128i* lower, __m128i* upper) {
-    const __m128i x = _mm_xor_si128(q, half), sign = _mm_cmpgt_epi8(zero, x), size = _mm_abs_epi8(x);
-    sum = _mm_add_epi32(sum, _mm_sad_epu8(_mm_and_si128(size, sign), zero));
-    *lower = _mm_unpacklo_epi32(size, sign);
-    *upper = _mm_unpackhi_epi32(size, sign);
+  const __m256i half = _mm256_set1_epi8(char(0x80)), zero = _mm256_setzero_si256();
+  __m256i sum = zero;
+  auto take = [&](__m256i q) {
+    const __m256i x = _mm256_xor_si256(q, half), sign = _mm256_cmpgt_epi8(zero, x), size = _mm256_abs_epi8(x);
+    sum = _mm256_add_epi32(sum, _mm256_sad_epu8(_mm256_and_si256(size, sign), zero));
+    const __m256i first = _mm256_unpacklo_epi32(size, sign), second = _mm256_unpackhi_epi32(size, sign);
+    auto put = [&](int i, __m128i quads) { _mm_storeu_si128(reinterpret_cast<__m128i*>(out + 16 * i), quads); };
+    put(0, _mm256_castsi256_si128(first));
+    put(1, _mm256_castsi256_si128(second));
+    put(2, _mm256_extracti128_si256(first, 1));
+    put(3, _mm256_extracti128_si256(second, 1));
   };
-  __m128i lower, upper;
-  for (; k >= 16; k -= 16, in += 16, out += 32) {
-    take(_mm_loadu_si128(reinterpret_cast<const __m128i*>(in)), &lower, &upper);
-    _mm_storeu_si128(reinterpret_cast<__m128i*>(out), lower);
-    _mm_storeu_si128(reinterpret_cast<__m128i*>(out + 16), upper);
-  }
-  for (; k > 0; k -= 4, in += 4, out += 8) {
+  for (; k >= 32; k -= 32, in += 32, out += 64) take(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(in)));
+  for (int some; k > 0; k -= some, in += some, out += 2 * some) {
+    const __m128i none = _mm256_castsi256_si128(half);  // inputs that count for nothing
     int quad;
-    __builtin_memcpy(&quad, in, sizeof quad);
-    take(_mm_insert_epi32(half, quad, 0), &lower, &upper);
-    _mm_storel_epi64(reinterpret_cast<__m128i*>(out), lower);
+    __m128i q = none;
+    some = k < 16 ? k : 16;
+    if (some == 16) q = _mm_loadu_si128(reinterpret_cast<const __m128i*>(in));
+    if (some == 8 || some == 12) q = _mm_unpacklo_epi64(_mm_loadl_epi64(reinterpret_cast<const __m128i*>(in)), none);
+    if (some == 4 || some == 12) __builtin_memcpy(&quad, in + some - 4, sizeof quad);
+    if (some == 4) q = _mm_insert_epi32(q, quad, 0);
+    if (some == 12) q = _mm_insert_epi32(q, quad, 2);
+    const __m128i x = _mm_xor_si128(q, none), sign = _mm_cmpgt_epi8(_mm_setzero_si128(), x), size = _mm_abs_epi8(x);
+    sum = _mm256_add_epi32(sum, _mm256_zextsi128_si256(_mm_sad_epu8(_mm_and_si128(size, sign), _mm_setzero_si128())));
+    _mm_storeu_si128(reinterpret_cast<__m128i*>(out), _mm_unpacklo_epi32(size, sign));
+    _mm_storeu_si128(reinterpret_cast<__m128i*>(out + 16), _mm_unpackhi_epi32(size, sign));
   }
-  return _mm_cvtsi128_si32(sum) + _mm_extract_epi32(sum, 2);
+  const __m128i all = _mm_add_epi32(_mm256_castsi256_si128(sum), _mm256_extracti128_si256(sum, 1));
+  return _mm_cvtsi128_si32(all) + _mm_extract_epi32(all, 2);
 }
 
 template <int kPixels, bool kFull>
@@ -144,9 +154,9 @@ struct ByteColumns {
   static f32x8 weight(const int8_t* p) {
     return {_mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(_mm_loadl_epi64(reinterpret_cast<const __m128i*>(p))))};
   }
-  static f32x8 none() { return f32x8::splat(0.0f); }
+  static f32x8 start(i32x8) { return f32x8::splat(0.0f); }
   static f32x8 multiply(f32x8 column, f32x8 weight, f32x8 sum) { return fma(column, weight, sum); }
-  static i32x8 integers(f32x8 sum) { return to_int(sum); }
+  static i32x8 end(f32x8 sum, i32x8 bias) { return add(to_int(sum), bias); }
 };
 
 }  // namespace

@@ -122,12 +122,12 @@ struct ByteTiles {  // 32 registers: 20 of sums, 4 of weights, 5 of inputs
 // they do not, and go to 32 bits one by one.
 struct ByteInputs {
   static constexpr bool kPrepared = true, kSigned = true, kAnyWeight = false;
-  static constexpr int kQuadBytes = 4;
+  static constexpr int kQuadBytes = 16;
 };
 
 inline int prepare(const uint8_t* in, int k, uint8_t* out) {
-  for (; k >= 16; k -= 16, in += 16, out += 16) vst1q_u8(out, veorq_u8(vld1q_u8(in), vdupq_n_u8(0x80)));
-  for (; k > 0; k--) *out++ = uint8_t(*in++ ^ 0x80);
+  const int8x16_t half = vdupq_n_s8(-128);
+  for (; k > 0; k -= 4, in += 4, out += 16) vst1q_u8(out, vreinterpretq_u8_s8(veorq_s8(four_of(in), half)));
   return 0;
 }
 
@@ -155,9 +155,10 @@ struct ByteTile {
   }
 
   MBI_INLINE void multiply(const uint8_t* in, const ptrdiff_t (&pixels)[kPixels], const int8_t* weights, int quads) {
-    for (; quads >= 2; quads -= 2, in += 8, weights += 128) {
+    for (; quads >= 2; quads -= 2, in += 32, weights += 128) {
       int8x16_t x[kPixels], y[kPixels];
-      MBI_UNROLL for (int p = 0; p < kPixels; p++) x[p] = four_of(in + pixels[p]), y[p] = four_of(in + pixels[p] + 4);
+      MBI_UNROLL for (int p = 0; p < kPixels; p++) x[p] = vld1q_s8(of(in + pixels[p])),
+                                                   y[p] = vld1q_s8(of(in + pixels[p] + 16));
       MBI_UNROLL for (int i = 0; i < 4; i++) {
         const int8x16_t w = vld1q_s8(weights + 16 * i), v = vld1q_s8(weights + 64 + 16 * i);
         MBI_UNROLL for (int p = 0; p < kPixels; p++) {
@@ -174,7 +175,7 @@ struct ByteTile {
     }
     if (!quads) return;
     MBI_UNROLL for (int p = 0; p < kPixels; p++) {
-      const int8x16_t x = four_of(in + pixels[p]);
+      const int8x16_t x = vld1q_s8(of(in + pixels[p]));
       MBI_UNROLL for (int i = 0; i < 4; i++) {
         const int8x16_t w = vld1q_s8(weights + 16 * i);
         pairs[p][2 * i] = vpadalq_s16(pairs[p][2 * i], vmull_s8(low(w), low(x)));
@@ -183,6 +184,7 @@ struct ByteTile {
     }
   }
 
+  static MBI_INLINE const int8_t* of(const uint8_t* p) { return reinterpret_cast<const int8_t*>(p); }
   static MBI_INLINE int32x4_t both(int32x4_t a, int32x4_t b) {
 #ifdef __aarch64__
     return vpaddq_s32(a, b);
@@ -218,7 +220,7 @@ struct ByteColumns {
   static int16x8_t column(const uint8_t* p) { return vreinterpretq_s16_u16(vmovl_u8(vld1_u8(p))); }
   static int16x8_t outside(int zero_point) { return vdupq_n_s16(int16_t(zero_point)); }
   static int16x8_t weight(const int8_t* p) { return vmovl_s8(vld1_s8(p)); }
-  static Sum none() { return i32x8::splat(0); }
+  static Sum start(i32x8 bias) { return bias; }
   static Sum multiply(int16x8_t column, int16x8_t weight, Sum sum) {
 #ifdef __aarch64__
     return {vmlal_s16(sum.lo, vget_low_s16(column), vget_low_s16(weight)), vmlal_high_s16(sum.hi, column, weight)};
@@ -227,7 +229,7 @@ struct ByteColumns {
             vmlal_s16(sum.hi, vget_high_s16(column), vget_high_s16(weight))};
 #endif
   }
-  static i32x8 integers(Sum sum) { return sum; }
+  static i32x8 end(Sum sum, i32x8) { return sum; }
 };
 
 }  // namespace

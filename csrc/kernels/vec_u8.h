@@ -9,7 +9,8 @@
 //   ByteOutput(activation, type)
 //                          operator()(a, b): bytes of the steps a and b from the zero point, rounded and clamped
 //   ByteInputs             kSigned: the tile's products are of inputs less 128, and sums start at the signed bias;
-//                          kPrepared: of inputs that prepare(in, k, out) has written, kQuadBytes for each four
+//                          kPrepared: of inputs that prepare(in, k, out) has written, kQuadBytes for each four, and
+//                          up to 32 bytes after them
 //                          kAnyWeight: weights of -128 are like any others
 //   ByteTile<kPixels, kFull>
 //                          a register tile of the matrix kernel, of one pair of panels; kFull: some weights are -128
@@ -17,5 +18,5 @@
 //     multiply(in, pixels, weights, quads)
 //                          adds four inputs of each pixel at a time, `quads` times; pixels: how far each is from `in`
 //   ByteTiles              the sizes that suit the register file: gemm_pixels at most, depthwise_pixels as in vec.h
-//   ByteColumns            what a depthwise convolution multiplies: column, outside, weight of eight channels; none,
-//                          multiply(column, weight, sum), integers(sum): exact for up to kMostTaps taps
+//   ByteColumns            what a depthwise convolution multiplies: column, outside, weight of eight channels;
+//                          start(bias), multiply(column, weight, sum), end(sum, bias): exact for up to kMostTaps taps

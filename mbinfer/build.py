@@ -45,11 +45,13 @@ class GraphBuilder:
         *,
         name: str | None = None,
         output: str | None = None,
+        size: tuple[int, int] | None = None,
         **fields: Any,
     ) -> str:
         """Append ``Node(op, name, inputs, output, **fields)`` with the activation `act` (kind, bounds).
 
-        `channels` of the output are needed where a convolution has no weight yet. Without names the node is called
+        `channels` of the output are needed where a convolution has no weight yet, and of a slice; `size` (height,
+        width) is what a resize makes. Without names the node is called
         after its operator and its place, and its value after the node.
         """
         name = f"{op}{len(self.graph.nodes)}" if name is None else name
@@ -59,7 +61,7 @@ class GraphBuilder:
             channels = len(node.weight)
         if self.rng is not None and OPS[op].weights and node.weight is None:
             self._draw(node, channels, self.rng)
-        self.graph.values[output] = dims = self._output_dims(node, channels)
+        self.graph.values[output] = dims = self._output_dims(node, channels, size)
         if self.rng is not None and node.activation == "prelu" and node.slopes is None:
             node.slopes = self.rng.uniform(0.05, 0.5, dims[2]).astype(np.float32)
         self.graph.nodes.append(node)
@@ -78,13 +80,20 @@ class GraphBuilder:
         name = f"{value}:output" if name is None else name
         self.graph.outputs.append(Output(name, value, shape or (1, *self.dims(value))))
 
-    def _output_dims(self, node: Node, channels: int | None) -> tuple[int, int, int]:
+    def _output_dims(
+        self, node: Node, channels: int | None, size: tuple[int, int] | None = None
+    ) -> tuple[int, int, int]:
         height, width, inputs = self.dims(node.inputs[0])
         area = OPS[node.op].area
         if area == "whole":
             height = width = 1
         elif area == "window":
             height, width = window_size((height, width), node.kernel, node.stride, node.dilation, node.pads)
+        if area == "scaled" and size is not None:
+            return *size, inputs
+        if area == "blocks":
+            down, across = node.rows[1], node.columns[1]
+            return height * down, width * across, inputs // (down * across)
         if area == "joined":
             return height, width, sum(self.dims(name)[2] for name in node.inputs)
         return height, width, inputs if OPS[node.op].keeps_channels or channels is None else channels

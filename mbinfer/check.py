@@ -17,6 +17,8 @@ MAX_SIDE = 1 << 16  # of a value, and of its channels
 MAX_ELEMENTS = 1 << 28  # of a value
 MAX_STORED = (1 << 31) - 1  # elements of a value, channels padded to multiples of PANEL
 MAX_READS = 1 << 28  # taps x channels that make one output
+MAX_FRACTION = 1 << 26  # numbers that say positions
+MOVES = ("joined", "sliced", "shuffled", "blocks")  # areas of operators that compute nothing
 MAX_MACS = 1 << 53  # multiply-adds of the network
 MAX_COUNTS = {"values": 1 << 16, "nodes": 1 << 16, "inputs": 256, "outputs": 4096, "metadata": 256}
 MAX_NODE_INPUTS = 1 << 18  # of all nodes together
@@ -153,8 +155,11 @@ def _check_node(graph: Graph, node: Node, writer: dict[str, str]) -> int:
         height, width = _output_size(where, node, 0, height), _output_size(where, node, 1, width)
     elif op.area == "whole":
         height = width = 1
-    outputs = sum(shape[2] for shape in shapes) if op.area == "joined" else channels if op.keeps_channels else output[2]
-    expected = (height, width, outputs)
+    elif op.area == "scaled":
+        height, width = output[:2]
+    elif op.area == "blocks":
+        height, width = height * node.rows[1], width * node.columns[1]
+    expected = (height, width, _channels_made(where, node, op, shapes, output[2]))
     if output != expected:
         raise ShapeError(f"{where}: makes {expected} of {shapes[0]}, but its output '{node.output}' is {output}")
     _check_groups(where, node, channels, output[2])
@@ -164,6 +169,41 @@ def _check_node(graph: Graph, node: Node, writer: dict[str, str]) -> int:
         raise FormatError(f"{where}: kernel {node.kernel} over {read} channels; at most {MAX_READS} are read at once")
     _check_weights(where, node, channels, output[2], graph.types[node.inputs[0]] if quantised else None)
     return math.prod(output) * taps * (1 if op.keeps_channels else channels // node.groups) if op.weights else 0
+
+
+def _channels_made(where: str, node: Node, op: OpInfo, shapes: list[tuple[int, int, int]], given: int) -> int:
+    """The channels of a node's output, whose value has `given` of them."""
+    channels = shapes[0][2]
+    if op.area == "joined":
+        return sum(shape[2] for shape in shapes)
+    if op.area == "sliced":
+        if not -given < node.first_channel < channels:
+            raise FormatError(f"{where}: {given} channels from {node.first_channel} on, of which none exists")
+        return given
+    if op.area == "blocks":
+        pixels = node.rows[1] * node.columns[1]
+        if channels % pixels:
+            raise ShapeError(f"{where}: blocks of {pixels} pixels of {channels} channels")
+        return channels // pixels
+    return channels if op.keeps_channels or op.area == "shuffled" else given
+
+
+def _check_positions(where: str, node: Node) -> None:
+    """Check where a node's outputs lie, along both axes."""
+    area = OPS[node.op].area
+    for positions in (node.rows, node.columns):
+        numerator, denominator, term = positions
+        if area not in ("scaled", "blocks"):
+            if tuple(positions) != (0, 0, 0):
+                raise FormatError(f"{where}: positions {positions}; this op takes none")
+        elif not (_is_int(numerator, 0, MAX_FRACTION) and _is_int(denominator, 1, MAX_FRACTION)):
+            raise FormatError(f"{where}: positions {positions}; numerator and denominator are up to {MAX_FRACTION}")
+        elif not _is_int(term, -MAX_FRACTION, MAX_FRACTION):
+            raise FormatError(f"{where}: positions {positions}; the term is up to {MAX_FRACTION}")
+        elif area == "blocks" and (numerator, term) != (1, 0):
+            raise FormatError(f"{where}: positions {positions}, which are no blocks")
+    if node.first_channel and area != "sliced":
+        raise FormatError(f"{where}: a first channel, {node.first_channel}; this op takes none")
 
 
 def _check_types(where: str, graph: Graph, node: Node) -> bool:
@@ -236,7 +276,10 @@ def _check_fields(where: str, node: Node) -> None:
         numbers = tuple(getattr(node, field))
         if len(numbers) != len(plain) or not all(_is_int(n, low, MAX_U16) for n in numbers):
             raise FormatError(f"{where}: {field} {numbers}, not {len(plain)} integers from {low} to {MAX_U16}")
-        if OPS[node.op].area != "window" and numbers != plain:
+        if OPS[node.op].area == "scaled" and field == "kernel":
+            if max(numbers) > 2:
+                raise FormatError(f"{where}: kernel {numbers}; this op has one tap or two")
+        elif OPS[node.op].area != "window" and numbers != plain:
             raise FormatError(f"{where}: {field} {numbers}, but this op has no window; keep {plain}")
     if OPS[node.op].pools and tuple(node.dilation) != (1, 1):
         raise UnsupportedError(f"{where}: a pool with dilation {node.dilation}, not 1", node.name, node.op)
@@ -247,13 +290,14 @@ def _check_fields(where: str, node: Node) -> None:
         raise FormatError(f"{where}: clamp bounds {node.clamp}; the lower must be at most the upper")
     if node.activation != "clamp" and (lo, hi) != (-math.inf, math.inf):
         raise FormatError(f"{where}: clamp bounds {node.clamp} with activation '{node.activation}'; make it 'clamp'")
-    if node.activation != "none" and node.op == "concat":
+    _check_positions(where, node)
+    if node.activation != "none" and OPS[node.op].area in MOVES:
         raise FormatError(f"{where}: activation '{node.activation}'; this op takes none")
     if (node.activation == "prelu") != (node.slopes is not None):
         raise FormatError(f"{where}: activation '{node.activation}' and slopes; prelu has them, and no other")
     if not _is_int(node.groups, 1, MAX_SIDE):
         raise FormatError(f"{where}: groups {node.groups}, not an integer from 1 to {MAX_SIDE}")
-    if OPS[node.op].keeps_channels and node.groups != 1:
+    if node.groups != 1 and (OPS[node.op].keeps_channels or OPS[node.op].area in ("joined", "sliced", "blocks")):
         raise FormatError(f"{where}: groups {node.groups}; only conv has groups (depthwise means one for each channel)")
 
 
@@ -272,9 +316,11 @@ def _output_size(where: str, node: Node, axis: int, size: int) -> int:
 
 
 def _check_groups(where: str, node: Node, inputs: int, outputs: int) -> None:
+    if OPS[node.op].area in MOVES and OPS[node.op].area != "shuffled":
+        return
     if inputs % node.groups or outputs % node.groups:
         raise ShapeError(f"{where}: {node.groups} groups do not divide {inputs} input and {outputs} output channels")
-    if node.groups == inputs == outputs > 1:
+    if node.groups == inputs == outputs > 1 and OPS[node.op].weights:
         raise FormatError(f"{where}: a group for every channel; make it op 'depthwise'")
 
 

@@ -40,6 +40,9 @@ class Recipe:
     crop: float = 1.0
 
 
+Positions = tuple[int, int, int]  # numerator, denominator, term
+
+
 @dataclass
 class Node:
     """One primitive operation; activation included: ``clamp`` with bounds covers ReLU, ReLU6 and Clip, ``prelu`` with
@@ -67,6 +70,10 @@ class Node:
     clamp: tuple[float, float] = (-np.inf, np.inf)
     counts_padding: bool = False  # avg_pool: divide by kh*kw at the border too
     halves: str = "even"  # where a mean of uint8 rounds them: "even", "up", or "away" from 128, as TensorFlow Lite does
+    first_channel: int = 0  # slice: of the input, below 0 too
+    # resize, depth_to_space: output row o begins at input row floor((o * numerator + term) / denominator)
+    rows: Positions = (0, 0, 0)
+    columns: Positions = (0, 0, 0)
     weight: np.ndarray | None = field(default=None, repr=False)
     weight_scale: np.ndarray | None = field(default=None, repr=False)  # of int8 weights, by output channel
     bias: np.ndarray | None = field(default=None, repr=False)

@@ -87,7 +87,14 @@ NODE = np.dtype(
         ("bias_offset", "<u8"),
         ("bias_bytes", "<u8"),
         ("slope_offset", "<u8"),
-        ("reserved", "<u4", 8),
+        ("row_numerator", "<u4"),
+        ("row_denominator", "<u4"),
+        ("row_term", "<i4"),
+        ("column_numerator", "<u4"),
+        ("column_denominator", "<u4"),
+        ("column_term", "<i4"),
+        ("first_channel", "<i4"),
+        ("reserved", "<u4", (1,)),
     ]
 )
 INPUT = np.dtype(
@@ -206,13 +213,17 @@ def _float32(array: npt.ArrayLike) -> npt.NDArray[np.float32]:
 def _fill_node(
     record: Any, node: Node, graph: Graph, index: dict[str, int], strings: _Strings, weights: _Weights
 ) -> None:
-    record["name"], record["output"], record["groups"] = strings.add(node.name), index[node.output], 1
+    record["name"], record["output"], record["groups"] = strings.add(node.name), index[node.output], node.groups
     record["op"], record["activation"] = CODES[node.op], ACTIVATIONS.index(node.activation)
     record["flags"] = (COUNTS_PADDING if node.counts_padding else 0) | HALVES[node.halves]
     for field in ("kernel", "stride", "dilation"):
         record[field + "_h"], record[field + "_w"] = getattr(node, field)
     record["pad_top"], record["pad_left"], record["pad_bottom"], record["pad_right"] = node.pads
     record["clamp_lo"], record["clamp_hi"] = _clamp(node, graph)
+    record["first_channel"] = node.first_channel
+    for axis, numbers in (("row", node.rows), ("column", node.columns)):
+        for name, number in zip(("numerator", "denominator", "term"), numbers):
+            record[f"{axis}_{name}"] = number
     if node.slopes is not None:
         record["slope_offset"], _ = weights.add(_by_channel(node.slopes))
     if node.weight is None:
@@ -228,7 +239,7 @@ def _fill_node(
     if OPS[node.op].keeps_channels:
         packed, outputs = pack_depthwise(weight), weight.shape[2]
     else:
-        record["groups"], packed, outputs = node.groups, pack_conv(weight, node.groups), len(weight)
+        packed, outputs = pack_conv(weight, node.groups), len(weight)
     record["weight_dtype"] = DTYPES["int8" if quantised else "float32"]
     record["weight_offset"], record["weight_bytes"] = weights.add(packed)
     record["bias_offset"], record["bias_bytes"] = weights.add(

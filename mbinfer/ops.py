@@ -8,7 +8,9 @@ from typing import NamedTuple
 class OpInfo(NamedTuple):
     inputs: int  # -1: any number
     # of the output: "window" (kernel, stride, padding), "whole" (1 x 1), "same" (every input's shape), "gated" (the
-    # first input's shape; the second has it too, or is 1 x 1), "joined" (channels are the inputs', one after the other)
+    # first input's shape; the second has it too, or is 1 x 1), "joined" (channels are the inputs', one after another),
+    # "sliced" (some of its input's channels), "shuffled" (all, in another order), "scaled" (of any size), "blocks" (of
+    # pixels, one for each pixel)
     area: str
     weights: bool  # and a bias
     types: str  # "alike" (all float32, or all uint8), "kept" (one type), "floats", "any", "table" (uint8)
@@ -29,10 +31,13 @@ OPS = {  # in the order of their numbers in the file, from 1
     "lookup": OpInfo(1, "same", False, "table", True, False, 0),
     "concat": OpInfo(-1, "joined", False, "kept", False, False, 0),
     "mul": OpInfo(2, "gated", False, "floats", True, False, 0),
+    "resize": OpInfo(1, "scaled", False, "floats", True, False, 0),
     "sub": OpInfo(2, "gated", False, "floats", True, False, 0),
     "max": OpInfo(2, "gated", False, "floats", True, False, 0),
     "min": OpInfo(2, "gated", False, "floats", True, False, 0),
     "div": OpInfo(2, "gated", False, "floats", True, False, 0),
+    "slice": OpInfo(1, "sliced", False, "kept", False, False, 0),
+    "shuffle": OpInfo(1, "shuffled", False, "kept", False, False, 0),
+    "depth_to_space": OpInfo(1, "blocks", False, "kept", False, False, 0),
 }
-_LATER = {"sub": 13, "max": 14, "min": 15, "div": 16}
-CODES = {name: _LATER.get(name, code) for code, name in enumerate(OPS, 1)}
+CODES = {name: code for code, name in enumerate(OPS, 1)}

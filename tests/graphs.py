@@ -22,17 +22,17 @@ CHANNELS = st.integers(1, 20)
 
 
 @st.composite
-def random_graph(draw, max_blocks: int = 5, channels=CHANNELS) -> Graph:
+def random_graph(draw, max_blocks: int = 5, channels=CHANNELS, moves: bool = True) -> Graph:
     """Convolutions, separable and inverted-residual blocks, residuals, pools, pads, heads; one or several outputs.
 
     Kernels 1/3/5/7, strides 1/2, asymmetric pads, dilation, groups, odd sizes, channels that are no multiple of 8.
-    `channels` is the strategy for those of the input.
+    `channels` is the strategy for those of the input; without `moves` no operator that only moves numbers is drawn.
     """
     rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
     net = GraphBuilder(rng, (draw(st.integers(1, 17)), draw(st.integers(1, 17)), draw(channels)))
     value = "input"
     for _ in range(draw(st.integers(1, max_blocks))):
-        value = draw(st.sampled_from(BLOCKS))(draw, net, value)
+        value = draw(st.sampled_from(BLOCKS if moves else BLOCKS[:-1]))(draw, net, value)
     value = draw(st.sampled_from(HEADS))(draw, net, value)
     net.output(value)
     inner = [node.output for node in net.graph.nodes if node.output != value]
@@ -125,6 +125,30 @@ def concat_block(draw, net: GraphBuilder, value: str) -> str:
     return net.add("concat", [value, *draw(st.lists(st.sampled_from(alike), min_size=1, max_size=2))])
 
 
+def moving_block(draw, net: GraphBuilder, value: str) -> str:
+    """Another size, some of the channels, their order, or blocks of pixels."""
+    height, width, channels = net.dims(value)
+    kind = draw(st.sampled_from(["resize", "resize", "slice", "shuffle", "depth_to_space"]))
+    if kind == "resize":
+        size = (draw(st.integers(1, 20)), draw(st.integers(1, 20)))
+        taps = draw(st.sampled_from([1, 2]))
+        rows, columns = (  # the middle of each pixel, in ONNX's words half_pixel
+            (2 * old, 2 * new, old - new) if taps == 2 else (old, new, 0) for old, new in zip((height, width), size)
+        )
+        return net.add("resize", [value], kernel=(taps, taps), rows=rows, columns=columns, size=size)
+    if kind == "slice":
+        first = draw(st.integers(-3, channels - 1))
+        return net.add("slice", [value], draw(st.integers(max(1, 1 - first), 24)), first_channel=first)
+    if kind == "shuffle":
+        groups = draw(st.sampled_from([g for g in range(1, channels + 1) if channels % g == 0]))
+        return net.add("shuffle", [value], groups=groups)
+    block = draw(st.sampled_from([(2, 2), (1, 2), (3, 1)]))
+    if height * block[0] > 30 or width * block[1] > 30:
+        return value
+    value = net.add("conv", [value], draw(st.integers(1, 9)) * block[0] * block[1])
+    return net.add("depth_to_space", [value], rows=(1, block[0], 0), columns=(1, block[1], 0))
+
+
 def pointwise_block(draw, net: GraphBuilder, value: str) -> str:
     """A batch norm or activation on its own, or zero padding: a depthwise 1x1."""
     pads = draw(st.sampled_from([(0, 0, 0, 0), (1, 0, 2, 1)]))
@@ -162,5 +186,6 @@ BLOCKS = [
     squeeze_excite,
     concat_block,
     pointwise_block,
+    moving_block,
 ]
 HEADS = [no_head, pooled_head, dense_head, softmax_head]

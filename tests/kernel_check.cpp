@@ -298,6 +298,34 @@ void check_pair(const KernelTable& table, int pixels, int panels, Numbers number
         numbers);
 }
 
+void check_resize(const KernelTable& table, int pixels, int width, Numbers numbers) {
+  const int panels = between(1, 3), in_stride = panels * 8 + between(0, 8), out_stride = panels * 8 + 8 * between(0, 2);
+  std::vector<float> rows[2];
+  for (auto& row : rows) row = floats(size_t((width - 1) * in_stride + panels * 8), numbers);
+  Output expected(pixels, panels * 8, out_stride), found = expected;
+  const int denominator = between(1, 9), down = between(0, 8);
+  ResizeArgs args = {{rows[0].data(), between(0, 1) ? rows[1].data() : nullptr},
+                     float(down) / 8,
+                     between(1, 2),
+                     between(-3, width),
+                     between(0, denominator - 1),
+                     between(0, 2),
+                     between(0, denominator - 1),
+                     denominator,
+                     width,
+                     in_stride * kFloat,
+                     expected.data(),
+                     out_stride * kFloat,
+                     pixels,
+                     panels,
+                     any_activation()};
+  kReferenceKernels.f32.resize(&args);
+  args.out = found.data();
+  table.f32.resize(&args);
+  judge(expected == found, "%s resize: %d pixels, width %d, from %d, step %d + %d / %d, %d taps, numbers %d", table.isa,
+        pixels, width, args.first, args.step, args.step_rest, denominator, args.taps, numbers);
+}
+
 // Pixels side by side, or in whole panels that are filled up with zeros.
 void check_convert(const KernelTable& table, DType type, int pixels, int channels, bool dense) {
   std::vector<uint8_t> bytes(static_cast<size_t>(pixels * channels));
@@ -348,6 +376,7 @@ void check(const KernelTable& table) {
       for (int panels = 1; panels <= 5; panels++) {
         check_add(table, pixels, panels, numbers);
         for (int i = 0; i < 5; i++) check_pair(table, pixels, panels, numbers);
+        for (int i = 0; i < 3; i++) check_resize(table, pixels, between(1, 12), numbers);
         for (int ends = 0; ends < 4; ends++) check_reduce(table, pixels, panels, ends & 1, ends >> 1, numbers);
       }
   }

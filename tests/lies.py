@@ -151,7 +151,7 @@ LIES = {
     "reserved in the header": (lambda r: r.header["reserved"].__setitem__((0, 3), 1), None),
     "reserved in a value": (item("value", 0, "reserved", 1, 1), None),
     "reserved byte in a value": (item("value", 0, "reserved0", 2, 1), None),
-    "reserved in a node": (item("node", MAX, "reserved", 7, 7), None),
+    "reserved in a node": (item("node", MAX, "reserved", 0, 7), None),
     "reserved in an input": (item("input", 0, "reserved", 0, 1), None),
     "reserved in an output": (item("output", 0, "reserved", 4, 1), None),
     "side of 0": (value(MIX_OUT, height=0), shape("mix", 0, 3, 9)),
@@ -199,7 +199,6 @@ LIES = {
         field("node", SOFTMAX, op=8, activation=1),
         node(SOFTMAX, op="convert", activation="clamp"),
     ),
-    "op 12": (field("node", ADD, op=12), None),
     "wrong channels of a concatenation": (
         field("node", ADD, op=10, activation=0, clamp_lo=-INF),
         node(ADD, op="concat", activation="none", clamp=(-INF, INF)),
@@ -208,6 +207,34 @@ LIES = {
     "gate of other channels": (
         both(field("node", ADD, op=11), lambda r: r.node_input.__setitem__(4, STEM_OUT)),
         node(ADD, op="mul", inputs=["mix", "stem"]),
+    ),
+    "positions of another op": (field("node", ADD, row_term=1), node(ADD, rows=(0, 0, 1))),
+    "a first channel of another op": (field("node", ADD, first_channel=1), node(ADD, first_channel=1)),
+    "positions without a denominator": (field("node", SOFTMAX, op=12), node(SOFTMAX, op="resize")),
+    "positions of too large numbers": (
+        field("node", SOFTMAX, op=12, row_denominator=1, column_denominator=1, column_term=-(1 << 27)),
+        node(SOFTMAX, op="resize", rows=(0, 1, 0), columns=(0, 1, -(1 << 27))),
+    ),
+    "three taps of a resize": (
+        field("node", SOFTMAX, op=12, row_denominator=1, column_denominator=1, kernel_w=3),
+        node(SOFTMAX, op="resize", rows=(0, 1, 0), columns=(0, 1, 0), kernel=(1, 3)),
+    ),
+    "slice of no channel": (
+        field("node", SOFTMAX, op=17, first_channel=4),
+        node(SOFTMAX, op="slice", first_channel=4),
+    ),
+    "slice before the channels": (
+        field("node", SOFTMAX, op=17, first_channel=-4),
+        node(SOFTMAX, op="slice", first_channel=-4),
+    ),
+    "groups of a shuffle": (field("node", SOFTMAX, op=18, groups=3), node(SOFTMAX, op="shuffle", groups=3)),
+    "blocks of other channels": (
+        field("node", SOFTMAX, op=19, row_numerator=1, row_denominator=2, column_numerator=1, column_denominator=1),
+        node(SOFTMAX, op="depth_to_space", rows=(1, 2, 0), columns=(1, 1, 0)),
+    ),
+    "blocks that are none": (
+        field("node", SOFTMAX, op=19, row_numerator=1, row_denominator=1, column_numerator=2, column_denominator=1),
+        node(SOFTMAX, op="depth_to_space", rows=(1, 1, 0), columns=(2, 1, 0)),
     ),
     "op 255": (field("node", ADD, op=255), node(ADD, op="")),
     "activation 9": (field("node", ADD, activation=9), node(ADD, activation="mish")),

@@ -309,6 +309,66 @@ def concat(draw, net: OnnxBuilder, x: Picture, seen=()) -> Picture:
     return replace(x, name=name, c=sum(part.c for part in parts))
 
 
+def moved(draw, net: OnnxBuilder, x: Picture, seen=()) -> Picture:
+    """Resized, cut, shuffled, or made of blocks; by the operators of new opsets."""
+    if net.opset < 13:
+        return x
+    x = net.to(x, False)
+    kind = draw(
+        st.sampled_from(["resize", "scale", "slice", "rows", "split", "shuffle", "DepthToSpace", "SpaceToDepth"])
+    )
+    if kind == "resize":
+        h, w = draw(st.integers(1, 15)), draw(st.integers(1, 15))
+        ways = ["half_pixel", "asymmetric", "align_corners", "pytorch_half_pixel"]
+        attrs = {"mode": "linear", "coordinate_transformation_mode": draw(st.sampled_from(ways))}
+        name = net.node("Resize", [x.name, "", "", net.constant([1, x.c, h, w], np.int64)], **attrs)
+        return net.styled(replace(x, name=name, h=h, w=w))
+    if kind == "scale" and x.h * x.w < 200:
+        attrs = {"nearest_mode": draw(st.sampled_from(["floor", "round_prefer_ceil"]))}
+        attrs["coordinate_transformation_mode"] = draw(st.sampled_from(["asymmetric", "half_pixel"]))
+        name = net.node("Resize", [x.name, "", net.constant([1, 1, 2, 3])], mode="nearest", **attrs)
+        return net.styled(replace(x, name=name, h=2 * x.h, w=3 * x.w))
+    if kind == "slice":
+        begin, end = sorted(draw(st.lists(st.integers(0, x.c), min_size=2, max_size=2, unique=True)))
+        parts = [net.constant([n], np.int64) for n in (begin, end, 1)]
+        return net.styled(replace(x, name=net.node("Slice", [x.name, *parts]), c=end - begin))
+    if kind == "rows":
+        step = draw(st.integers(1, 3))
+        parts = [net.constant([n], np.int64) for n in (1 if x.h > 1 else 0, 2**31, 2, step)]
+        return net.styled(replace(x, name=net.node("Slice", [x.name, *parts]), h=-(-max(1, x.h - 1) // step)))
+    if kind == "split" and x.c > 1:
+        first = draw(st.integers(1, x.c - 1))
+        names = [net.node("Identity", [x.name]) + end for end in "ab"]
+        sizes = net.constant([first, x.c - first], np.int64)
+        net.nodes.append(helper.make_node("Split", [x.name, sizes], names, name="", axis=1))
+        return net.styled(replace(x, name=net.node("Concat", names[::-1], axis=1)))
+    if kind == "shuffle":
+        groups = draw(st.sampled_from([g for g in range(1, x.c + 1) if x.c % g == 0]))
+        name = net.reshape(x.name, [1, groups, x.c // groups, x.h, x.w])
+        name = net.node("Transpose", [name], perm=[0, 2, 1, 3, 4])
+        return net.styled(replace(x, name=net.reshape(name, [1, x.c, x.h, x.w])))
+    if kind == "DepthToSpace" and x.c % 4 == 0 and x.h * x.w < 200:
+        name = net.node(kind, [x.name], blocksize=2, mode=draw(st.sampled_from(["DCR", "CRD"])))
+        return net.styled(replace(x, name=name, h=2 * x.h, w=2 * x.w, c=x.c // 4))
+    if kind == "SpaceToDepth" and x.h % 2 == x.w % 2 == 0 and x.c <= 10:
+        return net.styled(replace(x, name=net.node(kind, [x.name], blocksize=2), h=x.h // 2, w=x.w // 2, c=x.c * 4))
+    return net.styled(x)
+
+
+def transposed_convolution(draw, net: OnnxBuilder, x: Picture, seen=()) -> Picture:
+    x = net.to(x, False)
+    if x.h * x.w > 150:
+        return net.styled(x)
+    kernel, stride = draw(st.integers(1, 4)), draw(st.integers(1, 3))
+    extra, pad = draw(st.integers(0, stride - 1)), draw(st.integers(0, (kernel - 1) // 2))
+    h, w = (stride * (size - 1) + kernel + extra - 2 * pad for size in (x.h, x.w))
+    outputs = draw(st.integers(1, 10))
+    inputs = [x.name, net.normal(x.c, outputs, kernel, kernel, scale=0.3), net.normal(outputs)]
+    attrs = {"strides": [stride] * 2, "pads": [pad] * 4, "output_padding": [extra] * 2}
+    name = net.node("ConvTranspose", inputs, kernel_shape=[kernel] * 2, **attrs)
+    return net.styled(replace(x, name=name, h=h, w=w, c=outputs))
+
+
 def unchanged(draw, net: OnnxBuilder, x: Picture, seen=()) -> Picture:
     name = net.node(draw(st.sampled_from(["Identity", "Dropout"])), [x.name])
     if draw(st.booleans()):  # there and back again
@@ -373,5 +433,7 @@ BLOCKS = [
     squeeze_excite,
     pair,
     concat,
+    moved,
+    transposed_convolution,
     unchanged,
 ]

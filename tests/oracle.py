@@ -39,6 +39,9 @@ def graph_to_onnx(graph, opset: int = 20) -> onnx.ModelProto:
             made = helper.make_node("AveragePool", inputs, [result], count_include_pad=counts, **window)
         elif node.op == "softmax":
             made = helper.make_node("Softmax", inputs, [result], axis=1)
+        elif node.op in ("resize", "slice", "shuffle", "depth_to_space"):
+            nodes += _moved(node, inputs[0], result, graph.values, constant)
+            made = helper.make_node("Identity", [result], [f"{result}:same"])
         else:
             attrs = {"axis": 1} if node.op == "concat" else {}
             op = {"global_avg_pool": "GlobalAveragePool"}.get(node.op, node.op.capitalize())
@@ -61,6 +64,54 @@ def graph_to_onnx(graph, opset: int = 20) -> onnx.ModelProto:
     )
     onnx.checker.check_model(model)
     return model
+
+
+def _moved(node, x: str, y: str, values, constant) -> list[onnx.NodeProto]:
+    """Operators that move numbers: gathered by index, resized bilinearly by ONNX's own operator."""
+    (height, width, channels), (rows, columns, made) = values[node.inputs[0]], values[node.output]
+
+    if node.op == "resize":
+        across = _resized(constant, x, f"{y}:across", 3, node.columns, node.kernel[1], width, columns)
+        return across + _resized(constant, f"{y}:across", y, 2, node.rows, node.kernel[0], height, rows)
+    if node.op == "depth_to_space":
+        down, across = node.rows[1], node.columns[1]
+        split = constant(f"{node.name}:split", np.array([1, down, across, made, height, width]))
+        whole = constant(f"{node.name}:whole", np.array([1, made, rows, columns]))
+        return [
+            helper.make_node("Reshape", [x, split], [f"{y}:split"]),
+            helper.make_node("Transpose", [f"{y}:split"], [f"{y}:turned"], perm=[0, 3, 4, 1, 5, 2]),
+            helper.make_node("Reshape", [f"{y}:turned", whole], [y]),
+        ]
+    channel = np.arange(made)
+    channel = channel % node.groups * (made // node.groups) + channel // node.groups
+    if node.op == "slice":
+        channel = np.arange(made) + node.first_channel
+    zeros = np.where((channel < 0) | (channel >= channels), channels, channel)  # one channel more, of zeros
+    padded = constant(f"{node.name}:pads", np.array([0, 0, 0, 0, 0, 1, 0, 0]))
+    index = constant(f"{node.name}:channels", zeros)
+    return [
+        helper.make_node("Pad", [x, padded], [f"{y}:padded"]),
+        helper.make_node("Gather", [f"{y}:padded", index], [y], axis=1),
+    ]
+
+
+def _resized(constant, x: str, y: str, axis: int, positions, taps: int, size: int, made: int) -> list[onnx.NodeProto]:
+    """One axis, gathered by index: the numbers on both sides of a position, and what lies between."""
+    numerator, denominator, term = positions
+    whole, rest = np.divmod(np.arange(made) * numerator + term, denominator)
+    before, after = (np.clip(whole + i, 0, size - 1) for i in (0, 1))
+    first = helper.make_node("Gather", [x, constant(f"{y}:before", before)], [y if taps == 1 else f"{y}:0"], axis=axis)
+    if taps == 1:
+        return [first]
+    shape = [made if i == axis else 1 for i in range(4)]
+    weight = constant(f"{y}:weight", np.float32(rest / denominator).reshape(shape))
+    return [
+        first,
+        helper.make_node("Gather", [x, constant(f"{y}:after", after)], [f"{y}:1"], axis=axis),
+        helper.make_node("Sub", [f"{y}:1", f"{y}:0"], [f"{y}:2"]),
+        helper.make_node("Mul", [f"{y}:2", weight], [f"{y}:3"]),
+        helper.make_node("Add", [f"{y}:3", f"{y}:0"], [y]),
+    ]
 
 
 def _activation(node, x: str, y: str, constant) -> list[onnx.NodeProto]:

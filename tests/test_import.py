@@ -255,7 +255,8 @@ def test_symbolic_sizes():
         ("Elu", [node("Elu", "a")]),
         ("Erf", [node("Erf", "a")]),
         ("PRelu", [node("PRelu", "a", "image")]),
-        ("ConvTranspose", [node("ConvTranspose", "a", "k")]),
+        ("ConvTranspose", [node("ConvTranspose", "a", "k", dilations=[2, 2])]),
+        ("Resize", [node("Resize", "a", "", "twice", mode="cubic")]),
         ("Concat", [node("Concat", "a", "a", axis=2)]),
         ("Concat", [node("Transpose", "a", to="t", perm=[0, 1, 3, 2]), node("Concat", "a", "t", axis=1)]),
         ("Sub", [node("GlobalAveragePool", "a", to="s"), node("Sub", "s", "a")]),
@@ -294,6 +295,7 @@ def test_what_cannot_run_is_refused_by_name(op, nodes):
         "channel_pads": [0, 1] + [0] * 6,
         "pads": [0, 0, 1, 1, 0, 0, 1, 1],
         "columns": normal(6, 5),
+        "twice": [1.0, 1.0, 2.0, 2.0],
         "image": normal(1, 4, 6, 6),
     }
     used = {name for n in nodes for name in n.input}

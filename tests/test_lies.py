@@ -43,7 +43,7 @@ def test_what_is_not_a_lie():
     later = Records(data)
     later.header["minor"] = 1
     later.header["reserved"][0, 3] = 7
-    later.node["reserved"][MAX][7] = 7
+    later.node["reserved"][MAX][0] = 7
     again = mbinfer.Session(later.encode()).run(np.ones((6, 5, 3), np.float32))
     for name in expected:
         assert expected[name].tobytes() == again[name].tobytes()
@@ -111,6 +111,7 @@ def test_limits_are_those_of_the_manual():
         "kMaxReads": check.MAX_READS,
         "kMaxHalved": check.MAX_HALVED,
         "kMaxMacs": check.MAX_MACS,
+        "kMaxFraction": check.MAX_FRACTION,
         "kMaxNodeInputs": check.MAX_NODE_INPUTS,
         "kMaxName": check.MAX_NAME,
         "kMaxText": check.MAX_TEXT,

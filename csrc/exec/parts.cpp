@@ -2,7 +2,8 @@
 
 #include <algorithm>
 #include <cmath>
-#include <cstring>
+
+#include "exec/moves.h"
 
 namespace mbinfer {
 namespace {
@@ -219,17 +220,30 @@ void max(const Task& w) { pair(w, kMax); }
 void min(const Task& w) { pair(w, kMin); }
 void div(const Task& w) { pair(w, kDiv); }
 
-// The channels of one map, then those of another; zeros up to a whole panel.
-void concat(const Task& w) {
-  const size_t size = size_of(output_of(w).type), first = input_of(w).shape.channels * size,
-               second = w.graph.values[w.node.inputs[1]].shape.channels * size, all = size_t(w.out.pixel_stride);
+void resize(const Task& w) {
+  const Window &y = w.node.y, &x = w.node.x;
+  const Shape& in = input_of(w).shape;
   by_row(w, [&](int row, int x0, int x1) {
-    for (int x = x0; x < x1; x++) {
-      char* out = w.out.at(row, x);
-      std::memcpy(out, w.in.at(row, x), first);
-      std::memcpy(out + first, w.added.at(row, x), second);
-      std::memset(out + first + second, 0, all - first - second);
-    }
+    const Position down = y.position(row), across = x.position(x0);
+    auto input_row = [&](int64_t at) { return w.in.at(int(std::clamp<int64_t>(at, 0, in.height - 1))); };
+    ResizeArgs args;
+    args.rows[0] = input_row(down.whole);
+    args.rows[1] = y.kernel == 1 ? nullptr : input_row(down.whole + 1);
+    args.down = decltype(args.down)(down.rest) / decltype(args.down)(y.denominator);
+    args.taps = x.kernel;
+    args.first = int(std::min<int64_t>(across.whole, in.width));
+    args.rest = int(across.rest);
+    args.step = int(x.numerator / x.denominator);
+    args.step_rest = int(x.numerator % x.denominator);
+    args.denominator = int(x.denominator);
+    args.in_width = in.width;
+    args.in_stride = w.in.pixel_stride;
+    args.out = w.out.at(row, x0);
+    args.out_stride = w.out.pixel_stride;
+    args.pixels = x1 - x0;
+    args.panels = w.panels.count();
+    args.activation = activation(w.node, w.panels.begin);
+    kernels_of(w).resize(&args);
   });
 }
 
@@ -294,11 +308,14 @@ constexpr Maker kMakers[] = {{conv, 1},
                              {lookup, 1},
                              {concat, 1},
                              {mul, 1},
-                             {nullptr, 0},
+                             {resize, 4},
                              {sub, 1},
                              {max, 1},
                              {min, 1},
-                             {div, 8}};
+                             {div, 8},
+                             {slice, 1},
+                             {shuffle, 4},
+                             {depth_to_space, 1}};
 static_assert(sizeof kMakers / sizeof kMakers[0] == kOpCount, "every operator has a function");
 
 const Maker& maker_of(const Node& node) { return kMakers[int(node.op) - 1]; }

@@ -106,7 +106,7 @@ namespace mbinfer {
 namespace {
 
 constexpr Kernels kBytes = {
-    {ByteTiles::gemm_pixels, 2}, gemm_u8, depthwise_u8, pool_u8, reduce_u8, add_u8, nullptr, softmax_u8};
+    {ByteTiles::gemm_pixels, 2}, gemm_u8, depthwise_u8, pool_u8, reduce_u8, add_u8, nullptr, nullptr, softmax_u8};
 
 }  // namespace
 }  // namespace mbinfer
@@ -154,9 +154,12 @@ long multiply_adds(const float* values, float* sums, int rounds) {
 }
 
 constexpr KernelTable table(const char* isa) {
-  return {isa,     {{kTilePixels, kTileVectors * wide::kPanels}, gemm, depthwise, pool, reduce, add, pair, softmax_f32},
-          &kBytes, lookup_reference,
-          convert, multiply_adds};
+  return {isa,
+          {{kTilePixels, kTileVectors * wide::kPanels}, gemm, depthwise, pool, reduce, add, pair, resize, softmax_f32},
+          &kBytes,
+          lookup_reference,
+          convert,
+          multiply_adds};
 }
 
 }  // namespace

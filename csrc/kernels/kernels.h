@@ -154,6 +154,22 @@ struct PairArgs {  // out[p] = activation(a[p] * b[p]), or another function of t
   ActivationArgs activation;
 };
 
+// Pixels of a row between two rows. Pixel 0 lies `rest / denominator` behind `first`, each other one `step` and
+// `step_rest / denominator` after the one before it. Of one tap it is the pixel that it lies behind, of two it is
+// weighed between that and the next, across, then down, each a + f (b - a). Positions are cut to the row.
+struct ResizeArgs {
+  const void* rows[2];  // null rows[1]: one tap down
+  float down;           // how near it is to rows[1]
+  int taps;             // across
+  int first, rest, step, step_rest, denominator;
+  int in_width;
+  ptrdiff_t in_stride;
+  void* out;
+  ptrdiff_t out_stride;
+  int pixels, panels;
+  ActivationArgs activation;
+};
+
 struct SoftmaxArgs {  // over the `channels` of each pixel, which need not fill panels; in place allowed
   const void* in;
   void* out;
@@ -194,7 +210,8 @@ struct Kernels {  // of one type
   void (*pool)(const PoolArgs*);
   void (*reduce)(const ReduceArgs*);
   void (*add)(const AddArgs*);
-  void (*pair)(const PairArgs*);  // float32 only
+  void (*pair)(const PairArgs*);      // float32 only
+  void (*resize)(const ResizeArgs*);  // float32 only
   void (*softmax)(const SoftmaxArgs*);
 };
 

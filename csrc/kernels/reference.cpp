@@ -257,6 +257,35 @@ void pair(const PairArgs* args) {
   }
 }
 
+// Element c of pixel `whole` of a row, between it and the next.
+float across(const ResizeArgs* a, const void* row, int64_t whole, float f, int c) {
+  const int64_t last = a->in_width - 1,
+                first = whole < 0      ? 0
+                        : whole > last ? last
+                                       : whole,
+                next = whole + 1 < 0      ? 0
+                       : whole + 1 > last ? last
+                                          : whole + 1;
+  const float x = *at(row, first * a->in_stride, c);
+  return a->taps == 1 ? x : fmaf(f, *at(row, next * a->in_stride, c) - x, x);
+}
+
+void resize(const ResizeArgs* a) {
+  int64_t whole = a->first, rest = a->rest;
+  for (int p = 0; p < a->pixels; p++) {
+    const float f = float(rest) / float(a->denominator);
+    float* out = at(a->out, p * a->out_stride);
+    for (int c = 0; c < a->panels * kPanel; c++) {
+      out[c] = across(a, a->rows[0], whole, f, c);
+      if (a->rows[1]) out[c] = fmaf(a->down, across(a, a->rows[1], whole, f, c) - out[c], out[c]);
+    }
+    activate_pixel(out, a->panels, a->activation);
+    rest += a->step_rest;
+    whole += a->step + rest / a->denominator;
+    rest %= a->denominator;
+  }
+}
+
 long multiply_adds(const float* values, float* sums, int rounds) {
   for (int r = 0; r < rounds; r++) multiply_add<1>(values, values + 8, sums);
   return 8L * rounds;
@@ -265,7 +294,7 @@ long multiply_adds(const float* values, float* sums, int rounds) {
 }  // namespace
 
 const KernelTable kReferenceKernels = {
-    "reference",       {{8, 1}, gemm, depthwise, pool, reduce, add, pair, softmax_f32},
+    "reference",       {{8, 1}, gemm, depthwise, pool, reduce, add, pair, resize, softmax_f32},
     &kReferenceU8,     lookup_reference,
     convert_reference, multiply_adds};
 

@@ -72,7 +72,13 @@ struct NodeRecord {
   uint64_t weight_offset, weight_bytes;  // from the start of the weights; packed as below
   uint64_t bias_offset, bias_bytes;      // of panels of 8 channels: float32[8], or a ChannelRecord with int8 weights
   uint64_t slope_offset;                 // of kPrelu: float32, padded with zeros to 8 channels; else 0
-  uint32_t reserved[8];                  // attributes of operators to come; zero is what every present one does
+  // resize, depth_to_space: output row o begins at floor((o * numerator + term) / denominator), columns likewise.
+  uint32_t row_numerator, row_denominator;
+  int32_t row_term;
+  uint32_t column_numerator, column_denominator;
+  int32_t column_term;
+  int32_t first_channel;  // slice: of the input, below 0 too
+  uint32_t reserved[1];   // attributes of operators to come; zero is what every present one does
 };
 // Packing, with N output channels, two panels of 8 side by side (the last ones padded with zeros), K in (ky, kx,
 // channel) order:

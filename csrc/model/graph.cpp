@@ -7,9 +7,18 @@ namespace mbinfer {
 
 std::pair<int, int> Window::input_range(int o0, int o1, int input) const {
   if (o0 >= o1) return {0, 0};
+  if (denominator) {
+    auto cut = [&](int64_t at) { return int(std::clamp<int64_t>(at, 0, input - 1)); };
+    return {cut(position(o0).whole), cut(position(o1 - 1).whole + kernel - 1) + 1};
+  }
   int begin = std::max(0, o0 * stride - pad);
   int end = std::min(input, (o1 - 1) * stride - pad + extent());
   return begin < end ? std::make_pair(begin, end) : std::make_pair(0, 0);
+}
+
+Position Window::position(int o) const {
+  const int64_t at = int64_t(o) * numerator + term, rest = (at % denominator + denominator) % denominator;
+  return {(at - rest) / denominator, rest};
 }
 
 PanelChannels::PanelChannels(int inputs, int outputs, int groups) : inputs(inputs), outputs(outputs), groups(groups) {

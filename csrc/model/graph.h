@@ -17,8 +17,16 @@ namespace mbinfer {
 
 enum class Activation : uint8_t { kNone, kClamp, kHardSwish, kSigmoid, kSilu, kTanh, kGelu, kGeluTanh, kPrelu };
 
+struct Position {  // of an output in the input: whole + rest / denominator
+  int64_t whole, rest;
+};
+
 struct Window {  // the taps of a convolution or pool over one axis
   int kernel = 1, stride = 1, dilation = 1, pad = 0, pad_end = 0;
+  // Of a scaled one: output o begins at floor((o * numerator + term) / denominator), its taps cut to the input. 0:
+  // none.
+  int32_t numerator = 0, denominator = 0, term = 0;
+  Position position(int o) const;
   int extent() const { return dilation * (kernel - 1) + 1; }
   int output_size(int input) const { return (input + pad + pad_end - extent()) / stride + 1; }
   // Input positions that outputs [o0, o1) read, cut to [0, input); begin == end when they see padding only.
@@ -63,7 +71,8 @@ struct Node {
   DType weight_dtype = DType::kNone;
   int16_t halves_from = -1;  // means of uint8: the number that halves are rounded away from; -1: they go to even
   Window y, x;
-  int groups = 1;
+  int groups = 1;         // of kShuffle, too
+  int first_channel = 0;  // kSlice
   // What its output is clamped to: real numbers, or steps from a uint8's zero point.
   float lo = -INFINITY, hi = INFINITY;
   const float* slopes = nullptr;  // of kPrelu, for each output channel

@@ -18,10 +18,14 @@ enum class Op : uint8_t {
   kLookup,
   kConcat,
   kMul,
-  kSub = 13,
+  kResize,
+  kSub,
   kMax,
   kMin,
   kDiv,
+  kSlice,
+  kShuffle,
+  kDepthToSpace,
 };
 
 enum class Area : uint8_t {  // the height and width that a node makes
@@ -30,6 +34,10 @@ enum class Area : uint8_t {  // the height and width that a node makes
   kSame,                     // its input's; all inputs have the shape of the output
   kGated,                    // its first input's, which has the shape of the output; the second one too, or 1 x 1
   kJoined,                   // its inputs'; the output's channels are theirs, one input after the other
+  kSliced,                   // its input's, of whose channels it takes some that follow one another
+  kShuffled,                 // its input's, whose channels it takes in another order
+  kScaled,                   // any, of positions that its window steps through in fractions
+  kBlocks,                   // each pixel of its input is a block of pixels
 };
 
 enum class Types : uint8_t {  // of its inputs and its output
@@ -64,21 +72,32 @@ constexpr OpInfo kOps[] = {
     {"convert", 1, Area::kSame, false, Types::kAny, true, false, 0},    // to another type
     {"lookup", 1, Area::kSame, false, Types::kTable, true, false, 0},   // any function of a uint8
     {"concat", -1, Area::kJoined, false, Types::kKept, false, false, 0},
-    {"mul", 2, Area::kGated, false, Types::kFloats, true, false, 0},  // of two maps, or of a map and one pixel
-    {nullptr, 0, Area::kSame, false, Types::kFloats, true, false, 0},
+    {"mul", 2, Area::kGated, false, Types::kFloats, true, false, 0},      // of two maps, or of a map and one pixel
+    {"resize", 1, Area::kScaled, false, Types::kFloats, true, false, 0},  // nearest or, of two taps, bilinear
     {"sub", 2, Area::kGated, false, Types::kFloats, true, false, 0},
     {"max", 2, Area::kGated, false, Types::kFloats, true, false, 0},
     {"min", 2, Area::kGated, false, Types::kFloats, true, false, 0},
     {"div", 2, Area::kGated, false, Types::kFloats, true, false, 0},
+    {"slice", 1, Area::kSliced, false, Types::kKept, false, false, 0},      // zeros where the input has no channel
+    {"shuffle", 1, Area::kShuffled, false, Types::kKept, false, false, 0},  // channels of groups in turn
+    {"depth_to_space", 1, Area::kBlocks, false, Types::kKept, false, false, 0},
 };
 constexpr int kOpCount = sizeof kOps / sizeof kOps[0];
 
 constexpr const OpInfo& info_of(Op op) { return kOps[int(op) - 1]; }
 // Whether output pixel x of row y is made of pixel x of row y of its inputs.
 constexpr bool by_pixel(Op op) {
-  return info_of(op).area == Area::kSame || info_of(op).area == Area::kGated || info_of(op).area == Area::kJoined;
+  const Area area = info_of(op).area;
+  return area == Area::kSame || area == Area::kGated || area == Area::kJoined || area == Area::kSliced ||
+         area == Area::kShuffled;
 }
-constexpr bool takes_activation(Op op) { return op != Op::kConcat; }
+// Whether its window steps through the input in fractions.
+constexpr bool in_fractions(Op op) { return info_of(op).area == Area::kScaled || info_of(op).area == Area::kBlocks; }
+// Operators that only move numbers take none.
+constexpr bool takes_activation(Op op) {
+  const Area area = info_of(op).area;
+  return area != Area::kJoined && area != Area::kSliced && area != Area::kShuffled && area != Area::kBlocks;
+}
 constexpr const char* op_name(Op op) { return info_of(op).name; }
 
 }  // namespace mbinfer

@@ -309,6 +309,8 @@ class Reader {
     n.hi = r.clamp_hi;
     n.y = {r.kernel_h, r.stride_h, r.dilation_h, r.pad_top, r.pad_bottom};
     n.x = {r.kernel_w, r.stride_w, r.dilation_w, r.pad_left, r.pad_right};
+    read_positions(r, &n);
+    n.first_channel = r.first_channel;
     need(r.groups <= uint32_t(kMaxSide), "has too many groups");
     n.groups = int(r.groups);
     require_none(wrong_with_node(graph_, n), "node", n.name);
@@ -325,6 +327,14 @@ class Reader {
     require_about(made.producer < 0 && !is_input_[n.output], "value", made.name, "is written twice");
     made.producer = index;
     graph_.nodes.push_back(std::move(n));
+  }
+
+  void read_positions(const NodeRecord& r, Node* n) const {
+    const bool none = !r.row_numerator && !r.row_denominator && !r.row_term && !r.column_numerator &&
+                      !r.column_denominator && !r.column_term;
+    require_about(none || in_fractions(n->op), "node", n->name, "has positions that its op does not take");
+    n->y.numerator = r.row_numerator, n->y.denominator = r.row_denominator, n->y.term = r.row_term;
+    n->x.numerator = r.column_numerator, n->x.denominator = r.column_denominator, n->x.term = r.column_term;
   }
 
   void read_slopes(const NodeRecord& r, Node* n) const {

@@ -10,10 +10,17 @@ int64_t channels_read(const Graph& graph, const Node& node) {
   return info_of(node.op).keeps_channels ? 1 : PanelChannels(in, out, node.groups).count;
 }
 
-std::string wrong_with_window(const OpInfo& op, const Window& w, int in, int out) {
+std::string wrong_with_window(Op of, const Window& w, int in, int out) {
+  const OpInfo& op = info_of(of);
   if (w.kernel < 1 || w.stride < 1 || w.dilation < 1) return "has a kernel, stride or dilation of 0";
+  if (in_fractions(of)) {
+    for (int64_t number : {w.numerator, w.denominator, w.term})
+      if (std::abs(number) > kMaxFraction) return "has positions of too large numbers";
+    if (w.numerator < 0 || w.denominator < 1 || w.kernel > 2)
+      return "has positions without a denominator, or more than two taps";
+  }
   if (op.area != Area::kWindow) {
-    const bool plain = w.kernel == 1 && w.stride == 1 && w.dilation == 1 && !w.pad && !w.pad_end;
+    const bool plain = (w.kernel == 1 || in_fractions(of)) && w.stride == 1 && w.dilation == 1 && !w.pad && !w.pad_end;
     return plain ? "" : "has a window that its op does not take";
   }
   if (int64_t(in) + w.pad + w.pad_end < int64_t(w.dilation) * (w.kernel - 1) + 1 || w.output_size(in) != out)
@@ -58,10 +65,27 @@ std::string wrong_with_halves(const Graph& graph, const Node& node) {
   return count <= kMaxHalved ? "" : "rounds halves away of a mean of too many numbers";
 }
 
+constexpr char kWrongGroups[] = "has groups that do not divide its channels";
+
+// The pixels of a block, and the channels of each, follow from the denominators alone.
+std::string wrong_with_blocks(const Node& node, int in, int out) {
+  for (const Window& w : {node.y, node.x})
+    if (w.kernel != 1 || w.numerator != 1 || w.term != 0) return "has positions that are no blocks";
+  const int64_t pixels = int64_t(node.y.denominator) * node.x.denominator;
+  const bool fits = pixels <= in && out * pixels == in && node.groups == 1;
+  return fits ? "" : "has channels that do not fill its blocks";
+}
+
 std::string wrong_with_channels(const Node& node, int in, int out) {
-  if (info_of(node.op).area == Area::kJoined) return node.groups == 1 ? "" : "has groups that its op does not take";
+  const Area area = info_of(node.op).area;
+  const bool slices = area == Area::kSliced;
+  if (slices ? node.first_channel <= -out || node.first_channel >= in : node.first_channel != 0)
+    return "takes channels that do not exist";
+  if (area == Area::kShuffled) return in == out && node.groups >= 1 && in % node.groups == 0 ? "" : kWrongGroups;
+  if (area == Area::kBlocks) return wrong_with_blocks(node, in, out);
+  if (slices || area == Area::kJoined) return node.groups == 1 ? "" : "has groups that its op does not take";
   if (info_of(node.op).keeps_channels) return in == out && node.groups == 1 ? "" : "has the wrong channels or groups";
-  if (node.groups < 1 || in % node.groups || out % node.groups) return "has groups that do not divide its channels";
+  if (node.groups < 1 || in % node.groups || out % node.groups) return kWrongGroups;
   if (node.groups > 1 && node.groups == in && node.groups == out)
     return "has a group for every channel, which is depthwise";
   return "";
@@ -75,7 +99,8 @@ std::string wrong_with_shapes(const Graph& graph, const Node& node) {
   for (size_t i = 0; i < node.inputs.size(); i++) {
     const Shape& in = graph.values[node.inputs[i]].shape;
     channels += in.channels;
-    if (area == Area::kJoined ? in.height == out.height && in.width == out.width : in == out) continue;
+    const bool any_channels = area == Area::kJoined || area == Area::kSliced;
+    if (any_channels ? in.height == out.height && in.width == out.width : in == out) continue;
     if (area == Area::kGated && i > 0 && in == Shape{1, 1, out.channels}) continue;
     return "has inputs of another shape than its output";
   }
@@ -127,8 +152,8 @@ std::string wrong_with_node(const Graph& graph, const Node& node) {
   if (node.activation == Activation::kClamp ? !(node.lo <= node.hi) : node.lo != -INFINITY || node.hi != INFINITY)
     return "has clamp bounds that are out of order, or no clamp";
   const Shape &in = graph.values[node.inputs[0]].shape, &out = graph.values[node.output].shape;
-  std::string wrong = wrong_with_window(op, node.y, in.height, out.height);
-  if (wrong.empty()) wrong = wrong_with_window(op, node.x, in.width, out.width);
+  std::string wrong = wrong_with_window(node.op, node.y, in.height, out.height);
+  if (wrong.empty()) wrong = wrong_with_window(node.op, node.x, in.width, out.width);
   if (wrong.empty()) wrong = wrong_with_channels(node, in.channels, out.channels);
   if (wrong.empty()) wrong = wrong_with_types(graph, node);
   if (wrong.empty()) wrong = wrong_with_halves(graph, node);
@@ -138,6 +163,9 @@ std::string wrong_with_node(const Graph& graph, const Node& node) {
     wrong = wrong_with_shapes(graph, node);
     if (!wrong.empty()) return wrong;
   }
+  if (op.area == Area::kBlocks &&
+      (out.height != in.height * int64_t(node.y.denominator) || out.width != in.width * int64_t(node.x.denominator)))
+    return "has an output that its blocks do not fill";
   if (reads(graph, node) > kMaxReads) return "has too large a kernel";
   return "";
 }

@@ -12,6 +12,7 @@ constexpr int64_t kMaxStored = INT32_MAX;  // elements of a value, channels padd
 constexpr int64_t kMaxReads = 1 << 28;     // taps x channels that make one output: packed weights of a panel < 2^31
 constexpr int64_t kMaxHalved = 1 << 11;    // numbers of a mean whose halves are rounded away from one
 constexpr int64_t kMaxMacs = int64_t(1) << 53;  // of the network
+constexpr int64_t kMaxFraction = 1 << 26;       // of numbers that say positions
 constexpr uint32_t kMaxValues = 1 << 16, kMaxNodes = 1 << 16, kMaxNodeInputs = 1 << 18;
 constexpr uint32_t kMaxInputs = 256, kMaxOutputs = 4096, kMaxMetadata = 256;
 constexpr uint32_t kMaxName = 4095, kMaxText = 65535;  // bytes of a name, and of any other string

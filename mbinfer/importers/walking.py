@@ -17,7 +17,10 @@ from .emitting import Emitter, SourceNode, unsupported
 from .layout import Tensor
 
 MOST_NAMED = 6  # operators and tensors that a message lists
-SUPPORTED = "convolutions, dense layers, pools, means, batch norm, additions, ReLU and hard-swish of all kinds, softmax"
+SUPPORTED = (
+    "convolutions (transposed too), dense layers, pools, means, batch norm, arithmetic, ReLU, sigmoid, SiLU, GELU, "
+    "tanh, hard-swish, softmax, resizing, concatenation, slices, channel shuffle"
+)
 
 Array = npt.NDArray[Any]
 AnyNode = TypeVar("AnyNode", bound=SourceNode)

@@ -19,7 +19,7 @@ from ...errors import ShapeError, UnsupportedError
 from ...graph import Graph
 from ..arguments import InputShape
 from ..finishing import finish
-from . import dense, pointwise, spatial, views  # noqa: F401 - they register how each op is lowered
+from . import dense, moving, pointwise, spatial, views  # noqa: F401 - they register how each op is lowered
 from .loading import require_onnx
 from .lowering import Lowering
 from .reading import read_onnx

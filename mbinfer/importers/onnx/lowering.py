@@ -24,8 +24,6 @@ _SEES_ALL_OUTPUTS: set[str] = set()  # ops whose handler decides what outputs be
 
 # What users call operators that are not here.
 ALIASES = {
-    "ConvTranspose": "transposed convolution, deconvolution",
-    "DepthToSpace": "pixel shuffle",
     "Elu": "ELU",
     "Exp": "exp",
     "GRU": "recurrent network",
@@ -39,12 +37,7 @@ ALIASES = {
     "DynamicQuantizeLinear": "dynamically quantised model",
     "MatMulInteger": "dynamically quantised model",
     "QLinearConv": "int8 quantised model",
-    "Resize": "resize, upsampling, interpolation",
-    "Slice": "slice, crop",
     "Softplus": "softplus, Mish",
-    "SpaceToDepth": "focus, pixel unshuffle",
-    "Split": "split, channel shuffle",
-    "Upsample": "resize, upsampling, interpolation",
 }
 
 

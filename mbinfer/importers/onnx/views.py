@@ -7,8 +7,8 @@ from dataclasses import replace
 
 import numpy as np
 
-from ..arithmetic import join
 from ..layout import Tensor
+from ..moving import shuffled, swapped_groups
 from .lowering import Lowering, lowers
 from .reading import OnnxNode
 
@@ -26,16 +26,15 @@ def same(low: Lowering, node: OnnxNode) -> Tensor:
     return low.tensor(node)
 
 
-@lowers("Concat")
-def concat(low: Lowering, node: OnnxNode) -> Tensor:
-    return join(low, node, [low.tensor(node, i) for i in range(len(node.inputs))], node.attrs["axis"])
-
-
 @lowers("Transpose")
 def transpose(low: Lowering, node: OnnxNode) -> Tensor:
     x = low.tensor(node)
     perm = node.attrs.get("perm", list(range(len(x.shape)))[::-1])
     result = x.transposed(perm)
+    groups = 0 if result else swapped_groups(x, perm)
+    if groups:
+        moved = shuffled(low, node, x, groups)
+        return replace(moved, shape=tuple(x.shape[i] for i in perm))
     if result is None:
         raise low.unsupported(
             node,

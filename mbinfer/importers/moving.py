@@ -1,0 +1,208 @@
+"""Operators of any source that move numbers: resized pictures, slices, shuffles, concatenations, blocks of pixels."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import replace
+from fractions import Fraction
+
+import numpy as np
+
+from ..graph import Positions
+from .emitting import SourceNode
+from .layout import AXES, Tensor
+from .walking import Array, Walk
+
+LARGEST_FRACTION = 1 << 12  # numerator and denominator of a factor that a source gives as a float
+
+
+def factor_of(scale: float) -> Fraction:
+    """An input position for each output position, of a picture made `scale` times as large."""
+    return 1 / Fraction(scale).limit_denominator(LARGEST_FRACTION)
+
+
+def positions(step: Fraction, size: int, made: int, coordinates: str, rounding: str = "") -> Positions | None:
+    """Where the `made` outputs along an axis lie in an input of `size`, in ONNX's words; None for other ways.
+
+    `rounding` says how a position becomes the nearest whole one; without it the numbers on both sides are weighed.
+    """
+    n, d = step.numerator, step.denominator
+    if coordinates == "align_corners":
+        numerator, denominator, term = (size - 1, made - 1, 0) if made > 1 else (0, 1, 0)
+    elif coordinates == "asymmetric":
+        numerator, denominator, term = n, d, 0
+    elif coordinates == "pytorch_half_pixel" and made == 1:
+        numerator, denominator, term = 0, 1, 0
+    elif coordinates in ("half_pixel", "pytorch_half_pixel"):
+        numerator, denominator, term = 2 * n, 2 * d, n - d
+    elif coordinates == "tf_half_pixel_for_nn":
+        numerator, denominator, term = 2 * n, 2 * d, n
+    else:
+        return None
+    if rounding in ("", "floor"):
+        return numerator, denominator, term
+    if rounding == "ceil":
+        return numerator, denominator, term + denominator - 1
+    if rounding in ("round_prefer_floor", "round_prefer_ceil"):
+        up = denominator if rounding == "round_prefer_ceil" else denominator - 1
+        return 2 * numerator, 2 * denominator, 2 * term + up
+    return None
+
+
+def pixels(
+    low: Walk,
+    node: SourceNode,
+    x: Tensor,
+    rows: Positions,
+    columns: Positions,
+    size: tuple[int, int],
+    taps: int = 1,
+    part: str = "",
+) -> Tensor:
+    """The picture of `size` that lies at these positions of `x`; of two taps weighed between its numbers."""
+    kernel = (taps, taps)
+    value = low.emit(node, "resize", [x.value], part, kernel=kernel, rows=rows, columns=columns, size=size)
+    dims = low.builder.dims(value)
+    groups = x.groups()
+    assert groups is not None
+    shape = tuple(dims[AXES.index(group)] if len(group) == 1 else length for group, length in zip(groups, x.shape))
+    return Tensor(value, dims, "".join(axis for axis in x.order if dims[AXES.index(axis)] > 1), shape)
+
+
+def channels(low: Walk, node: SourceNode, x: Tensor, first: int, count: int, axis: int, part: str = "") -> Tensor:
+    """`count` channels from `first` on, zeros where `x` has none; `axis` of its shape is that of the channels."""
+    value = low.emit(node, "slice", [x.value], part, channels=count, first_channel=first)
+    order = x.order if "C" in x.order else _with_channels(x, axis)
+    order = order if count > 1 else order.replace("C", "")
+    return Tensor(value, low.builder.dims(value), order, (*x.shape[:axis], count, *x.shape[axis + 1 :]))
+
+
+def cut(low: Walk, node: SourceNode, x: Tensor, axis: int, begin: int, end: int, step: int, part: str = "") -> Tensor:
+    """Every `step`-th element from `begin` up to `end` of an axis that is height, width or channels."""
+    groups = x.groups()
+    made = max(0, -(-(end - begin) // step))
+    letter = None if groups is None else groups[axis]
+    if (begin, step, made) == (0, 1, x.shape[axis]):
+        return x
+    if letter is None or len(letter) != 1 or step < 1 or not made or (letter == "C" and step > 1):
+        raise low.unsupported(
+            node,
+            f"elements {begin} to {end} in steps of {step} of axis {axis} of {x.shape}",
+            "rows, columns, and channels that follow one another",
+        )
+    if letter == "C":
+        return channels(low, node, x, begin, made, axis, part)
+    here, all_of = (step, 1, begin), (1, 1, 0)
+    height, width, _ = x.dims
+    if letter == "H":
+        return pixels(low, node, x, here, all_of, (made, width), part=part)
+    return pixels(low, node, x, all_of, here, (height, made), part=part)
+
+
+def shuffled(low: Walk, node: SourceNode, x: Tensor, groups: int, part: str = "") -> Tensor:
+    """Output channel c is channel c // groups of group c % groups."""
+    return (
+        x if groups in (1, x.dims[2]) else replace(x, value=low.emit(node, "shuffle", [x.value], part, groups=groups))
+    )
+
+
+def swapped_groups(x: Tensor, perm: Sequence[int]) -> int:
+    """The groups of channels that a transpose of `x` swaps with the channels of a group; 0 where it does not."""
+    sizes = [(i, size) for i, size in enumerate(x.shape) if size > 1]
+    moved = [i for i in perm if x.shape[i] > 1]
+    for at in range(len(sizes) - 1):
+        (i, groups), (k, each) = sizes[at], sizes[at + 1]
+        expected = [j for j, _ in sizes]
+        expected[at : at + 2] = [k, i]
+        before = math.prod(size for _, size in sizes[:at])
+        position = x.order.find("C")
+        outer = math.prod(x.size(axis) for axis in x.order[:position]) if position >= 0 else -1
+        if moved == expected and groups * each == x.dims[2] and before == outer:
+            return groups
+    return 0
+
+
+def blocks(
+    low: Walk, node: SourceNode, x: Tensor, size: tuple[int, int], shape: tuple[int, ...], part: str = ""
+) -> Tensor:
+    """Each pixel is a block of `size` pixels, row by row, whose channels follow one another."""
+    value = low.emit(node, "depth_to_space", [x.value], part, rows=(1, size[0], 0), columns=(1, size[1], 0))
+    dims = low.builder.dims(value)
+    axes = x.order if len(x.order) == 3 else "CHW" if shape[1] == dims[2] and shape[-1] == dims[1] else "HWC"
+    return Tensor(value, dims, "".join(axis for axis in axes if dims[AXES.index(axis)] > 1), shape)
+
+
+def transposed_convolution(
+    low: Walk,
+    node: SourceNode,
+    x: Tensor,
+    weight: Array,
+    bias: Array | None,
+    stride: tuple[int, int],
+    pads: tuple[int, int, int, int],
+    size: tuple[int, int],
+    groups: int,
+    shape: tuple[int, ...],
+) -> Tensor:
+    """A convolution that makes a block of `stride` pixels for each pixel, and those blocks as a picture of `size`.
+
+    `weight` is ``[in, kh, kw, out / groups]``. Output row o reads input row i where ``o + pad - stride * i`` is
+    a row of the kernel: for the rows ``stride * q + p`` of all blocks q that is a convolution of its own for each p.
+    """
+    spans = [_span(weight.shape[1 + i], stride[i], pads[i]) for i in (0, 1)]
+    inputs, _, _, each = weight.shape
+    blocks_made = [-(-size[i] // stride[i]) for i in (0, 1)]
+    before = [last for _, last in spans]
+    kernel = (spans[0][1] - spans[0][0] + 1, spans[1][1] - spans[1][0] + 1)
+    after = [blocks_made[i] - x.dims[i] - before[i] + kernel[i] - 1 for i in (0, 1)]
+    if min(*before, *after) < 0:
+        raise low.unsupported(node, f"a kernel of {weight.shape[1:3]}, stride {stride}, pads {pads}", "less padding")
+    per_group = inputs // groups
+    parts = np.zeros((*stride, groups, each, *kernel, per_group), weight.dtype)
+    by_group = weight.reshape(groups, per_group, *weight.shape[1:])
+    for py, px, j, i in np.ndindex(*stride, *kernel):
+        ky, kx = py + pads[0] + stride[0] * (before[0] - j), px + pads[1] + stride[1] * (before[1] - i)
+        if 0 <= ky < weight.shape[1] and 0 <= kx < weight.shape[2]:
+            parts[py, px, :, :, j, i] = by_group[:, :, ky, kx].transpose(0, 2, 1)
+    area = stride[0] * stride[1]
+    # Groups come first in a convolution's channels, blocks in those that are spread.
+    wide = parts.transpose(2, 0, 1, 3, 4, 5, 6).reshape(groups * area * each, *kernel, per_group)
+    wide_bias = None if bias is None else np.tile(bias.reshape(groups, 1, each), (1, area, 1)).ravel()
+    fields = {"kernel": kernel, "pads": (before[0], before[1], after[0], after[1]), "weight": wide, "bias": wide_bias}
+    if groups == inputs == len(wide):
+        fields["weight"] = wide[..., 0].transpose(1, 2, 0)
+        value = low.emit(node, "depthwise", [x.value], "blocks", **fields)
+    else:
+        value = low.emit(node, "conv", [x.value], "blocks", groups=groups, **fields)
+    made = replace(x, value=value, dims=low.builder.dims(value), order="CHW")
+    if groups > 1 and area > 1:  # [group, block, channel] to [block, group, channel]
+        made = _swap(low, node, made, groups, area, each)
+    size_made = (blocks_made[0] * stride[0], blocks_made[1] * stride[1])
+    whole = size_made == size
+    spread = blocks(low, node, made, stride, shape, part="" if whole else "whole")
+    if whole:
+        return spread
+    value = low.emit(node, "resize", [spread.value], rows=(1, 1, 0), columns=(1, 1, 0), size=size)
+    return replace(spread, value=value, dims=low.builder.dims(value))
+
+
+def _swap(low: Walk, node: SourceNode, x: Tensor, groups: int, area: int, each: int) -> Tensor:
+    if each > 1:
+        raise low.unsupported(
+            node, f"{groups} groups of {each} channels", "one group, or one output channel for each group"
+        )
+    return shuffled(low, node, x, groups, "order")
+
+
+def _span(kernel: int, stride: int, pad: int) -> tuple[int, int]:
+    """How far the inputs of the rows of a block lie before it, at least and at most."""
+    least = min(-((p + pad) // stride) for p in range(stride))
+    most = max((kernel - 1 - p - pad) // stride for p in range(stride))
+    return least, most
+
+
+def _with_channels(x: Tensor, axis: int) -> str:
+    """The order of axes once `axis` of the shape holds channels."""
+    groups = [group.replace("C", "") for group in x.groups() or ()]
+    return "".join(groups[:axis]) + "C" + "".join(groups[axis:])

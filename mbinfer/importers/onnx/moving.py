@@ -1,0 +1,153 @@
+"""ONNX ops that move numbers: resized pictures, slices, concatenations, blocks, transposed convolutions."""
+
+from __future__ import annotations
+
+from fractions import Fraction
+
+import numpy as np
+
+from ..arithmetic import join
+from ..layout import Tensor
+from ..moving import blocks, cut, factor_of, pixels, positions, shuffled, transposed_convolution
+from .lowering import Lowering, lowers
+from .reading import OnnxNode
+
+
+@lowers("Concat")
+def concat(low: Lowering, node: OnnxNode) -> Tensor:
+    tensors = [low.tensor(node, i) for i in range(len(node.inputs))]
+    return join(low, node, tensors, node.attrs["axis"])
+
+
+@lowers("Resize", "Upsample")
+def resize(low: Lowering, node: OnnxNode) -> Tensor:
+    x, old = low.tensor(node), node.op == "Upsample" or low.opset < 11
+    rank = len(x.shape)
+    layout = next((layout for layout in ("NCHW", "NHWC") if x.shows(layout)), None)
+    mode = node.attrs.get("mode", "nearest")
+    ways = "asymmetric" if old else node.attrs.get("coordinate_transformation_mode", "half_pixel")
+    rounding = "" if mode == "linear" else "floor" if old else node.attrs.get("nearest_mode", "round_prefer_floor")
+    scales, sizes = _scales(low, node, x, old)
+    size, found = [], []
+    for axis in (layout.index("H"), layout.index("W")) if layout else ():
+        length = x.shape[axis]
+        made = int(sizes[axis]) if sizes is not None else int(np.floor(np.float32(length) * np.float32(scales[axis])))
+        step = Fraction(length, made) if sizes is not None else factor_of(float(scales[axis]))
+        size.append(made)
+        way = ways if ways != "half_pixel_symmetric" or step * made == length else ""
+        found.append(positions(step, length, made, way.replace("_symmetric", ""), rounding))
+    others = [i for i in range(rank) if layout is None or layout[i] not in "HW"]
+    kept = all((sizes[i] == x.shape[i]) if sizes is not None else scales[i] == 1 for i in others)
+    policy = node.attrs.get("keep_aspect_ratio_policy", "stretch")
+    smooth = node.attrs.get("antialias", 0) and any(made < x.size(axis) for made, axis in zip(size, "HW"))
+    if (
+        layout is None
+        or mode not in ("nearest", "linear")
+        or None in found
+        or not kept
+        or policy != "stretch"
+        or smooth
+    ):
+        raise low.unsupported(
+            node,
+            f"mode {mode}, {ways}{', antialias' if smooth else ''}, of {x.shape}",
+            "nearest and linear, over height and width",
+        )
+    return pixels(low, node, x, found[0], found[1], (size[0], size[1]), 2 if mode == "linear" else 1)
+
+
+def _scales(low: Lowering, node: OnnxNode, x: Tensor, old: bool):
+    """The factors and the sizes of all axes, one of them None."""
+    rank = len(x.shape)
+    if "scales" in node.attrs:
+        return list(node.attrs["scales"]), None
+    scales = low.constant(node, 1 if old else 2)
+    sizes = None if old else low.constant(node, 3)
+    axes = [axis % rank for axis in node.attrs.get("axes", range(rank))]
+    if sizes is not None and np.size(sizes):
+        whole = list(x.shape)
+        for axis, size in zip(axes, np.ravel(sizes)):
+            whole[axis] = int(size)
+        return None, whole
+    whole = [1.0] * rank
+    for axis, scale in zip(axes, np.ravel(scales)):
+        whole[axis] = float(scale)
+    return whole, None
+
+
+@lowers("ConvTranspose")
+def conv_transpose(low: Lowering, node: OnnxNode) -> Tensor:
+    x, weight, bias = low.image(node), low.constant(node, 1), low.constant(node, 2)
+    stride = tuple(node.attrs.get("strides", (1, 1)))
+    dilation = tuple(node.attrs.get("dilations", (1, 1)))
+    groups, extra = node.attrs.get("group", 1), tuple(node.attrs.get("output_padding", (0, 0)))
+    if weight.ndim != 4 or dilation != (1, 1) or len(stride) != 2 or weight.shape[0] != x.dims[2]:
+        raise low.unsupported(
+            node, f"weight {weight.shape}, dilation {dilation}", "two dimensions of space, dilation 1"
+        )
+    kernel, auto = weight.shape[2:], node.attrs.get("auto_pad", "NOTSET")
+    pads = tuple(node.attrs.get("pads", (0, 0, 0, 0))) if auto == "NOTSET" else (0, 0, 0, 0)
+    full = [stride[i] * (x.dims[i] - 1) + extra[i] + kernel[i] for i in (0, 1)]
+    size = [full[i] - pads[i] - pads[i + 2] for i in (0, 1)]
+    if "output_shape" in node.attrs or auto in ("SAME_UPPER", "SAME_LOWER"):
+        size = [*node.attrs.get("output_shape", [x.dims[i] * stride[i] for i in (0, 1)])][-2:]
+        total = [max(0, full[i] - size[i]) for i in (0, 1)]
+        before = [t // 2 if auto == "SAME_UPPER" else t - t // 2 for t in total]
+        pads = (*before, *(t - b for t, b in zip(total, before)))
+    made = (1, weight.shape[1] * groups, *size)
+    return transposed_convolution(
+        low, node, x, weight.transpose(0, 2, 3, 1), bias, stride, pads, (size[0], size[1]), groups, made
+    )
+
+
+@lowers("DepthToSpace")
+def depth_to_space(low: Lowering, node: OnnxNode) -> Tensor:
+    x, size = low.image(node), node.attrs["blocksize"]
+    made = x.dims[2] // size**2
+    if node.attrs.get("mode", "DCR") == "CRD":
+        x = shuffled(low, node, x, made, "order")
+    return blocks(low, node, x, (size, size), (1, made, x.dims[0] * size, x.dims[1] * size))
+
+
+@lowers("SpaceToDepth")
+def space_to_depth(low: Lowering, node: OnnxNode) -> Tensor:
+    x, size = low.image(node), node.attrs["blocksize"]
+    height, width = x.dims[0] // size, x.dims[1] // size
+    parts = [
+        pixels(low, node, x, (size, 1, y), (size, 1, z), (height, width), part=f"{y}{z}")
+        for y in range(size)
+        for z in range(size)
+    ]
+    return join(low, node, parts, 1)
+
+
+@lowers("Slice")
+def slice_(low: Lowering, node: OnnxNode) -> Tensor:
+    x = low.tensor(node)
+    rank = len(x.shape)
+    starts, ends = low.option(node, "starts", 1), low.option(node, "ends", 2)
+    axes, steps = low.option(node, "axes", 3), low.option(node, "steps", 4)
+    wanted = list(zip(axes or range(len(starts)), starts, ends, steps or [1] * len(starts)))
+    for count, (axis, start, end, step) in enumerate(wanted, 1):
+        begin, stop, step = slice(start, end, step).indices(x.shape[axis % rank])
+        x = cut(low, node, x, axis % rank, begin, stop, step, "" if count == len(wanted) else f"{count}")
+    return x
+
+
+@lowers("Split", sees_all_outputs=True)
+def split(low: Lowering, node: OnnxNode) -> Tensor:
+    x = low.tensor(node)
+    axis = node.attrs.get("axis", 0) % len(x.shape)
+    count = len(node.outputs)
+    each = -(-x.shape[axis] // count)
+    sizes = low.option(node, "split", 1) or [min(each, x.shape[axis] - i * each) for i in range(count)]
+    begins = [0, *np.cumsum(sizes).tolist()]
+    if begins[-1] != x.shape[axis] or len(sizes) != count:
+        raise low.unsupported(node, f"parts of {sizes} of {x.shape}", "parts that are the whole axis")
+    parts = []
+    for i, name in enumerate(node.outputs):
+        part = "" if not i else f"part{i}"
+        parts.append(cut(low, node, x, axis, begins[i], begins[i + 1], 1, part) if low.is_read(name) or not i else x)
+        if i and name:
+            low.env[name] = parts[i]
+    return parts[0]

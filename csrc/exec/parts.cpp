@@ -72,14 +72,60 @@ void pointwise(const Task& w) {
 
 // The rows of the input that a window over one output row sees, from the view's first column on; null outside.
 void window_rows(const Task& w, int row, const void** rows) {
-  for (int ky = 0; ky < w.node.y.kernel; ky++) {
-    const int y = row * w.node.y.stride - w.node.y.pad + ky * w.node.y.dilation;
-    rows[ky] = y < 0 || y >= input_of(w).shape.height ? nullptr : w.in.at(y, w.in.first_column);
+  for (int ky = 0; ky < w.y.kernel; ky++) {
+    const int y = row * w.y.stride - w.y.pad + ky * w.y.dilation;
+    rows[ky] = y < 0 || y >= w.in_height ? nullptr : w.in.at(y, w.in.first_column);
   }
 }
 
-void conv(const Task& w) {
-  if (w.node.pointwise()) return pointwise(w);
+// A map of one column, and a window of one: what would be many calls for one pixel each.
+bool is_column(const Task& w) {
+  return w.in.width == 1 && w.out.width == 1 && w.in_width == 1 && w.x.kernel == 1 && !w.x.pad && !w.x.pad_end &&
+         w.end - w.begin > 1;
+}
+
+// Rows of such a map that lie at one distance in memory are pixels of a row: make(task) for one run of them after the
+// other, cut where a ring of the input or of the output begins anew.
+template <class Make>
+void along_column(const Task& w, Make&& make) {
+  auto before_wrap = [](const View& view, int row) { return row + view.rows - (row - view.first) % view.rows; };
+  auto line = [](const View& view, int row, int count) {
+    View turned = view;
+    turned.base = view.offset(row, view.first_column);
+    turned.first = turned.first_column = 0;
+    turned.rows = 1;
+    turned.pixel_stride = view.row_stride;
+    turned.width = count;
+    return turned;
+  };
+  const int end = w.makes.begin + w.end;
+  for (int row = w.makes.begin + w.begin, last; row < end; row = last) {
+    last = std::min(end, before_wrap(w.out, row));
+    for (const View* view : {&w.sums, &w.added})
+      if (view->memory) last = std::min(last, before_wrap(*view, row));
+    auto read = w.y.input_range(row, last, w.in_height);
+    const int wrap = before_wrap(w.in, read.first);
+    while (last > row + 1 && read.second > wrap) read = w.y.input_range(row, --last, w.in_height);
+    if (read.second > wrap) {  // a window that a ring's end cuts
+      Task one = w;
+      one.begin = row - w.makes.begin, one.end = one.begin + 1;
+      make(one);
+      continue;
+    }
+    Task run = w;
+    run.y = {};
+    run.x = w.y;
+    run.x.pad = read.first - (row * w.y.stride - w.y.pad);
+    run.in_height = 1, run.in_width = read.second - read.first;
+    run.in = line(w.in, read.first, run.in_width), run.out = line(w.out, row, last - row);
+    run.sums = line(w.sums, row, last - row), run.added = line(w.added, row, last - row);
+    run.makes = {0, 1};
+    run.begin = 0, run.end = last - row;
+    make(run);
+  }
+}
+
+void conv_rows(const Task& w) {
   const void* rows[kMaxKernel];
   by_row(w, [&](int row, int x0, int x1) {
     window_rows(w, row, rows);
@@ -87,16 +133,21 @@ void conv(const Task& w) {
   });
 }
 
+void conv(const Task& w) {
+  if (w.node.pointwise()) return pointwise(w);
+  is_column(w) ? along_column(w, conv_rows) : conv_rows(w);
+}
+
 // What a depthwise convolution and a pool are told alike: pixels [x0, x1) of a row.
 template <class Args>
 Args window_args(const Task& w, const void* const* rows, int row, int x0, int x1) {
   Args args;
   args.rows = rows;
-  args.kernel_h = w.node.y.kernel;
-  args.kernel_w = w.node.x.kernel;
-  args.stride = w.node.x.stride;
-  args.pad_left = w.node.x.pad;
-  args.in_width = input_of(w).shape.width;
+  args.kernel_h = w.y.kernel;
+  args.kernel_w = w.x.kernel;
+  args.stride = w.x.stride;
+  args.pad_left = w.x.pad;
+  args.in_width = w.in_width;
   args.in_stride = w.in.pixel_stride;
   args.out = w.out.at(row, x0);
   args.out_stride = w.out.pixel_stride;
@@ -109,18 +160,20 @@ Args window_args(const Task& w, const void* const* rows, int row, int x0, int x1
   return args;
 }
 
-void depthwise(const Task& w) {
+void depthwise_rows(const Task& w) {
   const void* rows[kMaxKernel];
   by_row(w, [&](int row, int x0, int x1) {
     window_rows(w, row, rows);
     auto args = window_args<DepthwiseArgs>(w, rows, row, x0, x1);
-    args.dilation = w.node.x.dilation;
+    args.dilation = w.x.dilation;
     args.weights = w.node.weights;
     args.panel = w.panels.begin;
     args.bias = bias_of(w, w.panels.begin);
     kernels_of(w).depthwise(&args);
   });
 }
+
+void depthwise(const Task& w) { is_column(w) ? along_column(w, depthwise_rows) : depthwise_rows(w); }
 
 // A mean whose halves are rounded away from a number: its kernel takes that one for the zero point of both types, which
 // are the same, and a factor that is larger by less than any other fraction of kMaxHalved numbers needs to be rounded
@@ -134,16 +187,21 @@ void round_halves(const Task& w, Args* args) {
   args->in_type.scale *= kBeyondHalf;
 }
 
-void pool(const Task& w, bool average) {
+void pool_rows(const Task& w, bool average) {
   const void* rows[kMaxKernel];
   by_row(w, [&](int row, int x0, int x1) {
     window_rows(w, row, rows);
     auto args = window_args<PoolArgs>(w, rows, row, x0, x1);
     args.average = average;
     round_halves(w, &args);
-    args.divisor = average && w.node.counts_padding ? w.node.y.kernel * w.node.x.kernel : 0;
+    args.divisor = average && w.node.counts_padding ? w.y.kernel * w.x.kernel : 0;
     kernels_of(w).pool(&args);
   });
+}
+
+void pool(const Task& w, bool average) {
+  auto rows = [&](const Task& some) { pool_rows(some, average); };
+  is_column(w) ? along_column(w, rows) : rows(w);
 }
 
 void max_pool(const Task& w) { pool(w, false); }

@@ -12,6 +12,8 @@ struct Task {  // what to make, and of what
   const KernelTable& kernels;
   const Node& node;
   const Node* add;                                // an addition to what it makes, or null
+  Window y, x;                                    // the node's
+  int in_height = 1, in_width = 1;                // of its input
   View in = {}, out = {}, sums = {}, added = {};  // from the first of `channels` and of `panels`
   Rows reads = {}, makes = {};                    // rows of the input and of the output
   int begin = 0, end = 0;                         // pixels of the rows that it makes, counted row by row

@@ -136,7 +136,9 @@ Task Runner::task_of(int index, const Step& step, const Pass& pass, int part, in
   const Part& p = stage.parts[part];
   const Step::Made& made = step.part[part];
   const Node& node = graph_.nodes[p.node];
-  Task task = {graph_, run_.kernels, node, p.add >= 0 ? &graph_.nodes[p.add] : nullptr};
+  const Shape& read = graph_.values[node.inputs[0]].shape;
+  Task task = {graph_, run_.kernels, node,        p.add >= 0 ? &graph_.nodes[p.add] : nullptr,
+               node.y, node.x,       read.height, read.width};
   task.makes = made.makes;
   task.reads = made.reads;
   task.starts = made.starts;

@@ -21,7 +21,7 @@ class ConvRow {
   ConvRow(const Task& task, const void* const* rows, int row)
       : task_(task),
         node_(task.node),
-        window_(task.node.x),
+        window_(task.x),
         in_(task.graph.values[task.node.inputs[0]]),
         out_(task.graph.values[task.node.output]),
         rows_(rows),
@@ -34,7 +34,7 @@ class ConvRow {
 
   // Pixels whose taps all lie inside go together; each of the others has its own cut.
   void make(int x0, int x1) {
-    const int room = in_.shape.width - window_.extent() + window_.pad;  // the last pixel inside starts here at most
+    const int room = task_.in_width - window_.extent() + window_.pad;  // the last pixel inside starts here at most
     const int begin = std::min(x1, std::max(x0, ceil_div(window_.pad, window_.stride)));
     const int end = std::max(begin, std::min(x1, room < 0 ? 0 : room / window_.stride + 1));
     for (int x = x0; x < begin; x++) pixels(x, 1);
@@ -44,7 +44,7 @@ class ConvRow {
 
  private:
   void pixels(int x, int count) {
-    const int first = x * window_.stride - window_.pad, width = in_.shape.width;
+    const int first = x * window_.stride - window_.pad, width = task_.in_width;
     Run run;
     run.x = x;
     run.pixels = count;
@@ -62,7 +62,7 @@ class ConvRow {
   // Sums that wait between calls wait in the output, where it can hold them; else some of them at a time do so here.
   void multiply(const Run& run) {
     const int64_t sum = int64_t(size_of(sums_of(out_.type)));
-    const int taps = node_.y.kernel * (whole_rows_ ? 3 : window_.kernel);
+    const int taps = task_.y.kernel * (whole_rows_ ? 3 : window_.kernel);
     if (taps <= kTaps || sum == int64_t(size_of(out_.type))) return multiply(run, nullptr);
     constexpr int kPixels = 8, kPanels = 4;
     alignas(64) char sums[kPixels * kPanels * kPanel * sizeof(int64_t)];
@@ -99,7 +99,7 @@ class ConvRow {
       for (int kx = begin; kx < end; kx++) tap(ky, kx, 1, inside);
     };
     const bool pads = in_.type.scale > 0;  // else a tap outside is left out
-    for (int ky = 0; ky < node_.y.kernel; ky++) {
+    for (int ky = 0; ky < task_.y.kernel; ky++) {
       const Range inside = rows_[ky] && run.kx0 < run.kx1 ? Range{run.kx0, run.kx1} : Range{0, 0};
       if (pads) taps_of_row(ky, 0, inside.begin, false);
       taps_of_row(ky, inside.begin, inside.end, true);
@@ -121,7 +121,7 @@ class ConvRow {
     args.out_stride = task_.out.pixel_stride;
     args.pixels = run.pixels;
     args.weights = node_.weights;
-    args.weight_rows = node_.y.kernel * window_.kernel * rows_of(node_, run.count);
+    args.weight_rows = task_.y.kernel * window_.kernel * rows_of(node_, run.count);
     args.panel = run.panels.begin;
     args.panels = run.panels.count();
     args.bias = bias_of(task_, run.panels.begin);

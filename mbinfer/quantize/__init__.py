@@ -45,10 +45,11 @@ def quantize(
 
     Raises `ArgumentError` for what it cannot take, `ShapeError` for samples that do not fit.
     """
-    made = Quantizer(graph, calibration, ranges, keep_float, per_channel, equalise, correct_bias)
+    quantizer = Quantizer(graph, calibration, keep_float, per_channel, equalise)
+    made = quantizer.quantized(ranges, correct_bias)
     if report is not None:
-        made.report().save(report)
-    return made.graph
+        quantizer.report(made).save(report)
+    return made
 
 
 def noise(graph: Graph, count: int = 4, seed: int = 0) -> list[dict[str, Array]]:
@@ -66,38 +67,37 @@ def noise(graph: Graph, count: int = 4, seed: int = 0) -> list[dict[str, Array]]
 
 
 class Quantizer:
-    """What `quantize` does, with what it saw: `graph` is the int8 graph, `report()` says what it loses."""
+    """What `quantize` does in two steps: see how the network behaves, then make int8 graphs of it."""
 
     def __init__(
         self,
         graph: Graph,
         calibration: Calibration,
-        ranges: str = "percentile",
         keep_float: Collection[str] = (),
         per_channel: bool = True,
         equalise: bool = True,
-        correct_bias: bool = True,
     ):
-        _check(graph, ranges, keep_float)
+        _check(graph, keep_float)
+        self._keep_float, self._per_channel = keep_float, per_channel
         self._source = split_activations(graph, INTEGER, keep_float)
         self._samples = Samples(graph, calibration)
         if equalise:
             equalise_layers(self._source, observe(self._source, self._samples, "channels"), per_channel)
         self._statistics = observe(self._source, self._samples, "ranges")
-        types, recipes = _types(self._source, self._statistics, ranges, keep_float)
+
+    def quantized(self, ranges: str = "percentile", correct_bias: bool = True) -> Graph:
+        types, recipes = _types(self._source, self._statistics, ranges, self._keep_float)
         means = {name: seen.means for name, seen in self._statistics.items()} if correct_bias else None
-        self.graph = emit(self._source, types, recipes, means, keep_float, per_channel)
+        return emit(self._source, types, recipes, means, self._keep_float, self._per_channel)
 
-    def report(self) -> Report:
-        """Runs both networks on some of the samples and compares every value."""
-        return compare(self._source, self.graph, self._statistics, self._samples)
+    def report(self, made: Graph) -> Report:
+        """Runs the float32 network and `made` of it on some of the samples and compares every value."""
+        return compare(self._source, made, self._statistics, self._samples)
 
 
-def _check(graph: Graph, ranges: str, keep_float: Collection[str]) -> None:
+def _check(graph: Graph, keep_float: Collection[str]) -> None:
     if graph.types:
         raise ArgumentError("this network is quantised already; it needs no calibration")
-    if ranges not in METHODS:
-        raise ArgumentError(f"ranges={ranges!r}: give one of {', '.join(METHODS)}")
     known = {node.name for node in graph.nodes}
     unknown = [keep_float] if isinstance(keep_float, str) else [name for name in keep_float if name not in known]
     if unknown:
@@ -108,6 +108,8 @@ def _types(
     graph: Graph, statistics: dict[str, Statistics], ranges: str, keep_float: Collection[str]
 ) -> tuple[dict[str, Type], dict[str, Recipe]]:
     """The type of every value, and the recipes of inputs whose pixels become numbers as they are."""
+    if ranges not in METHODS:
+        raise ArgumentError(f"ranges={ranges!r}: give one of {', '.join(METHODS)}")
     types, recipes, limits = {}, {}, matters(graph)
     for name, seen in statistics.items():
         low, high = METHODS[ranges](seen.histogram)

@@ -20,6 +20,7 @@ from ..progress import progress
 from .samples import Array, Samples, normalised
 
 SIDE = 4096  # bins of a histogram below zero, and as many above
+PIXELS = 1024  # of a sample whose numbers are counted
 GROUP_BYTES = 48 << 20  # of values that one run gives back
 
 
@@ -36,7 +37,7 @@ class Histogram:
 
     def add(self, numbers: npt.NDArray[np.float32]) -> None:
         low, high = float(numbers.min()), float(numbers.max())
-        self.low, self.high = min(self.low, low), max(self.high, high)
+        self.widen(low, high)
         largest = max(-low, high)
         if self.reach == 0.0 and largest > 0.0:
             self.reach = float(2.0 ** np.ceil(np.log2(largest)))
@@ -50,6 +51,10 @@ class Histogram:
         if nonzero.size:
             bins = (nonzero * np.float32(SIDE / self.reach) + np.float32(SIDE)).astype(np.int32)
             self.counts += np.bincount(np.clip(bins, 0, 2 * SIDE - 1), minlength=2 * SIDE)
+
+    def widen(self, low: float, high: float) -> None:
+        """Take note of extremes, of numbers that are counted or not."""
+        self.low, self.high = min(self.low, low), max(self.high, high)
 
     @property
     def total(self) -> int:
@@ -65,7 +70,10 @@ class Histogram:
 
 
 class Statistics:
-    """Of one value: the histogram of all its numbers; mean, mean square and extremes of each channel."""
+    """Of one value: a histogram, and mean, mean square and extremes of each channel.
+
+    Extremes are those of every pixel, the others of some that are spread over each sample.
+    """
 
     def __init__(self, channels: int) -> None:
         self.histogram = Histogram()
@@ -75,11 +83,13 @@ class Statistics:
 
     def add(self, array: npt.NDArray[np.float32]) -> None:
         rows = array.reshape(-1, len(self._sums))
+        self.lows, self.highs = np.minimum(self.lows, rows.min(0)), np.maximum(self.highs, rows.max(0))
+        rows = rows[self.count % max(len(rows) // PIXELS, 1) :: max(len(rows) // PIXELS, 1)]
         self.histogram.add(rows.ravel())
+        self.histogram.widen(float(self.lows.min()), float(self.highs.max()))
         self.count += len(rows)
         self._sums += rows.sum(0, dtype=np.float64)
         self._squares += np.einsum("rc,rc->c", rows, rows, dtype=np.float64)
-        self.lows, self.highs = np.minimum(self.lows, rows.min(0)), np.maximum(self.highs, rows.max(0))
 
     @property
     def means(self) -> npt.NDArray[np.float64]:

@@ -1,6 +1,6 @@
 """The least arena for a bound on repeated work, from real plans, beside the goals that were set on paper.
 
-    python benchmarks/frontier.py [--json] [--readme] [--step PERCENT]
+    python benchmarks/frontier.py [--dtype int8] [--json] [--readme] [--step PERCENT]
 
 For no repeated work it is the least plan of recompute=False. For the other bounds plans are made for limits from the
 least arena up to there, each a small step above the arena before it, with finer steps near the smallest plan of a
@@ -17,20 +17,20 @@ import os
 import tempfile
 from collections.abc import Iterator
 
-from memory import write_readme
+from memory import DTYPES, program_of, save_network, write_readme
 
 import mbinfer
-from mbinfer import model, zoo
+from mbinfer import zoo
 from mbinfer.progress import progress
 from mbinfer.show.text import size, table
 
 BOUNDS = (0, 5, 12, 25)  # per cent of the network's multiply-adds
-NETWORKS = {  # name: architecture, width, resolution, goals in KiB
-    "MobileNetV2 1.0@224": (zoo.mobilenet_v2, 1.0, 224, (490, 330, 255, 200)),
-    "MobileNetV2 1.4@224": (zoo.mobilenet_v2, 1.4, 224, (680, 435, 360, None)),
-    "MobileNetV2 0.35@144": (zoo.mobilenet_v2, 0.35, 144, (105, 76, 70, None)),
-    "MobileNetV2 0.35@96": (zoo.mobilenet_v2, 0.35, 96, (61, 43, 43, None)),
-    "MobileNetV1 1.0@224": (zoo.mobilenet_v1, 1.0, 224, (880, None, None, None)),
+NETWORKS = {  # name: architecture, width, resolution, goals in KiB: of float32, of int8
+    "MobileNetV2 1.0@224": (zoo.mobilenet_v2, 1.0, 224, (490, 330, 255, 200), (125, 82, 56, 50)),
+    "MobileNetV2 1.4@224": (zoo.mobilenet_v2, 1.4, 224, (680, 435, 360, None), (175, 116, 82, 72)),
+    "MobileNetV2 0.35@144": (zoo.mobilenet_v2, 0.35, 144, (105, 76, 70, None), (27, 18.5, 15.7, 13.7)),
+    "MobileNetV2 0.35@96": (zoo.mobilenet_v2, 0.35, 96, (61, 43, 43, None), (15.8, 10.4, 9.2, 8.5)),
+    "MobileNetV1 1.0@224": (zoo.mobilenet_v1, 1.0, 224, (880, None, None, None), (None,) * 4),
 }
 FINE = 0.002  # step of the limit near the smallest plan of a bound
 
@@ -83,21 +83,21 @@ def frontier(path: str, step: float) -> dict:
     }
 
 
-def measure_all(step: float) -> dict[str, dict]:
+def measure_all(step: float, dtype: str) -> dict[str, dict]:
     results = {}
     with tempfile.TemporaryDirectory() as folder:
         path = os.path.join(folder, "model.bin")
         for name in progress(list(NETWORKS), str):
-            make, width, resolution, _ = NETWORKS[name]
-            model.save(make(width, resolution), path)
+            make, width, resolution, *_ = NETWORKS[name]
+            save_network(make, width, resolution, dtype, path)
             results[name] = frontier(path, step)
     return results
 
 
-def text(results: dict[str, dict]) -> str:
+def text(results: dict[str, dict], dtype: str) -> str:
     rows = []
     for name, found in results.items():
-        for bound, goal in zip(BOUNDS, NETWORKS[name][3]):
+        for bound, goal in zip(BOUNDS, NETWORKS[name][3 + DTYPES.index(dtype)]):
             plan = found["smallest"][bound]
             if plan is None:
                 continue
@@ -135,10 +135,10 @@ def text(results: dict[str, dict]) -> str:
     )
 
 
-def readme_table(results: dict[str, dict]) -> str:
+def readme_table(results: dict[str, dict], dtype: str) -> str:
     """Markdown: arena of the fused schedule, of the smallest plan for each bound, and of the least and its repeats."""
     lines = [
-        "| float32, arena | fused | "
+        f"| {dtype}, arena | fused | "
         + " | ".join(f"{'no' if not b else f'<= {b} %'} extra MACs" for b in BOUNDS)
         + " | least |",
         "|---|" + "---:|" * (len(BOUNDS) + 2),
@@ -152,7 +152,8 @@ def readme_table(results: dict[str, dict]) -> str:
         )
     lines += [
         "",
-        "Bytes of the arena alone, one thread, of real plans, by `python benchmarks/frontier.py --readme`. Extra MACs"
+        "Bytes of the arena alone, one thread, of real plans, by"
+        f" `python benchmarks/{program_of('frontier.py', dtype)} --readme`. Extra MACs"
         " are multiply-adds that the plan does again, as a share of the network's.",
     ]
     return "\n".join(lines)
@@ -160,14 +161,15 @@ def readme_table(results: dict[str, dict]) -> str:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--dtype", choices=DTYPES, default=DTYPES[0])
     parser.add_argument("--json", action="store_true", help="print JSON, every plan in it")
     parser.add_argument("--readme", action="store_true", help="write a table into README.md, between its markers")
     parser.add_argument("--step", type=float, default=2.0, metavar="PERCENT", help="from limit to limit (default 2)")
     options = parser.parse_args()
-    results = measure_all(options.step / 100)
+    results = measure_all(options.step / 100, options.dtype)
     if options.readme:
-        write_readme("frontier.py", readme_table(results))
-    print(json.dumps(results, indent=1) if options.json else text(results))
+        write_readme(program_of("frontier.py", options.dtype), readme_table(results, options.dtype))
+    print(json.dumps(results, indent=1) if options.json else text(results, options.dtype))
 
 
 if __name__ == "__main__":

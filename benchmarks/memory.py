@@ -1,6 +1,6 @@
 """Memory of each schedule: the arena that the plan promises beside what the allocator and the kernel count.
 
-    python benchmarks/memory.py [--network NAME] [--json] [--plot FILE] [--readme]
+    python benchmarks/memory.py [--network NAME] [--dtype int8] [--json] [--plot FILE] [--readme]
 
 Each row is measured in a fresh process and compared with a control process, which imports the same modules, makes the
 same picture, and opens no session. The processes open a model of seeded random weights, run it twice and read
@@ -37,6 +37,7 @@ import numpy as np
 import mbinfer
 from mbinfer import measure, model, zoo
 from mbinfer.progress import progress
+from mbinfer.quantize import noise, quantize
 from mbinfer.show.text import size
 
 NETWORKS = {  # name: architecture, width, resolution
@@ -53,9 +54,10 @@ SESSIONS = {  # name: options of Session
     "least": {"schedule": "streamed", "memory_limit": "least"},
 }
 CONTROL = "control"
+DTYPES = ("float32", "int8")
 README = Path(__file__).resolve().parent.parent / "README.md"
 
-# Reported by others, not measured here. They are of int8 networks, a quarter of float32's bytes.
+# Reported by others, not measured here, of int8 networks.
 PUBLISHED = (
     ("TensorFlow Lite", "MobileNetV2 1.0@224", "1.4 MiB", "arena, layer by layer"),
     ("Arm Vela", "MobileNetV2 1.0@224", "353 KiB", "arena with the image in it"),
@@ -135,7 +137,13 @@ def fresh(path: str, resolution: int, schedule: str, plan_only: bool = False) ->
     return json.loads(done.stdout)
 
 
-def measure_all(networks: list[str]) -> list[dict]:
+def save_network(make, width: float, resolution: int, dtype: str, path: str) -> None:
+    """Writes a network of seeded random weights, quantised after noise where that is asked for."""
+    graph = make(width, resolution)
+    model.save(quantize(graph, noise(graph, 1)) if dtype == "int8" else graph, path)
+
+
+def measure_all(networks: list[str], dtype: str) -> list[dict]:
     """A dict for each network and schedule, in bytes."""
     results = []
     cases = [(network, schedule) for network in networks for schedule in (CONTROL, *SESSIONS)]
@@ -144,11 +152,11 @@ def measure_all(networks: list[str]) -> list[dict]:
         for network, schedule in progress(cases, " ".join):
             make, width, resolution = NETWORKS[network]
             if schedule == CONTROL:
-                model.save(make(width, resolution), path)
+                save_network(make, width, resolution, dtype, path)
                 control = fresh(path, resolution, CONTROL)
                 continue
             seen = fresh(path, resolution, schedule)
-            row = {"network": network, "schedule": schedule, "dtype": "float32"}
+            row = {"network": network, "schedule": schedule, "dtype": dtype}
             row.update((name, seen[name]) for name in ("planned", "weights"))
             planning = fresh(path, resolution, schedule, plan_only=True)
             row["opening"] = max(seen["opening"], planning["opening"]) - control["observed"]
@@ -163,8 +171,8 @@ def measure_all(networks: list[str]) -> list[dict]:
 def markdown(results: list[dict]) -> str:
     """The table, what its columns count, and the figures that others published."""
     lines = [
-        "float32, one thread, seeded random weights; bytes do not depend on them. `least` is `streamed` with"
-        ' `memory_limit="least"`.',
+        f"{results[0]['dtype']}, one thread, seeded random weights; bytes do not depend on them. `least` is `streamed`"
+        ' with `memory_limit="least"`.',
         "",
         "| network | schedule | planned: the arena | of naive | allocated: malloc, in use | observed: peak resident in"
         " runs, without file pages | opening: the same, before | file pages: weights and code |",
@@ -190,15 +198,19 @@ def markdown(results: list[dict]) -> str:
     ]
     if not all(row["reset"] for row in results):
         lines += ["", "The kernel did not let VmHWM start afresh, so that observed may be too low."]
-    lines += [
+    return "\n".join(lines) if results[0]["dtype"] == "float32" else "\n".join([*lines, *published()])
+
+
+def published() -> list[str]:
+    """What others report of int8 networks."""
+    lines = [
         "",
-        "Published by others, **int8** (a quarter of float32's bytes), without weights:",
+        "Published by others, without weights:",
         "",
         "| system | network | memory | what it counts |",
         "|---|---|---:|---|",
     ]
-    lines += [f"| {' | '.join(row)} |" for row in PUBLISHED]
-    return "\n".join(lines)
+    return lines + [f"| {' | '.join(row)} |" for row in PUBLISHED]
 
 
 def plot(results: list[dict], path: str) -> None:
@@ -237,10 +249,15 @@ def plot(results: list[dict], path: str) -> None:
         panel.margins(y=0.12)
         panel.tick_params(labelsize=8)
         panel.spines[["top", "right"]].set_visible(False)
-    panels[0].set_ylabel("MiB, float32")
+    panels[0].set_ylabel(f"MiB, {results[0]['dtype']}")
     handles, labels = panels[0].get_legend_handles_labels()
     figure.legend(handles, labels, loc="outside lower center", ncols=2, fontsize=8, frameon=False)
     figure.savefig(path, metadata={"Date": None} if path.endswith(".svg") else None)
+
+
+def program_of(name: str, dtype: str) -> str:
+    """What the markers of a table in the README call the program that writes it."""
+    return name if dtype == "float32" else f"{name} --dtype {dtype}"
 
 
 def write_readme(program: str, text: str) -> None:
@@ -257,6 +274,7 @@ def write_readme(program: str, text: str) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--network", choices=list(NETWORKS), help="measure this one only")
+    parser.add_argument("--dtype", choices=DTYPES, default=DTYPES[0])
     parser.add_argument("--json", action="store_true", help="print JSON instead of the table")
     parser.add_argument("--plot", metavar="FILE", help="draw it, as .svg or .png (needs matplotlib)")
     parser.add_argument("--readme", action="store_true", help="write the table into README.md, between its markers")
@@ -269,11 +287,11 @@ def main() -> None:
         path, resolution, schedule = options.child
         print(json.dumps(child(path, int(resolution), schedule, options.plan_only)))
         return
-    results = measure_all([options.network] if options.network else list(NETWORKS))
+    results = measure_all([options.network] if options.network else list(NETWORKS), options.dtype)
     if options.plot:
         plot(results, options.plot)
     if options.readme:
-        write_readme("memory.py", markdown(results))
+        write_readme(program_of("memory.py", options.dtype), markdown(results))
     print(json.dumps(results, indent=1) if options.json else markdown(results))
 
 

@@ -1,7 +1,7 @@
-"""Latency and memory of mbinfer and of other engines on the same networks, float32, side by side on this machine.
+"""Latency and memory of mbinfer and of other engines on the same networks, side by side on this machine.
 
     pip install '.[bench]'
-    python benchmarks/peers.py [--threads 2] [--json FILE] [--readme]
+    python benchmarks/peers.py [--dtype int8] [--threads 2] [--json FILE] [--readme]
 
 Every engine runs in a fresh process for every network and round. The processes of a round are timed in short turns, one
 engine after the other, so that whatever else the machine does meets all of them. A round's ratio is an engine's median
@@ -39,6 +39,7 @@ MARKERS = ("<!-- benchmarks/peers.py: begin -->", "<!-- benchmarks/peers.py: end
 BAR = 24  # characters
 PREPARE_SECONDS, MEASURE_SECONDS = 900, 300  # at most
 TURNS = 5  # of each engine in a round
+INT8_TOLERANCE = 0.25  # of random weights: one number rounded another way in an early layer moves all logits
 PAUSE_SECONDS = 0.25  # before a turn on several threads: those of the engine before it may wait awake for a while
 
 
@@ -103,8 +104,8 @@ def run_child(request: list[str]) -> None:
     os.dup2(2, 1)
     action, *rest = request
     if action == "prepare":
-        engine, network, folder, threads = rest
-        child.prepare(engine, network, Path(folder), int(threads))
+        engine, network, dtype, folder, threads = rest
+        child.prepare(engine, network, dtype, Path(folder), int(threads))
         print(json.dumps({}), file=answers, flush=True)
     else:
         engine, folder, threads, clock = rest
@@ -116,7 +117,7 @@ def run_child(request: list[str]) -> None:
     os._exit(0)  # some engines do not end cleanly
 
 
-def prepare(names: list[str], networks: list[str], threads: int, work: Path) -> dict[str, dict[str, str]]:
+def prepare(names: list[str], networks: list[str], dtype: str, threads: int, work: Path) -> dict[str, dict[str, str]]:
     """Makes the networks in every engine's form; for each network, why an engine cannot run it."""
     failures: dict[str, dict[str, str]] = {}
     for network in networks:
@@ -124,13 +125,13 @@ def prepare(names: list[str], networks: list[str], threads: int, work: Path) -> 
         folder.mkdir(parents=True, exist_ok=True)
         failures[network] = {}
         if not (folder / "logits.npy").exists():
-            write_network(make_graph(network), folder)
+            write_network(make_graph(network, dtype), folder)
         for name in names:
             done = folder / f"{re.sub('[^a-zA-Z0-9]+', '_', name)}_{threads}.prepared"
             if name != OURS and done.exists():
                 continue
             note(f"prepare {network} for {name}")
-            process = Fresh(threads, PREPARE_SECONDS, "prepare", name, network, folder, threads)
+            process = Fresh(threads, PREPARE_SECONDS, "prepare", name, network, dtype, folder, threads)
             result = process.answer()
             process.end()
             if "failed" in result:
@@ -159,7 +160,8 @@ def measure(names, networks, failures, options, work: Path) -> list[dict]:
                     results[name] = processes[name].tell(str(options.seconds / TURNS))
             for name, result in results.items():
                 processes[name].end()
-                if "failed" not in result and (result["error"] is None or result["error"] > engines[name].tolerance):
+                tolerance = INT8_TOLERANCE if options.dtype == "int8" else engines[name].tolerance
+                if "failed" not in result and (result["error"] is None or result["error"] > tolerance):
                     result = {"failed": f"the logits are off by {result['error']} of the largest"}
                 if "failed" in result:
                     failures[network][name] = result["failed"]
@@ -234,11 +236,11 @@ COLUMNS = (
 
 def markdown(report: dict) -> str:
     """One table for each network, fastest first, with bars of the medians."""
-    limits = [row["gflops_peak"] for row in report["summary"]] or [0]
+    limits, dtype = [row["gflops_peak"] for row in report["summary"]] or [0], report["dtype"]
     threads = "one thread" if report["threads"] == 1 else f"{report['threads']} threads"
     threads += ", processor time" if report["clock"] == "processor" else ""
     lines = [
-        f"float32, {threads}, {report['machine']}, medians of {report['rounds']} rounds. The machine's limit (fused"
+        f"{dtype}, {threads}, {report['machine']}, medians of {report['rounds']} rounds. The machine's limit (fused"
         f" multiply-adds in registers), measured in the same processes: {min(limits):.0f} to {max(limits):.0f} GFLOP/s."
     ]
     for network in report["networks"]:
@@ -277,7 +279,7 @@ def markdown(report: dict) -> str:
             lines += [
                 "",
                 f"mbinfer, of the best peer in each round: time {ours['ratio']:.2f}, load to first result"
-                f" {ours['first_ratio']:.2f}, most memory {ours['memory_ratio']:.2f} (float32 peers).",
+                f" {ours['first_ratio']:.2f}, most memory {ours['memory_ratio']:.2f} ({dtype} peers).",
             ]
     missing = [f"{name} ({why})" for name, why in report["missing"].items()]
     for network, failed in report["failures"].items():
@@ -290,9 +292,10 @@ def markdown(report: dict) -> str:
     return "\n".join(lines)
 
 
-def write_readme(text: str) -> None:
-    """Puts `text` between the markers of README.md."""
-    begin, end = MARKERS
+def write_readme(text: str, dtype: str) -> None:
+    """Puts `text` between the markers of README.md for that dtype."""
+    program = "peers.py" if dtype == "float32" else f"peers.py --dtype {dtype}"
+    begin, end = (marker.replace("peers.py", program) for marker in MARKERS)
     path = ROOT / "README.md"
     pattern = re.compile(f"{re.escape(begin)}.*{re.escape(end)}", re.DOTALL)
     new, count = pattern.subn(lambda _: f"{begin}\n{text}\n{end}", path.read_text(encoding="utf-8"))
@@ -315,6 +318,9 @@ def main() -> None:
     for option, known in (("--networks", NETWORKS), ("--engines", registry())):
         names = list(known)
         parser.add_argument(option, nargs="+", choices=names, default=names, metavar="NAME", help="; ".join(names))
+    parser.add_argument(
+        "--dtype", choices=("float32", "int8"), default="float32", help="int8: engines that run it only"
+    )
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument(
@@ -335,19 +341,21 @@ def main() -> None:
         return run_child(options.child)
     if options.threads > 1 and options.clock == "processor":
         parser.error("several threads are timed by the clock on the wall")
-    versions = {name: version(registry()[name]) for name in options.engines}
+    able = [name for name in options.engines if options.dtype in registry()[name].dtypes]
+    versions = {name: version(registry()[name]) for name in able}
     missing = {name: "not installed" for name, found in versions.items() if found is None}
-    names = [name for name in options.engines if name not in missing]
+    names = [name for name in able if name not in missing]
     for name in names:
         note(f"{name} {versions[name]}")
     with tempfile.TemporaryDirectory() as temporary:
         work = (options.work or Path(temporary)).resolve()
-        failures = prepare(names, options.networks, options.threads, work)
+        failures = prepare(names, options.networks, options.dtype, options.threads, work)
         rows = measure(names, options.networks, failures, options, work)
     macs = {network: zoo.count(make_graph(network)).macs for network in options.networks}
     report = {
         "machine": machine(),
         "threads": options.threads,
+        "dtype": options.dtype,
         "clock": options.clock,
         "rounds": options.rounds,
         "networks": options.networks,
@@ -362,7 +370,7 @@ def main() -> None:
         options.json.write_text(json.dumps(report, indent=1) + "\n")
     text = markdown(report)
     if options.readme:
-        write_readme(text)
+        write_readme(text, options.dtype)
     print(text)
 
 

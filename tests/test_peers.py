@@ -12,6 +12,8 @@ import onnxruntime
 import pytest
 
 from mbinfer import zoo
+from mbinfer.build import GraphBuilder
+from mbinfer.quantize import noise, quantize
 
 
 @pytest.fixture(scope="module")
@@ -51,6 +53,24 @@ def test_an_engine_agrees(peers, network, name):
     logits = run()
     assert logits.shape == expected.shape
     assert np.abs(logits - expected).max() <= engine.tolerance * np.abs(expected).max()
+
+
+@pytest.mark.parametrize("name", ["mbinfer", "onnxruntime", "onnxruntime, S8S8"])
+def test_an_engine_runs_an_int8_network(peers, name, tmp_path):
+    """Few layers, so that numbers that are rounded another way move few others."""
+    net = GraphBuilder(np.random.default_rng(0), (16, 16, 8))
+    net.graph.inputs = {"image": None}
+    net.graph.values = {"image": (16, 16, 8)}
+    value = net.add("conv", ["image"], 16, ("hard_swish", (-np.inf, np.inf)), kernel=(3, 3), stride=(2, 2))
+    value = net.add("depthwise", [value], act=("clamp", (0.0, 6.0)), kernel=(3, 3), pads=(1, 1, 1, 1))
+    value = net.add("add", [value, net.add("conv", [value], 16)])
+    net.output(net.add("conv", [net.add("global_avg_pool", [value])], 10), (1, 10), "logits")
+    graph = quantize(net.graph, noise(net.graph))
+    peers.write_network(graph, tmp_path)
+    engine = peers.registry()[name]
+    engine.prepare(graph, tmp_path, 1)
+    run, expected = engine.open(tmp_path, np.load(tmp_path / "image.npy"), 1), np.load(tmp_path / "logits.npy")
+    assert np.abs(run() - expected).max() <= 1.01 * graph.types[graph.nodes[-1].inputs[0]].scale
 
 
 def test_the_converter_of_mnn_runs_without_its_telemetry(peers, tmp_path, monkeypatch):
@@ -106,6 +126,7 @@ def test_ratios_are_to_the_fastest_peer_of_each_round(peers):
         "networks": ["v2_035_96"],
         "macs": {"v2_035_96": 50_000_000},
         "threads": 1,
+        "dtype": "float32",
         "clock": "wall",
         "machine": "a machine",
         "rounds": 3,

@@ -27,7 +27,8 @@ class Engine:
     ``model.onnx`` of `folder` (or the mbinfer `Graph` that it was made from) into the engine's own file, once, in a
     process of its own. `open(folder, image, threads)` loads that file and returns a function that runs the network on
     `image`, float32 (1, H, W, 3), in place already where the engine allows it, and returns the logits, (1, classes).
-    `tolerance` is how far a logit may be off, as a share of the largest one; `half`: weights are stored as float16.
+    `tolerance` is how far a logit may be off, as a share of the largest one; `half`: weights are stored as float16;
+    `dtypes`: of the networks that it runs.
     """
 
     name: str
@@ -37,6 +38,7 @@ class Engine:
     open: Callable[[Path, np.ndarray, int], Run]
     tolerance: float = 1e-3
     half: bool = False
+    dtypes: tuple[str, ...] = ("float32",)
 
 
 def registry() -> dict[str, Engine]:

@@ -21,9 +21,9 @@ FEWEST_RUNS = 5
 CLOCKS = {"wall": time.perf_counter, "processor": time.process_time}
 
 
-def prepare(engine: str, network: str, folder: Path, threads: int) -> None:
+def prepare(engine: str, network: str, dtype: str, folder: Path, threads: int) -> None:
     """Writes what `engine` needs to run `network` on `threads` threads into `folder`."""
-    registry()[engine].prepare(make_graph(network), folder, threads)
+    registry()[engine].prepare(make_graph(network, dtype), folder, threads)
 
 
 class Subject:

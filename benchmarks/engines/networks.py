@@ -8,6 +8,9 @@ from pathlib import Path
 import numpy as np
 
 from mbinfer import zoo
+from mbinfer.quantize import noise, quantize
+
+from .qdq import graph_to_qdq
 
 NETWORKS = {  # name: what it is called, architecture, width, resolution
     "v2_100_224": ("MobileNetV2 1.0@224", zoo.mobilenet_v2, 1.0, 224),
@@ -17,10 +20,11 @@ NETWORKS = {  # name: what it is called, architecture, width, resolution
 }
 
 
-def make_graph(name: str):
-    """The mbinfer `Graph` of a network of `NETWORKS`."""
+def make_graph(name: str, dtype: str = "float32"):
+    """The mbinfer `Graph` of a network of `NETWORKS`; as int8, it is quantised after noise."""
     _, architecture, width, resolution = NETWORKS[name]
-    return architecture(width=width, resolution=resolution, seed=0)
+    graph = architecture(width=width, resolution=resolution, seed=0)
+    return quantize(graph, noise(graph, 2)) if dtype == "int8" else graph
 
 
 def write_network(graph, folder: Path) -> None:
@@ -34,10 +38,14 @@ def write_network(graph, folder: Path) -> None:
 
     (image,) = random_inputs(graph).values()
     np.save(folder / "image.npy", image)
-    model = graph_to_onnx(graph)
-    (logits,) = run_onnx(model, {"image": image}).values()
+    if graph.types:  # int8
+        model = graph_to_qdq(graph)
+        (logits,) = run_onnx(model, {"image": np.ascontiguousarray(image.transpose(0, 3, 1, 2))}).values()
+    else:
+        model = graph_to_onnx(graph)
+        (logits,) = run_onnx(model, {"image": image}).values()
+        channels_first(model)
     np.save(folder / "logits.npy", logits)
-    channels_first(model)
     onnx.checker.check_model(model)
     onnx.save(model, folder / "model.onnx")
 

@@ -27,12 +27,25 @@ def reads_onnx(graph, folder, threads):
     """Nothing to convert."""
 
 
-def open_onnxruntime(folder, image, threads):
+def prepare_signed(graph, folder, threads):
+    """The same integers with activations of int8, for which onnxruntime has other kernels."""
+    import onnx
+
+    from .qdq import graph_to_qdq
+
+    onnx.save(graph_to_qdq(graph, signed=True), folder / "signed.onnx")
+
+
+def open_signed(folder, image, threads):
+    return open_onnxruntime(folder, image, threads, "signed.onnx")
+
+
+def open_onnxruntime(folder, image, threads, file="model.onnx"):
     import onnxruntime
 
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads, options.inter_op_num_threads = threads, 1
-    session = onnxruntime.InferenceSession(folder / "model.onnx", options, providers=["CPUExecutionProvider"])
+    session = onnxruntime.InferenceSession(folder / file, options, providers=["CPUExecutionProvider"])
     pixels = onnxruntime.OrtValue.ortvalue_from_numpy(channels_first(image))
     logits = onnxruntime.OrtValue.ortvalue_from_shape_and_type(session.get_outputs()[0].shape, np.float32)
     binding = session.io_binding()
@@ -108,9 +121,11 @@ def channels_first(image):
     return np.ascontiguousarray(image.transpose(0, 3, 1, 2))
 
 
+BOTH = ("float32", "int8")
 ENGINES = (
-    Engine("mbinfer", ("mbinfer",), ("mbinfer",), prepare_mbinfer, open_mbinfer),
-    Engine("onnxruntime", ("onnxruntime",), ("onnxruntime",), reads_onnx, open_onnxruntime),
-    Engine("OpenVINO", ("openvino",), ("openvino",), prepare_openvino, open_openvino),
+    Engine("mbinfer", ("mbinfer",), ("mbinfer",), prepare_mbinfer, open_mbinfer, dtypes=BOTH),
+    Engine("onnxruntime", ("onnxruntime",), ("onnxruntime",), reads_onnx, open_onnxruntime, dtypes=BOTH),
+    Engine("onnxruntime, S8S8", ("onnxruntime",), ("onnxruntime",), prepare_signed, open_signed, dtypes=("int8",)),
+    Engine("OpenVINO", ("openvino",), ("openvino",), prepare_openvino, open_openvino, dtypes=BOTH),
     Engine("MNN", ("MNN",), ("MNN",), prepare_mnn, open_mnn),
 )

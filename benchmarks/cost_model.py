@@ -25,7 +25,7 @@ sys.path.append(str(Path(__file__).resolve().parents[1] / "tests"))
 
 import hooks
 
-TERMS = ["tiles", "tile inputs", "vectors", "vector taps", "calls", "elements", "far weights", "far rows"]
+TERMS = ["tiles", "tile inputs", "vectors", "vector taps", "calls", "steps", "elements", "far weights", "far rows"]
 NETWORKS = {
     "V2 1.0@224": lambda: zoo.mobilenet_v2(),
     "V2 1.4@224": lambda: zoo.mobilenet_v2(width=1.4),

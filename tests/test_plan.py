@@ -139,7 +139,7 @@ def test_a_segment_slides_over_an_input_that_a_later_stage_adds(tmp_path):
         mbinfer.Session(tmp_path / "graph.bin", **way).plan.peak_bytes
         for way in ({"memory_limit": "least"}, {"schedule": "streamed"})
     )
-    assert least <= streamed == 256  # the input, a row of either value in between, and nothing for the output
+    assert 256 == least <= streamed  # the input, a row of either value in between, and nothing for the output
 
 
 def test_rows_that_see_padding_only_keep_nothing(tmp_path):

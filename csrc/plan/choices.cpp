@@ -96,7 +96,7 @@ class Maker {
     const bool bottleneck = s.bottleneck();
     const int rows = stepped_rows(graph_, s, 0, s.rows).count();
     const int unit = std::max(unit_, ceil_div(stepped_rows(graph_, s, 0, height_).count(), rules_.strips));
-    for (int steps : kSteps) {
+    for (int steps : kStepRows) {
       const int step = steps * unit;
       if (step > rows && steps > 1) break;
       for (bool keep : {false, true}) {
@@ -130,7 +130,7 @@ class Maker {
       const int64_t kept = lines(s.kept_bytes()), transient = lines(s.transient_bytes());
       if ((kept + transient) * kArenaAlign <= rules_.most && kept + transient < INT_MAX)
         options->push_back({stage_cycles(graph_, s, counts), int32_t(kept), int32_t(transient), s.step,
-                            uint16_t(s.chunk / kPanel), uint8_t(h), s.keep, false});
+                            uint16_t(s.chunk / kPanel), uint8_t(h), s.keep, false, false});
       if (!s.bottleneck()) return;
     }
   }

@@ -16,15 +16,18 @@ struct Option {
   double cycles;
   int32_t kept_lines, transient_lines;  // expanded rows kept from strip to strip; scratch of a strip
   int32_t step;
-  uint16_t panels;  // of a chunk
-  uint8_t height;   // index in StageChoices::heights
-  bool keep;
-  bool lean;  // no option of its height takes fewer bytes, kept or for the moment, at any cost
+  uint16_t panels;     // of a chunk
+  uint8_t height : 5;  // index in StageChoices::heights
+  bool keep : 1;
+  bool lean : 1;    // no option of its height takes fewer bytes, kept or for the moment, at any cost
+  bool usable : 1;  // in the search that runs
 
   int way() const { return height * 2 + keep; }
   int64_t kept() const { return kept_lines * kArenaAlign; }
   int64_t transient() const { return transient_lines * kArenaAlign; }
 };
+
+static_assert(sizeof(Option) == 24, "thousands of them");
 
 struct StageChoices {
   explicit StageChoices(std::pmr::memory_resource* memory)

@@ -72,6 +72,8 @@ CostTerms cost_terms(const Graph& graph, const Stage& stage, const StepCounts& c
     if (part.add >= 0 || (by_pixel(n.op) && stage.part_count() == 1)) t.of[kElements] += double(made.pixels()) * panels;
   }
 
+  t.of[kSteps] += double(chunks) * steps * stage.part_count();
+
   // The weights come from far once for each strip, or, where they fit the second-level cache, once; each further step
   // reads its chunk's again; the dense layer after a global pool is taken once. What the caches hold was measured to
   // cost nothing.

@@ -19,6 +19,7 @@ enum CostTerm {
   kVectors,     // output vectors of depthwise convolutions and pools
   kVectorTaps,  // their multiplications
   kCalls,       // kernel calls
+  kSteps,       // parts run in a step: views of its rows, threads that meet
   kElements,    // vectors copied, added or normalised
   kFarWeights,  // lines of weights read from beyond the second-level cache
   kFarRows,     // lines of whole values written and read beyond it, by a segment

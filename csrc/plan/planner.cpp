@@ -171,27 +171,37 @@ class Streamed {
     Offers one_by_one{limit, {}, {}};
     if (automatic) {
       const Candidate fast = candidate(blocks_->fastest(most_, false));
-      if (fast->peak_bytes <= std::min(limit, most_) && is_near_fastest(*fast)) return fast;
+      const bool too_long = int(blocks_->stages().size()) > kWindow;
+      if (limit == INT64_MAX && (options_.threads > 1 || too_long) && is_near_fastest(*fast)) {
+        if (too_long) work_->shortcuts |= kSegmentShortcut;
+        return smallest_of(fast);
+      }
+      if (limit < INT64_MAX && fast->peak_bytes <= std::min(limit, most_) && is_near_fastest(*fast)) return fast;
       one_by_one.offer(fast);
       offer_small(&*blocks_, &one_by_one);
       if (limit < most_) one_by_one.offer(fused_.limited());
     }
     one_by_one.offer(fused_.unlimited());
     one_by_one.offer_small(fused_.least());
+    if (automatic && limit == INT64_MAX) one_by_one.best = smallest_of(one_by_one.best);
 
     take_every_block();
     const std::shared_ptr<const StageOrder> order = blocks_->order();
     std::vector<Stage> stages = blocks_->take_stages();
+    const bool searched_whole = int(stages.size()) <= kWindow;
     blocks_.reset();
     Streamer streamer(graph_, order, std::move(stages), options_.recompute, most_, work_);
     Candidate plan = candidate(options_.least ? Draft() : streamer.within(std::min(limit, most_)));
     if ((automatic || plan->segments.empty()) && better(*one_by_one.best, *plan, limit)) plan = one_by_one.best;
+    if (automatic && limit == INT64_MAX && searched_whole) plan = smallest_of(plan, one_by_one.best, &streamer);
     const bool fits = plan->peak_bytes <= limit && !plan->segments.empty();
     if (fits && plan->peak_bytes >= one_by_one.least->peak_bytes) return plan;
-    if (fits && plan->peak_bytes >= streamer.smallest().peak_bytes && streamer.smallest().peak_bytes) return plan;
+    const int64_t known = fits ? plan->peak_bytes : one_by_one.least->peak_bytes;
+    const Draft& small = streamer.smallest(known);
+    if (fits && !small.segments.empty() && plan->peak_bytes >= small.peak_bytes) return plan;
     if (!fits) plan.reset();
     one_by_one.best.reset();
-    const Candidate least = candidate(streamer.least());
+    const Candidate least = candidate(streamer.least(known));
     const Candidate& smaller = better(*one_by_one.least, *least, 0) ? one_by_one.least : least;
     return plan && plan->peak_bytes >= smaller->peak_bytes ? plan : smaller;
   }
@@ -207,6 +217,22 @@ class Streamed {
         cycles += (graph_.values[s.input].producer >= 0 ? whole_value_cycles(graph_.values[s.input]) : 0) +
                   whole_value_cycles(graph_.values[s.output]);
     return plan.cycles <= kNearFastest * cycles;
+  }
+
+  // The smallest plan, of those that are found, which takes hardly longer than the fastest one: of its stages one by
+  // one
+  // ...
+  Candidate smallest_of(const Candidate& fastest) {
+    const double cycles = kNearFastest * fastest->cycles;
+    const Candidate plan = candidate(blocks_->smallest_of(cycles));
+    return plan->cycles <= cycles && plan->peak_bytes < fastest->peak_bytes ? plan : fastest;
+  }
+  // ... or joined into segments.
+  Candidate smallest_of(const Candidate& fastest, const Candidate& one_by_one, Streamer* streamer) {
+    const double cycles = kNearFastest * fastest->cycles;
+    const Candidate& known = one_by_one->cycles <= cycles ? one_by_one : fastest;
+    const Candidate plan = candidate(streamer->smallest_of(cycles, known->peak_bytes));
+    return plan->segments.empty() ? known : plan;
   }
 
   // The search takes every block as one operator.

@@ -85,6 +85,7 @@ class SegmentSearch::Impl {
         most_(rules.most),
         choices_(&memory_),
         by_scratch_(&memory_),
+        usable_(&memory_),
         work_(work),
         paths_(&memory_) {
     choices_.reserve(size_t(count_));
@@ -95,6 +96,7 @@ class SegmentSearch::Impl {
     size_t options = 0;
     for (const StageChoices& choices : choices_) options += choices.options.size();
     by_scratch_.reserve(options);
+    usable_.reserve(options);
     for (int s = 0; s < count_; s++)
       for (int o = 0; o < int(choices_[size_t(s)].options.size()); o++)
         by_scratch_.push_back({uint16_t(s), uint16_t(o)});
@@ -107,16 +109,20 @@ class SegmentSearch::Impl {
   int64_t spent() const { return spent_; }
   bool complete() const { return complete_; }
 
-  std::vector<Segment> smallest(std::vector<Split>* splits, int64_t* bytes) {
-    start(most_, true);
+  std::vector<Segment> smallest(int64_t limit, std::vector<Split>* splits, int64_t* bytes) {
+    start(std::min(limit, most_), true);
+    find_usable();
     for (int a = 0; a < count_; a++) extend_from(a);
     *bytes = reached_.back().from < 0 ? -1 : int64_t(reached_.back().cost);
     return path(splits);
   }
 
-  std::vector<Segment> cheapest(int64_t limit, std::vector<Split>* splits) {
+  std::vector<Segment> cheapest(int64_t limit, double cycles, std::vector<Split>* splits) {
     start(std::min(limit, most_), false);
     for (int a = count_ - 1; a >= 0; a--) upper_bound_after_[size_t(a)] = upper_bound_after_[size_t(a) + 1] + alone(a);
+    bound_ = std::min(cycles, upper_bound_after_[0]) * kRounding;
+    if (lower_bound_after_[0] > bound_) return {};
+    find_usable();
     for (int a = 0; a < count_; a++) extend_from(a);
     return path(splits);
   }
@@ -222,6 +228,16 @@ class SegmentSearch::Impl {
     }
   }
 
+  // The options that may be part of a plan at all.
+  void find_usable() {
+    usable_.clear();
+    for (const Choice& of : by_scratch_) {
+      Option& o = choices_[of.stage].options[of.option];
+      o.usable = may_help(0, of.stage, o);
+      if (o.usable) usable_.push_back(of);
+    }
+  }
+
   double cycles(const Option& option) const { return at_any_cost_ ? 0 : option.cycles; }
 
   // Segments from stage a on. The scratch that passes is shared by the stages of a segment: options are let in by
@@ -252,26 +268,28 @@ class SegmentSearch::Impl {
     paths_.clear();
     sets_.assign(size_t(end - a), {});
     for (int b = a; b < end; b++) sets_[b - a].resize(choices_[b].heights.size());
-    for (auto next = by_scratch_.begin(); next != by_scratch_.end();) {
+    for (auto next = usable_.begin(); next != usable_.end();) {
       const int64_t scratch = option(*next).transient();
       if (around_ + scratch > limit_) break;
-      bool any = false;
-      for (; next != by_scratch_.end() && option(*next).transient() == scratch; ++next) {
+      int first = end, last = a;  // stages with new options
+      for (; next != usable_.end() && option(*next).transient() == scratch; ++next) {
         if (next->stage < a || next->stage >= end || !may_help(a, next->stage, option(*next))) continue;
         due_[next->stage].push_back(next->option);
-        any = true;
+        first = std::min(first, int(next->stage));
+        last = std::max(last, int(next->stage));
       }
-      if (any) extend(a, end, scratch);
+      if (first <= last) extend(a, first, last, end, scratch);
       if (end > a + 1 && over()) return false;
     }
     return true;
   }
 
-  // The paths with at least one of the options that are due, which have `scratch` bytes of it, and others of less.
-  void extend(int a, int end, int64_t scratch) {
+  // The paths with at least one of the options that are due, which have `scratch` bytes of it, and others of less. The
+  // options are of stages `first` to `last`.
+  void extend(int a, int first, int last, int end, int64_t scratch) {
     const int first_new = paths_.size();
     std::vector<std::vector<int>> fresh;  // by height: the new paths to the stage before
-    for (int b = a; b < end; b++) {
+    for (int b = first; b < end && (b <= last || !fresh.empty()); b++) {
       const StageChoices& now = choices_[b];
       const int64_t row = value(stages_[b].input).row_bytes();
       const bool reads = stages_[b].input == stages_[a].input || stages_[b].residual == stages_[a].input;
@@ -301,7 +319,8 @@ class SegmentSearch::Impl {
       }
       due_[b].clear();
       for (int o = 0; !fresh.empty() && o < int(now.options.size()); o++)
-        if (now.options[o].transient() < scratch && may_help(a, b, now.options[o])) extend_by(o, fresh);
+        if (now.options[o].usable && now.options[o].transient() < scratch && may_help(a, b, now.options[o]))
+          extend_by(o, fresh);
       fresh.clear();
       if (paths_.size() == made) continue;
       fresh.resize(now.heights.size());
@@ -400,7 +419,7 @@ class SegmentSearch::Impl {
   const int64_t most_;
   Blocks memory_;
   std::pmr::vector<StageChoices> choices_;
-  std::pmr::vector<Choice> by_scratch_;
+  std::pmr::vector<Choice> by_scratch_, usable_;
 
   // Of the search that runs.
   int64_t limit_ = 0;
@@ -460,12 +479,12 @@ std::vector<Segment> SegmentSearch::run_windows(Run&& run) const {
   return segments;
 }
 
-std::vector<Segment> SegmentSearch::smallest(std::vector<Split>* splits, int64_t* bytes) const {
+std::vector<Segment> SegmentSearch::smallest(int64_t limit, std::vector<Split>* splits, int64_t* bytes) const {
   *bytes = 0;
   splits->resize(stages_.size());
   std::vector<Segment> segments = run_windows([&](Impl* window) {
     int64_t largest;
-    std::vector<Segment> found = window->smallest(splits, &largest);
+    std::vector<Segment> found = window->smallest(limit, splits, &largest);
     *bytes = std::max(*bytes, largest);
     return found;
   });
@@ -473,9 +492,10 @@ std::vector<Segment> SegmentSearch::smallest(std::vector<Split>* splits, int64_t
   return segments;
 }
 
-std::vector<Segment> SegmentSearch::cheapest(int64_t limit, std::vector<Split>* splits) const {
+std::vector<Segment> SegmentSearch::cheapest(int64_t limit, double cycles, std::vector<Split>* splits) const {
   splits->resize(stages_.size());
-  return run_windows([&](Impl* window) { return window->cheapest(limit, splits); });
+  if (windows_ > 1) cycles = INFINITY;  // of all together, not of one
+  return run_windows([&](Impl* window) { return window->cheapest(limit, cycles, splits); });
 }
 
 }  // namespace mbinfer

@@ -22,8 +22,9 @@ class SegmentSearch {
   ~SegmentSearch();
 
   // Both set what is chosen of each stage and return the segments. Empty: nothing fits.
-  std::vector<Segment> smallest(std::vector<Split>* splits, int64_t* bytes) const;  // at any cost
-  std::vector<Segment> cheapest(int64_t limit, std::vector<Split>* splits) const;
+  // At any cost; of at most `limit` bytes.
+  std::vector<Segment> smallest(int64_t limit, std::vector<Split>* splits, int64_t* bytes) const;
+  std::vector<Segment> cheapest(int64_t limit, double cycles, std::vector<Split>* splits) const;  // of at most so many
 
  private:
   class Impl;

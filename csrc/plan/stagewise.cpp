@@ -174,6 +174,26 @@ Draft Stagewise::fastest(int64_t most, bool over) {
   return with([&](int s) -> const Way& { return fastest_way(s, most, over); });
 }
 
+double Stagewise::cycles_within(int64_t most) const {
+  double cycles = 0;
+  for (int s = 0; s < int(stages_.size()); s++) {
+    const Value &in = graph_.values[stages_[size_t(s)].input], &out = graph_.values[stages_[size_t(s)].output];
+    cycles += fastest_way(s, most, true).cycles + whole_value_cycles(out) +
+              (lives_[size_t(stages_[size_t(s)].input)].maker >= 0 ? whole_value_cycles(in) : 0);
+  }
+  return cycles;
+}
+
+Draft Stagewise::smallest_of(double cycles) {
+  int64_t low = counted_, high = 2 * counted_;
+  while (high < INT64_MAX / 2 && cycles_within(high) > cycles) high *= 2;
+  while (double(high) > kSmallestStep * double(low)) {
+    const int64_t middle = low + (high - low) / 2;
+    (cycles_within(middle) <= cycles ? high : low) = middle;
+  }
+  return fastest(high, true);
+}
+
 double Stagewise::fastest_cycles() const {
   double cycles = 0;
   for (int s = 0; s < int(stages_.size()); s++) cycles += fastest_way(s, INT64_MAX, false).cycles;

@@ -49,6 +49,8 @@ class Stagewise {
   // Each stage in its fastest way of those that stay in the cache and, beside the values alive, in `most` bytes.
   // `over`: an output that lies over its stage's input counts for less.
   Draft fastest(int64_t most, bool over);
+  // The smallest that `fastest` finds of at most so many cycles, counted without placing anything.
+  Draft smallest_of(double cycles);
   double fastest_cycles() const;  // with no bound on bytes, and without what values beyond the cache cost
 
  private:
@@ -67,6 +69,7 @@ class Stagewise {
   void find_stages(StageOrder order);
   std::vector<Way> ways_of(const Stage& stage, int strips) const;
   int64_t bytes(int stage, const Way& way) const;  // beside the values alive
+  double cycles_within(int64_t most) const;
   const Way& fastest_way(int stage, int64_t most, bool over) const;
   template <class WayOf>
   Draft with(WayOf&& way_of);

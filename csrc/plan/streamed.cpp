@@ -1,5 +1,6 @@
 #include "plan/streamed.h"
 
+#include <algorithm>
 #include <utility>
 
 #include "plan/rows.h"
@@ -24,26 +25,27 @@ Streamer::Streamer(const Graph& graph, std::shared_ptr<const StageOrder> order, 
       work_(work),
       order_(std::move(order)),
       stages_(std::move(stages)),
-      search_(graph, stages_, recompute, most, work) {
+      search_(graph, stages_, recompute, most, work) {}
+
+const Draft& Streamer::smallest(int64_t known) {
+  if (smallest_.order && (!smallest_.segments.empty() || known <= known_)) return smallest_;
+  known_ = known;
   smallest_.schedule = Schedule::kStreamed;
   smallest_.order = order_;
-  smallest_.segments = search_.smallest(&smallest_.splits, &counted_);
-}
-
-const Draft& Streamer::smallest() {
-  if (!smallest_.segments.empty() && !smallest_.peak_bytes) weigh(graph_, &smallest_, &stages_, work_);
+  smallest_.segments = search_.smallest(known, &smallest_.splits, &counted_);
+  if (!smallest_.segments.empty()) weigh(graph_, &smallest_, &stages_, work_);
   return smallest_;
 }
 
-Draft Streamer::least() {
+Draft Streamer::least(int64_t known) {
   Draft best;
-  if (smallest_.segments.empty()) return best;
+  if (smallest(known).segments.empty() && smallest(INT64_MAX).segments.empty()) return best;
   for (double more : {1.0, 1.01, 1.03, 1.06}) {
     Draft plan = attempt(int64_t(double(counted_) * more));
     if (smaller(plan, best)) best = std::move(plan);
     if (!best.segments.empty() && best.peak_bytes <= counted_) break;
   }
-  if (smaller(smallest(), best)) best = smallest();
+  if (smaller(smallest_, best)) best = smallest_;
   bool overcounted = best.peak_bytes > counted_;
   for (const Stage& s : stages_) overcounted = overcounted || sees_padding_only(graph_, s);
   if (!overcounted) return best;
@@ -52,7 +54,7 @@ Draft Streamer::least() {
 }
 
 Draft Streamer::within(int64_t limit) {
-  for (int64_t counted = limit, tries = 0; tries < kMostTries && counted_ >= 0 && counted >= counted_; tries++) {
+  for (int64_t counted = limit, tries = 0; tries < kMostTries && counted > 0; tries++) {
     Draft plan = attempt(counted);
     if (plan.segments.empty() || plan.peak_bytes <= limit) return plan;
     counted -= plan.peak_bytes - limit;
@@ -60,11 +62,33 @@ Draft Streamer::within(int64_t limit) {
   return {};
 }
 
-Draft Streamer::attempt(int64_t counted) {
+Draft Streamer::smallest_of(double cycles, int64_t bytes) {
+  Draft best;
+  int64_t low = 0, high = bytes;  // there is none, and one, or a plan from elsewhere
+  const int64_t spent_before = work_->spent;
+  for (int tries = 0; tries < kSmallestTries; tries++) {
+    if (work_->spent - spent_before > kSmallestWork) {
+      work_->shortcuts |= kSegmentShortcut;
+      break;
+    }
+    const int64_t counted = low ? int64_t(std::sqrt(double(low) * double(high))) : high / 3 * 2;
+    if (double(high) < kSmallestStep * double(low) || counted <= low) break;
+    Draft plan = attempt(counted, cycles);
+    if (plan.segments.empty() || plan.cycles > cycles || plan.peak_bytes >= bytes) {
+      low = counted;
+      continue;
+    }
+    high = std::min(counted, plan.peak_bytes);
+    if (smaller(plan, best)) best = std::move(plan);
+  }
+  return best;
+}
+
+Draft Streamer::attempt(int64_t counted, double cycles) {
   Draft plan;
   plan.schedule = Schedule::kStreamed;
   plan.order = order_;
-  plan.segments = search_.cheapest(counted, &plan.splits);
+  plan.segments = search_.cheapest(counted, cycles, &plan.splits);
   if (!plan.segments.empty()) weigh(graph_, &plan, &stages_, work_);
   return plan;
 }

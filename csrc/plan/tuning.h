@@ -10,6 +10,11 @@ constexpr double kNearFastest = 1.01;           // of the fastest plan's cycles:
 constexpr int64_t kScratchInCache = 256 << 10;  // of a stage, beside its weights and rows in a second-level cache
 
 constexpr int kMostTries = 4;  // to make a plan whose placement fits
+// To find the smallest of the plans that are nearly the fastest: steps of a search of MobileNetV2 1.4@224 are 0.03
+// million for each limit that is tried.
+constexpr int kSmallestTries = 8;
+constexpr double kSmallestStep = 1.04;  // between the last limit for which there is none, and that of the plan
+constexpr int64_t kSmallestWork = 1 << 18;
 
 // --- what one search may take ---
 // Work is counted in steps of about a nanosecond to ten.
@@ -40,7 +45,7 @@ constexpr size_t kPlacementPairs = 1 << 15;
 // --- the ways that are tried to run a stage ---
 
 constexpr int kHeights[] = {1, 2, 3, 4, 7, 8, 14};                 // of strips, beside the whole map
-constexpr int kSteps[] = {1, 2, 4, 7};                             // rows
+constexpr int kStepRows[] = {1, 2, 4, 7};                          // rows
 constexpr int kChunks[] = {8, 16, 32, 64, 96, 192, 384, 1 << 20};  // channels, at most
 
 // --- the cost model: float32 on AVX2, fitted by benchmarks/cost_model.py to the measured times of stages ---
@@ -51,6 +56,8 @@ constexpr double kTermCycles[] = {
     1.33,  // kVectors
     0.8,   // kVectorTaps
     36,    // kCalls
+    200,   // kSteps: plans of a network in turns say 250 to 500 (Zen 4); so much leaves plans of few multiply-adds in
+           // place
     6.4,   // kElements
     1.2,   // kFarWeights
     2.9,   // kFarRows

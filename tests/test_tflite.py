@@ -294,3 +294,46 @@ def test_functions_of_all_256_numbers_equal_litert(op, scales, zero_points, tmp_
     found, expected = run_ours(net.model(), inputs, tmp_path), run_litert(net.model(), inputs)
     (found,), (expected,) = found.values(), expected.values()
     assert np.abs(found.astype(int) - expected).max() <= (1 if op == "GELU" else 0)
+
+
+# Numbers that move.
+
+
+def moved(tmp_path, op, shape, made, constants, options="", first=True, **fields) -> None:
+    """One operator on a picture, its constants behind (or before) it."""
+    net = builder()
+    x = net.input(shape)
+    y = net.like(x, made)
+    constants = [net.constant(c, np.asarray(c).dtype.name if isinstance(c, np.ndarray) else "int32") for c in constants]
+    net.operator(op, [x.index, *constants] if first else [*constants, x.index], y.index, options, **fields)
+    net.outputs = [y.index]
+    agree(net, {"x": np.random.default_rng(1).standard_normal(shape).astype(np.float32)}, tmp_path)
+
+
+@pytest.mark.parametrize("op", ["RESIZE_BILINEAR", "RESIZE_NEAREST_NEIGHBOR"])
+@pytest.mark.parametrize("way", ["alignCorners", "halfPixelCenters", ""])
+def test_resizing_agrees_with_litert(op, way, tmp_path):
+    options = "ResizeBilinearOptions" if op == "RESIZE_BILINEAR" else "ResizeNearestNeighborOptions"
+    for size in ((9, 14), (3, 5), (5, 7)):
+        flags = {name: name == way for name in ("alignCorners", "halfPixelCenters")}
+        moved(tmp_path, op, (1, 5, 7, 6), (1, *size, 6), [list(size)], options, **flags)
+
+
+def test_what_only_moves_numbers_agrees_with_litert(tmp_path):
+    picture = (1, 5, 7, 12)
+    moved(tmp_path, "DEPTH_TO_SPACE", picture, (1, 10, 14, 3), [], "DepthToSpaceOptions", blockSize=2)
+    moved(tmp_path, "SLICE", picture, (1, 3, 7, 4), [[0, 1, 0, 5], [1, 3, -1, 4]], "SliceOptions")
+    strided = {"beginMask": 4, "endMask": 8}
+    bounds = [[0, 1, 3, 2], [1, 5, 6, 0], [1, 2, 2, 1]]
+    moved(tmp_path, "STRIDED_SLICE", picture, (1, 2, 3, 10), bounds, "StridedSliceOptions", **strided)
+    moved(tmp_path, "PAD", picture, (1, 7, 7, 15), [[[0, 0], [1, 1], [0, 0], [1, 2]]], "PadOptions")
+    moved(tmp_path, "PAD", picture, (1, 5, 7, 24), [[[0, 0], [0, 0], [0, 0], [0, 12]]], "PadOptions")
+
+
+@pytest.mark.parametrize("kernel, stride, padding", [(2, 2, 0), (3, 2, 0), (4, 2, 0), (2, 2, 1), (3, 2, 1), (3, 1, 0)])
+def test_transposed_convolutions_agree_with_litert(kernel, stride, padding, tmp_path):
+    size = [n * stride if padding == 0 else (n - 1) * stride + kernel for n in (4, 5)]
+    weight = np.random.default_rng(2).standard_normal((6, kernel, kernel, 3)).astype(np.float32)
+    window = {"padding": padding, "strideH": stride, "strideW": stride}
+    made = (1, *size, 6)
+    moved(tmp_path, "TRANSPOSE_CONV", (1, 4, 5, 3), made, [list(made), weight], "TransposeConvOptions", False, **window)

@@ -6,12 +6,13 @@ import math
 from collections.abc import Sequence
 from dataclasses import replace
 from fractions import Fraction
+from typing import Any
 
 import numpy as np
 
 from ..graph import Positions
 from .emitting import SourceNode
-from .layout import AXES, Tensor
+from .layout import AXES, Tensor, order_of
 from .walking import Array, Walk
 
 LARGEST_FRACTION = 1 << 12  # numerator and denominator of a factor that a source gives as a float
@@ -62,6 +63,8 @@ def pixels(
 ) -> Tensor:
     """The picture of `size` that lies at these positions of `x`; of two taps weighed between its numbers."""
     kernel = (taps, taps)
+    if x.value in low.graph.types:
+        raise low.unsupported(node, "rows and columns of quantised values", "float32 there")
     value = low.emit(node, "resize", [x.value], part, kernel=kernel, rows=rows, columns=columns, size=size)
     dims = low.builder.dims(value)
     groups = x.groups()
@@ -72,10 +75,18 @@ def pixels(
 
 def channels(low: Walk, node: SourceNode, x: Tensor, first: int, count: int, axis: int, part: str = "") -> Tensor:
     """`count` channels from `first` on, zeros where `x` has none; `axis` of its shape is that of the channels."""
-    value = low.emit(node, "slice", [x.value], part, channels=count, first_channel=first)
+    value = _moved(low, node, "slice", x, part, channels=count, first_channel=first)
     order = x.order if "C" in x.order else _with_channels(x, axis)
     order = order if count > 1 else order.replace("C", "")
     return Tensor(value, low.builder.dims(value), order, (*x.shape[:axis], count, *x.shape[axis + 1 :]))
+
+
+def _moved(low: Walk, node: SourceNode, op: str, x: Tensor, part: str, **fields: Any) -> str:
+    """A node whose output has the type of its input."""
+    value = low.emit(node, op, [x.value], part, **fields)
+    if x.value in low.graph.types:
+        low.graph.types[value] = low.graph.types[x.value]
+    return value
 
 
 def cut(low: Walk, node: SourceNode, x: Tensor, axis: int, begin: int, end: int, step: int, part: str = "") -> Tensor:
@@ -102,9 +113,7 @@ def cut(low: Walk, node: SourceNode, x: Tensor, axis: int, begin: int, end: int,
 
 def shuffled(low: Walk, node: SourceNode, x: Tensor, groups: int, part: str = "") -> Tensor:
     """Output channel c is channel c // groups of group c % groups."""
-    return (
-        x if groups in (1, x.dims[2]) else replace(x, value=low.emit(node, "shuffle", [x.value], part, groups=groups))
-    )
+    return x if groups in (1, x.dims[2]) else replace(x, value=_moved(low, node, "shuffle", x, part, groups=groups))
 
 
 def swapped_groups(x: Tensor, perm: Sequence[int]) -> int:
@@ -124,13 +133,12 @@ def swapped_groups(x: Tensor, perm: Sequence[int]) -> int:
 
 
 def blocks(
-    low: Walk, node: SourceNode, x: Tensor, size: tuple[int, int], shape: tuple[int, ...], part: str = ""
+    low: Walk, node: SourceNode, x: Tensor, size: tuple[int, int], axes: str, shape: tuple[int, ...], part: str = ""
 ) -> Tensor:
-    """Each pixel is a block of `size` pixels, row by row, whose channels follow one another."""
-    value = low.emit(node, "depth_to_space", [x.value], part, rows=(1, size[0], 0), columns=(1, size[1], 0))
+    """Each pixel is a block of `size` pixels, row by row, whose channels follow one another; `axes` of the result."""
+    value = _moved(low, node, "depth_to_space", x, part, rows=(1, size[0], 0), columns=(1, size[1], 0))
     dims = low.builder.dims(value)
-    axes = x.order if len(x.order) == 3 else "CHW" if shape[1] == dims[2] and shape[-1] == dims[1] else "HWC"
-    return Tensor(value, dims, "".join(axis for axis in axes if dims[AXES.index(axis)] > 1), shape)
+    return Tensor(value, dims, order_of(axes, dims), shape)
 
 
 def transposed_convolution(
@@ -143,6 +151,7 @@ def transposed_convolution(
     pads: tuple[int, int, int, int],
     size: tuple[int, int],
     groups: int,
+    axes: str,
     shape: tuple[int, ...],
 ) -> Tensor:
     """A convolution that makes a block of `stride` pixels for each pixel, and those blocks as a picture of `size`.
@@ -175,16 +184,17 @@ def transposed_convolution(
         value = low.emit(node, "depthwise", [x.value], "blocks", **fields)
     else:
         value = low.emit(node, "conv", [x.value], "blocks", groups=groups, **fields)
-    made = replace(x, value=value, dims=low.builder.dims(value), order="CHW")
+    made = replace(x, value=value, dims=low.builder.dims(value), order=axes)
     if groups > 1 and area > 1:  # [group, block, channel] to [block, group, channel]
         made = _swap(low, node, made, groups, area, each)
     size_made = (blocks_made[0] * stride[0], blocks_made[1] * stride[1])
     whole = size_made == size
-    spread = blocks(low, node, made, stride, shape, part="" if whole else "whole")
+    spread = blocks(low, node, made, stride, axes, shape, part="" if whole else "whole")
     if whole:
         return spread
     value = low.emit(node, "resize", [spread.value], rows=(1, 1, 0), columns=(1, 1, 0), size=size)
-    return replace(spread, value=value, dims=low.builder.dims(value))
+    dims = low.builder.dims(value)
+    return replace(spread, value=value, dims=dims, order=order_of(axes, dims))
 
 
 def _swap(low: Walk, node: SourceNode, x: Tensor, groups: int, area: int, each: int) -> Tensor:

@@ -27,27 +27,17 @@ def resize(low: Lowering, node: OnnxNode) -> Tensor:
     mode = node.attrs.get("mode", "nearest")
     ways = "asymmetric" if old else node.attrs.get("coordinate_transformation_mode", "half_pixel")
     rounding = "" if mode == "linear" else "floor" if old else node.attrs.get("nearest_mode", "round_prefer_floor")
-    scales, sizes = _scales(low, node, x, old)
-    size, found = [], []
+    sizes, size, found = _sizes(low, node, x, old), [], []
     for axis in (layout.index("H"), layout.index("W")) if layout else ():
-        length = x.shape[axis]
-        made = int(sizes[axis]) if sizes is not None else int(np.floor(np.float32(length) * np.float32(scales[axis])))
-        step = Fraction(length, made) if sizes is not None else factor_of(float(scales[axis]))
-        size.append(made)
+        (made, step), length = sizes[axis], x.shape[axis]
         way = ways if ways != "half_pixel_symmetric" or step * made == length else ""
+        size.append(made)
         found.append(positions(step, length, made, way.replace("_symmetric", ""), rounding))
-    others = [i for i in range(rank) if layout is None or layout[i] not in "HW"]
-    kept = all((sizes[i] == x.shape[i]) if sizes is not None else scales[i] == 1 for i in others)
+    kept = all(sizes[i] == (x.shape[i], Fraction(1)) for i in range(rank) if layout is None or layout[i] not in "HW")
     policy = node.attrs.get("keep_aspect_ratio_policy", "stretch")
     smooth = node.attrs.get("antialias", 0) and any(made < x.size(axis) for made, axis in zip(size, "HW"))
-    if (
-        layout is None
-        or mode not in ("nearest", "linear")
-        or None in found
-        or not kept
-        or policy != "stretch"
-        or smooth
-    ):
+    plain = mode in ("nearest", "linear") and kept and policy == "stretch" and not smooth
+    if not plain or len(found) != 2 or found[0] is None or found[1] is None:
         raise low.unsupported(
             node,
             f"mode {mode}, {ways}{', antialias' if smooth else ''}, of {x.shape}",
@@ -56,23 +46,20 @@ def resize(low: Lowering, node: OnnxNode) -> Tensor:
     return pixels(low, node, x, found[0], found[1], (size[0], size[1]), 2 if mode == "linear" else 1)
 
 
-def _scales(low: Lowering, node: OnnxNode, x: Tensor, old: bool):
-    """The factors and the sizes of all axes, one of them None."""
+def _sizes(low: Lowering, node: OnnxNode, x: Tensor, old: bool) -> list[tuple[int, Fraction]]:
+    """How long each axis becomes, and how far an output is from the next one in the input."""
     rank = len(x.shape)
-    if "scales" in node.attrs:
-        return list(node.attrs["scales"]), None
-    scales = low.constant(node, 1 if old else 2)
-    sizes = None if old else low.constant(node, 3)
     axes = [axis % rank for axis in node.attrs.get("axes", range(rank))]
+    found = [(length, Fraction(1)) for length in x.shape]
+    sizes = None if old else low.constant(node, 3)
     if sizes is not None and np.size(sizes):
-        whole = list(x.shape)
         for axis, size in zip(axes, np.ravel(sizes)):
-            whole[axis] = int(size)
-        return None, whole
-    whole = [1.0] * rank
+            found[axis] = int(size), Fraction(x.shape[axis], int(size))
+        return found
+    scales = node.attrs["scales"] if "scales" in node.attrs else low.constant(node, 1 if old else 2)
     for axis, scale in zip(axes, np.ravel(scales)):
-        whole[axis] = float(scale)
-    return whole, None
+        found[axis] = int(np.floor(np.float32(x.shape[axis]) * np.float32(scale))), factor_of(float(scale))
+    return found
 
 
 @lowers("ConvTranspose")
@@ -96,7 +83,7 @@ def conv_transpose(low: Lowering, node: OnnxNode) -> Tensor:
         pads = (*before, *(t - b for t, b in zip(total, before)))
     made = (1, weight.shape[1] * groups, *size)
     return transposed_convolution(
-        low, node, x, weight.transpose(0, 2, 3, 1), bias, stride, pads, (size[0], size[1]), groups, made
+        low, node, x, weight.transpose(0, 2, 3, 1), bias, stride, pads, (size[0], size[1]), groups, "CHW", made
     )
 
 
@@ -106,7 +93,7 @@ def depth_to_space(low: Lowering, node: OnnxNode) -> Tensor:
     made = x.dims[2] // size**2
     if node.attrs.get("mode", "DCR") == "CRD":
         x = shuffled(low, node, x, made, "order")
-    return blocks(low, node, x, (size, size), (1, made, x.dims[0] * size, x.dims[1] * size))
+    return blocks(low, node, x, (size, size), "CHW", (1, made, x.dims[0] * size, x.dims[1] * size))
 
 
 @lowers("SpaceToDepth")

@@ -32,11 +32,7 @@ RESHAPES = frozenset(("RESHAPE", "EXPAND_DIMS", "SQUEEZE"))
 # What users call operators that are not here.
 ALIASES = {
     "BATCH_MATMUL": "attention",
-    "DEPTH_TO_SPACE": "pixel shuffle",
     "READ_VARIABLE": "streaming state",
-    "RESIZE_BILINEAR": "resize, upsampling, interpolation",
-    "RESIZE_NEAREST_NEIGHBOR": "resize, upsampling, interpolation",
-    "TRANSPOSE_CONV": "transposed convolution, deconvolution",
     "UNIDIRECTIONAL_SEQUENCE_LSTM": "recurrent network",
 }
 
@@ -122,7 +118,7 @@ class Lowering(Walk):
         for name, tensor in zip(node.inputs, found):
             if name and tensor is None:
                 raise unsupported(node, f"reads '{name}', {self._why_unknown(name)}", "inputs, constants and results")
-        if len(node.outputs) != 1 and node.op in _HANDLERS:
+        if len(node.outputs) != 1 and node.op in _HANDLERS and node.op not in ("SPLIT", "SPLIT_V"):
             raise unsupported(node, f"{len(node.outputs)} outputs", "its first output alone")
         if node.op == "SHAPE" and isinstance(found[0], Tensor):
             self.env[node.outputs[0]] = np.array(found[0].shape, np.int64)

@@ -11,6 +11,7 @@ from ...check import MAX_HALVED
 from ...graph import Type
 from ..emitting import SourceNode
 from ..layout import Tensor, nhwc, order_of
+from ..moving import channels as channels_of
 from .lowering import Lowering, lowers
 from .weights import bias_of, weight_of
 
@@ -107,13 +108,20 @@ def pad(low: Lowering, node: SourceNode) -> Tensor:
     x, pads = low.tensor(node), low.constant(node, 1).astype(np.int64)
     value, held = low.constant(node, 2, None), low.type_of(node, node.inputs[0])
     zero = 0 if held is None else low.held(low.source.tensors[node.inputs[0]], node).zero_point
-    if pads.shape != (len(x.shape), 2) or not x.shows("NHWC") or pads[[0, 3]].any() or pads.min() < 0:
-        raise low.unsupported(node, f"pads {pads.tolist()} of {x.shape}", "pads around height and width of a picture")
+    if pads.shape != (len(x.shape), 2) or not x.shows("NHWC") or pads[0].any() or pads.min() < 0:
+        raise low.unsupported(node, f"pads {pads.tolist()} of {x.shape}", "pads around a picture, and of its channels")
     if value is not None and np.any(value != zero):
         raise low.unsupported(node, f"pads of {value.item()}", "zeros around a picture")
     if not pads.any():
         return x
     _same_type(low, node)
+    if pads[3].any():
+        if held is not None and zero:
+            raise low.unsupported(node, f"channels of {zero}, which stands for zero", "a zero point of 0 there")
+        before, after = pads[3].tolist()
+        x = channels_of(low, node, x, -before, before + x.dims[2] + after, 3, "channels" if pads[1:3].any() else "")
+        if not pads[1:3].any():
+            return x
     channels = x.dims[2]
     (top, bottom), (left, right) = pads[1].tolist(), pads[2].tolist()
     # Taps outside the input are skipped, so a 1x1 depthwise convolution of weight 1 with pads makes zeros there.

@@ -1,0 +1,105 @@
+"""Operators of TensorFlow Lite that move numbers: resized pictures, slices, splits, blocks, transposed convolutions."""
+
+from __future__ import annotations
+
+from fractions import Fraction
+
+import numpy as np
+
+from ..emitting import SourceNode
+from ..layout import Tensor
+from ..moving import blocks, cut, pixels, positions, transposed_convolution
+from .lowering import Lowering, lowers
+
+
+@lowers("RESIZE_BILINEAR", "RESIZE_NEAREST_NEIGHBOR")
+def resize(low: Lowering, node: SourceNode) -> Tensor:
+    x, size = low.image(node), np.ravel(low.constant(node, 1)).tolist()
+    corners, middles = node.attrs["align_corners"], node.attrs["half_pixel_centers"]
+    nearest = node.op == "RESIZE_NEAREST_NEIGHBOR"
+    if len(size) != 2 or min(size) < 1 or (corners and middles):
+        raise low.unsupported(node, f"to {size}, corners and middles of pixels aligned", "one of the two")
+    half = "tf_half_pixel_for_nn" if nearest else "half_pixel"
+    way = "align_corners" if corners else half if middles else "asymmetric"
+    rounding = "" if not nearest else "round_prefer_ceil" if corners else "floor"
+    rows, columns = (positions(Fraction(old, new), old, new, way, rounding) for old, new in zip(x.dims, size))
+    assert rows is not None and columns is not None  # of these ways there are positions
+    return pixels(low, node, x, rows, columns, (size[0], size[1]), 1 if nearest else 2)
+
+
+@lowers("DEPTH_TO_SPACE")
+def depth_to_space(low: Lowering, node: SourceNode) -> Tensor:
+    x, size = low.image(node), node.attrs["block_size"]
+    if size < 1 or x.dims[2] % size**2:
+        raise low.unsupported(node, f"blocks of {size} of {x.dims[2]} channels", "channels that fill the blocks")
+    height, width, channels = x.dims
+    return blocks(low, node, x, (size, size), "HWC", (1, height * size, width * size, channels // size**2))
+
+
+@lowers("TRANSPOSE_CONV")
+def transpose_conv(low: Lowering, node: SourceNode) -> Tensor:
+    x, shape = low.tensor(node, 2), tuple(np.ravel(low.constant(node, 0)).tolist())
+    weight, bias = low.constant(node, 1), low.constant(node, 3)
+    typed = low.type_of(node, node.inputs[2]) is not None or weight.dtype != np.float32
+    if typed or not x.shows("NHWC") or len(shape) != 4 or weight.ndim != 4 or weight.shape[3] != x.dims[2]:
+        raise low.unsupported(node, f"weights {weight.shape} of {weight.dtype} on {x.shape}", "float32 pictures")
+    stride, size = (node.attrs["stride_h"], node.attrs["stride_w"]), (shape[1], shape[2])
+    if min(stride) < 1:
+        raise low.unsupported(node, f"stride {stride}", "strides from 1 on")
+    spare = [max(0, (x.dims[i] - 1) * stride[i] + weight.shape[1 + i] - size[i]) for i in (0, 1)]
+    before = [total // 2 if node.attrs["padding"] == 0 else 0 for total in spare]
+    pads = (before[0], before[1], spare[0] - before[0], spare[1] - before[1])
+    result = transposed_convolution(
+        low, node, x, weight.transpose(3, 1, 2, 0), bias, stride, pads, size, 1, "HWC", shape
+    )
+    fields = low.activation(node)
+    return low.affine(node, result, **fields) if fields else result
+
+
+@lowers("SLICE")
+def slice_(low: Lowering, node: SourceNode) -> Tensor:
+    x, begins, sizes = low.tensor(node), *(np.ravel(low.constant(node, i)).tolist() for i in (1, 2))
+    ends = [length if size == -1 else begin + size for begin, size, length in zip(begins, sizes, x.shape)]
+    return _cut(low, node, x, begins, ends, [1] * len(begins))
+
+
+@lowers("STRIDED_SLICE")
+def strided_slice(low: Lowering, node: SourceNode) -> Tensor:
+    x, attrs = low.tensor(node), node.attrs
+    begins, ends, steps = (np.ravel(low.constant(node, i)).tolist() for i in (1, 2, 3))
+    if attrs["ellipsis_mask"] or attrs["new_axis_mask"] or attrs["shrink_axis_mask"] or len(begins) != len(x.shape):
+        raise low.unsupported(node, "axes that appear or vanish", "a range of each axis")
+    bounds = [
+        slice(
+            None if attrs["begin_mask"] >> i & 1 else begins[i],
+            None if attrs["end_mask"] >> i & 1 else ends[i],
+            steps[i],
+        ).indices(length)
+        for i, length in enumerate(x.shape)
+    ]
+    return _cut(low, node, x, *([bound[k] for bound in bounds] for k in range(3)))
+
+
+def _cut(low: Lowering, node: SourceNode, x: Tensor, begins: list[int], ends: list[int], steps: list[int]) -> Tensor:
+    wanted = [i for i, size in enumerate(x.shape) if (begins[i], ends[i], steps[i]) != (0, size, 1)]
+    for i in wanted:
+        part = "" if i == wanted[-1] else f"axis{i}"
+        x = cut(low, node, x, i, begins[i], min(ends[i], x.shape[i]), steps[i], part)
+    return x
+
+
+@lowers("SPLIT", "SPLIT_V")
+def split(low: Lowering, node: SourceNode) -> Tensor:
+    """Every output but the first is noted here; the walk notes the first one."""
+    x = low.tensor(node, 1 if node.op == "SPLIT" else 0)
+    axis = int(low.constant(node, 0 if node.op == "SPLIT" else 2).item()) % len(x.shape)
+    count, length = len(node.outputs), x.shape[axis]
+    sizes = [length // count] * count if node.op == "SPLIT" else np.ravel(low.constant(node, 1)).tolist()
+    if -1 in sizes:
+        sizes[sizes.index(-1)] = length - sum(sizes) - 1
+    if len(sizes) != count or sum(sizes) != length or min(sizes) < 1:
+        raise low.unsupported(node, f"parts of {sizes} of {x.shape}", "parts that are the whole axis")
+    begins = np.cumsum([0, *sizes]).tolist()
+    parts = [cut(low, node, x, axis, begins[i], begins[i + 1], 1, f"part{i}" if i else "") for i in range(count)]
+    low.env.update(zip(node.outputs[1:], parts[1:]))
+    return parts[0]

@@ -142,6 +142,42 @@ def test_a_segment_slides_over_an_input_that_a_later_stage_adds(tmp_path):
     assert 256 == least <= streamed  # the input, a row of either value in between, and nothing for the output
 
 
+def towers(count: int) -> GraphBuilder:
+    """Blocks of which each is added to a shortcut that is made after it: one, then several branches side by side."""
+    net, relu = GraphBuilder(np.random.default_rng(0), (16, 16, 3)), ("clamp", (0.0, np.inf))
+
+    def block(value: str, channels: int, widen: bool) -> str:
+        made = net.add("conv", [value], 16, relu)
+        made = net.add("depthwise", [made], act=relu, kernel=(3, 3), stride=(2, 2), pads=(1,) * 4)
+        made = net.add("conv", [made], channels)
+        shortcut = net.add("max_pool", [value], kernel=(2, 2), stride=(2, 2))
+        shortcut = net.add("conv", [shortcut], channels) if widen else shortcut
+        return net.add("add", [shortcut, made], act=relu)
+
+    trunk = block(net.add("conv", ["input"], 16, relu, kernel=(3, 3), pads=(1,) * 4), 32, True)
+    tips = [trunk] * count
+    for _ in range(2):
+        tips = [block(tip, 32, False) for tip in tips]
+    for tip in tips:
+        net.output(tip)
+    return net
+
+
+@pytest.mark.parametrize("count", [2, 3, 6])
+def test_an_order_that_is_cut_short_makes_what_is_added_first(tmp_path, count):
+    """A block stands where its first node does, before its shortcut: the graph's own order of stages would not run."""
+    graph = towers(count).graph
+    path, inputs = tmp_path / "towers.bin", random_inputs(graph)
+    model.save(graph, path)
+    expected, cut_short = bits(mbinfer.Session(path, schedule="naive").run(**inputs)), False
+    for options in ({"schedule": "fused"}, {"schedule": "streamed"}, {}, {"memory_limit": "least"}):
+        session = mbinfer.Session(path, **options)
+        cut_short = cut_short or "order" in session.plan.shortcuts
+        assert hooks.check(session) == ""
+        assert bits(session.run(**inputs)) == expected, options
+    assert cut_short, "the search for an order was to be cut short"
+
+
 def test_rows_that_see_padding_only_keep_nothing(tmp_path):
     net = GraphBuilder(np.random.default_rng(0), (3, 15, 8))
     value = net.add("depthwise", ["input"])

@@ -60,12 +60,11 @@ class OrderSearch {
     std::vector<int> order;
     for (int at = best.parent; at >= 0; at = links_[size_t(at)].before) order.push_back(links_[size_t(at)].stage);
     std::reverse(order.begin(), order.end());
-    for (int s = 0; s < count_ && made < count_; s++)  // the rest as the graph has it
-      if (!has(best.done, s)) order.push_back(s);
+    if (made < count_) finish(best.done, &order);
     if (complete && made == count_) return order;
     work_.shortcuts |= kOrderShortcut;
-    std::vector<int> given(size_t(count_), 0);
-    for (int s = 0; s < count_; s++) given[size_t(s)] = s;
+    std::vector<int> given;
+    finish(std::vector<uint64_t>(words_, 0), &given);
     return peak_of(given) < peak_of(order) ? given : order;
   }
 
@@ -230,6 +229,30 @@ class OrderSearch {
     size_t i = hash & (table_.size() - 1);
     while (table_[i] >= 0) i = (i + 1) & (table_.size() - 1);
     table_[i] = index;
+  }
+
+  // The stages that have not run as the graph has them, but each after those that make what it reads: a stage with an
+  // addition stands where its first node does, which may be before the other operand is made.
+  void finish(std::vector<uint64_t> done, std::vector<int>* order) const {
+    std::vector<int> waiting;
+    for (int s = 0; s < count_; s++) {
+      waiting.push_back(s);
+      while (!waiting.empty()) {
+        const int next = waiting.back();
+        int missing = -1;
+        for_each_read(stages_[next], [&](int v) {
+          if (in_arena(v) && !has(done, lives_[size_t(v)].maker)) missing = lives_[size_t(v)].maker;
+        });
+        if (missing >= 0 && !has(done, next)) {
+          waiting.push_back(missing);
+          continue;
+        }
+        waiting.pop_back();
+        if (has(done, next)) continue;
+        done[size_t(next) / 64] |= uint64_t(1) << (next % 64);
+        order->push_back(next);
+      }
+    }
   }
 
   static void keep_best(std::vector<Set>* sets, int most) {

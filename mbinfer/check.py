@@ -329,7 +329,7 @@ def _check_weights(where: str, node: Node, inputs: int, outputs: int, read: Type
 
     `read` is the type of a uint8 input.
     """
-    arrays = [("slopes", node.slopes, (outputs,))]
+    arrays: list[tuple[str, np.ndarray | None, tuple[int, ...]]] = [("slopes", node.slopes, (outputs,))]
     if OPS[node.op].weights:
         dense = (outputs, *node.kernel, inputs // node.groups)
         shape = (*node.kernel, inputs) if OPS[node.op].keeps_channels else dense

@@ -28,8 +28,9 @@ def blocks(language: str) -> list[str]:
 
 @pytest.fixture
 def here(tmp_path, monkeypatch):
-    """The current folder: an empty one with the examples and a model of two classes in ONNX."""
+    """The current folder: an empty one with the examples, pictures and a model of two classes in ONNX."""
     (tmp_path / "examples").symlink_to(ROOT / "examples")
+    (tmp_path / "pictures").symlink_to(ROOT / "examples" / "digits")
     weight = np.random.default_rng(0).standard_normal((2, 3, 3, 3), dtype=np.float32)
     nodes = [
         helper.make_node("Conv", ["image", "weight"], ["map"]),
@@ -66,7 +67,7 @@ def test_command_lines(here, capsys):
 
 def test_first_command_reads_the_digits(here, capsys):
     """The main job: every picture's first guess is its digit, and the arena and the naive need are printed."""
-    assert cli.main(["run", "examples/digits.bin", *sorted(glob.glob("examples/digits/*.png")), "--top", "1"]) == 0
+    assert cli.main(["run", "examples/digits_int8.bin", *sorted(glob.glob("examples/digits/*.png")), "--top", "1"]) == 0
     printed = capsys.readouterr().out
     guesses = re.findall(r"(\d)_\d+\.png\n +[\d.]+ % +(\S+)", printed)
     assert len(guesses) == 10 and all(digit == guess for digit, guess in guesses)

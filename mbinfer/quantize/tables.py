@@ -18,11 +18,13 @@ Function = Callable[[Any], Any]
 
 
 def _sigmoid(x: Float64) -> Float64:
-    return np.asarray(1 / (1 + np.exp(-x)))
+    result: Float64 = (1 + np.tanh(x / 2)) / 2  # no power of a large number overflows
+    return result
 
 
 def _gelu(x: Float64) -> Float64:
-    return x * (1 + np.array([math.erf(number / math.sqrt(2)) for number in x])) / 2
+    result: Float64 = x * (1 + np.array([math.erf(number / math.sqrt(2)) for number in x])) / 2
+    return result
 
 
 # Each function, and the range outside which its argument makes no difference to a value of 8 bits.

@@ -30,6 +30,7 @@ double now() { return std::chrono::duration<double>(std::chrono::steady_clock::n
 
 void Runner::enter(int segment) {
   segment_ = segment;
+  if (!plan_.moved_bytes) return;
   for (size_t v = 0; v < plan_.values.size(); v++) {
     const Placement& placed = plan_.values[v];
     if (placed.moved_before != segment) continue;

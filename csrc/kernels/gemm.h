@@ -163,16 +163,19 @@ inline void run_tiles(const GemmArgs& a, int pixels, int pixel, int count, int p
 // read every input from the second one.
 constexpr ptrdiff_t kSetBytes = 4096;
 constexpr int kSetPixels = 7;
-constexpr int highest(int pixels, ptrdiff_t in_stride) {
-  return in_stride % kSetBytes == 0 && pixels > kSetPixels ? kSetPixels : pixels;
+
+// The tiles that so many pixels take, of at most kMost. Divided by constants: a division takes as long as some tiles.
+template <int kMost>
+inline int tiles_of(int pixels, ptrdiff_t in_stride) {
+  if (kMost > kSetPixels && in_stride % kSetBytes == 0) return (pixels + kSetPixels - 1) / kSetPixels;
+  return (pixels + kMost - 1) / kMost;
 }
 
 // All pixels for kVectors vectors from `panel` on, in tiles of nearly equal height: 7 pixels are 4 + 3, not 6 + 1.
 template <class V, int kVectors>
 inline void run_vectors(const GemmArgs& a, int panel, int end) {
   constexpr int kMost = Tiles<V>::gemm_pixels[kVectors], kPanels = kVectors * V::kPanels;
-  const int most = highest(kMost, a.in_stride), tiles = (a.pixels + most - 1) / most, height = a.pixels / tiles,
-            taller = a.pixels % tiles;
+  const int tiles = tiles_of<kMost>(a.pixels, a.in_stride), height = a.pixels / tiles, taller = a.pixels % tiles;
   Prefetch prefetch;
   const int k = a.tap_count == 1 ? a.taps[0].k : 0;
   constexpr int kFew = Tiles<V>::prefetch_inputs[0], kMany = Tiles<V>::prefetch_inputs[1];
@@ -210,8 +213,9 @@ void run_panels(const GemmArgs& a, int panel, int end) {
     for (Prefetch none; end - panel >= Sizes::row_vectors * V::kPanels; panel += Sizes::row_vectors * V::kPanels)
       run_tiles<V, 1, Sizes::row_vectors>(a, 1, 0, 1, panel, none);
   // Tiles of few pixels want more vectors for the same reason.
-  const int high = Sizes::gemm_vectors >= 3 ? highest(Sizes::gemm_pixels[2], a.in_stride) : 1;
-  const bool few = Sizes::gemm_vectors >= 3 && a.pixels / ((a.pixels + high - 1) / high) <= Sizes::gemm_pixels[3];
+  constexpr int kHigh = Sizes::gemm_vectors >= 3 ? Sizes::gemm_pixels[2] : 1;
+  const bool few =
+      Sizes::gemm_vectors >= 3 && a.pixels < (Sizes::gemm_pixels[3] + 1) * tiles_of<kHigh>(a.pixels, a.in_stride);
   while (panel < end) {
     const int left = (end - panel) / V::kPanels;
     auto run = [&](auto vectors) {

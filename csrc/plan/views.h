@@ -16,7 +16,8 @@ struct View {              // rows of pixels, whole or a ring
   int first_column = 0, width = 0;
 
   int64_t offset(int row, int column) const {
-    return base + (row - first) % rows * row_stride + (column - first_column) * pixel_stride;
+    const int at = row - first;  // most often inside, and a division takes as long as a small piece of work
+    return base + (at < rows ? at : at % rows) * row_stride + (column - first_column) * pixel_stride;
   }
   char* at(int row, int column = 0) const { return memory + offset(row, column); }
   // Whether pixel 0 of the row comes right after the last pixel of the row before it.

@@ -11,7 +11,9 @@ from mbinfer.ops import OPS
 
 F = np.float32
 NOT_COPIED = ("inputs", "output", "weight", "bias", "slopes")
+COMPUTED = {"conv", "depthwise", "add", "max_pool", "avg_pool", "global_avg_pool", "softmax", "convert", "lookup"}
 PAIRS = {"mul": np.multiply, "sub": np.subtract, "max": np.maximum, "min": np.minimum}
+COMPUTED |= {"concat", *PAIRS}
 
 
 def quantised(graph: Graph, rng: np.random.Generator, extreme: bool = False, outside: str = "float32") -> Graph:
@@ -20,66 +22,82 @@ def quantised(graph: Graph, rng: np.random.Generator, extreme: bool = False, out
     extreme: weights of -128 and 127, zero points at both ends. Curves become lookups; what runs in float32 only has
     conversions before and behind it.
     """
-    made = Graph(labels=graph.labels, metadata=graph.metadata)
-    names: dict[str, str] = {}
+    maker = Maker(graph, rng, extreme, outside)
+    for name in graph.inputs:
+        maker.input(name)
+    for node in graph.nodes:
+        maker.node(node)
+    for output in graph.outputs:
+        maker.output(output)
+    return maker.made
 
-    def add(name: str, dims, kind: Type) -> str:
-        made.values[name] = dims
+
+class Maker:
+    def __init__(self, graph: Graph, rng: np.random.Generator, extreme: bool, outside: str):
+        self.graph, self.rng, self.extreme, self.outside = graph, rng, extreme, outside
+        self.made = Graph(labels=graph.labels, metadata=graph.metadata)
+        self.names: dict[str, str] = {}  # of the quantised values
+
+    def add(self, name: str, dims, kind: Type) -> str:
+        self.made.values[name] = dims
         if kind != Type():
-            made.types[name] = kind
+            self.made.types[name] = kind
         return name
 
-    for name, recipe in graph.inputs.items():
-        inner = random_type(rng, extreme)
-        add(name, graph.values[name], held(inner, outside) if recipe is None else Type())
-        made.inputs[name] = recipe
-        names[name] = name
-        if made.types.get(name) != inner:
-            names[name] = add(f"{name} inside", graph.values[name], inner)
-            made.nodes.append(Node("convert", f"{name} in", [name], names[name]))
-
-    def as_type(name: str, kind: Type, after: str) -> str:  # a conversion of it, if need be
-        if made.types.get(name, Type()) == kind:
+    def as_type(self, name: str, kind: Type, after: str) -> str:
+        """A conversion of a value, if need be."""
+        if self.made.types.get(name, Type()) == kind:
             return name
-        converted = add(f"{name} for {after}", made.values[name], kind)
-        if converted not in (node.output for node in made.nodes):
-            made.nodes.append(Node("convert", converted, [name], converted))
+        converted = self.add(f"{name} for {after}", self.made.values[name], kind)
+        if converted not in (node.output for node in self.made.nodes):
+            self.made.nodes.append(Node("convert", converted, [name], converted))
         return converted
 
-    for node in graph.nodes:
-        inputs, dims = [names[i] for i in node.inputs], graph.values[node.output]
+    def input(self, name: str) -> None:
+        recipe, inner = self.graph.inputs[name], random_type(self.rng, self.extreme)
+        self.add(name, self.graph.values[name], held(inner, self.outside) if recipe is None else Type())
+        self.made.inputs[name] = recipe
+        self.names[name] = name
+        if self.made.types.get(name) != inner:
+            self.names[name] = self.add(f"{name} inside", self.graph.values[name], inner)
+            self.made.nodes.append(Node("convert", f"{name} in", [name], self.names[name]))
+
+    def node(self, node: Node) -> None:
+        made, rng = self.made, self.rng
+        inputs, dims = [self.names[i] for i in node.inputs], self.graph.values[node.output]
         halves = random_halves(node, rng)
         types = OPS[node.op].types if halves == "even" else "kept"
-        kind = Type() if types == "floats" else made.types[inputs[0]] if types == "kept" else random_type(rng, extreme)
-        if types in ("floats", "kept"):
-            inputs = [as_type(name, kind, node.name) for name in inputs]
+        kind = Type() if types == "floats" else made.types[inputs[0]]
+        if types not in ("floats", "kept"):
+            kind = random_type(rng, self.extreme)
+        else:
+            inputs = [self.as_type(name, kind, node.name) for name in inputs]
         output = f"{node.output} real" if types == "floats" else node.output
         fields = {key: item for key, item in vars(node).items() if key not in NOT_COPIED}
-        new = Node(**{**fields, "halves": halves}, inputs=inputs, output=add(output, dims, kind))
+        new = Node(**{**fields, "halves": halves}, inputs=inputs, output=self.add(output, dims, kind))
         curves = node.activation not in ("none", "clamp")
         if curves:
             new.activation = "none"
         if OPS[node.op].weights:
-            new.weight = random_weight(rng, node.weight.shape, extreme)
+            new.weight = random_weight(rng, node.weight.shape, self.extreme)
             scale_weights(new, made.types[inputs[0]], kind, rng)
         made.nodes.append(new)
         if types == "floats":
-            output = as_type(output, random_type(rng, extreme), node.name)
+            output = self.as_type(output, random_type(rng, self.extreme), node.name)
         if curves:
-            curve = add(f"{node.output} curve", dims, random_type(rng, extreme))
+            curve = self.add(f"{node.output} curve", dims, random_type(rng, self.extreme))
             table = rng.integers(0, 256, 256).astype(np.uint8)
             made.nodes.append(Node("lookup", f"{node.name} curve", [output], curve, weight=table))
             output = curve
-        names[node.output] = output
-    for output in graph.outputs:
-        inner = names[output.value]
-        if outside != "uint8":
-            names[output.value] = add(
-                f"{output.name} out", graph.values[output.value], held(made.types[inner], outside)
-            )
-            made.nodes.append(Node("convert", f"{output.name} out", [inner], names[output.value]))
-        made.outputs.append(type(output)(output.name, names[output.value], output.shape))
-    return made
+        self.names[node.output] = output
+
+    def output(self, output) -> None:
+        inner = self.names[output.value]
+        if self.outside != "uint8":
+            kind = held(self.made.types[inner], self.outside)
+            self.names[output.value] = self.add(f"{output.name} out", self.graph.values[output.value], kind)
+            self.made.nodes.append(Node("convert", f"{output.name} out", [inner], self.names[output.value]))
+        self.made.outputs.append(type(output)(output.name, self.names[output.value], output.shape))
 
 
 def random_type(rng: np.random.Generator, extreme: bool) -> Type:
@@ -216,10 +234,13 @@ def softmax(x: np.ndarray, kind: Type, made: Type) -> np.ndarray:
     return np.clip(np.rint(e / e.sum(-1, keepdims=True) / made.scale) + made.zero_point, 0, 255).astype(np.uint8)
 
 
-def evaluate(graph: Graph, inputs: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """Every value of the graph."""
-    values = dict(inputs)
+def evaluate(graph: Graph, inputs: dict[str, np.ndarray]) -> dict[str, np.ndarray | None]:
+    """Every value of the graph; None for what is made by, or of, an operator that is not computed here."""
+    values: dict = dict(inputs)
     for node in graph.nodes:
+        if node.op not in COMPUTED or any(values[name] is None for name in node.inputs):
+            values[node.output] = None
+            continue
         values[node.output] = run_node(node, graph, values)
         assert values[node.output].shape == graph.values[node.output], node
     return values

@@ -177,12 +177,29 @@ SessionOptions session_options(const mbi_options& given) {
   return options;
 }
 
-mbi_tensor tensor(const char* name, mbi_dtype dtype, const std::vector<int64_t>& shape) {
+struct Dtype {
+  int32_t code;  // mbi_dtype
+  DType dtype;
+  size_t bytes;
+};
+constexpr Dtype kDtypes[] = {
+    {MBI_FLOAT32, DType::kFloat32, sizeof(float)}, {MBI_INT8, DType::kInt8, 1}, {MBI_UINT8, DType::kUint8, 1}};
+
+// Null for a code that is none.
+const Dtype* dtype_of(int32_t code) {
+  for (const Dtype& d : kDtypes)
+    if (d.code == code) return &d;
+  return nullptr;
+}
+
+mbi_tensor tensor(const char* name, const Type& type, const std::vector<int64_t>& shape) {
   mbi_tensor t = {};
   t.name = name;
-  t.dtype = dtype;
+  for (const Dtype& d : kDtypes)
+    if (d.dtype == type.dtype) t.dtype = d.code, t.bytes = d.bytes;
   t.rank = int32_t(shape.size());
-  t.bytes = dtype == MBI_UINT8 ? 1 : sizeof(float);
+  t.scale = type.scale;
+  t.zero_point = type.zero_point;
   for (size_t d = 0; d < shape.size(); d++) t.bytes *= size_t(t.dims[d] = shape[d]);
   return t;
 }
@@ -192,15 +209,15 @@ void describe(mbi_session* s) {
   const Graph& graph = s->session.graph();
   for (const GraphInput& in : graph.inputs) {
     const Value& v = graph.values[in.value];
-    mbi_tensor t = tensor(v.name.c_str(), in.recipe.present ? MBI_UINT8 : MBI_FLOAT32,
-                          {1, v.shape.height, v.shape.width, v.shape.channels});
+    mbi_tensor t = tensor(v.name.c_str(), v.type, {1, v.shape.height, v.shape.width, v.shape.channels});
     if (in.recipe.present) {
       t.color = kColors[in.recipe.color];
       t.crop = in.recipe.crop;
     }
     s->inputs.push_back(t);
   }
-  for (const GraphOutput& out : graph.outputs) s->outputs.push_back(tensor(out.name.c_str(), MBI_FLOAT32, out.shape));
+  for (const GraphOutput& out : graph.outputs)
+    s->outputs.push_back(tensor(out.name.c_str(), graph.values[out.value].type, out.shape));
   s->pictures.resize(s->inputs.size());
   s->results.resize(s->outputs.size());
   const Plan& p = s->session.plan();
@@ -272,14 +289,13 @@ void check_count(const char* what, size_t given, size_t wanted) {
 }
 
 void check_buffer(const char* what, const mbi_tensor& tensor, const void* data, size_t bytes, int32_t dtype) {
-  const size_t element = dtype == MBI_UINT8 ? 1 : sizeof(float);
-  const size_t wanted = tensor.bytes / (tensor.dtype == MBI_UINT8 ? 1 : sizeof(float)) * element;
-  const bool known = dtype == MBI_FLOAT32 || dtype == MBI_UINT8,
-             aligned = reinterpret_cast<uintptr_t>(data) % element == 0;
+  const Dtype* known = dtype_of(dtype);
+  const size_t element = known ? known->bytes : 1, wanted = tensor.bytes / dtype_of(tensor.dtype)->bytes * element;
+  const bool aligned = reinterpret_cast<uintptr_t>(data) % element == 0;
   if (data && known && bytes == wanted && aligned) return;
   const std::string name = std::string(what) + " '" + tensor.name + "'";
   if (!data) refuse(ErrorKind::kArgument, name + ": data is NULL");
-  if (!known) refuse(ErrorKind::kShape, name + ": its dtype is neither MBI_FLOAT32 nor MBI_UINT8");
+  if (!known) refuse(ErrorKind::kShape, name + ": its dtype is not MBI_FLOAT32, MBI_INT8 or MBI_UINT8");
   if (!aligned) refuse(ErrorKind::kArgument, name + ": data is not aligned for float32");
   refuse(ErrorKind::kShape,
          name + " takes " + std::to_string(wanted) + " bytes in this dtype, given are " + std::to_string(bytes));
@@ -287,7 +303,7 @@ void check_buffer(const char* what, const mbi_tensor& tensor, const void* data, 
 
 void set_outputs(mbi_session* session, const mbi_output* outputs) {
   for (size_t i = 0; i < session->outputs.size(); i++) {
-    check_buffer("output", session->outputs[i], outputs[i].data, outputs[i].bytes, MBI_FLOAT32);
+    check_buffer("output", session->outputs[i], outputs[i].data, outputs[i].bytes, session->outputs[i].dtype);
     session->results[i] = outputs[i].data;
   }
 }
@@ -400,7 +416,7 @@ mbi_status mbi_session_run(mbi_session* session, const mbi_input* inputs, size_t
     const Session::Turn turn(session->session);
     for (size_t i = 0; i < input_count; i++) {
       check_buffer("input", session->inputs[i], inputs[i].data, inputs[i].bytes, inputs[i].dtype);
-      session->pictures[i] = {inputs[i].data, inputs[i].dtype == MBI_UINT8 ? DType::kUint8 : DType::kFloat32};
+      session->pictures[i] = {inputs[i].data, dtype_of(inputs[i].dtype)->dtype};
     }
     set_outputs(session, outputs);
     session->session.run(turn, session->pictures.data(), session->results.data());
@@ -413,8 +429,8 @@ mbi_status mbi_session_run_rows(mbi_session* session, int32_t dtype, mbi_pull_ro
     require_pointer(session, "session");
     require_pointer(reinterpret_cast<const void*>(pull), "pull");
     require_pointer(outputs, "outputs");
-    if (dtype != MBI_FLOAT32 && dtype != MBI_UINT8)
-      refuse(ErrorKind::kShape, "dtype is neither MBI_FLOAT32 nor MBI_UINT8");
+    const Dtype* known = dtype_of(dtype);
+    if (!known) refuse(ErrorKind::kShape, "dtype is not MBI_FLOAT32, MBI_INT8 or MBI_UINT8");
     check_count("outputs", output_count, session->outputs.size());
     const Session::Turn turn(session->session);
     set_outputs(session, outputs);
@@ -427,7 +443,6 @@ mbi_status mbi_session_run_rows(mbi_session* session, int32_t dtype, mbi_pull_ro
                                 if (const int code = r.pull(r.context, size_t(row), to)) throw Stopped{row, code};
                               },
                               &rows};
-    session->session.run_rows(turn, dtype == MBI_UINT8 ? DType::kUint8 : DType::kFloat32, source,
-                              session->results.data());
+    session->session.run_rows(turn, known->dtype, source, session->results.data());
   });
 }

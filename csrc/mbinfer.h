@@ -115,18 +115,20 @@ typedef struct mbi_options {
 /* Sets the defaults. `size` is sizeof(mbi_options) where the caller was compiled: no byte beyond it is touched. */
 MBI_API mbi_status mbi_options_init(mbi_options* options, size_t size);
 
-typedef enum mbi_dtype { MBI_FLOAT32 = 1, MBI_UINT8 = 4 } mbi_dtype;
+typedef enum mbi_dtype { MBI_FLOAT32 = 1, MBI_INT8 = 3, MBI_UINT8 = 4 } mbi_dtype;
 
 /* What the model takes or gives: contiguous, the last dimension fastest. Images are {1, height, width, channels}. */
 typedef struct mbi_tensor {
   const char* name;
-  int32_t dtype;   /* mbi_dtype; of inputs: MBI_UINT8 where the model has a recipe. Outputs are MBI_FLOAT32 */
+  int32_t dtype;   /* mbi_dtype; of inputs: MBI_UINT8 where the model has a recipe */
   int32_t rank;    /* 0 to 8 */
   int64_t dims[8]; /* those from `rank` on are 0 */
   size_t bytes;    /* of the whole tensor in that dtype */
   /* The recipe for pictures; mean and scale are applied by mbi_session_run. */
   const char* color; /* "RGB", "BGR" or "grey": the order of the channels; NULL without a recipe */
   float crop;        /* side of the central square to take, as a share of the shorter side; 0 without a recipe */
+  float scale;       /* of quantised numbers, which stand for (number - zero_point) * scale; 0 of others */
+  int32_t zero_point;
 } mbi_tensor;
 
 /* What a session will do and the memory that it takes. Sizes in bytes. */
@@ -237,11 +239,12 @@ MBI_API const char* mbi_session_plan_json(const mbi_session* session);
 typedef struct mbi_input {
   const void* data; /* aligned for its dtype */
   size_t bytes;
-  int32_t dtype; /* MBI_FLOAT32: normalised already; MBI_UINT8: normalised by the model's recipe */
+  int32_t
+      dtype; /* that of the model's input (MBI_UINT8 with a recipe: normalised by it), or MBI_FLOAT32: real numbers */
 } mbi_input;
 
 typedef struct mbi_output {
-  float* data;
+  void* data; /* of the dtype that mbi_session_output says */
   size_t bytes;
 } mbi_output;
 
@@ -260,7 +263,7 @@ MBI_API mbi_status mbi_session_run(mbi_session* session, const mbi_input* inputs
 typedef int (*mbi_pull_row)(void* context, size_t row, void* to);
 
 /* Runs a model with one input on rows as they arrive, from a camera or a decoder: calls pull(context, row, to) on this
- * thread, once for each row, from 0 to height - 1. dtype: MBI_FLOAT32 or MBI_UINT8, as of mbi_input. MBI_STOPPED where
+ * thread, once for each row, from 0 to height - 1. dtype: as of mbi_input. MBI_STOPPED where
  * `pull` ends the run: nothing is written then, and the session can run again. `pull` may not run the same session
  * (MBI_ARGUMENT). MBI_SHAPE as of mbi_session_run, and where the model has several inputs. */
 MBI_API mbi_status mbi_session_run_rows(mbi_session* session, int32_t dtype, mbi_pull_row pull, void* context,

@@ -213,8 +213,8 @@ def _info(options: argparse.Namespace) -> None:
     record = {
         "path": options.model,
         "bytes": os.path.getsize(options.model),
-        "inputs": [{"name": i.name, "shape": i.shape, "dtype": i.dtype} for i in session.inputs],
-        "outputs": [{"name": o.name, "shape": o.shape, "dtype": o.dtype} for o in session.outputs],
+        "inputs": [info._asdict() for info in session.inputs],
+        "outputs": [info._asdict() for info in session.outputs],
         "recipe": vars(recipe) if recipe else None,
         "labels": list(session.labels),
         "metadata": dict(session.metadata),
@@ -275,10 +275,11 @@ def _run(options: argparse.Namespace) -> None:
             f"{len(session.outputs)} outputs; use mbinfer.Session"
         )
     _, height, width, _ = session.inputs[0].shape
-    ends_in_softmax = session.plan.segments[-1].stages[-1].kind == "softmax"
+    kinds = [stage.kind for segment in session.plan.segments for stage in segment.stages if stage.kind != "convert"]
+    ends_in_softmax = kinds[-1:] == ["softmax"]
     results, texts = [], []
     for path in progress(options.pictures, str):
-        scores = np.asarray(session.run(image.load(path, session.recipe, height, width)), np.float64).ravel()
+        scores = _scores(session, image.load(path, session.recipe, height, width))
         top = _top(scores if ends_in_softmax else _softmax(scores), session.labels, options.top)
         results.append({"path": path, "top": top})
         texts.append("\n".join([path, *(f"  {100 * t['probability']:6.2f} %  {printable(t['label'])}" for t in top)]))
@@ -297,6 +298,13 @@ def _run(options: argparse.Namespace) -> None:
         "ratio": ratio,
     }
     _print(options, "\n".join(texts), record)
+
+
+def _scores(session: Any, picture: Any) -> npt.NDArray[np.float64]:
+    """The real numbers of the only output."""
+    (info,) = session.outputs
+    numbers: npt.NDArray[np.float64] = np.asarray(session.run(picture), np.float64).ravel()
+    return (numbers - info.zero_point) * info.scale if info.scale else numbers
 
 
 def _softmax(scores: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:

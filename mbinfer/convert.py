@@ -6,7 +6,7 @@ import itertools
 import os
 
 from .errors import ArgumentError, ShapeError, UnsupportedError
-from .graph import COLORS, Graph, Recipe
+from .graph import COLORS, Graph, Node, Recipe
 
 LARGEST_LABELS = 1 << 24  # bytes of a file of class names
 
@@ -92,12 +92,27 @@ def _set_recipe(graph: Graph, mean, scale, color: str, crop: float) -> None:
     channels = graph.values[name][2]
     if channels == 1:
         color = "grey"
+    _take_real_numbers(graph, name)
     graph.inputs[name] = Recipe(
         _numbers("mean", 0.0 if mean is None else mean, channels),
         _numbers("scale", 1.0 if scale is None else scale, channels),
         color,
         _numbers("crop", crop, 1)[0],
     )
+
+
+def _take_real_numbers(graph: Graph, name: str) -> None:
+    """A quantised input becomes one of float32, which a recipe makes, with a conversion behind it."""
+    kind = graph.types.pop(name, None)
+    if kind is None or kind.dtype != "uint8":  # behind an int8 input there is a conversion to uint8
+        return
+    inner = f"{name}/uint8"
+    while inner in graph.values:
+        inner += "'"
+    for node in graph.nodes:
+        node.inputs = [inner if value == name else value for value in node.inputs]
+    graph.values[inner], graph.types[inner] = graph.values[name], kind
+    graph.nodes.insert(0, Node("convert", inner, [name], inner))
 
 
 def _numbers(what: str, given, count: int) -> tuple[float, ...]:

@@ -137,28 +137,35 @@ class CSession:
         count = getattr(self.lib, f"mbi_session_{kind}_count")(self.handle)
         return [getattr(self.lib, f"mbi_session_{kind}")(self.handle, i) for i in range(count)]
 
+    def dtype(self, tensor) -> str:
+        lib = self.lib
+        return {lib.MBI_FLOAT32: "float32", lib.MBI_INT8: "int8", lib.MBI_UINT8: "uint8"}[tensor.dtype]
+
     def run(self, *arrays: np.ndarray) -> list[np.ndarray]:
-        results = [np.full(list(t.dims)[: t.rank], np.nan, np.float32) for t in self.tensors("output")]
+        results = [np.full(list(t.dims)[: t.rank], 99, self.dtype(t)) for t in self.tensors("output")]
         self.run_into(arrays, results)
         return results
 
     def run_into(self, arrays, results) -> None:
-        ffi, dtypes = self.ffi, {"float32": self.lib.MBI_FLOAT32, "uint8": self.lib.MBI_UINT8}
+        ffi, dtypes = (
+            self.ffi,
+            {"float32": self.lib.MBI_FLOAT32, "int8": self.lib.MBI_INT8, "uint8": self.lib.MBI_UINT8},
+        )
         inputs, outputs = ffi.new("mbi_input[]", len(arrays)), ffi.new("mbi_output[]", len(results))
         for slot, array in zip(inputs, arrays):
             slot.data, slot.bytes = ffi.cast("void *", array.ctypes.data), array.nbytes
             slot.dtype = dtypes.get(str(array.dtype), 99)
         for slot, array in zip(outputs, results):
-            slot.data, slot.bytes = ffi.cast("float *", array.ctypes.data), array.nbytes
+            slot.data, slot.bytes = ffi.cast("void *", array.ctypes.data), array.nbytes
         self.check(self.lib.mbi_session_run(self.handle, inputs, len(arrays), outputs, len(results)))
 
     def run_rows(self, dtype: int, pull) -> list[np.ndarray]:
         """pull(row, to): to is a void pointer; what it returns is returned to the library."""
         ffi = self.ffi
-        results = [np.zeros(list(t.dims)[: t.rank], np.float32) for t in self.tensors("output")]
+        results = [np.zeros(list(t.dims)[: t.rank], self.dtype(t)) for t in self.tensors("output")]
         outputs = ffi.new("mbi_output[]", len(results))
         for slot, array in zip(outputs, results):
-            slot.data, slot.bytes = ffi.cast("float *", array.ctypes.data), array.nbytes
+            slot.data, slot.bytes = ffi.cast("void *", array.ctypes.data), array.nbytes
         callback = ffi.callback("mbi_pull_row", lambda context, row, to: pull(row, to))
         try:
             self.check(self.lib.mbi_session_run_rows(self.handle, dtype, callback, ffi.NULL, outputs, len(results)))

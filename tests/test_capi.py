@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from capi import CSession, Failure, declarations, picture, random_graph, same_bits, shared_library
+from integer_graphs import quantised
 
 import mbinfer
 from mbinfer import model
@@ -410,3 +411,25 @@ def test_last_error_is_of_the_thread_and_stays(ffi, lib, opened, refused, two):
 def test_long_messages_are_cut_between_characters(refused, name):
     message = refused(name).message  # decoded, so whole characters
     assert message == name[: len(message)] and 1020 <= len(message.encode()) <= 1023
+
+
+@pytest.mark.parametrize("outside", ["int8", "uint8", "float32"])
+def test_integers_in_and_out(ffi, lib, opened, outside, tmp_path):
+    """Arrays are of the dtypes that the model says, with their scales; real numbers go in too."""
+    rng = np.random.default_rng(3)
+    real = mbinfer.zoo.mobilenet_v2(0.35, 32, 10, seed=5)
+    real.inputs = dict.fromkeys(real.inputs)
+    model.save(quantised(real, rng, outside=outside), tmp_path / "q.bin")
+    python, c = mbinfer.Session(tmp_path / "q.bin"), opened(str(tmp_path / "q.bin"))
+    for kind, infos in (("input", python.inputs), ("output", python.outputs)):
+        (tensor,), (info,) = c.tensors(kind), infos
+        assert (c.dtype(tensor), tensor.scale, tensor.zero_point) == (info.dtype, info.scale, info.zero_point)
+        assert tensor.bytes == np.prod(info.shape) * np.dtype(info.dtype).itemsize and info.dtype == outside
+    numbers = rng.normal(0, 2, (1, 32, 32, 3)).astype(np.float32)
+    held = numbers if outside == "float32" else rng.integers(0, 256, numbers.shape).astype(np.uint8).view(outside)
+    for array in (held, numbers):
+        assert same_bits(c.run(array)[0], python.run(array))
+    if outside != "float32":
+        other = {"int8": "uint8", "uint8": "int8"}[outside]
+        with pytest.raises(Failure, match="dtype|recipe"):
+            c.run(held.view(other))

@@ -81,7 +81,8 @@ def test_build_is_the_same_for_the_same_seed(call, tmp_path):
 
 def test_info(call, model):
     record = call("info", model, "--json")
-    assert record["inputs"] == [{"name": "image", "shape": [1, 64, 64, 3], "dtype": "uint8"}]
+    picture = {"name": "image", "shape": [1, 64, 64, 3], "dtype": "uint8", "scale": 0.0, "zero_point": 0}
+    assert record["inputs"] == [picture]
     assert record["outputs"][0]["shape"] == [1, CLASSES]
     assert record["labels"] == [f"kind {i}" for i in range(CLASSES)]
     arena = record["arena_bytes"]

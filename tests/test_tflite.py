@@ -337,3 +337,32 @@ def test_transposed_convolutions_agree_with_litert(kernel, stride, padding, tmp_
     window = {"padding": padding, "strideH": stride, "strideW": stride}
     made = (1, *size, 6)
     moved(tmp_path, "TRANSPOSE_CONV", (1, 4, 5, 3), made, [list(made), weight], "TransposeConvOptions", False, **window)
+
+
+@pytest.mark.parametrize("dtype", ["int8", "uint8"])
+def test_pictures_of_a_quantised_network(dtype, tmp_path):
+    """With mean= and scale= it takes pictures; real numbers and the file's own integers go in without."""
+    net = builder("int8")
+    x = net.input((1, 8, 8, 3), scale=0.02, zero_point=-3)
+    if dtype == "uint8":
+        net = builder("int8")
+        outer = net.input((1, 8, 8, 3), scale=0.02, zero_point=125, dtype="uint8")
+        x = net.values((1, 8, 8, 3), 0.02, -3)
+        net.operator("QUANTIZE", [outer.index], x.index)
+    net.outputs.append(net.softmax(net.dense(net.conv(x, 8, (3, 3), (2, 2)), 5)).index)
+    mbinfer.convert(net.model(), tmp_path / "own.bin")
+    mbinfer.convert(net.model(), tmp_path / "pictures.bin", mean=127.5, scale=1 / 64)
+    own, pictures = mbinfer.Session(tmp_path / "own.bin"), mbinfer.Session(tmp_path / "pictures.bin")
+    image = np.random.default_rng(0).integers(0, 256, (8, 8, 3)).astype(np.uint8)
+    real = (image - np.float32(127.5)) * np.float32(1 / 64)
+    zero = -3 if dtype == "int8" else 125
+    held = np.clip(np.rint(real / np.float32(0.02)) + zero, *(np.iinfo(dtype).min, np.iinfo(dtype).max)).astype(dtype)
+    (info,) = own.inputs
+    assert (info.dtype, info.zero_point) == (dtype, zero) and pictures.inputs[0].dtype == "uint8"
+    expected = own.run(held)
+    assert expected.dtype == np.int8
+    np.testing.assert_array_equal(own.run(real), expected)
+    np.testing.assert_array_equal(pictures.run(image), expected)
+    np.testing.assert_array_equal(pictures.run(real), expected)
+    with pytest.raises(errors.ShapeError, match=dtype):
+        own.run(held.astype(np.int16))

@@ -140,7 +140,9 @@ def info_text(record: dict[str, Any], recipe: Any) -> str:
     """What `mbinfer info` knows of a model file."""
     rows = [("file", f"{size(record['bytes'])}, of it weights {size(record['weight_bytes'])}")]
     for kind in ("inputs", "outputs"):
-        rows += [(kind[:-1], f"{i['name']} {list(i['shape'])} {i['dtype']}") for i in record[kind]]
+        for i in record[kind]:
+            stands = f", (number - {i['zero_point']}) * {i['scale']:g}" if i["scale"] else ""
+            rows.append((kind[:-1], f"{i['name']} {list(i['shape'])} {i['dtype']}{stands}"))
     if recipe:
         mean, scale = (", ".join(f"{n:g}" for n in numbers) for numbers in (recipe.mean, recipe.scale))
         rows.append(("pictures", f"{recipe.color}, crop {recipe.crop:g}, (pixel - [{mean}]) * [{scale}]"))

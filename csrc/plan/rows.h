@@ -118,8 +118,10 @@ void for_each_write(const Graph& graph, const Stage& stage, int in, int r0, int 
   const int none = graph.values[in].shape.height;
   const bool reads = stage.input == in, adds = stage.residual == in;
   if (!reads && !adds) return write(r1, none);
-  // For every chunk but the last, all rows are read again.
-  if (chunk_count(graph, stage) > 1)
+  // For every chunk but the last, all rows are read again, and written over, unless sums wait elsewhere.
+  const Type& made = graph.values[graph.nodes[stage.parts[stage.last()].node].output].type;
+  const bool waits = stage.split < stage.last() && sums_of(made).dtype != made.dtype;
+  if (chunk_count(graph, stage) > 1 && !waits)
     write(r1, std::min(reads ? strip_rows(graph, stage, r0, r1).begin : none,
                        adds ? added_rows(graph, stage, {r0, r1}).begin : none));
   // A 1x1 expansion has read its rows before the output is written; other convolutions read some of them again.

@@ -175,10 +175,12 @@ __attribute__((noinline)) void byte_tiles(const ByteBlock& block, const BytePair
     }
     tile.start();
     if (ByteInputs::kPrepared) {
-      const uint8_t* x = in;
+      const uint8_t* x = in;  // taps whose weights follow one another are like one
       for (const Tap* tap = taps; tap < taps_end; tap++) {
-        const int quads = tap->k / kQuad;
-        tile.multiply(x, pixels, weights + ptrdiff_t(tap->weight_row) * kQuadRow, quads);
+        const int row = tap->weight_row;
+        int quads = tap->k / kQuad;
+        for (; tap + 1 < taps_end && tap[1].weight_row == row + quads; tap++) quads += tap[1].k / kQuad;
+        tile.multiply(x, pixels, weights + ptrdiff_t(row) * kQuadRow, quads);
         x += quads * ByteInputs::kQuadBytes;
       }
       in += kPixels * stride;

@@ -19,11 +19,13 @@ ITERATIONS = 200
 class Target:
     """An instruction set: what its multiply-adds look like, and the cores to ask about.
 
-    `toolchain` is a file of cmake/, or empty for this machine's own compiler; `triple` and `attributes` are LLVM's;
+    `unit` is what the build calls its float32 kernels; `toolchain` is a file of cmake/, or empty for this machine's own
+    compiler; `triple` and `attributes` are LLVM's;
     `limit` writes the i-th of `chains` multiply-adds that do not wait for each other.
     """
 
     name: str
+    unit: str
     toolchain: str
     triple: str
     attributes: str
@@ -36,6 +38,7 @@ class Target:
 TARGETS = (
     Target(
         "aarch64",
+        "neon",
         "aarch64.cmake",
         "aarch64-linux-gnu",
         "",
@@ -46,6 +49,7 @@ TARGETS = (
     ),
     Target(
         "armv7",
+        "neon",
         "armv7.cmake",
         "thumbv7-linux-gnueabihf",
         "+neon,+vfp4",
@@ -56,6 +60,7 @@ TARGETS = (
     ),
     Target(
         "x86-64",
+        "avx2",
         "",
         "x86_64-linux-gnu",
         "",
@@ -87,7 +92,7 @@ def assembly(target: Target, source: Path) -> str:
             command.append(f"-DCMAKE_TOOLCHAIN_FILE={TOOLCHAINS / target.toolchain}")
         subprocess.run(command, check=True, capture_output=True, text=True)
         entries = json.loads((Path(build) / "compile_commands.json").read_text())
-        (words,) = (shlex.split(entry["command"]) for entry in entries if entry["file"].endswith("isa.cpp"))
+        words = next(shlex.split(e["command"]) for e in entries if f"mbinfer_{target.unit}.dir/" in e["command"])
         words[words.index("-o") + 1] = "-"
         words[words.index("-c")] = "-S"
         made = subprocess.run(words, cwd=build, check=True, capture_output=True, text=True).stdout

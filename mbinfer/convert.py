@@ -74,6 +74,8 @@ def convert(
 
 
 def _check_dtype(dtype, calibration, quantising) -> None:
+    if not isinstance(dtype, str):
+        raise ArgumentError(f"dtype of type {type(dtype).__name__}; supported are 'float32' and 'int8'")
     if dtype == "float16":
         raise UnsupportedError("dtype='float16' comes in a later version; use 'float32' or 'int8'")
     if dtype not in ("float32", "int8"):

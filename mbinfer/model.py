@@ -254,7 +254,8 @@ def _clamp(node: Node, graph: Graph) -> npt.NDArray[np.float32]:
     if made.dtype != "uint8" or node.activation != "clamp":
         return bounds
     with np.errstate(over="ignore"):
-        return np.clip(np.rint(bounds / np.float32(made.scale)) + made.zero_point, 0, 255).astype(np.float32)
+        held: npt.NDArray[np.float32] = np.rint(bounds / np.float32(made.scale)) + np.float32(made.zero_point)
+    return held.clip(0, 255)
 
 
 def _by_channel(numbers: npt.ArrayLike) -> npt.NDArray[np.float32]:

@@ -160,8 +160,9 @@ class Session:
                 )
             return np.ascontiguousarray(array, dtype)
 
-        known = isinstance(first, np.ndarray) and first.dtype in (np.uint8, _FLOAT32, self._dtypes[0])
-        dtype = first.dtype if known else self._dtypes[0]
+        dtype = self._dtypes[0]
+        if isinstance(first, np.ndarray) and first.dtype in (np.uint8, _FLOAT32):
+            dtype = first.dtype
         results = self._core.run_rows(dtype, row)
         if next(arriving, None) is not None:
             raise ShapeError(f"input {info.name!r}: more rows than the {height} that the model takes")

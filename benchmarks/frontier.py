@@ -74,7 +74,8 @@ def frontier(path: str, step: float) -> dict:
     for bound in BOUNDS:
         found = smallest(bound)
         if found is not None and found is not least:
-            plans += plans_up(path, int(found["peak_bytes"] * (1 - 1.5 * step)), FINE, found["peak_bytes"] - 64)
+            start = max(least["peak_bytes"], int(found["peak_bytes"] * (1 - 1.5 * step)))
+            plans += plans_up(path, start, FINE, found["peak_bytes"] - 64)
     return {
         "plans": sorted(plans, key=lambda p: p["peak_bytes"]),
         "least": least,

@@ -6,7 +6,8 @@ Each row is measured in a fresh process and compared with a control process, whi
 same picture, and opens no session. The processes open a model of seeded random weights, run it twice and read
 
   planned    Plan.peak_bytes, known before the first run
-  allocated  bytes in use by malloc (mallinfo2), over the control process: arena and bookkeeping, after the runs
+  allocated  bytes in use by malloc (mallinfo2) and of anonymous mappings, over the control process: arena and
+             bookkeeping, after the runs
   opening    the most memory that was resident (VmHWM) until the session was open, less the pages of mapped files then,
              over the control process. It is the larger of two: the same of a process that only plans, in which no
              weights come in after the planner's peak and hide it, and of opening for runs: bookkeeping, arena, and what
@@ -90,14 +91,26 @@ class MallocInfo(ctypes.Structure):
     ]
 
 
-def malloc_bytes() -> int | None:
-    """Bytes in use by this process's malloc, small blocks and mapped ones; None where it does not tell (not glibc)."""
+def allocated_bytes() -> int | None:
+    """Bytes that malloc has in use in its heap, and all anonymous memory beside heap and stacks, such as arenas and
+    malloc's large blocks; None where malloc does not tell (not glibc)."""
     mallinfo2 = getattr(ctypes.CDLL(None), "mallinfo2", None)
     if mallinfo2 is None:
         return None
     mallinfo2.restype = MallocInfo
-    info = mallinfo2()
-    return info.uordblks + info.hblkhd
+    return mallinfo2().uordblks + anonymous_bytes()
+
+
+def anonymous_bytes() -> int:
+    """Of mappings that can be written and are of no file, neither the heap nor a stack."""
+    total = 0
+    with open("/proc/self/maps", encoding="ascii", errors="replace") as maps:
+        for line in maps:
+            fields = line.split()  # addresses, permissions, offset, device, inode, and a name where there is one
+            if fields[1].startswith("rw") and len(fields) == 5:
+                begin, end = (int(address, 16) for address in fields[0].split("-"))
+                total += end - begin
+    return total
 
 
 def child(path: str, resolution: int, schedule: str, plan_only: bool) -> dict:
@@ -108,7 +121,7 @@ def child(path: str, resolution: int, schedule: str, plan_only: bool) -> dict:
     trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
     if trim is not None:
         trim(0)
-    malloc_bytes()
+    allocated_bytes()
     reset = measure.reset_high_water()
     result = {"reset": reset}
     if schedule != CONTROL:
@@ -120,7 +133,7 @@ def child(path: str, resolution: int, schedule: str, plan_only: bool) -> dict:
         measure.reset_high_water()
         for _ in range(2):
             session.run(picture)
-    result["allocated"] = malloc_bytes()
+    result["allocated"] = allocated_bytes()
     status = measure.memory_status()
     result["file"] = status["RssFile"]
     # The kernel keeps VmHWM in steps of some pages; nothing happened in the control process, so its exact count serves.
@@ -174,8 +187,8 @@ def markdown(results: list[dict]) -> str:
         f"{results[0]['dtype']}, one thread, seeded random weights; bytes do not depend on them. `least` is `streamed`"
         ' with `memory_limit="least"`.',
         "",
-        "| network | schedule | planned: the arena | of naive | allocated: malloc, in use | observed: peak resident in"
-        " runs, without file pages | opening: the same, before | file pages: weights and code |",
+        "| network | schedule | planned: the arena | of naive | allocated: malloc and mappings | observed: peak"
+        " resident in runs, without file pages | opening: the same, before | file pages: weights and code |",
         "|---|---|---:|---:|---:|---:|---:|---:|",
     ]
     for row in results:

@@ -63,7 +63,6 @@ void multiply_add(const float* x, const float* w, float* sums) {
 
 // A panel as a vector for the curves: what vec.h says of a leaf, in plain loops.
 struct Panel {
-  static constexpr int kPanels = 1;
   float v[kPanel];
   static Panel load(const float* p) {
     Panel x;

@@ -18,34 +18,41 @@ using namespace mbinfer;
 
 namespace {
 
+// A message, which may hold a path of any bytes.
+py::str text_of(const std::string& message) {
+  return py::reinterpret_steal<py::str>(
+      PyUnicode_DecodeUTF8(message.data(), Py_ssize_t(message.size()), "backslashreplace"));
+}
+
 void raise(const Error& error) {
+  const py::str message = text_of(error.what());
   if (error.kind == ErrorKind::kFile) {  // Python chooses FileNotFoundError and the like by the number
     const std::string what = error.what(), why = what.substr(std::min(what.size(), error.path.size() + 2));
     py::object path = py::reinterpret_steal<py::object>(
         PyUnicode_DecodeFSDefaultAndSize(error.path.data(), Py_ssize_t(error.path.size())));
-    py::object os_error = py::reinterpret_borrow<py::object>(PyExc_OSError)(error.system_error, why, path);
+    py::object os_error = py::reinterpret_borrow<py::object>(PyExc_OSError)(error.system_error, text_of(why), path);
     PyErr_SetObject(reinterpret_cast<PyObject*>(Py_TYPE(os_error.ptr())), os_error.ptr());
     return;
   }
   py::object errors = py::module_::import("mbinfer.errors"), exception;
   switch (error.kind) {
     case ErrorKind::kFormat:
-      exception = errors.attr("FormatError")(error.what());
+      exception = errors.attr("FormatError")(message);
       break;
     case ErrorKind::kUnsupported:
-      exception = errors.attr("UnsupportedError")(error.what(), error.node, error.op);
+      exception = errors.attr("UnsupportedError")(message, error.node, error.op);
       break;
     case ErrorKind::kShape:
-      exception = errors.attr("ShapeError")(error.what());
+      exception = errors.attr("ShapeError")(message);
       break;
     case ErrorKind::kMemoryLimit:
-      exception = errors.attr("MemoryLimitError")(error.what(), error.needed, error.limit);
+      exception = errors.attr("MemoryLimitError")(message, error.needed, error.limit);
       break;
     case ErrorKind::kArgument:
-      exception = errors.attr("ArgumentError")(error.what());
+      exception = errors.attr("ArgumentError")(message);
       break;
     default:
-      exception = errors.attr("Error")(error.what());
+      exception = errors.attr("Error")(message);
   }
   PyErr_SetObject(reinterpret_cast<PyObject*>(Py_TYPE(exception.ptr())), exception.ptr());
 }

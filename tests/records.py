@@ -32,6 +32,7 @@ class Records:
             at += count * dtype.itemsize
         self.strings = data[at : at + int(self.header["string_bytes"][0])]
         self.weights = data[int(self.header["weights_offset"][0]) :]
+        self.weights_bytes: int | None = None  # what the header says, where the caller makes the file longer
         self.gap: bytes | None = None  # between the strings and the weights
         self.counts: dict[str, int] = {}  # lies
 
@@ -56,7 +57,7 @@ class Records:
         for name, count in self.counts.items():
             header[name] = count
         header["weights_offset"] = model.HEADER.itemsize + len(body)
-        header["weights_bytes"] = len(self.weights)
+        header["weights_bytes"] = len(self.weights) if self.weights_bytes is None else self.weights_bytes
         header["file_bytes"] = header["weights_offset"] + header["weights_bytes"]
         header["weights_crc"], header["structure_crc"] = zlib.crc32(self.weights), 0
         header["structure_crc"] = zlib.crc32(body, zlib.crc32(header.tobytes()))

@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from records import Records
 from small_network import picture, small_network
 
 import mbinfer
@@ -103,6 +104,35 @@ def test_what_is_no_file_is_an_os_error(tmp_path, case):
     assert caught.value.filename == os.fsdecode(make(tmp_path))
     again = pickle.loads(pickle.dumps(caught.value))
     assert (type(again), again.errno, again.filename) == (kind, number, caught.value.filename)
+
+
+def test_a_damaged_file_of_any_name_is_told(tmp_path):
+    odd = tmp_path / os.fsdecode(b"\xff\xe4.bin")
+    for content in (b"", b"no model" * 40):
+        odd.write_bytes(content)
+        with pytest.raises(mbinfer.FormatError, match=r"\\xff\\xe4\.bin: "):
+            mbinfer.Session(odd)
+        with pytest.raises(mbinfer.FormatError, match=r"\\xff\\xe4\.bin: "):
+            mbinfer.Session(os.fsencode(odd))
+
+
+def test_holes_in_a_file_are_not_touched(data, tmp_path, expected):
+    """Gigabytes of weights that no node reads, as a file can claim, cost nothing to open."""
+    records = Records(data)
+    records.weights_bytes = 2 << 30
+    head = records.encode()
+    path = tmp_path / "holes.bin"
+    path.write_bytes(head)
+    os.truncate(path, len(head) - len(records.weights) + records.weights_bytes)
+    program = """if True:
+        import os, sys, mbinfer
+        def mapped(): return next(int(line.split()[1]) for line in open("/proc/self/status") if "RssFile" in line)
+        before = mapped()
+        session = mbinfer.Session(sys.argv[1])
+        print(mapped() - before)"""
+    done = subprocess.run([sys.executable, "-c", program, path], capture_output=True, text=True, timeout=60)
+    assert int(done.stdout) < 8 << 10, done.stderr
+    assert mbinfer.Session(path).run(picture()).tobytes() == expected.tobytes()
 
 
 def test_a_file_without_permission(path):

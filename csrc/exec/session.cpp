@@ -94,7 +94,12 @@ Session::Session(std::shared_ptr<const Model> model, const SessionOptions& optio
     std::memcpy(arena_ - kCanaryBytes + i, &kCanary, sizeof kCanary);
     std::memcpy(arena_ + plan_.peak_bytes + i, &kCanary, sizeof kCanary);
   }
-  model_->source->populate();
+  model_->source->check_unchanged();
+  // Only what a node reads: a file may have holes of any size.
+  for (const Node& node : graph().nodes) {
+    model_->source->populate(node.weights, node.weight_bytes);
+    model_->source->populate(node.bias, node.bias_bytes);
+  }
   inputs_.assign(size_t(pool_.threads()), std::vector<Input>(graph().inputs.size()));
   produced_.assign(size_t(pool_.threads()), std::vector<int>(plan_.stages.size(), 0));
 }

@@ -31,8 +31,8 @@ class Source {
   // `copy` or an unaligned start in memory asks for a private copy.
   const uint8_t* hold(uint64_t offset, bool copy);
 
-  // Maps every page of what is held now, where the first run would stop for each few of them.
-  void populate() const;
+  // Maps the pages of a part of what is held now, where the first run would stop for each few of them.
+  void populate(const void* from, int64_t bytes) const;
 
   // Error(kFormat) where the file that is mapped was cut, extended or written since it was opened.
   void check_unchanged() const;

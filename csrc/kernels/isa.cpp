@@ -10,45 +10,7 @@
 
 #define MBI_INLINE inline __attribute__((always_inline))
 
-namespace mbinfer {
-namespace {
-
-// The floats that lie so many bytes after p.
-inline const float* at(const void* p, ptrdiff_t bytes) {
-  return reinterpret_cast<const float*>(static_cast<const char*>(p) + bytes);
-}
-inline float* at(void* p, ptrdiff_t bytes) { return reinterpret_cast<float*>(static_cast<char*>(p) + bytes); }
-
-constexpr int kRow = 2 * kPanel;  // weights of two panels lie side by side, see kernels.h
-
-// From one pair of panels to the next, of a node whose panels have so many rows.
-inline ptrdiff_t pair_bytes(int rows) { return ptrdiff_t(rows) * kRow * ptrdiff_t(sizeof(float)); }
-
-// From panel 0 to another one.
-inline ptrdiff_t bytes_to(int rows, int panel) {
-  return panel / 2 * pair_bytes(rows) + panel % 2 * kPanel * ptrdiff_t(sizeof(float));
-}
-
-inline const float* panel_weights(const void* weights, int rows, int panel) {
-  return at(weights, bytes_to(rows, panel));
-}
-
-// The weights of a tile are in parts: pairs of panels, where it has an even number of them and begins with a pair, so
-// that one address serves two panels; else single vectors, from any panel on.
-template <class V>
-constexpr int parts_of(int vectors) {
-  return vectors * V::kPanels % 2 ? vectors : vectors * V::kPanels / 2;
-}
-
-// A row of one of the vectors.
-template <class V, int kVectors>
-MBI_INLINE const float* row_of(const float* weights, const ptrdiff_t (&parts)[parts_of<V>(kVectors)], int vector) {
-  if (parts_of<V>(kVectors) == kVectors) return at(weights, parts[vector]);
-  return at(weights, parts[vector / 2]) + vector % 2 * kPanel;
-}
-
-}  // namespace
-}  // namespace mbinfer
+#include "kernels/panels.h"
 
 #if defined(__AVX512F__) || (defined(MBINFER_SIMDE) && !defined(MBINFER_BYTES))
 #include "kernels/vec_avx512.h"
@@ -69,34 +31,8 @@ MBI_INLINE const float* row_of(const float* weights, const ptrdiff_t (&parts)[pa
 #error "isa.cpp is compiled for an instruction set that has a leaf, see kernels/vec.h"
 #endif
 
-namespace mbinfer {
-namespace {
-
-template <class V>
-constexpr int kLanes = V::kPanels * kPanel;
-
-// Of some panels of a node, from `panel` on: before `first` there is the second one of a pair, or none; from `last` on
-// one that fills no wide vector, or none.
-struct Cut {
-  int first, last;
-};
-inline Cut cut_panels(int panel, int panels) {
-  const int first = panel % 2 < panels ? panel % 2 : panels;
-  return {first, first + (panels - first) / wide::kPanels * wide::kPanels};
-}
-
-// body(V(), panel) for each vector of so many panels.
-template <class Body>
-MBI_INLINE void for_each_vector(int panels, Body&& body) {
-  int panel = 0;
-  if constexpr (wide::kPanels > 1)
-    for (; panels - panel >= wide::kPanels; panel += wide::kPanels) body(wide(), panel);
-  for (; panel < panels; panel++) body(f32x8(), panel);
-}
-
-}  // namespace
-}  // namespace mbinfer
-
+#include "kernels/vectors.h"
+//
 #include "kernels/gemm_u8.h"
 //
 #include "kernels/depthwise_u8.h"

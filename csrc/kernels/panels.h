@@ -1,0 +1,42 @@
+// Where the weights of a panel lie: see kernels.h. Included by isa.cpp, before the leaf.
+#pragma once
+
+namespace mbinfer {
+namespace {
+
+// The floats that lie so many bytes after p.
+inline const float* at(const void* p, ptrdiff_t bytes) {
+  return reinterpret_cast<const float*>(static_cast<const char*>(p) + bytes);
+}
+inline float* at(void* p, ptrdiff_t bytes) { return reinterpret_cast<float*>(static_cast<char*>(p) + bytes); }
+
+constexpr int kRow = 2 * kPanel;  // weights of two panels lie side by side, see kernels.h
+
+// From one pair of panels to the next, of a node whose panels have so many rows.
+inline ptrdiff_t pair_bytes(int rows) { return ptrdiff_t(rows) * kRow * ptrdiff_t(sizeof(float)); }
+
+// From panel 0 to another one.
+inline ptrdiff_t bytes_to(int rows, int panel) {
+  return panel / 2 * pair_bytes(rows) + panel % 2 * kPanel * ptrdiff_t(sizeof(float));
+}
+
+inline const float* panel_weights(const void* weights, int rows, int panel) {
+  return at(weights, bytes_to(rows, panel));
+}
+
+// The weights of a tile are in parts: pairs of panels, where it has an even number of them and begins with a pair, so
+// that one address serves two panels; else single vectors, from any panel on.
+template <class V>
+constexpr int parts_of(int vectors) {
+  return vectors * V::kPanels % 2 ? vectors : vectors * V::kPanels / 2;
+}
+
+// A row of one of the vectors.
+template <class V, int kVectors>
+MBI_INLINE const float* row_of(const float* weights, const ptrdiff_t (&parts)[parts_of<V>(kVectors)], int vector) {
+  if (parts_of<V>(kVectors) == kVectors) return at(weights, parts[vector]);
+  return at(weights, parts[vector / 2]) + vector % 2 * kPanel;
+}
+
+}  // namespace
+}  // namespace mbinfer

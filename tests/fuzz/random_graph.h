@@ -46,29 +46,44 @@ class RandomGraph {
 
  private:
   using Op = mbinfer::Op;
+  using DType = mbinfer::DType;
   using Window = mbinfer::Window;
   static constexpr int64_t kMostElements = 1 << 13, kMostMacs = 1 << 20;  // a value's, all nodes'
 
-  int add_value(mbinfer::Shape shape) {
+  // A uint8 value has one of three scales and zero points.
+  int add_value(mbinfer::Shape shape, mbinfer::Type type) {
     format::ValueRecord record = {};
     record.name = file_.add_string("v" + std::to_string(file_.values.size()));
     record.height = uint32_t(shape.height), record.width = uint32_t(shape.width);
     record.channels = uint32_t(shape.channels);
-    record.dtype = format::kFloat32, record.quant = format::kNone;
+    record.dtype = uint8_t(type.dtype), record.quant = format::kNone;
+    if (type.dtype == DType::kUint8) {
+      record.quant = uint32_t(file_.quants.size());
+      format::QuantRecord quant = {};
+      quant.scale = type.scale, quant.zero_point = type.zero_point;
+      file_.quants.push_back(quant);
+    }
     file_.values.push_back(record);
     mbinfer::Value value;
-    value.shape = shape;
+    value.shape = shape, value.type = type;
     graph_.values.push_back(value);
     read_.push_back(false);
     return int(graph_.values.size()) - 1;
+  }
+
+  mbinfer::Type bytes() {
+    static const float kScales[] = {0.0625f, 0.03f, 2.0f};
+    const int i = choices_.below(3);
+    return {DType::kUint8, kScales[i], i * 100};
   }
 
   void add_input() {
     format::InputRecord record = {};
     const int side = choices_.one_in(8) ? 96 : 20;
     const int channels = choices_.one_in(3) ? choices_.between(1, 40) : 3;
-    record.value = uint32_t(add_value({choices_.between(1, side), choices_.between(1, side), channels}));
-    if (channels == 3 && choices_.one_in(2)) {
+    const mbinfer::Type type = choices_.one_in(3) ? bytes() : mbinfer::Type();
+    record.value = uint32_t(add_value({choices_.between(1, side), choices_.between(1, side), channels}, type));
+    if (channels == 3 && choices_.one_in(2) && type.dtype == DType::kFloat32) {
       record.has_recipe = 1, record.crop = 0.875f;
       for (int c = 0; c < 3; c++) record.mean[c] = 127.5f, record.scale[c] = 1 / 127.5f;
     }
@@ -98,10 +113,12 @@ class RandomGraph {
 
   mbinfer::Node choose(int input) {
     static const Op kChoice[] = {
-        Op::kConv,    Op::kDepthwise,     Op::kConv,    Op::kDepthwise, Op::kAdd,    Op::kConv, Op::kMaxPool,
-        Op::kAvgPool, Op::kGlobalAvgPool, Op::kSoftmax, Op::kMul,       Op::kConcat, Op::kSub,  Op::kMax};
+        Op::kConv, Op::kDepthwise, Op::kConv,          Op::kDepthwise, Op::kAdd,     Op::kConv,        Op::kMaxPool,
+        Op::kConv, Op::kAvgPool,   Op::kGlobalAvgPool, Op::kSoftmax,   Op::kMul,     Op::kConcat,      Op::kSub,
+        Op::kMax,  Op::kMin,       Op::kDiv,           Op::kConvert,   Op::kLookup,  Op::kResize,      Op::kSlice,
+        Op::kAdd,  Op::kDepthwise, Op::kConcat,        Op::kShuffle,   Op::kConvert, Op::kDepthToSpace};
     mbinfer::Node node;
-    node.op = kChoice[choices_.below(14)];
+    node.op = kChoice[choices_.below(sizeof kChoice / sizeof kChoice[0])];
     node.inputs = {input};
     const mbinfer::OpInfo& op = mbinfer::info_of(node.op);
     const mbinfer::Shape in = graph_.values[size_t(input)].shape;
@@ -114,47 +131,94 @@ class RandomGraph {
         const mbinfer::Shape& other = graph_.values[v].shape;
         const bool gate = op.area == mbinfer::Area::kGated && other == mbinfer::Shape{1, 1, in.channels};
         const bool joins = op.area == mbinfer::Area::kJoined && other.height == in.height && other.width == in.width;
-        if (other == in || gate || joins) fit.push_back(int(v));
+        const mbinfer::Type &type = graph_.values[v].type, &first = graph_.values[size_t(input)].type;
+        const bool alike = op.types == mbinfer::Types::kKept ? type == first : type.dtype == first.dtype;
+        if ((other == in || gate || joins) && alike) fit.push_back(int(v));
       }
       node.inputs.push_back(fit[size_t(choices_.below(int(fit.size())))]);
     }
-    if (op.weights) node.weight_dtype = mbinfer::DType::kFloat32;
+    const bool quantised = graph_.values[size_t(input)].type.dtype == DType::kUint8;
+    if (op.weights) node.weight_dtype = quantised ? DType::kInt8 : DType::kFloat32;
+    if (node.op == Op::kConv) node.full_range = quantised && choices_.one_in(2);
+    choose_channels(in, &node);
     node.counts_padding = (op.flags & mbinfer::format::kCountsPadding) && choices_.one_in(2);
     node.lo = -INFINITY, node.hi = INFINITY;
-    const int activation = choices_.below(12);
+    const int activation = choices_.below(quantised ? 5 : 12);
     node.activation = mbinfer::Activation(activation < 3 ? 0 : activation < 5 ? 1 : activation - 3);
     if (!takes_activation(node.op)) node.activation = mbinfer::Activation::kNone;
-    if (node.activation == mbinfer::Activation::kClamp) node.lo = 0, node.hi = activation == 4 ? 6 : INFINITY;
+    if (node.activation == mbinfer::Activation::kClamp)
+      node.lo = 0, node.hi = activation == 4 ? 6 : quantised ? 255 : INFINITY;
     return node;
+  }
+
+  // Which channels an operator takes that moves them, and the fractions of one that makes other maps.
+  void choose_channels(mbinfer::Shape in, mbinfer::Node* node) {
+    if (node->op == Op::kSlice) node->first_channel = choices_.below(in.channels + 4) - 4;
+    if (node->op == Op::kShuffle) node->groups = in.channels % 3 ? in.channels % 2 ? in.channels : 2 : 3;
+    if (!mbinfer::in_fractions(node->op)) return;
+    const bool blocks = node->op == Op::kDepthToSpace;
+    for (Window* w : {&node->y, &node->x}) {
+      w->denominator = blocks ? choices_.between(1, 2) : choices_.between(1, 7);
+      w->numerator = blocks ? 1 : choices_.below(9);
+      w->term = blocks ? 0 : choices_.between(-9, 9);
+      w->kernel = blocks ? 1 : choices_.between(1, 2);
+    }
+  }
+
+  // The shape that a node makes, of no height where there is none.
+  mbinfer::Shape shape_of(const mbinfer::Node& node) {
+    using mbinfer::Area;
+    mbinfer::Shape shape = graph_.values[size_t(node.inputs[0])].shape;
+    switch (mbinfer::info_of(node.op).area) {
+      case Area::kWhole:
+        return {1, 1, shape.channels};
+      case Area::kWindow:
+        if (shape.height + node.y.pad + node.y.pad_end < node.y.extent()) return {};
+        if (shape.width + node.x.pad + node.x.pad_end < node.x.extent()) return {};
+        return {node.y.output_size(shape.height), node.x.output_size(shape.width), shape.channels};
+      case Area::kJoined:
+        shape.channels = 0;
+        for (int input : node.inputs) shape.channels += graph_.values[size_t(input)].shape.channels;
+        return shape;
+      case Area::kSliced:
+        return {shape.height, shape.width, choices_.between(1, 20)};
+      case Area::kScaled:
+        return {choices_.between(1, 30), choices_.between(1, 30), shape.channels};
+      case Area::kBlocks:
+        return {shape.height * node.y.denominator, shape.width * node.x.denominator,
+                shape.channels / (node.y.denominator * node.x.denominator)};
+      default:
+        return shape;
+    }
+  }
+
+  mbinfer::Type type_of(const mbinfer::Node& node) {
+    const mbinfer::Type& in = graph_.values[size_t(node.inputs[0])].type;
+    const mbinfer::Types types = mbinfer::info_of(node.op).types;
+    if (types == mbinfer::Types::kAny) return choices_.one_in(3) ? mbinfer::Type() : bytes();
+    if (types == mbinfer::Types::kKept || node.op == Op::kLookup) return in;
+    return in.dtype == DType::kUint8 ? bytes() : in;
   }
 
   void add_node() {
     const int last = int(graph_.values.size()) - 1;
     const int input = choices_.one_in(4) ? choices_.below(last + 1) : last;
     mbinfer::Node node = choose(input);
-    const mbinfer::OpInfo& op = mbinfer::info_of(node.op);
-    mbinfer::Shape shape = graph_.values[size_t(input)].shape;
+    mbinfer::Shape shape = shape_of(node);
+    if (shape.height < 1 || shape.channels < 1) return;
     if (node.op == Op::kConv) {
       const int channels = choices_.one_in(8) ? choices_.between(1, 200) : choices_.between(1, 40);
       const int groups = choices_.one_in(6) ? choices_.between(1, shape.channels) : 1;
       node.groups = shape.channels % groups || channels % groups || (groups > 1 && groups == channels) ? 1 : groups;
       shape.channels = channels;
     }
-    if (op.area == mbinfer::Area::kJoined) shape.channels = 0;
-    for (size_t i = 0; op.area == mbinfer::Area::kJoined && i < node.inputs.size(); i++)
-      shape.channels += graph_.values[size_t(node.inputs[i])].shape.channels;
-    if (op.area == mbinfer::Area::kWhole) shape.height = shape.width = 1;
-    if (op.area == mbinfer::Area::kWindow) {
-      if (shape.height + node.y.pad + node.y.pad_end < node.y.extent()) return;
-      if (shape.width + node.x.pad + node.x.pad_end < node.x.extent()) return;
-      shape.height = node.y.output_size(shape.height), shape.width = node.x.output_size(shape.width);
-    }
     if (shape.elements() > kMostElements) return;
-    node.output = add_value(shape);
+    const size_t quants = file_.quants.size();
+    node.output = add_value(shape, type_of(node));
     if (wrong_with_node(graph_, node).empty() && macs_ + macs(graph_, node) <= kMostMacs)
       write(node);
     else
-      file_.values.pop_back(), graph_.values.pop_back(), read_.pop_back();
+      file_.values.pop_back(), graph_.values.pop_back(), read_.pop_back(), file_.quants.resize(quants);
   }
 
   // An input that nothing reads is added to itself.
@@ -162,7 +226,7 @@ class RandomGraph {
     mbinfer::Node node;
     node.op = Op::kAdd, node.inputs = {value, value};
     node.lo = -INFINITY, node.hi = INFINITY;
-    node.output = add_value(graph_.values[size_t(value)].shape);
+    node.output = add_value(graph_.values[size_t(value)].shape, graph_.values[size_t(value)].type);
     write(node);
   }
 
@@ -170,7 +234,7 @@ class RandomGraph {
     format::NodeRecord r = {};
     r.name = file_.add_string("n" + std::to_string(file_.nodes.size()));
     r.op = uint8_t(node.op), r.activation = uint8_t(node.activation), r.weight_dtype = uint8_t(node.weight_dtype);
-    r.flags = node.counts_padding ? format::kCountsPadding : 0;
+    r.flags = uint8_t((node.counts_padding ? format::kCountsPadding : 0) | (node.full_range ? format::kFullRange : 0));
     r.first_input = uint32_t(file_.node_inputs.size()), r.input_count = uint32_t(node.inputs.size());
     for (int input : node.inputs) {
       file_.node_inputs.push_back(uint32_t(input));
@@ -184,11 +248,18 @@ class RandomGraph {
     r.pad_top = uint16_t(node.y.pad), r.pad_bottom = uint16_t(node.y.pad_end);
     r.pad_left = uint16_t(node.x.pad), r.pad_right = uint16_t(node.x.pad_end);
     r.clamp_lo = node.lo, r.clamp_hi = node.hi;
+    r.row_numerator = uint32_t(node.y.numerator), r.row_denominator = uint32_t(node.y.denominator);
+    r.row_term = node.y.term, r.first_channel = node.first_channel;
+    r.column_numerator = uint32_t(node.x.numerator), r.column_denominator = uint32_t(node.x.denominator);
+    r.column_term = node.x.term;
+    if (node.op == Op::kLookup) r.weight_dtype = format::kUint8, r.weight_bytes = 256;
     if (mbinfer::info_of(node.op).weights) {
-      r.weight_bytes = uint64_t(packed_weights(graph_, node)) * sizeof(float);
-      r.bias_bytes = uint64_t(graph_.values[size_t(node.output)].stride()) * sizeof(float);
-      weights_bytes_ = std::max(weights_bytes_, int64_t(std::max(r.weight_bytes, r.bias_bytes)));
+      const bool quantised = node.weight_dtype == DType::kInt8;
+      r.weight_bytes = uint64_t(packed_weights(graph_, node)) * size_of(node.weight_dtype);
+      const uint64_t stride = uint64_t(graph_.values[size_t(node.output)].stride());
+      r.bias_bytes = quantised ? stride / mbinfer::kPanel * sizeof(format::ChannelRecord) : stride * sizeof(float);
     }
+    weights_bytes_ = std::max(weights_bytes_, int64_t(std::max(r.weight_bytes, r.bias_bytes)));
     if (node.activation == mbinfer::Activation::kPrelu)
       weights_bytes_ = std::max(weights_bytes_, graph_.values[size_t(node.output)].stride() * int64_t(sizeof(float)));
     macs_ += macs(graph_, node);

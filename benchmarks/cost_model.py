@@ -1,10 +1,11 @@
-"""Fits the constants of the planner's cost model (csrc/plan/tuning.h) to measured stage times.
+"""Fits the constants of the planner's cost model (csrc/plan/cost_model.cpp) to measured stage times.
 
 Runs plans of several networks, schedules and memory limits on one thread, times every stage, and solves for the cycles
-of each term by non-negative least squares on relative errors. Prints the constants, to be put into tuning.h, and how
-far the model then is from the measured times of stages and of whole networks.
+of each term by non-negative least squares on relative errors. Prints the constants of the instruction set (MBINFER_ISA,
+else the fastest) and the type, to be put into cost_model.cpp, and how far the model then is from the measured times of
+stages and of whole networks. A cycle is the time of 16 multiply-adds of float32 in AVX2 registers, and of 4 in NEON's.
 
-    python benchmarks/cost_model.py [--rounds 15] [--json]
+    python benchmarks/cost_model.py [--dtype int8] [--rounds 15] [--json]
 """
 
 from __future__ import annotations
@@ -17,23 +18,25 @@ import tempfile
 from pathlib import Path
 
 import numpy as np
+from memory import DTYPES, save_network
 
 import mbinfer
-from mbinfer import model, zoo
+from mbinfer import _core, zoo
 
 sys.path.append(str(Path(__file__).resolve().parents[1] / "tests"))
 
 import hooks
 
 TERMS = ["tiles", "tile inputs", "vectors", "vector taps", "calls", "steps", "elements", "far weights", "far rows"]
-NETWORKS = {
-    "V2 1.0@224": lambda: zoo.mobilenet_v2(),
-    "V2 1.4@224": lambda: zoo.mobilenet_v2(width=1.4),
-    "V2 0.35@96": lambda: zoo.mobilenet_v2(width=0.35, resolution=96),
-    "V2 0.35@144": lambda: zoo.mobilenet_v2(width=0.35, resolution=144),
-    "V1 1.0@224": lambda: zoo.mobilenet_v1(),
-    "V1 0.25@128": lambda: zoo.mobilenet_v1(width=0.25, resolution=128),
+NETWORKS = {  # architecture, width, resolution
+    "V2 1.0@224": (zoo.mobilenet_v2, 1.0, 224),
+    "V2 1.4@224": (zoo.mobilenet_v2, 1.4, 224),
+    "V2 0.35@96": (zoo.mobilenet_v2, 0.35, 96),
+    "V2 0.35@144": (zoo.mobilenet_v2, 0.35, 144),
+    "V1 1.0@224": (zoo.mobilenet_v1, 1.0, 224),
+    "V1 0.25@128": (zoo.mobilenet_v1, 0.25, 128),
 }
+PEAK_ISAS = {"avx2": 16, "neon": 4}  # multiply-adds of a cycle
 
 
 def sessions(path: str):
@@ -65,16 +68,26 @@ def fit(terms: np.ndarray, times: np.ndarray) -> np.ndarray:
     return constants
 
 
+def cycles_in_a_nanosecond() -> float:
+    for isa, products in PEAK_ISAS.items():
+        try:
+            return max(_core.peak_rate(isa, 0.1) for _ in range(10)) / products / 1e9
+        except mbinfer.ArgumentError:
+            pass
+    return 1.0
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--dtype", choices=DTYPES, default=DTYPES[0])
     parser.add_argument("--rounds", type=int, default=15)
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
     rows = []  # network, session, terms, nanoseconds, cycles of the present model
     with tempfile.TemporaryDirectory() as folder:
-        for name, build in NETWORKS.items():
+        for name, network in NETWORKS.items():
             path = os.path.join(folder, "model.bin")
-            model.save(build(), path)
+            save_network(*network, options.dtype, path)
             for number, session in enumerate(sessions(path)):
                 if sys.stderr.isatty():
                     print(f"\r{name}: plan {number + 1}  ", end="", file=sys.stderr, flush=True)
@@ -85,7 +98,7 @@ def main() -> None:
     terms, times = np.array([row[2] for row in rows]), np.array([row[3] for row in rows])
     long = times > 5000  # below 5 microseconds the clock itself counts
     constants = fit(terms[long], times[long])
-    cycles = constants * 6 / constants[1] if constants[1] else constants  # a tile multiplies for 6 cycles an input
+    cycles = constants * cycles_in_a_nanosecond()
     ratio = terms @ constants / times
     whole = {}
     for (name, number, _, time), predicted in zip(rows, terms @ constants):
@@ -103,6 +116,7 @@ def main() -> None:
     if options.json:
         print(json.dumps(result))
         return
+    print(f"{session.isa}, {options.dtype}")
     print("cycles: {" + ", ".join(f"{c:.3g}" for c in cycles) + "}")
     for term, c in result["cycles"].items():
         print(f"  {term:14} {c:8.3f}")

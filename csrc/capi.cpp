@@ -1,5 +1,6 @@
 // The C API of mbinfer.h over exec/session.h: checks what comes in, turns every exception into a status.
 #include <algorithm>
+#include <cmath>
 #include <cstddef>
 #include <cstdio>
 #include <cstdlib>
@@ -133,7 +134,8 @@ mbi_options default_options() {
 // Every layout that a release had, oldest first: a program that was compiled then goes on working. A larger struct is
 // of a later header: what this library does not know of it has to be zero, which is the default of every option to
 // come.
-constexpr size_t kLayouts[] = {offsetof(mbi_options, copy), sizeof(mbi_options)};
+constexpr size_t kLayouts[] = {offsetof(mbi_options, copy), offsetof(mbi_options, most_recomputed),
+                               sizeof(mbi_options)};
 constexpr size_t kMaxOptions = 1024;
 
 void require_size(size_t size) {
@@ -169,7 +171,7 @@ SessionOptions session_options(const mbi_options& given) {
   options.plan.memory_limit = options.plan.least ? -1 : given.memory_limit;
   options.plan.threads = given.threads;
   options.plan.chunks = given.chunks;
-  options.plan.recompute = given.recompute != 0;
+  options.plan.recompute = !given.recompute ? 0 : given.most_recomputed ? given.most_recomputed : INFINITY;
   const char* isa = given.isa ? given.isa : std::getenv("MBINFER_ISA");
   options.isa = isa ? isa : "";
   options.plan_only = given.plan_only != 0;

@@ -99,17 +99,18 @@ enum {
 };
 
 typedef struct mbi_options {
-  size_t size;          /* of this struct, as mbi_options_init was told; leave it */
-  int32_t threads;      /* 1 to 256, the calling one included. Default 1 */
-  int32_t chunks;       /* split every fused block's expanded channels t ways; 0: the planner chooses. Default 0 */
-  int64_t memory_limit; /* most bytes of the arena, MBI_NO_LIMIT or MBI_LEAST_MEMORY. Default MBI_NO_LIMIT */
-  const char* schedule; /* "auto", "naive", "layerwise", "fused" or "streamed". Default "auto" */
-  const char* isa;      /* "reference", "avx2", "avxvnni", "avx512", "avx512vnni", "neon" or "neon-dotprod"; NULL:
-                           $MBINFER_ISA, else the fastest. Default NULL */
-  int32_t verify;       /* not 0: also checksum the weights, which reads them all. Default 0 */
-  int32_t recompute;    /* 0: no multiply-add is done twice; else a streamed plan may, to save memory. Default 1 */
-  int32_t copy;         /* not 0: hold the weights in private memory, in place of a mapped file. Default 0 */
-  int32_t plan_only;    /* not 0: tell the plan, take no arena and no threads; runs are MBI_ARGUMENT. Default 0 */
+  size_t size;            /* of this struct, as mbi_options_init was told; leave it */
+  int32_t threads;        /* 1 to 256, the calling one included. Default 1 */
+  int32_t chunks;         /* split every fused block's expanded channels t ways; 0: the planner chooses. Default 0 */
+  int64_t memory_limit;   /* most bytes of the arena, MBI_NO_LIMIT or MBI_LEAST_MEMORY. Default MBI_NO_LIMIT */
+  const char* schedule;   /* "auto", "naive", "layerwise", "fused" or "streamed". Default "auto" */
+  const char* isa;        /* "reference", "avx2", "avxvnni", "avx512", "avx512vnni", "neon" or "neon-dotprod"; NULL:
+                             $MBINFER_ISA, else the fastest. Default NULL */
+  int32_t verify;         /* not 0: also checksum the weights, which reads them all. Default 0 */
+  int32_t recompute;      /* 0: no multiply-add is done twice; else a streamed plan may, to save memory. Default 1 */
+  int32_t copy;           /* not 0: hold the weights in private memory, in place of a mapped file. Default 0 */
+  int32_t plan_only;      /* not 0: tell the plan, take no arena and no threads; runs are MBI_ARGUMENT. Default 0 */
+  double most_recomputed; /* most multiply-adds done twice, as a share of the network's; 0: any number. Default 0 */
 } mbi_options;
 
 /* Sets the defaults. `size` is sizeof(mbi_options) where the caller was compiled: no byte beyond it is touched. */

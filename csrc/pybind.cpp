@@ -181,7 +181,7 @@ std::unique_ptr<Source> open_source(const py::object& given) {
 }
 
 std::shared_ptr<Session> open_session(const py::object& given, int threads, int64_t memory_limit, bool least,
-                                      const std::string& schedule, int chunks, bool recompute, const std::string& isa,
+                                      const std::string& schedule, int chunks, double recompute, const std::string& isa,
                                       bool verify, bool copy, bool plan_only) {
   SessionOptions options;
   options.plan.schedule = schedule_from_name(schedule);

@@ -26,7 +26,7 @@ class Session:
         least: bool,
         schedule: str,
         chunks: int,
-        recompute: bool,
+        recompute: float,
         isa: str,
         verify: bool,
         copy: bool,

@@ -114,7 +114,9 @@ def _parser() -> argparse.ArgumentParser:
     planning.add_argument("--schedule", default="auto", metavar="S", help=f"{', '.join(SCHEDULES)} or auto")
     planning.add_argument("--threads", type=int, default=1, metavar="N")
     planning.add_argument("--memory-limit", metavar="BYTES", help="most bytes of arena: 300000, 256KiB or least")
-    planning.add_argument("--no-recompute", action="store_true", help="do no multiply-add twice to save memory")
+    again = planning.add_mutually_exclusive_group()
+    again.add_argument("--no-recompute", action="store_true", help="do no multiply-add twice to save memory")
+    again.add_argument("--recompute", type=float, metavar="PERCENT", help="do at most so much of the work twice")
     planning.add_argument("--chunks", type=int, metavar="T", help="split every block's expanded channels into T chunks")
 
     def command(function: Any, description: str, *parents: argparse.ArgumentParser) -> argparse.ArgumentParser:
@@ -201,7 +203,7 @@ def _session(options: argparse.Namespace) -> Any:
         memory_limit=int(limit) if limit and limit.isdecimal() else limit,
         schedule=options.schedule,
         chunks=options.chunks,
-        recompute=not options.no_recompute,
+        recompute=not options.no_recompute if options.recompute is None else options.recompute / 100,
     )
 
 
@@ -240,6 +242,7 @@ def _plan(options: argparse.Namespace) -> None:
             or options.schedule != "auto"
             or options.chunks
             or options.no_recompute
+            or options.recompute is not None
         ):
             raise Error(
                 "--sweep plans for every limit and marks the schedules; of the other options it takes --threads only"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import re
 from typing import Any, Literal, Union
@@ -65,6 +66,17 @@ def schedule_name(schedule: str) -> str:
     if not isinstance(schedule, str) or schedule not in _core.schedules():
         raise ArgumentError(f"schedule={_shown(schedule)}: give one of {', '.join(_core.schedules())}")
     return schedule
+
+
+def recompute_share(recompute: bool | float) -> float:
+    """The most multiply-adds that may be done twice, as a share of the network's."""
+    if isinstance(recompute, float):
+        if recompute >= 0:
+            return recompute
+        raise ArgumentError(
+            f"recompute={_shown(recompute)}: True, False, or a share of the multiply-adds, 0.05 for 5 %"
+        )
+    return math.inf if recompute else 0.0
 
 
 def isa_name() -> str:

@@ -62,8 +62,8 @@ class Session:
     memory_limit: most bytes of the arena, as a number or "256KiB", or "least" for the smallest plan.
     schedule: "auto", "naive", "layerwise", "fused", "streamed".
     chunks: split every block t ways, as section 5 of the MobileNetV2 paper does; by default the planner chooses.
-    recompute: whether a streamed plan may make expanded rows again to save memory; False: no multiply-add is done
-        twice.
+    recompute: whether a streamed plan may make expanded rows again to save memory. False: no multiply-add is done
+        twice; 0.05: at most 5 % of the network's are.
     verify: also checksum the weights, which reads them all.
     copy: hold the weights in private memory. Without it a file is mapped: install new models by renaming them over the
         old one, as `convert` does, which open sessions do not notice. A run after the file was cut or overwritten in
@@ -83,7 +83,7 @@ class Session:
         memory_limit: int | str | None = None,
         schedule: str = "auto",
         chunks: int | None = None,
-        recompute: bool = True,
+        recompute: bool | float = True,
         verify: bool = False,
         copy: bool = False,
         plan_only: bool = False,
@@ -99,7 +99,7 @@ class Session:
             least,
             schedule,
             split,
-            bool(recompute),
+            options.recompute_share(recompute),
             options.isa_name(),
             bool(verify),
             bool(copy),

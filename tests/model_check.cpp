@@ -169,7 +169,7 @@ void run_file(const std::string& path) {
         SessionOptions options;
         options.plan.schedule = c.schedule;
         options.plan.least = c.least;
-        options.plan.recompute = c.recompute;
+        options.plan.recompute = c.recompute ? INFINITY : 0;
         options.plan.threads = threads;
         options.oversubscribe = true;
         options.plan.chunks = c.chunks;

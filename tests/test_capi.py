@@ -75,14 +75,17 @@ def test_version(ffi, lib):
         {"schedule": "streamed"},
         {"memory_limit": -2},
         {"memory_limit": -2, "recompute": 0},
+        {"memory_limit": -2, "most_recomputed": 0.05},
     ],
 )
 def test_same_bits_and_plan_as_python(opened, mobilenet, options, monkeypatch):
     session = opened(mobilenet, **options)
     if "isa" in options:
         monkeypatch.setenv("MBINFER_ISA", options["isa"])
+    names = {"most_recomputed": "recompute"}
     python = mbinfer.Session(
-        mobilenet, **{k: "least" if k == "memory_limit" else v for k, v in options.items() if k != "isa"}
+        mobilenet,
+        **{names.get(k, k): "least" if k == "memory_limit" else v for k, v in options.items() if k != "isa"},
     )
     image = picture((64, 64, 3))
     for array in (image, ((image - np.float32(120)) / np.float32(60))):
@@ -237,6 +240,7 @@ def test_memory_limit(refused, opened, mobilenet):
         ({"schedule": "naive", "chunks": 2}, "naive"),
         ({"isa": "mmx"}, "mmx"),
         ({"memory_limit": -3}, "memory_limit is -3"),
+        ({"most_recomputed": -0.5}, "recompute is a share"),
         ({"size": 8}, "mbi_options"),
     ],
 )

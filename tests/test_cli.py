@@ -132,6 +132,8 @@ def test_plan_without_recompute(call, model):
         call("plan", model, "--memory-limit", "least", "--json", *more) for more in ((), ("--no-recompute",))
     )
     assert once["extra_macs"] == 0 < least["extra_macs"] and least["peak_bytes"] < once["peak_bytes"]
+    few = call("plan", model, "--memory-limit", "least", "--recompute", 4, "--json")
+    assert 0 < few["extra_macs"] <= 0.04 * few["macs"] and least["peak_bytes"] < few["peak_bytes"] < once["peak_bytes"]
 
 
 def test_plan_shows_one_segment_row_by_row(call, model, tmp_path):

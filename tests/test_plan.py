@@ -12,6 +12,7 @@ from oracle import random_inputs
 
 import mbinfer
 from mbinfer import model, zoo
+from mbinfer.quantize import noise, quantize
 
 KIB = 1024
 COARSENESS = (
@@ -26,20 +27,24 @@ NETWORKS = {
     "V1 1.0@224": (zoo.mobilenet_v1, 1.0, 224),
 }
 FRONTIER = [  # network, extra multiply-adds in per cent, KiB that must do
-    ("V2 1.0@224", 0, 490),
-    ("V2 1.0@224", 5, 330),
-    ("V2 1.0@224", 12, 255),
-    ("V2 1.0@224", 25, 200),
-    ("V2 1.4@224", 0, 680),
-    ("V2 1.4@224", 5, 435),
-    ("V2 1.4@224", 12, 360),
-    ("V2 0.35@144", 0, 105),
-    ("V2 0.35@144", 5, 76),
-    ("V2 0.35@144", 12, 70),
+    ("V2 1.0@224", 0, 482),
+    ("V2 1.0@224", 5, 241),
+    ("V2 1.0@224", 12, 173),
+    ("V2 1.0@224", 25, 150),
+    ("V2 1.4@224", 0, 671),
+    ("V2 1.4@224", 5, 342),
+    ("V2 1.4@224", 12, 244),
+    ("V2 1.4@224", 25, 205),
+    ("V2 0.35@144", 0, 104),
+    ("V2 0.35@144", 5, 61),
+    ("V2 0.35@144", 12, 51),
+    ("V2 0.35@144", 25, 43),
     ("V2 0.35@96", 0, 61),
-    ("V2 0.35@96", 5, 43),
-    ("V2 0.35@96", 12, 43),
-    ("V1 1.0@224", 0, 880),
+    ("V2 0.35@96", 5, 36.1),
+    ("V2 0.35@96", 12, 29.5),
+    ("V2 0.35@96", 25, 26.5),
+    ("V1 1.0@224", 0, 860),
+    ("V1 1.0@224", 5, 829),
 ]
 
 
@@ -262,23 +267,40 @@ def test_memory_of_the_simpler_schedules(networks):
 
 @pytest.mark.parametrize(("name", "percent", "kib"), FRONTIER)
 def test_frontier(networks, name, percent, kib):
-    """Some plan of at most so many KiB repeats at most so many per cent of the multiply-adds."""
-    if percent == 0:
-        plans = [networks(name, memory_limit="least", recompute=False).plan]
-        assert plans[0].extra_macs == 0
-    else:
-        least = networks(name, memory_limit="least").plan
-        plans = [
-            least,
-            *(
-                networks(name, memory_limit=int(share * kib * KIB)).plan
-                for share in (1, 0.97, 0.94)
-                if share * kib * KIB >= least.peak_bytes
-            ),
-        ]
-    assert any(p.peak_bytes <= kib * KIB and 100 * p.extra_macs <= percent * p.macs for p in plans), [
-        (p.peak_bytes, 100 * p.extra_macs / p.macs) for p in plans
-    ]
+    """The least arena of plans that repeat at most so many per cent of the multiply-adds."""
+    plan = networks(name, memory_limit="least", recompute=percent / 100, plan_only=True).plan
+    assert plan.peak_bytes <= kib * KIB and 100 * plan.extra_macs <= percent * plan.macs
+    limited = networks(name, memory_limit=plan.peak_bytes, recompute=percent / 100, plan_only=True).plan
+    assert limited.peak_bytes <= plan.peak_bytes and 100 * limited.extra_macs <= percent * plan.macs
+
+
+INT8_FRONTIER = {"V2 0.35@144": (27, 18.5, 15.7, 13.7), "V2 0.35@96": (15.82, 10.4, 9.2, 8.5)}  # KiB
+
+
+@pytest.mark.parametrize("name", INT8_FRONTIER)
+def test_frontier_of_int8(name, tmp_path):
+    make, width, resolution = NETWORKS[name]
+    graph = make(width, resolution)
+    model.save(quantize(graph, noise(graph, 1)), tmp_path / "model.bin")
+    for percent, kib in zip((0, 5, 12, 25), INT8_FRONTIER[name]):
+        session = mbinfer.Session(tmp_path / "model.bin", memory_limit="least", recompute=percent / 100, plan_only=True)
+        assert session.plan.peak_bytes <= kib * KIB and 100 * session.plan.extra_macs <= percent * session.plan.macs
+
+
+def test_what_is_done_again_is_bounded_without_a_limit_too(networks):
+    for limit in (None, "45KiB", "60KiB"):
+        plan = networks("V2 0.35@96", memory_limit=limit, recompute=0.03, plan_only=True).plan
+        assert plan.extra_macs <= 0.03 * plan.macs
+    with pytest.raises(mbinfer.MemoryLimitError) as error:
+        networks("V2 0.35@96", memory_limit="30KiB", recompute=0.03)
+    least = networks("V2 0.35@96", memory_limit="least", recompute=0.03, plan_only=True).plan.peak_bytes
+    assert error.value.needed == least > networks("V2 0.35@96", memory_limit="least").plan.peak_bytes
+
+
+@pytest.mark.parametrize("share", [-0.1, float("nan")])
+def test_a_share_that_is_none(networks, share):
+    with pytest.raises(mbinfer.ArgumentError, match="recompute"):
+        networks("V2 0.35@96", recompute=share)
 
 
 def test_without_recompute_nothing_is_done_twice(networks):

@@ -25,13 +25,14 @@ py::dict measure(const Session& session, int first, const std::vector<std::tuple
     throw Error(ErrorKind::kArgument, "the plan has no such stages");
   std::vector<int64_t> kept, transient;
   std::vector<double> cycles;
+  const CostModel costs = cost_model(session.kernels().isa);
   for (int i = 0; i < count; i++) {
     Stage& s = plan.stages[first + i];
     std::tie(s.rows, s.step, s.chunk, s.keep) = splits[size_t(i)];
     size_scratch(graph, &s);
     kept.push_back(s.kept_bytes());
     transient.push_back(s.transient_bytes());
-    cycles.push_back(stage_cycles(graph, s, count_steps(graph, s)));
+    cycles.push_back(stage_cycles(graph, costs, s, count_steps(graph, s)));
   }
   const SegmentNeeds needs = measure_segment(graph, plan, {first, first + count});
   py::dict d;
@@ -51,7 +52,7 @@ py::tuple place_blocks(const std::vector<std::tuple<int64_t, int, int>>& blocks,
   std::vector<int64_t> offsets;
   for (const auto& b : blocks) placed.push_back({std::get<0>(b), std::get<1>(b), std::get<2>(b)});
   for (const auto& s : slides) sliding.push_back({std::get<0>(s), std::get<1>(s), std::get<2>(s)});
-  Work work;
+  Work work(cost_model(""));
   const int64_t size = place(&placed, sliding, kPlacementWork, &work);
   for (const Block& b : placed) offsets.push_back(b.offset);
   return py::make_tuple(offsets, size);
@@ -62,10 +63,11 @@ std::vector<std::vector<double>> stage_cost_terms(const Session& session) {
   std::vector<std::vector<double>> all;
   const Graph& graph = session.graph();
   const Plan& plan = session.plan();
+  const CostModel costs = cost_model(session.kernels().isa);
   for (const Segment& segment : plan.segments)
     for (int s = segment.first; s < segment.last; s++) {
-      CostTerms terms = cost_terms(graph, plan.stages[s], count_steps(graph, plan.stages[s]));
-      terms.of[kFarRows] = segment_end_lines(graph, plan, segment, s);
+      CostTerms terms = cost_terms(graph, costs, plan.stages[s], count_steps(graph, plan.stages[s]));
+      terms.of[kFarRows] = segment_end_lines(graph, costs, plan, segment, s);
       all.emplace_back(terms.of, terms.of + kCostTerms);
     }
   return all;

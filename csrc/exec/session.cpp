@@ -26,6 +26,7 @@ Plan plan_for(const Graph& graph, PlanOptions options, const KernelTable& kernel
   const Tile tile = tile_of(graph, kernels);
   options.tile_pixels = tile.pixels;
   options.tile_panels = tile.panels;
+  options.isa = kernels.isa;
   return make_plan(graph, options);
 }
 
@@ -68,6 +69,9 @@ void check_options(const SessionOptions& options) {
   };
   require_range("threads", plan.threads, 1, kMaxThreads);
   require_range("chunks", plan.chunks, 0, kMaxChunks);
+  if (!(plan.recompute >= 0))
+    throw Error(ErrorKind::kArgument, "recompute is a share of the network's multiply-adds, 0 or more, not " +
+                                          std::to_string(plan.recompute));
   if (plan.chunks && plan.schedule != Schedule::kAuto && plan.schedule != Schedule::kFused)
     throw Error(ErrorKind::kArgument, std::string("chunks split fused blocks, and the schedule '") +
                                           schedule_name(plan.schedule) + "' has none; use 'auto' or 'fused'");

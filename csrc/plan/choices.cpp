@@ -129,7 +129,7 @@ class Maker {
       size_scratch(graph_, &s);
       const int64_t kept = lines(s.kept_bytes()), transient = lines(s.transient_bytes());
       if ((kept + transient) * kArenaAlign <= rules_.most && kept + transient < INT_MAX)
-        options->push_back({stage_cycles(graph_, s, counts), int32_t(kept), int32_t(transient), s.step,
+        options->push_back({stage_cycles(graph_, rules_.costs, s, counts), int32_t(kept), int32_t(transient), s.step,
                             uint16_t(s.chunk / kPanel), uint8_t(h), s.keep, false, false});
       if (!s.bottleneck()) return;
     }

@@ -5,6 +5,7 @@
 #include <memory_resource>
 #include <vector>
 
+#include "plan/cost_model.h"
 #include "plan/draft.h"
 #include "plan/rows.h"
 
@@ -47,6 +48,7 @@ struct StageChoices {
 };
 
 struct ChoiceRules {
+  CostModel costs;
   bool recompute;  // strips may expand rows again
   int64_t most;    // bytes of any option
   int strips;      // of a map, and steps

@@ -4,25 +4,22 @@
 
 #include "plan/rows.h"
 #include "plan/stages.h"
-#include "plan/tuning.h"
 
 namespace mbinfer {
 namespace {
 
-static_assert(sizeof kTermCycles / sizeof *kTermCycles == kCostTerms, "a constant for every term");
-
 constexpr double kLine = 64;
 
 // A matrix product: `pixels` in `calls` calls, of which each leaves part of a tile empty.
-void add_matrix(CostTerms* t, double pixels, int panels, int inputs, double calls) {
-  const double tiles = (pixels / kTilePixels + 0.25 * calls) * ceil_div(panels, kTilePanels);
+void add_matrix(CostTerms* t, const Costs& costs, double pixels, int panels, int inputs, double calls) {
+  const double tiles = (pixels / costs.tile_pixels + 0.25 * calls) * ceil_div(panels, costs.tile_panels);
   t->of[kTiles] += tiles;
   t->of[kTileInputs] += tiles * inputs;
   t->of[kCalls] += calls;
 }
 
-double whole_value_lines(const Value& value) {
-  return value.bytes() > kSecondCache ? double(value.bytes()) / kLine : 0;
+double whole_value_lines(const CostModel& model, const Value& value) {
+  return value.bytes() > model.second_cache ? double(value.bytes()) / kLine : 0;
 }
 
 }  // namespace
@@ -38,8 +35,16 @@ StepCounts count_steps(const Graph& graph, const Stage& stage) {
   return counts;
 }
 
-CostTerms cost_terms(const Graph& graph, const Stage& stage, const StepCounts& counts) {
+int64_t extra_macs(const Graph& graph, const Stage& stage, const StepCounts& counts) {
+  if (!stage.expands()) return 0;
+  const Node& expansion = graph.nodes[stage.parts[stage.split - 1].node];
+  const int height = graph.values[expansion.output].shape.height;
+  return std::max<int64_t>(0, counts.expanded_rows - height) * (macs(graph, expansion) / height);
+}
+
+CostTerms cost_terms(const Graph& graph, const CostModel& model, const Stage& stage, const StepCounts& counts) {
   CostTerms t;
+  const Costs& costs = model.of(graph.values[stage.output].type.dtype);
   const int chunks = chunk_count(graph, stage);
   const double steps = double(counts.steps), strips = double(counts.strips);
   int64_t weights = 0, stepped_weights = 0;  // stepped: of the parts that every step runs
@@ -58,7 +63,7 @@ CostTerms cost_terms(const Graph& graph, const Stage& stage, const StepCounts& c
       const double rows = expands ? double(counts.expanded_rows) : double(made.height);
       const double calls = !n.pointwise() ? 3 * rows : expands ? steps : projects ? (once ? 1 : steps) : strips;
       CostTerms one;
-      add_matrix(&one, rows * made.width, expands ? stage.chunk / kPanel : panels,
+      add_matrix(&one, costs, rows * made.width, expands ? stage.chunk / kPanel : panels,
                  projects ? stage.chunk : in.channels * n.y.kernel * n.x.kernel / n.groups, calls);
       if (!n.pointwise()) one.of[kElements] += rows * n.y.kernel * in.width * in.channels / kPanel;
       for (int i = 0; i < kCostTerms; i++) t.of[i] += (expands || projects ? chunks : 1) * one.of[i];
@@ -78,29 +83,37 @@ CostTerms cost_terms(const Graph& graph, const Stage& stage, const StepCounts& c
   // reads its chunk's again; the dense layer after a global pool is taken once. What the caches hold was measured to
   // cost nothing.
   const double lines = double(weights) / kLine;
-  t.of[kFarWeights] += lines * (weights > kSecondCache ? strips : 1);
-  if (stepped_weights / chunks > kSecondCache) t.of[kFarWeights] += double(stepped_weights) / kLine * (steps - strips);
+  t.of[kFarWeights] += lines * (weights > model.second_cache ? strips : 1);
+  if (stepped_weights / chunks > model.second_cache)
+    t.of[kFarWeights] += double(stepped_weights) / kLine * (steps - strips);
   return t;
 }
 
-double stage_cycles(const Graph& graph, const Stage& stage, const StepCounts& counts) {
-  const CostTerms terms = cost_terms(graph, stage, counts);
-  double cycles = 0;
-  for (int i = 0; i < kCostTerms; i++) cycles += kTermCycles[i] * terms.of[i];
+double stage_cycles(const Graph& graph, const CostModel& model, const Stage& stage, const StepCounts& counts) {
+  const CostTerms terms = cost_terms(graph, model, stage, counts);
+  const Costs& costs = model.of(graph.values[stage.output].type.dtype);
+  double cycles = model.again * double(extra_macs(graph, stage, counts));
+  for (int i = 0; i < kCostTerms; i++) cycles += costs.cycles[i] * terms.of[i];
   return cycles;
 }
 
-double whole_value_cycles(const Value& value) { return kTermCycles[kFarRows] * whole_value_lines(value); }
+double whole_value_cycles(const CostModel& model, const Value& value) {
+  return model.of(value.type.dtype).cycles[kFarRows] * whole_value_lines(model, value);
+}
 
-double segment_end_lines(const Graph& graph, const Plan& plan, const Segment& segment, int stage) {
+double segment_end_lines(const Graph& graph, const CostModel& model, const Plan& plan, const Segment& segment,
+                         int stage) {
   const int in = plan.stages[stage].input, out = plan.stages[stage].output;
   const bool reads = stage == segment.first && plan.values[in].kind == Placement::kArena,
              writes = stage == segment.last - 1;
-  return (reads ? whole_value_lines(graph.values[in]) : 0) + (writes ? whole_value_lines(graph.values[out]) : 0);
+  return (reads ? whole_value_lines(model, graph.values[in]) : 0) +
+         (writes ? whole_value_lines(model, graph.values[out]) : 0);
 }
 
-double segment_end_cycles(const Graph& graph, const Plan& plan, const Segment& segment, int stage) {
-  return kTermCycles[kFarRows] * segment_end_lines(graph, plan, segment, stage);
+double segment_end_cycles(const Graph& graph, const CostModel& model, const Plan& plan, const Segment& segment,
+                          int stage) {
+  const Type& type = graph.values[plan.stages[stage].output].type;
+  return model.of(type.dtype).cycles[kFarRows] * segment_end_lines(graph, model, plan, segment, stage);
 }
 
 }  // namespace mbinfer

@@ -62,6 +62,7 @@ void weigh(const Graph& graph, Draft* draft, std::vector<Stage>* stages, Work* w
   plan.stages.swap(*stages);
   draft->peak_bytes = plan.peak_bytes;
   draft->cycles = plan.cycles;
+  draft->extra_macs = plan.extra_macs;
 }
 
 }  // namespace mbinfer

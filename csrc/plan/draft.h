@@ -37,6 +37,7 @@ struct Draft {
   std::vector<Segment> segments;  // none: there is no such plan
   int64_t peak_bytes = 0;
   double cycles = 0;
+  int64_t extra_macs = 0;  // done again
 };
 
 void apply(const Split& split, Stage* stage);

@@ -20,7 +20,7 @@ class Layout {
       for (int s = plan_.segments[g].first; s < plan_.segments[g].last; s++) segment_of_.push_back(g);
   }
 
-  void find_buffers() {
+  void find_buffers(const CostModel& costs) {
     plan_.values.assign(graph_.values.size(), {});
     holder_.assign(graph_.values.size(), -1);
     plan_.buffers.clear();
@@ -39,7 +39,7 @@ class Layout {
       const SegmentNeeds needs = measure_segment(graph_, plan_, plan_.segments[g]);
       source_rows_.push_back(needs.source_rows);
       add_buffers(g, needs);
-      add_costs(g, needs);
+      add_costs(g, needs, costs);
       const int first = plan_.segments[g].first, in = plan_.stages[first].input;
       // The input dies here, row by row, while the output grows: it may slide over it.
       if (plan_.values[in].kind == Placement::kArena && last_use(in) == g)
@@ -131,7 +131,7 @@ class Layout {
     add(Buffer::kScratch, g, transient, g, g);
   }
 
-  void add_costs(int g, const SegmentNeeds& needs) {
+  void add_costs(int g, const SegmentNeeds& needs, const CostModel& costs) {
     const Segment& segment = plan_.segments[g];
     for (int s = segment.first; s < segment.last; s++) {
       Stage& stage = plan_.stages[s];
@@ -140,8 +140,8 @@ class Layout {
       stage.extra_macs = std::max<int64_t>(0, needs.stage_macs[s - segment.first] - stage.macs);
       plan_.macs += stage.macs;
       plan_.extra_macs += stage.extra_macs;
-      plan_.cycles +=
-          stage_cycles(graph_, stage, count_steps(graph_, stage)) + segment_end_cycles(graph_, plan_, segment, s);
+      plan_.cycles += stage_cycles(graph_, costs, stage, count_steps(graph_, stage)) +
+                      segment_end_cycles(graph_, costs, plan_, segment, s);
     }
   }
 
@@ -225,14 +225,14 @@ class Layout {
 
 void lay_out(const Graph& graph, Plan* plan, Work* work) {
   Layout layout(graph, plan);
-  layout.find_buffers();
+  layout.find_buffers(work->costs);
   layout.place_together(work);
   layout.assign_offsets();
 }
 
-void lay_out_apart(const Graph& graph, Plan* plan) {
+void lay_out_apart(const Graph& graph, Plan* plan, const CostModel& costs) {
   Layout layout(graph, plan);
-  layout.find_buffers();
+  layout.find_buffers(costs);
   layout.place_apart();
   layout.assign_offsets();
 }

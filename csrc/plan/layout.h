@@ -10,6 +10,6 @@ namespace mbinfer {
 void lay_out(const Graph& graph, Plan* plan, Work* work);
 
 // The same, with no two buffers in the same bytes.
-void lay_out_apart(const Graph& graph, Plan* plan);
+void lay_out_apart(const Graph& graph, Plan* plan, const CostModel& costs);
 
 }  // namespace mbinfer

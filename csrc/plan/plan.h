@@ -12,6 +12,7 @@
 
 #include <algorithm>
 #include <climits>
+#include <cmath>
 #include <memory>
 #include <string>
 #include <utility>
@@ -29,11 +30,12 @@ Schedule schedule_from_name(const std::string& name);  // Error(kArgument) lists
 
 struct PlanOptions {
   Schedule schedule = Schedule::kAuto;
-  int64_t memory_limit = -1;  // arena bytes; -1: none
-  bool least = false;         // the smallest arena, at any cost
-  bool recompute = true;      // expanded rows may be made again; false: no multiply-add is done twice
+  int64_t memory_limit = -1;    // arena bytes; -1: none
+  bool least = false;           // the smallest arena, at any cost
+  double recompute = INFINITY;  // most multiply-adds done again, as a share of the network's; 0: none is done twice
   int threads = 1;
-  int chunks = 0;  // 0: chosen; t: every bottleneck block is split t ways over its whole map, as in the paper
+  int chunks = 0;   // 0: chosen; t: every bottleneck block is split t ways over its whole map, as in the paper
+  std::string isa;  // whose kernels will run it: their costs
   int tile_pixels = 6, tile_panels = 2;  // of the matrix kernel that will run it
 };
 

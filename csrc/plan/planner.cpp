@@ -45,7 +45,7 @@ struct Offers {
 
 // Every node a stage, in the file's order, and no two buffers in the same
 // bytes.
-Plan naive_plan(const Graph& graph, int threads) {
+Plan naive_plan(const Graph& graph, int threads, const CostModel& costs) {
   Plan plan;
   plan.schedule = Schedule::kNaive;
   plan.stages = make_stages(graph, Fusion::kNone, threads);
@@ -53,7 +53,7 @@ Plan naive_plan(const Graph& graph, int threads) {
     set_whole(graph, &plan.stages[size_t(s)], INT_MAX, INT_MAX);
     plan.segments.push_back({s, s + 1});
   }
-  lay_out_apart(graph, &plan);
+  lay_out_apart(graph, &plan, costs);
   return plan;
 }
 
@@ -214,8 +214,9 @@ class Streamed {
     double cycles = blocks_->fastest_cycles();
     if (options_.threads > 1)
       for (const Stage& s : blocks_->stages())
-        cycles += (graph_.values[s.input].producer >= 0 ? whole_value_cycles(graph_.values[s.input]) : 0) +
-                  whole_value_cycles(graph_.values[s.output]);
+        cycles +=
+            (graph_.values[s.input].producer >= 0 ? whole_value_cycles(work_->costs, graph_.values[s.input]) : 0) +
+            whole_value_cycles(work_->costs, graph_.values[s.output]);
     return plan.cycles <= kNearFastest * cycles;
   }
 
@@ -292,7 +293,7 @@ namespace {
 Plan planned(const Graph& graph, const PlanOptions& options) {
   check_supported(graph);
   const int64_t limit = options.least ? 0 : options.memory_limit < 0 ? INT64_MAX : options.memory_limit;
-  Work work;
+  Work work(cost_model(options.isa));
   Candidate taken = candidate(layerwise_draft(graph, options.threads, &work));
   const int64_t layerwise_bytes = taken->peak_bytes;
   int64_t fused_bytes = 0;
@@ -310,7 +311,7 @@ Plan planned(const Graph& graph, const PlanOptions& options) {
   if (options.chunks)
     plan = chunked_plan(graph, options.threads, options.chunks, &work);
   else if (options.schedule == Schedule::kNaive)
-    plan = naive_plan(graph, options.threads);
+    plan = naive_plan(graph, options.threads, work.costs);
   else
     plan = finish(graph, *taken, &work);
   plan.shortcuts = work.shortcuts;

@@ -82,6 +82,7 @@ class SegmentSearch::Impl {
         count_(last - first),
         lives_(lives),
         waiting_(waiting.data() + first),
+        costs_(rules.costs),
         most_(rules.most),
         choices_(&memory_),
         by_scratch_(&memory_),
@@ -364,7 +365,7 @@ class SegmentSearch::Impl {
   // Cycles to read the input of a segment from stage a on.
   double far_input(int a) const {
     const bool whole = life(stages_[a].input).maker >= 0;
-    return whole && !at_any_cost_ ? whole_value_cycles(value(stages_[a].input)) : 0;
+    return whole && !at_any_cost_ ? whole_value_cycles(costs_, value(stages_[a].input)) : 0;
   }
 
   // Cycles of the cheapest segment of stage a alone.
@@ -377,7 +378,7 @@ class SegmentSearch::Impl {
       if (options[o].cycles < least && bytes - most <= limit_ && (bytes <= limit_ || bytes - overlap(a, {o}) <= limit_))
         least = options[o].cycles;
     }
-    return least + far_input(a) + whole_value_cycles(value(stages_[a].output));
+    return least + far_input(a) + whole_value_cycles(costs_, value(stages_[a].output));
   }
 
   // The path is segment [a, b]. Kept is the cheapest that fits, or, at any cost, the smallest.
@@ -385,7 +386,7 @@ class SegmentSearch::Impl {
     const int64_t most = most_overlap(a, b);
     int64_t bytes = around_ + path.bytes + scratch + aligned(value(stages_[b].output).bytes());
     Reached& best = reached_[size_t(b) + 1];
-    const double cheapest = reached_[a].cost + path.cycles + whole_value_cycles(value(stages_[b].output));
+    const double cheapest = reached_[a].cost + path.cycles + whole_value_cycles(costs_, value(stages_[b].output));
     auto cost = [&](int64_t all) { return at_any_cost_ ? std::max(reached_[a].cost, double(all)) : cheapest; };
     if (bytes - most > limit_ || cost(bytes - most) >= best.cost) return;
     std::vector<int> options(size_t(b - a + 1));
@@ -416,6 +417,7 @@ class SegmentSearch::Impl {
   const int first_, count_;
   const std::vector<Life>& lives_;
   const int64_t* waiting_;  // by stage: bytes of the values made before it that it or a later one reads
+  const CostModel costs_;
   const int64_t most_;
   Blocks memory_;
   std::pmr::vector<StageChoices> choices_;
@@ -441,13 +443,13 @@ class SegmentSearch::Impl {
   std::vector<std::vector<int>> due_;                // by stage: options that are let in next
 };
 
-SegmentSearch::SegmentSearch(const Graph& graph, const std::vector<Stage>& stages, bool recompute, int64_t most,
-                             Work* work)
+SegmentSearch::SegmentSearch(const Graph& graph, const std::vector<Stage>& stages, const CostModel& costs,
+                             bool recompute, int64_t most, Work* work)
     : graph_(graph), stages_(stages), lives_(lives_of(graph, stages)), work_(work) {
   const int count = int(stages.size());
   windows_ = ceil_div(count, kWindow);
   const int strips = strips_allowed(graph, stages);
-  rules_ = {recompute, most, strips, windows_ == 1 ? INT_MAX : kWindowOptions / kWindow};
+  rules_ = {costs, recompute, most, strips, windows_ == 1 ? INT_MAX : kWindowOptions / kWindow};
   waiting_ = live_bytes(graph, stages, lives_);
   for (int s = 0; s < count; s++) waiting_[size_t(s)] -= aligned(graph.values[stages[size_t(s)].output].bytes());
   if (windows_ > 1) work->shortcuts |= kSegmentShortcut;

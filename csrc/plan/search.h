@@ -18,7 +18,8 @@ namespace mbinfer {
 class SegmentSearch {
  public:
   // recompute: strips may expand rows again. most: bytes that no answer exceeds. The stages have to outlive it.
-  SegmentSearch(const Graph& graph, const std::vector<Stage>& stages, bool recompute, int64_t most, Work* work);
+  SegmentSearch(const Graph& graph, const std::vector<Stage>& stages, const CostModel& costs, bool recompute,
+                int64_t most, Work* work);
   ~SegmentSearch();
 
   // Both set what is chosen of each stage and return the segments. Empty: nothing fits.

@@ -120,7 +120,8 @@ std::vector<Way> Stagewise::ways_of(const Stage& stage, int strips) const {
   if (whole_ || !s.bottleneck()) {
     const int step = whole_ ? INT_MAX : ceil_div(graph_.values[s.output].shape.height, strips);
     set_whole(graph_, &s, INT_MAX, step);
-    add(INT_MAX, step, overlap_of(graph_, s), whole_ ? 0 : stage_cycles(graph_, s, count_steps(graph_, s)));
+    add(INT_MAX, step, overlap_of(graph_, s),
+        whole_ ? 0 : stage_cycles(graph_, work_->costs, s, count_steps(graph_, s)));
     return ways;
   }
   const std::vector<int> chunks = even_chunks(expanded_channels(graph_, s));
@@ -134,7 +135,7 @@ std::vector<Way> Stagewise::ways_of(const Stage& stage, int strips) const {
     for (size_t i = chunks.size(); i-- > 0;) {
       set_whole(graph_, &s, chunks[i], step);
       add(chunks[i], step, chunk_count(graph_, s) > 1 ? in_chunks : overlap_of(graph_, s),
-          stage_cycles(graph_, s, counts));
+          stage_cycles(graph_, work_->costs, s, counts));
     }
   }
   prune(&ways);
@@ -178,8 +179,8 @@ double Stagewise::cycles_within(int64_t most) const {
   double cycles = 0;
   for (int s = 0; s < int(stages_.size()); s++) {
     const Value &in = graph_.values[stages_[size_t(s)].input], &out = graph_.values[stages_[size_t(s)].output];
-    cycles += fastest_way(s, most, true).cycles + whole_value_cycles(out) +
-              (lives_[size_t(stages_[size_t(s)].input)].maker >= 0 ? whole_value_cycles(in) : 0);
+    cycles += fastest_way(s, most, true).cycles + whole_value_cycles(work_->costs, out) +
+              (lives_[size_t(stages_[size_t(s)].input)].maker >= 0 ? whole_value_cycles(work_->costs, in) : 0);
   }
   return cycles;
 }

@@ -17,15 +17,23 @@ bool sees_padding_only(const Graph& graph, const Stage& stage) {
   return strip_rows(graph, stage, 0, graph.values[stage.output].shape.height).end <= 0;
 }
 
+int64_t multiply_adds_again(const Graph& graph, double share) {
+  double all = 0;
+  for (const Node& node : graph.nodes) all += double(macs(graph, node));
+  return int64_t(std::min(all * share, 9e18));
+}
+
 }  // namespace
 
 Streamer::Streamer(const Graph& graph, std::shared_ptr<const StageOrder> order, std::vector<Stage> stages,
-                   bool recompute, int64_t most, Work* work)
+                   double recompute, int64_t most, Work* work)
     : graph_(graph),
       work_(work),
       order_(std::move(order)),
       stages_(std::move(stages)),
-      search_(graph, stages_, recompute, most, work) {}
+      most_(most),
+      most_again_(multiply_adds_again(graph, recompute)),
+      search_(graph, stages_, work->costs, most_again_ > 0, most, work) {}
 
 const Draft& Streamer::smallest(int64_t known) {
   if (smallest_.order && (!smallest_.segments.empty() || known <= known_)) return smallest_;
@@ -45,7 +53,8 @@ Draft Streamer::least(int64_t known) {
     if (smaller(plan, best)) best = std::move(plan);
     if (!best.segments.empty() && best.peak_bytes <= counted_) break;
   }
-  if (smaller(smallest_, best)) best = smallest_;
+  if (allowed(smallest_) && smaller(smallest_, best)) best = smallest_;
+  if (best.segments.empty()) return least_of_few(known);
   bool overcounted = best.peak_bytes > counted_;
   for (const Stage& s : stages_) overcounted = overcounted || sees_padding_only(graph_, s);
   if (!overcounted) return best;
@@ -84,13 +93,50 @@ Draft Streamer::smallest_of(double cycles, int64_t bytes) {
   return best;
 }
 
+// By bisection, at the highest price; then, in as many bytes, the fastest.
+Draft Streamer::least_of_few(int64_t known) {
+  Draft best;
+  int64_t low = counted_, high = known;
+  for (int tries = 0; tries < kLeastTries && high - low >= kArenaAlign; tries++) {
+    const int64_t counted = tries ? int64_t(std::sqrt(double(low) * double(high))) : high;
+    Draft plan = attempt_at(kPrices[std::size(kPrices) - 1], counted);
+    if (allowed(plan) && (best.segments.empty() || plan.peak_bytes <= best.peak_bytes)) {
+      high = std::min(counted, plan.peak_bytes);
+      best = std::move(plan);
+    } else if (tries) {
+      low = counted;
+    }
+  }
+  if (best.segments.empty()) return best;
+  Draft plan = attempt(best.peak_bytes);
+  return allowed(plan) && plan.peak_bytes <= best.peak_bytes && plan.cycles < best.cycles ? plan : best;
+}
+
 Draft Streamer::attempt(int64_t counted, double cycles) {
+  Draft plan = attempt_at(0, counted, cycles);
+  for (double price : kPrices) {
+    if (plan.segments.empty() || allowed(plan)) return plan;
+    plan = attempt_at(price, counted, cycles);
+  }
+  return allowed(plan) ? plan : Draft();
+}
+
+Draft Streamer::attempt_at(double price, int64_t counted, double cycles) {
+  if (price > 0 && price != price_) {
+    CostModel costs = work_->costs;
+    costs.again = price_ = price;
+    priced_.reset();
+    priced_.reset(new SegmentSearch(graph_, stages_, costs, true, most_, work_));
+  }
   Draft plan;
   plan.schedule = Schedule::kStreamed;
   plan.order = order_;
-  plan.segments = search_.cheapest(counted, cycles, &plan.splits);
+  // A plan that may be costs no more than that, but one of far more cycles than the smallest plan.
+  if (price > 0) cycles = std::min(cycles, !smallest_.segments.empty() ? 2 * smallest_.cycles : INFINITY);
+  plan.segments =
+      (price > 0 ? *priced_ : search_).cheapest(counted, cycles + price * double(most_again_), &plan.splits);
   if (!plan.segments.empty()) weigh(graph_, &plan, &stages_, work_);
-  return plan;
+  return plan.cycles <= cycles ? plan : Draft();
 }
 
 }  // namespace mbinfer

@@ -12,14 +12,18 @@
 namespace mbinfer {
 
 // The search counts bytes without placing them; where the placement of a choice does not fit, it is run again for less.
+// It looks for the fastest plan. Where that one does more multiply-adds again than it may, the search is made anew with
+// a price on these, and so on with higher ones: the relaxation of Lagrange.
 class Streamer {
  public:
-  // stages: those of `order`. most: bytes that no plan is looked for beyond.
-  Streamer(const Graph& graph, std::shared_ptr<const StageOrder> order, std::vector<Stage> stages, bool recompute,
+  // stages: those of `order`. recompute: the most multiply-adds done again, as a share of the network's. most: bytes
+  // that no plan is looked for beyond.
+  Streamer(const Graph& graph, std::shared_ptr<const StageOrder> order, std::vector<Stage> stages, double recompute,
            int64_t most, Work* work);
 
-  // A small plan, made without looking at cost, the smallest of those the cheapest found, and the cheapest plan of at
-  // most `limit` bytes. Empty where none is found. `known`: bytes of a plan; none that takes more is looked for.
+  // A small plan, made without looking at cost nor at what is done again; the smallest of those that may be; and the
+  // cheapest of at most `limit` bytes. Empty where none is found. `known`: bytes of a plan; none that takes more is
+  // looked for.
   const Draft& smallest(int64_t known);
   Draft least(int64_t known);
   Draft within(int64_t limit);
@@ -29,12 +33,19 @@ class Streamer {
 
  private:
   Draft attempt(int64_t counted, double cycles = INFINITY);
+  Draft attempt_at(double price, int64_t counted, double cycles = INFINITY);
+  Draft least_of_few(int64_t known);
+  bool allowed(const Draft& plan) const { return !plan.segments.empty() && plan.extra_macs <= most_again_; }
 
   const Graph& graph_;
   Work* work_;
   const std::shared_ptr<const StageOrder> order_;
   std::vector<Stage> stages_;
+  const int64_t most_;
+  const int64_t most_again_;  // multiply-adds
   const SegmentSearch search_;
+  std::unique_ptr<const SegmentSearch> priced_;  // with a price on what is done again
+  double price_ = 0;
   Draft smallest_;        // once it was asked for
   int64_t counted_ = -1;  // its bytes by the search's count
   int64_t known_ = 0;     // looked for among those of at most so many bytes

@@ -16,6 +16,12 @@ constexpr int kSmallestTries = 8;
 constexpr double kSmallestStep = 1.04;  // between the last limit for which there is none, and that of the plan
 constexpr int64_t kSmallestWork = 1 << 18;
 
+// Cycles that a multiply-add done again counts beside its time, where a plan does too many: the last one leaves nothing
+// but their number to tell plans apart. int8 MobileNetV2 0.35@144 in at most 5 % again: 21.4 KiB without a price, 20.2,
+// 18.3 and 17.8 with these.
+constexpr double kPrices[] = {0.05, 1, 16};
+constexpr int kLeastTries = 12;
+
 // --- what one search may take ---
 // Work is counted in steps of about a nanosecond to ten.
 
@@ -47,22 +53,5 @@ constexpr size_t kPlacementPairs = 1 << 15;
 constexpr int kHeights[] = {1, 2, 3, 4, 7, 8, 14};                 // of strips, beside the whole map
 constexpr int kStepRows[] = {1, 2, 4, 7};                          // rows
 constexpr int kChunks[] = {8, 16, 32, 64, 96, 192, 384, 1 << 20};  // channels, at most
-
-// --- the cost model: float32 on AVX2, fitted by benchmarks/cost_model.py to the measured times of stages ---
-
-constexpr double kTermCycles[] = {
-    14.5,  // kTiles
-    6,     // kTileInputs
-    1.33,  // kVectors
-    0.8,   // kVectorTaps
-    36,    // kCalls
-    200,   // kSteps: plans of a network in turns say 250 to 500 (Zen 4); so much leaves plans of few multiply-adds in
-           // place
-    6.4,   // kElements
-    1.2,   // kFarWeights
-    2.9,   // kFarRows
-};
-constexpr int kTilePixels = 6, kTilePanels = 2;  // of the matrix kernel that was measured
-constexpr int64_t kSecondCache = 512 << 10;      // bytes of the second-level cache that a stage may count on
 
 }  // namespace mbinfer

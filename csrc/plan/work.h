@@ -5,6 +5,7 @@
 
 #include <cstdint>
 
+#include "plan/cost_model.h"
 #include "plan/tuning.h"
 
 namespace mbinfer {
@@ -16,8 +17,11 @@ enum Shortcut : unsigned {  // where a plan was not searched to the end
   kSegmentShortcut = 8,     // not every way to join stages was looked at
 };
 
-// What the searches of a plan took, and where they stopped short.
+// What a plan's searches go by, what they took, and where they stopped short.
 struct Work {
+  explicit Work(const CostModel& costs) : costs(costs) {}
+
+  const CostModel costs;
   int64_t spent = 0;
   unsigned shortcuts = 0;  // of Shortcut
 };

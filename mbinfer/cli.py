@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import inspect
 import io
 import itertools
 import json
@@ -21,9 +22,9 @@ from .messages import printable
 from .progress import progress
 from .quantize.arguments import add_arguments, given
 from .show import text
+from .zoo import ARCHITECTURES
 
 SCHEDULES = tuple(name for name in _core.schedules() if name != "auto")
-ARCHITECTURES = ("mobilenet_v1", "mobilenet_v2", "efficientnet_lite0")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -56,9 +57,9 @@ def _add_makers(command: Callable[..., argparse.ArgumentParser]) -> None:
     """The commands that write a model file."""
     sub = command(_build, "write the model file of a known architecture")
     sub.add_argument("arch", choices=ARCHITECTURES, metavar="ARCH", help=", ".join(ARCHITECTURES))
-    sub.add_argument("--width", type=float, default=1.0, help="width multiplier (default 1.0)")
-    sub.add_argument("--resolution", type=int, default=224, help="pixels on a side, from 32 up (default 224)")
-    sub.add_argument("--classes", type=int, default=1000, help="default 1000")
+    sub.add_argument("--width", type=float, help="width multiplier (default 1.0)")
+    sub.add_argument("--resolution", type=int, help="pixels on a side, from 32 up (default: the paper's, mostly 224)")
+    sub.add_argument("--classes", type=int, help="default: those of the paper's data set, mostly 1000")
     sub.add_argument("--seed", type=int, default=0, help="of the random weights, where no --weights are given")
     sub.add_argument("--weights", metavar="FILE", help="a state dict: .pth, .pt, .safetensors, .npz")
     sub.add_argument("--dtype", default="float32", help="float32 (the default) or int8")
@@ -140,16 +141,24 @@ def _listed(kind: type) -> Any:
 
 
 def _build(options: argparse.Namespace) -> None:
-    from . import model, quantize, zoo
+    from . import model, quantize
     from .convert import read_labels
 
     quantisation = given(options)
-    make = getattr(zoo, options.arch)
-    graph = make(options.width, options.resolution, options.classes, weights=options.weights, seed=options.seed)
+    make = ARCHITECTURES[options.arch]
+    known = inspect.signature(make).parameters
+    arguments = {"weights": options.weights, "seed": options.seed}
+    for name in ("width", "resolution", "classes"):
+        if getattr(options, name) is not None:
+            if name not in known:
+                raise Error(f"{options.arch} takes no --{name}; it has one only")
+            arguments[name] = getattr(options, name)
+    graph = make(**arguments)
     if options.labels:
         graph.labels = read_labels(options.labels)
-        if len(graph.labels) != options.classes:
-            raise Error(f"{options.labels}: {len(graph.labels)} labels for {options.classes} classes")
+        classes = options.classes or known["classes"].default
+        if len(graph.labels) != classes:
+            raise Error(f"{options.labels}: {len(graph.labels)} labels for {classes} classes")
     if options.dtype == "int8":
         if options.weights is None:  # random weights have no pictures that they are for
             quantisation.setdefault("calibration", quantize.noise(graph))

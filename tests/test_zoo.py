@@ -102,6 +102,34 @@ def test_costs_are_the_papers(network, width, resolution, madds, parameters):
     assert abs(cost.macs / 1e6 - madds) < 1 and abs(cost.paper_parameters / 1e6 - parameters) < 0.1
 
 
+# Published figures, in millions, and how far ours are from them: authors count what is not a convolution, or truncate.
+@pytest.mark.parametrize(
+    "make, arguments, madds, parameters",
+    [
+        (zoo.mobilenet_v3_large, {}, 219, 5.4),  # MobileNetV3, tables 3 and 9
+        (zoo.mobilenet_v3_large, {"minimalistic": True}, 209, 3.9),  # its authors' table of checkpoints
+        (zoo.mobilenet_v3_small, {}, 56, 2.5),
+        (zoo.mobilenet_v3_small, {"minimalistic": True}, 52.3, 2.0),  # timm's module, counted
+        (zoo.efficientnet_b0, {}, 390, 5.3),  # EfficientNet, table 2
+        (zoo.efficientnet_lite0, {}, 407, 4.7),  # its authors' table; they count what batch norm and ReLU6 do
+        (zoo.efficientnet_lite1, {}, 631, 5.4),
+        (zoo.efficientnet_lite2, {}, 899, 6.1),
+        (zoo.efficientnet_lite3, {}, 1440, 8.2),
+        (zoo.efficientnet_lite4, {}, 2640, 13.0),
+    ],
+)
+def test_costs_are_nearly_those_published(make, arguments, madds, parameters):
+    cost = zoo.count(make(**arguments))
+    assert abs(cost.macs / 1e6 / madds - 1) < 0.055 and abs(cost.parameters / 1e6 - parameters) < 0.11
+
+
+def test_costs_are_those_of_timms_modules():
+    """Multiply-adds counted by hooks on timm 1.0's modules of these names, at the resolutions of the authors."""
+    found = [zoo.count(getattr(zoo, f"efficientnet_lite{i}")()).macs for i in range(5)]
+    assert found == [385_187_552, 600_185_232, 859_736_272, 1_383_321_872, 2_553_034_336]
+    assert zoo.count(zoo.mobilenet_v3_small(minimalistic=True)).macs == 52_288_448
+
+
 def test_published_range_of_v2():
     """From 0.35@96 to 1.4@224 the paper's text says 7M to 585M MAdds and 1.7M to 6.9M parameters. Its authors' table of
     checkpoints (TF-Slim) says 11M to 582M and 1.66M to 6.06M: those are the networks that exist, and ours."""

@@ -10,15 +10,23 @@ from typing import Any, Union
 import numpy as np
 import numpy.typing as npt
 
-from .errors import ShapeError, UnsupportedError
+from ..errors import ShapeError, UnsupportedError
 
 Array = npt.NDArray[np.float64]
 Weights = Union[Mapping[str, Any], str, "os.PathLike[str]", None]
 BATCH_NORM = ("weight", "bias", "running_mean", "running_var")
-# Random batch norm draws gamma and beta uniformly from these ranges. A normal input then leaves it with the mean and
-# variance PLAIN, over the elements of all channels, and a ReLU6 behind it with RELU6 (by numerical integration).
+# Random batch norm draws gamma and beta uniformly from these ranges. A normal input then leaves it, and the activation
+# behind it, with these means and variances over the elements of all channels (by numerical integration).
 GAMMA, BETA = (1.0, 2.0), (-0.5, 0.5)
-PLAIN, RELU6 = (0.0, 2.4167), (0.6097, 0.8349)
+MOMENTS = {
+    "none": (0.0, 2.4167),
+    "relu6": (0.6097, 0.8349),
+    "relu": (0.6099, 0.8364),
+    "hard_swish": (0.3741, 0.8499),
+    "silu": (0.4118, 0.8319),
+    "hard_sigmoid": (0.5, 0.059),
+    "sigmoid": (0.5, 0.0741),
+}
 
 
 def open_weights(weights: Weights, seed: int) -> tuple[GivenWeights | RandomWeights, str]:
@@ -45,16 +53,16 @@ class GivenWeights:
         self.missing: list[str] = []
         self.misshaped: list[str] = []
 
-    def conv(self, conv: str, bn: str, shape: tuple[int, ...], source: str, output: str, relu6: bool) -> list[Array]:
+    def conv(self, conv: str, bn: str, shape: tuple[int, ...], source: str, output: str, act: str) -> list[Array]:
         """Weight of `shape` and gamma, beta, mean, variance of the batch norm behind it, float64."""
         return [self._take(f"{conv}.weight", shape)] + [self._take(f"{bn}.{field}", shape[:1]) for field in BATCH_NORM]
 
-    def dense(self, name: str, shape: tuple[int, int], source: str) -> list[Array]:
-        """Weight of `shape` and bias, float64."""
+    def biased(self, name: str, shape: tuple[int, ...], source: str, output: str, act: str) -> list[Array]:
+        """Weight of `shape` and bias, float64, of a layer without batch norm."""
         return [self._take(f"{name}.weight", shape), self._take(f"{name}.bias", shape[:1])]
 
-    def add(self, left: str, right: str, output: str) -> None:
-        """A residual add has no parameters."""
+    def follow(self, op: str, inputs: list[str], output: str) -> None:
+        """An operator without parameters asks for none."""
 
     def check(self) -> None:
         """Raise `ShapeError` unless every entry was used, none was missing, and all had the expected shapes."""
@@ -88,21 +96,32 @@ class RandomWeights:
         self.seed = seed
         self.moments = {"image": (0.0, 1.0)}  # value -> mean and variance of its elements
 
-    def conv(self, conv: str, bn: str, shape: tuple[int, ...], source: str, output: str, relu6: bool) -> list[Array]:
+    def conv(self, conv: str, bn: str, shape: tuple[int, ...], source: str, output: str, act: str) -> list[Array]:
         mean, variance = self.moments[source]
         weight = self._uniform(f"{conv}.weight", shape, -1, 1) * np.sqrt(6 / np.prod(shape[1:]))
         gamma, beta = self._uniform(f"{bn}.weight", shape[:1], *GAMMA), self._uniform(f"{bn}.bias", shape[:1], *BETA)
-        self.moments[output] = RELU6 if relu6 else PLAIN
+        self.moments[output] = MOMENTS[act]
         return [weight, gamma, beta, mean * weight.sum((1, 2, 3)), variance * np.square(weight).sum((1, 2, 3))]
 
-    def dense(self, name: str, shape: tuple[int, int], source: str) -> list[Array]:
+    def biased(self, name: str, shape: tuple[int, ...], source: str, output: str, act: str) -> list[Array]:
         """Wider than He's: pooling leaves a small variance, and logits should differ from picture to picture."""
-        weight = self._uniform(f"{name}.weight", shape, -1, 1) * 3 * np.sqrt(6 / shape[1])
-        return [weight, self._uniform(f"{name}.bias", shape[:1], -1, 1) - self.moments[source][0] * weight.sum(1)]
+        weight = self._uniform(f"{name}.weight", shape, -1, 1) * 3 * np.sqrt(6 / np.prod(shape[1:]))
+        mean, sums = self.moments[source][0], weight.reshape(shape[0], -1).sum(1)
+        self.moments[output] = MOMENTS[act]
+        return [weight, self._uniform(f"{name}.bias", shape[:1], -1, 1) - mean * sums]
 
-    def add(self, left: str, right: str, output: str) -> None:
-        (mean, variance), (other_mean, other_variance) = self.moments[left], self.moments[right]
-        self.moments[output] = mean + other_mean, variance + other_variance
+    def follow(self, op: str, inputs: list[str], output: str) -> None:
+        """The moments of what `op` makes, its inputs taken as independent of each other."""
+        moments = [self.moments[name] for name in inputs]
+        means, variances = [mean for mean, _ in moments], [variance for _, variance in moments]
+        if op == "add":
+            found = sum(means), sum(variances)
+        elif op == "mul":
+            squares = [mean * mean + variance for mean, variance in moments]
+            found = means[0] * means[1], squares[0] * squares[1] - (means[0] * means[1]) ** 2
+        else:  # concat, and whatever moves or pools
+            found = sum(means) / len(means), sum(variances) / len(variances)
+        self.moments[output] = found
 
     def check(self) -> None:
         """Random weights always fit."""

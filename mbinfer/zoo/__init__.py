@@ -1,0 +1,35 @@
+"""Known architectures as graphs, weights given or seeded random, and what they cost: one file a family."""
+
+from __future__ import annotations
+
+from .costs import Cost, count
+from .efficientnet import (
+    efficientnet_b0,
+    efficientnet_lite0,
+    efficientnet_lite1,
+    efficientnet_lite2,
+    efficientnet_lite3,
+    efficientnet_lite4,
+)
+from .mobilenet1 import mobilenet_v1
+from .mobilenet2 import mobilenet_v2
+from .mobilenet3 import mobilenet_v3_large, mobilenet_v3_small
+
+# What `mbinfer build` makes, by name.
+ARCHITECTURES = {
+    make.__name__: make
+    for make in (
+        mobilenet_v1,
+        mobilenet_v2,
+        mobilenet_v3_large,
+        mobilenet_v3_small,
+        efficientnet_b0,
+        efficientnet_lite0,
+        efficientnet_lite1,
+        efficientnet_lite2,
+        efficientnet_lite3,
+        efficientnet_lite4,
+    )
+}
+
+__all__ = ["ARCHITECTURES", "Cost", "count", *ARCHITECTURES]

@@ -42,6 +42,7 @@ class TfliteBuilder:
     operators: list = field(default_factory=list)
     codes: list = field(default_factory=list)
     buffers: list = field(default_factory=lambda: [schema.BufferT()])  # the first is that of tensors without content
+    custom_code: str = ""  # what operators of the kind CUSTOM are called
     inputs: list = field(default_factory=list)
     outputs: list = field(default_factory=list)
 
@@ -109,6 +110,7 @@ class TfliteBuilder:
             code = schema.OperatorCodeT()
             number = getattr(schema.BuiltinOperator, name)
             code.builtinCode, code.deprecatedBuiltinCode, code.version = number, min(number, 127), 1
+            code.customCode = self.custom_code if name == "CUSTOM" else None
             model.operatorCodes.append(code)
         builder = flatbuffers.Builder(1 << 14)
         builder.Finish(model.Pack(builder), b"TFL3")

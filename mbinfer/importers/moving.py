@@ -63,8 +63,12 @@ def pixels(
 ) -> Tensor:
     """The picture of `size` that lies at these positions of `x`; of two taps weighed between its numbers."""
     kernel = (taps, taps)
-    if x.value in low.graph.types:
-        raise low.unsupported(node, "rows and columns of quantised values", "float32 there")
+    if x.value in low.graph.types:  # by way of real numbers, which takes the same number back
+        kind, real = low.graph.types[x.value], low.emit(node, "convert", [x.value], f"{part}real")
+        moved = pixels(low, node, replace(x, value=real), rows, columns, size, taps, f"{part}moved")
+        value = low.emit(node, "convert", [moved.value], part)
+        low.graph.types[value] = kind
+        return replace(moved, value=value)
     value = low.emit(node, "resize", [x.value], part, kernel=kernel, rows=rows, columns=columns, size=size)
     dims = low.builder.dims(value)
     groups = x.groups()

@@ -110,6 +110,7 @@ def _product(node: SourceNode, arrays: Sequence[Array], _: Any) -> Array:
 
 _FUNCTIONS: dict[str, Callable[..., Array]] = {
     "DEQUANTIZE": _dequantize,
+    "DENSIFY": lambda node, arrays, _: arrays[0],  # a sparse tensor is dense once it is read
     "RESHAPE": _reshape,
     "SQUEEZE": lambda node, arrays, _: arrays[0].squeeze(tuple(node.attrs["axes"]) or None),
     "EXPAND_DIMS": lambda node, arrays, _: np.expand_dims(arrays[0], int(arrays[1].item())),

@@ -21,7 +21,7 @@ from ..emitting import SourceNode, unsupported
 from ..layout import Tensor, nhwc
 from ..walking import Walk
 from . import schema
-from .constants import evaluate
+from .constants import dequantized, evaluate
 from .reading import TfliteSource, TfliteTensor
 
 Handler = Callable[["Lowering", SourceNode], Tensor]
@@ -37,11 +37,20 @@ ALIASES = {
 }
 
 
-def lowers(*ops: str) -> Callable[[Handler], Handler]:
-    """Register ``handler(low, node) -> Tensor``, which is the node's only output."""
+def lowers(*ops: str, reals: bool = False) -> Callable[[Handler], Handler]:
+    """Register ``handler(low, node) -> Tensor``, which is the node's only output.
+
+    With `reals` it knows real numbers alone, and quantised tensors are dequantised before it.
+    """
 
     def register(handler: Handler) -> Handler:
-        _HANDLERS.update(dict.fromkeys(ops, handler))
+        def on_reals(low: Lowering, node: SourceNode) -> Tensor:
+            typed = any(
+                isinstance(low.env.get(name), Tensor) and low.type_of(node, name) is not None for name in node.inputs
+            )
+            return low.in_reals(node, handler) if typed else handler(low, node)
+
+        _HANDLERS.update(dict.fromkeys(ops, on_reals if reals else handler))
         return handler
 
     return register
@@ -56,6 +65,8 @@ class Lowering(Walk):
         constants = {name: t.array for name, t in source.tensors.items() if t.array is not None}
         super().__init__(source.tensors, constants)
         self.source = source
+        self._in_reals = False  # whether a handler is at work on real numbers in place of integers
+        self._real: dict[str, str] = {}  # the float32 value of a quantised one
         shapes = shapes_by_name(source.inputs, input_shape)
         self.overridden = bool(shapes)
         for name in source.inputs:
@@ -137,12 +148,44 @@ class Lowering(Walk):
         tensor = self.source.tensors[name]
         if tensor.variable:
             return "state that stays from one run to the next (a streaming network)"
-        return "a sparse tensor" if tensor.sparse else f"of type {tensor.kind}, which nothing makes"
+        return f"of type {tensor.kind}, which nothing makes"
 
     # For the handlers, beside what every walk has.
 
+    def in_reals(self, node: SourceNode, handler: Handler) -> Tensor:
+        """What `handler` makes of the real numbers that a node's quantised tensors stand for, quantised.
+
+        For operators that have no arithmetic of integers here.
+        """
+        made, before = self.type_of(node, node.outputs[0]), {name: self.env.get(name) for name in node.inputs}
+        for name, found in before.items():
+            tensor = self.source.tensors.get(name)
+            if isinstance(found, Tensor) and found.value in self.graph.types:
+                self.env[name] = replace(found, value=self._as_real(found.value))
+            elif isinstance(found, np.ndarray) and tensor and len(tensor.scale) and found.dtype.kind in "iu":
+                self.env[name] = dequantized(found, tensor)
+        self._in_reals = True
+        try:
+            result = handler(self, node)
+        finally:
+            self._in_reals = False
+            self.env.update(before)
+        if made is None:
+            return result
+        value = self.emit(node, "convert", [result.value], "quantised")
+        self.graph.types[value] = made
+        return replace(result, value=value)
+
+    def _as_real(self, value: str) -> str:
+        if value not in self._real:
+            name = self.fresh(f"{value}/real")
+            self._real[value] = self.builder.add("convert", [value], name=name, output=name)
+        return self._real[value]
+
     def type_of(self, node: SourceNode, name: str) -> Type | None:
         """The type of the value that stands for a tensor; None for float32."""
+        if self._in_reals:
+            return None
         held = self.held(self.source.tensors[name], node)
         return None if held.dtype == "float32" else inside(held)
 

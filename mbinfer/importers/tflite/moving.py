@@ -9,10 +9,11 @@ import numpy as np
 from ..emitting import SourceNode
 from ..layout import Tensor
 from ..moving import blocks, cut, pixels, positions, transposed_convolution
+from ..walking import Array
 from .lowering import Lowering, lowers
 
 
-@lowers("RESIZE_BILINEAR", "RESIZE_NEAREST_NEIGHBOR")
+@lowers("RESIZE_BILINEAR", "RESIZE_NEAREST_NEIGHBOR", reals=True)
 def resize(low: Lowering, node: SourceNode) -> Tensor:
     x, size = low.image(node), np.ravel(low.constant(node, 1)).tolist()
     corners, middles = node.attrs["align_corners"], node.attrs["half_pixel_centers"]
@@ -36,18 +37,43 @@ def depth_to_space(low: Lowering, node: SourceNode) -> Tensor:
     return blocks(low, node, x, (size, size), "HWC", (1, height * size, width * size, channels // size**2))
 
 
-@lowers("TRANSPOSE_CONV")
+@lowers("TRANSPOSE_CONV", reals=True)
 def transpose_conv(low: Lowering, node: SourceNode) -> Tensor:
     x, shape = low.tensor(node, 2), tuple(np.ravel(low.constant(node, 0)).tolist())
-    weight, bias = low.constant(node, 1), low.constant(node, 3)
-    typed = low.type_of(node, node.inputs[2]) is not None or weight.dtype != np.float32
-    if typed or not x.shows("NHWC") or len(shape) != 4 or weight.ndim != 4 or weight.shape[3] != x.dims[2]:
-        raise low.unsupported(node, f"weights {weight.shape} of {weight.dtype} on {x.shape}", "float32 pictures")
+    return _transposed(low, node, x, low.constant(node, 1), low.constant(node, 3), shape, node.attrs["padding"] == 0)
+
+
+@lowers("custom operator Convolution2DTransposeBias")
+def transpose_conv_bias(low: Lowering, node: SourceNode) -> Tensor:
+    """MediaPipe's own: as large as its window makes it, "SAME" being 1 and "VALID" 2."""
+    x, weight = low.tensor(node), low.constant(node, 1)
+    stride, padding = (node.attrs["stride_h"], node.attrs["stride_w"]), node.attrs["padding"]
+    if padding not in (1, 2) or weight.ndim != 4:
+        raise low.unsupported(node, f"padding {padding}, weights {weight.shape}", "padding 1 or 2, four axes")
+    height, width = (
+        size * step + (max(k - step, 0) if padding == 2 else 0)
+        for size, step, k in zip(x.dims, stride, weight.shape[1:3])
+    )
+    shape = (1, height, width, len(weight))
+    return _transposed(low, node, x, weight, low.constant(node, 2), shape, padding == 1)
+
+
+def _transposed(
+    low: Lowering,
+    node: SourceNode,
+    x: Tensor,
+    weight: Array,
+    bias: Array | None,
+    shape: tuple[int, ...],
+    same: bool,
+) -> Tensor:
+    if weight.dtype.kind != "f" or not x.shows("NHWC") or len(shape) != 4 or weight.shape[3:] != (x.dims[2],):
+        raise low.unsupported(node, f"weights {weight.shape} of {weight.dtype} on {x.shape}", "real weights, pictures")
     stride, size = (node.attrs["stride_h"], node.attrs["stride_w"]), (shape[1], shape[2])
     if min(stride) < 1:
         raise low.unsupported(node, f"stride {stride}", "strides from 1 on")
     spare = [max(0, (x.dims[i] - 1) * stride[i] + weight.shape[1 + i] - size[i]) for i in (0, 1)]
-    before = [total // 2 if node.attrs["padding"] == 0 else 0 for total in spare]
+    before = [total // 2 if same else 0 for total in spare]
     pads = (before[0], before[1], spare[0] - before[0], spare[1] - before[1])
     result = transposed_convolution(
         low, node, x, weight.transpose(3, 1, 2, 0), bias, stride, pads, size, 1, "HWC", shape

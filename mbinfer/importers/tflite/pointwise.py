@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 
+from ...graph import Type
 from ..arithmetic import elementwise
 from ..emitting import SourceNode
 from ..layout import Tensor
@@ -26,16 +27,23 @@ def arithmetic(low: Lowering, node: SourceNode) -> Tensor:
 
 
 def _of_integers(low: Lowering, node: SourceNode) -> Tensor:
+    """Sums of two quantised tensors have their own arithmetic; everything else is computed in real numbers."""
     found = [low.env[name] for name in node.inputs]
-    if node.op == "ADD" and all(isinstance(x, Tensor) for x in found):
+    if node.op in ("ADD", "SUB") and len(found) == 2 and all(isinstance(x, Tensor) for x in found):
         a, b = found
         shape = np.broadcast_shapes(a.shape, b.shape)
-        if a.dims != b.dims or a.order != b.order or math.prod(shape) != math.prod(a.shape):
-            raise low.unsupported(node, f"tensors of {a.shape} and {b.shape}", "equal shapes")
-        return replace(a, value=low.typed(node, "add", [a.value, b.value], **low.activation(node)), shape=shape)
-    raise low.unsupported(
-        node, f"{node.op} of quantised tensors" + ("" if len(found) == 2 else f", {len(found)} of them"), "ADD of two"
-    )
+        if a.dims == b.dims and a.order == b.order and math.prod(shape) == math.prod(a.shape):
+            other = b.value if node.op == "ADD" else _negative(low, node, b.value)
+            return replace(a, value=low.typed(node, "add", [a.value, other], **low.activation(node)), shape=shape)
+    return low.in_reals(node, arithmetic)
+
+
+def _negative(low: Lowering, node: SourceNode, value: str) -> str:
+    """255 minus a number, with the zero point 255 - z, stands for the negative of what the number stands for."""
+    given = low.graph.types[value]
+    made = low.emit(node, "lookup", [value], "negative", weight=np.arange(256, dtype=np.uint8)[::-1].copy())
+    low.graph.types[made] = Type("uint8", given.scale, 255 - given.zero_point)
+    return made
 
 
 @lowers("SOFTMAX")
@@ -46,6 +54,6 @@ def softmax(low: Lowering, node: SourceNode) -> Tensor:
         raise low.unsupported(node, f"softmax over the last axis of {x.shape}", "over the channels")
     if beta != 1:
         if low.type_of(node, node.inputs[0]) is not None:
-            raise low.unsupported(node, f"beta {beta} on quantised values", "beta 1 there")
+            return low.in_reals(node, softmax)
         x = low.affine(node, x, beta, part="beta")
     return replace(x, value=low.typed(node, "softmax", [x.value]))

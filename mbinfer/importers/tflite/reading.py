@@ -18,6 +18,7 @@ from ..emitting import SourceNode
 from ..files import read_file
 from . import schema
 from .flatbuffer import Table, Tables
+from .sparsity import densified
 
 LARGEST_MODEL = (1 << 31) - 1  # bytes
 LARGEST_RANK = 8
@@ -39,7 +40,6 @@ class TfliteTensor:
     zero_point: npt.NDArray[np.int64]
     axis: int
     variable: bool
-    sparse: bool
     array: npt.NDArray[Any] | None = None  # of a constant, as it is stored
 
 
@@ -165,10 +165,9 @@ class _Reader:
             zero_point.astype(np.int64),
             axis,
             bool(table.number(5, "b")),
-            table.table(6) is not None,
         )
         data = self._stored(table.number(2, "I"))
-        return tensor if data is None else _with_array(tensor, data)
+        return tensor if data is None else _with_array(tensor, data, table.table(6))
 
     def _stored(self, buffer: int) -> npt.NDArray[np.uint8] | None:
         """The bytes of a constant; buffer 0 and empty ones are those of tensors that are computed."""
@@ -184,10 +183,15 @@ class _Reader:
         return data.astype(np.uint8, copy=False) if buffer and len(data) else None
 
 
-def _with_array(tensor: TfliteTensor, data: npt.NDArray[np.uint8]) -> TfliteTensor:
-    if tensor.kind not in DTYPES or tensor.sparse:
+def _with_array(tensor: TfliteTensor, data: npt.NDArray[np.uint8], sparsity: Table | None) -> TfliteTensor:
+    if tensor.kind not in DTYPES:
         return tensor  # refused by who reads it
     dtype = np.dtype(tensor.kind)
+    if sparsity is not None:
+        if len(data) % dtype.itemsize:
+            raise FormatError(f"tensor '{brief(tensor.name)}' has {len(data)} bytes of {dtype.name}")
+        numbers = np.frombuffer(data.tobytes(), dtype)
+        return replace(tensor, array=densified(sparsity, tensor.shape, numbers, brief(tensor.name)))
     if len(data) != math.prod(tensor.shape) * dtype.itemsize:
         raise FormatError(
             f"tensor '{brief(tensor.name)}' has {len(data)} bytes; its shape {tensor.shape} of {dtype.name} needs "
@@ -208,6 +212,11 @@ def _operator_name(code: Table) -> str:
 
 def _options(op: str, table: Table) -> dict[str, Any]:
     """The options of an operator by name; defaults where the file leaves them out."""
+    if op in schema.CUSTOM_OPTIONS:
+        names, numbers = schema.CUSTOM_OPTIONS[op], table.array(5, "u1").tobytes()
+        if len(numbers) != 4 * len(names):
+            raise FormatError(f"a {op} has {len(numbers)} bytes of options, not those of {', '.join(names)}")
+        return dict(zip(names, np.frombuffer(numbers, "<i4").tolist()))
     options = table.table(4)
     found: dict[str, Any] = {}
     for name, field, kind, default in schema.OPTIONS.get(op, ()):

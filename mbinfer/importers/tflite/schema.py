@@ -78,3 +78,6 @@ OPTIONS: dict[str, list[tuple[str, int, str, float]]] = {
         ("shrink_axis_mask", 4, "i", 0),
     ],
 }
+
+# Options of custom operators, int32 after int32.
+CUSTOM_OPTIONS = {"custom operator Convolution2DTransposeBias": ("padding", "stride_w", "stride_h")}

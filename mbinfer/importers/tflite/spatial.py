@@ -13,11 +13,13 @@ from ..emitting import SourceNode
 from ..layout import Tensor, nhwc, order_of
 from ..moving import channels as channels_of
 from .lowering import Lowering, lowers
-from .weights import bias_of, weight_of
+from .weights import bias_of, fits, weight_of
 
 
 @lowers("CONV_2D")
 def conv(low: Lowering, node: SourceNode) -> Tensor:
+    if not fits(low, node, 1, 0):
+        return low.in_reals(node, conv)
     x, weight = low.image(node), weight_of(low, node, 1, 0)
     channels, outputs = x.dims[2], weight.array.shape[0]
     per_group = weight.array.shape[-1]
@@ -36,6 +38,8 @@ def conv(low: Lowering, node: SourceNode) -> Tensor:
 @lowers("DEPTHWISE_CONV_2D")
 def depthwise(low: Lowering, node: SourceNode) -> Tensor:
     """With a multiplier it is a grouped convolution: output channel c reads input channel c // multiplier."""
+    if not fits(low, node, 1, 3):
+        return low.in_reals(node, depthwise)
     x, weight = low.image(node), weight_of(low, node, 1, 3)
     channels, array = x.dims[2], weight.array
     if array.ndim != 4 or array.shape[0] != 1 or array.shape[3] % channels:
@@ -81,12 +85,10 @@ def reduce(low: Lowering, node: SourceNode) -> Tensor:
     shape = tuple(1 if i in axes else size for i, size in enumerate(x.shape) if keep or i not in axes)
     groups = [x.order] * rank if len(axes) == rank else x.groups()
     reduced = None if groups is None else {axis for i in axes for axis in groups[i]}
-    if reduced is None or "C" in reduced and (quantized or node.op == "REDUCE_MAX") or quantized and node.op == "SUM":
-        raise low.unsupported(
-            node,
-            f"over axes {sorted(axes)} of {x.shape}",
-            "means over whole axes; of quantised values and for maxima over height and width",
-        )
+    if reduced is None or "C" in reduced and node.op == "REDUCE_MAX":
+        raise low.unsupported(node, f"over axes {sorted(axes)} of {x.shape}", "whole axes; for maxima height and width")
+    if quantized and ("C" in reduced or node.op == "SUM"):
+        return low.in_reals(node, reduce)
     value = x.value
     kernel = tuple(size if axis in reduced else 1 for size, axis in zip(x.dims, "HW"))
     if kernel != (1, 1) or low.type_of(node, node.inputs[0]) != low.type_of(node, node.outputs[0]):
@@ -117,7 +119,7 @@ def pad(low: Lowering, node: SourceNode) -> Tensor:
     _same_type(low, node)
     if pads[3].any():
         if held is not None and zero:
-            raise low.unsupported(node, f"channels of {zero}, which stands for zero", "a zero point of 0 there")
+            return low.in_reals(node, pad)
         before, after = pads[3].tolist()
         x = channels_of(low, node, x, -before, before + x.dims[2] + after, 3, "channels" if pads[1:3].any() else "")
         if not pads[1:3].any():
@@ -167,6 +169,8 @@ def _window(low: Lowering, node: SourceNode, x: Tensor, kernel: tuple[int, ...])
 @lowers("FULLY_CONNECTED")
 def fully_connected(low: Lowering, node: SourceNode) -> Tensor:
     """A 1x1 convolution over the pixels where a row is a pixel, one as large as its input where it is everything."""
+    if not fits(low, node, 1, 0):
+        return low.in_reals(node, fully_connected)
     x, weight, bias = low.tensor(node), weight_of(low, node, 1, 0), bias_of(low, node, 2)
     if weight.array.ndim != 2 or node.attrs["weights_format"]:
         raise low.unsupported(

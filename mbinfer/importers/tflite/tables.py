@@ -84,11 +84,9 @@ def clamp(low: Lowering, node: SourceNode) -> Tensor:
     return low.affine(node, low.tensor(node), activation="clamp", clamp=(lo, hi))
 
 
-@lowers("PRELU")
+@lowers("PRELU", reals=True)
 def prelu(low: Lowering, node: SourceNode) -> Tensor:
     x, slopes = low.tensor(node), low.constant(node, 1)
-    if low.type_of(node, node.inputs[0]) is not None:
-        raise low.unsupported(node, "PReLU of quantised values", "leaky ReLU, whose slope is one number")
     found = x.per_channel(slopes)
     if found is None or found[1] != x.shape:
         raise low.unsupported(node, f"slopes of {slopes.shape} on {x.shape}", "one slope, or one for each channel")

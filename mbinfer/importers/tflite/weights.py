@@ -11,6 +11,7 @@ import numpy.typing as npt
 from ..emitting import SourceNode, unsupported
 from .constants import dequantized
 from .lowering import Lowering
+from .reading import TfliteTensor
 
 SMALLEST, LARGEST = -128, 127
 
@@ -49,17 +50,28 @@ def weight_of(low: Lowering, node: SourceNode, index: int, axis: int) -> Weight:
         raise unsupported(node, f"{len(tensor.scale)} scales for {array.shape[axis]} channels", "one for each")
     if not quantized:
         return Weight(dequantized(array, tensor), None)
+    centred = _centred(array, tensor, axis)
+    return Weight(centred.astype(np.int8), np.broadcast_to(tensor.scale, array.shape[axis]).astype(np.float32))
+
+
+def fits(low: Lowering, node: SourceNode, index: int, axis: int) -> bool:
+    """Whether the constant input `index` of a node of integers is at most 8 bits from its zero point.
+
+    uint8 weights, as of files from before int8 ones, need 9 bits where they lie far on one side of it.
+    """
+    array, tensor = low.env.get(node.inputs[index]), low.source.tensors[node.inputs[index]]
+    if low.type_of(node, node.inputs[0]) is None or not isinstance(array, np.ndarray) or array.dtype.kind not in "iu":
+        return True
+    if len(tensor.zero_point) not in (0, 1, array.shape[axis] if axis < array.ndim else 0):
+        return True  # refused by `weight_of`
+    centred = _centred(array, tensor, axis)
+    return not centred.size or bool(SMALLEST <= centred.min() and centred.max() <= LARGEST)
+
+
+def _centred(array: npt.NDArray[Any], tensor: TfliteTensor, axis: int) -> npt.NDArray[np.int64]:
     shape = [1] * array.ndim
     shape[axis] = len(tensor.zero_point)
-    centred = array.astype(np.int64) - tensor.zero_point.reshape(shape)
-    if centred.min() < SMALLEST or centred.max() > LARGEST:
-        raise unsupported(
-            node,
-            f"{array.dtype} weights with the zero point {tensor.zero_point[0]}, which reach from {centred.min()} to "
-            f"{centred.max()} from it and need 9 bits",
-            "weights from -128 to 127 from their zero point; convert the model again with int8 weights",
-        )
-    return Weight(centred.astype(np.int8), np.broadcast_to(tensor.scale, array.shape[axis]).astype(np.float32))
+    return np.asarray(array.astype(np.int64) - tensor.zero_point.reshape(shape), np.int64)
 
 
 def bias_of(low: Lowering, node: SourceNode, index: int) -> npt.NDArray[Any] | None:
@@ -68,7 +80,7 @@ def bias_of(low: Lowering, node: SourceNode, index: int) -> npt.NDArray[Any] | N
     if array is None:
         return None
     quantized = low.type_of(node, node.inputs[0]) is not None
-    if array.dtype.kind == "f" and not quantized:
+    if array.dtype.kind == "f" and not quantized:  # or dequantised, where integers are computed in real numbers
         return np.asarray(array, np.float64)
     if array.dtype == np.int32 and quantized:
         return np.asarray(array)

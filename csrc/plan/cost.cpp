@@ -44,7 +44,7 @@ int64_t extra_macs(const Graph& graph, const Stage& stage, const StepCounts& cou
 
 CostTerms cost_terms(const Graph& graph, const CostModel& model, const Stage& stage, const StepCounts& counts) {
   CostTerms t;
-  const Costs& costs = model.of(graph.values[stage.output].type.dtype);
+  const Costs& costs = model.of(graph.values[stage.output].type);
   const int chunks = chunk_count(graph, stage);
   const double steps = double(counts.steps), strips = double(counts.strips);
   int64_t weights = 0, stepped_weights = 0;  // stepped: of the parts that every step runs
@@ -91,14 +91,14 @@ CostTerms cost_terms(const Graph& graph, const CostModel& model, const Stage& st
 
 double stage_cycles(const Graph& graph, const CostModel& model, const Stage& stage, const StepCounts& counts) {
   const CostTerms terms = cost_terms(graph, model, stage, counts);
-  const Costs& costs = model.of(graph.values[stage.output].type.dtype);
+  const Costs& costs = model.of(graph.values[stage.output].type);
   double cycles = model.again * double(extra_macs(graph, stage, counts));
   for (int i = 0; i < kCostTerms; i++) cycles += costs.cycles[i] * terms.of[i];
   return cycles;
 }
 
 double whole_value_cycles(const CostModel& model, const Value& value) {
-  return model.of(value.type.dtype).cycles[kFarRows] * whole_value_lines(model, value);
+  return model.of(value.type).cycles[kFarRows] * whole_value_lines(model, value);
 }
 
 double segment_end_lines(const Graph& graph, const CostModel& model, const Plan& plan, const Segment& segment,
@@ -113,7 +113,7 @@ double segment_end_lines(const Graph& graph, const CostModel& model, const Plan&
 double segment_end_cycles(const Graph& graph, const CostModel& model, const Plan& plan, const Segment& segment,
                           int stage) {
   const Type& type = graph.values[plan.stages[stage].output].type;
-  return model.of(type.dtype).cycles[kFarRows] * segment_end_lines(graph, model, plan, segment, stage);
+  return model.of(type).cycles[kFarRows] * segment_end_lines(graph, model, plan, segment, stage);
 }
 
 }  // namespace mbinfer

@@ -4,7 +4,7 @@
 #include <cstdint>
 #include <string>
 
-#include "dtype.h"
+#include "common.h"
 
 namespace mbinfer {
 
@@ -34,7 +34,7 @@ struct CostModel {  // of a machine
   // Cycles that a multiply-add done again counts beside its time: more than 0 to look for plans that do few.
   double again = 0;
 
-  const Costs& of(DType type) const { return type == DType::kUint8 || type == DType::kInt8 ? bytes : real; }
+  const Costs& of(const Type& type) const { return size_of(type) == 1 ? bytes : real; }
 };
 
 // Of the instruction set so named; the nearest that was measured where it is another, or "".

@@ -27,11 +27,24 @@ double whole_value_lines(const CostModel& model, const Value& value) {
 StepCounts count_steps(const Graph& graph, const Stage& stage) {
   StepCounts counts;
   const int height = graph.values[stage.output].shape.height;
-  for (int r0 = 0; r0 < height; r0 += stage.rows, counts.strips++)
-    for_each_step(graph, stage, r0, std::min(height, r0 + stage.rows), 1, [&](const Step& step) {
-      if (stage.expands()) counts.expanded_rows += std::max(0, step.part[stage.split - 1].makes.count());
-      counts.steps++;
-    });
+  const Node& stepping = graph.nodes[stage.parts[stepping_part(stage)].node];
+  // Windows that touch: the rows of a strip's steps are those of the strip.
+  const bool touching =
+      info_of(stepping.op).area != Area::kWhole && !stepping.y.denominator && stepping.y.stride <= stepping.y.extent();
+  for (int r0 = 0, kept = 0; r0 < height; r0 += stage.rows, counts.strips++) {
+    const int r1 = std::min(height, r0 + stage.rows);
+    counts.steps += ceil_div(stepped_rows(graph, stage, r0, r1).count(), stage.step);
+    if (!stage.expands()) continue;
+    if (touching) {
+      const Rows rows = input_rows(graph, stepping, {r0, r1});
+      counts.expanded_rows += std::max(0, rows.end - std::max(rows.begin, kept));
+      if (stage.keep) kept = std::max(kept, rows.end);
+    } else {
+      for_each_step(graph, stage, r0, r1, 1, [&](const Step& step) {
+        counts.expanded_rows += std::max(0, step.part[stage.split - 1].makes.count());
+      });
+    }
+  }
   return counts;
 }
 

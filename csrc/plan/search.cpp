@@ -267,6 +267,7 @@ class SegmentSearch::Impl {
   // Up to stage `end`. False: the share of the work did not do.
   bool extend_from(int a, int end) {
     paths_.clear();
+    let_in_.assign(size_t(count_), {});
     sets_.assign(size_t(end - a), {});
     for (int b = a; b < end; b++) sets_[b - a].resize(choices_[b].heights.size());
     for (auto next = usable_.begin(); next != usable_.end();) {
@@ -318,10 +319,12 @@ class SegmentSearch::Impl {
         else
           extend_by(o, sets_[b - a - 1]);
       }
+      for (int o : let_in_[b])
+        if (!fresh.empty() && may_help(a, b, now.options[o])) extend_by(o, fresh);
+      const auto before = ptrdiff_t(let_in_[b].size());
+      let_in_[b].insert(let_in_[b].end(), due_[b].begin(), due_[b].end());
+      std::inplace_merge(let_in_[b].begin(), let_in_[b].begin() + before, let_in_[b].end());
       due_[b].clear();
-      for (int o = 0; !fresh.empty() && o < int(now.options.size()); o++)
-        if (now.options[o].usable && now.options[o].transient() < scratch && may_help(a, b, now.options[o]))
-          extend_by(o, fresh);
       fresh.clear();
       if (paths_.size() == made) continue;
       fresh.resize(now.heights.size());
@@ -440,7 +443,7 @@ class SegmentSearch::Impl {
   size_t kept_ = 0;
   Paths paths_;
   std::vector<std::vector<std::vector<int>>> sets_;  // by stage and strip height: Pareto sets of paths
-  std::vector<std::vector<int>> due_;                // by stage: options that are let in next
+  std::vector<std::vector<int>> due_, let_in_;       // by stage: options that are let in next, and those that are
 };
 
 SegmentSearch::SegmentSearch(const Graph& graph, const std::vector<Stage>& stages, const CostModel& costs,

@@ -71,6 +71,7 @@ Draft Streamer::within(int64_t limit) {
   return {};
 }
 
+// By bisection over the search's own count; what it finds last is placed.
 Draft Streamer::smallest_of(double cycles, int64_t bytes) {
   Draft best;
   int64_t low = 0, high = bytes;  // there is none, and one, or a plan from elsewhere
@@ -80,17 +81,16 @@ Draft Streamer::smallest_of(double cycles, int64_t bytes) {
       work_->shortcuts |= kSegmentShortcut;
       break;
     }
-    const int64_t counted = low ? int64_t(std::sqrt(double(low) * double(high))) : high / 3 * 2;
+    const int64_t counted = low ? int64_t(std::sqrt(double(low) * double(high))) : high / 4;
     if (double(high) < kSmallestStep * double(low) || counted <= low) break;
-    Draft plan = attempt(counted, cycles);
-    if (plan.segments.empty() || plan.cycles > cycles || plan.peak_bytes >= bytes) {
-      low = counted;
-      continue;
-    }
-    high = std::min(counted, plan.peak_bytes);
-    if (smaller(plan, best)) best = std::move(plan);
+    Draft plan = found(search_, counted, cycles);
+    (plan.segments.empty() ? low : high) = counted;
+    if (!plan.segments.empty()) best = std::move(plan);
   }
-  return best;
+  if (best.segments.empty()) return best;
+  weigh(graph_, &best, &stages_, work_);
+  if (!allowed(best)) best = attempt(high, cycles);
+  return best.cycles <= cycles && best.peak_bytes < bytes ? best : Draft();
 }
 
 // By bisection, at the highest price; then, in as many bytes, the fastest.
@@ -128,15 +128,19 @@ Draft Streamer::attempt_at(double price, int64_t counted, double cycles) {
     priced_.reset();
     priced_.reset(new SegmentSearch(graph_, stages_, costs, true, most_, work_));
   }
+  // A plan that may be costs no more than that, but one of far more cycles than the smallest plan.
+  if (price > 0 && !smallest_.segments.empty()) cycles = std::min(cycles, 2 * smallest_.cycles);
+  Draft plan = found(price > 0 ? *priced_ : search_, counted, cycles + price * double(most_again_));
+  if (!plan.segments.empty()) weigh(graph_, &plan, &stages_, work_);
+  return plan.cycles <= cycles ? plan : Draft();
+}
+
+Draft Streamer::found(const SegmentSearch& search, int64_t counted, double cost) const {
   Draft plan;
   plan.schedule = Schedule::kStreamed;
   plan.order = order_;
-  // A plan that may be costs no more than that, but one of far more cycles than the smallest plan.
-  if (price > 0) cycles = std::min(cycles, !smallest_.segments.empty() ? 2 * smallest_.cycles : INFINITY);
-  plan.segments =
-      (price > 0 ? *priced_ : search_).cheapest(counted, cycles + price * double(most_again_), &plan.splits);
-  if (!plan.segments.empty()) weigh(graph_, &plan, &stages_, work_);
-  return plan.cycles <= cycles ? plan : Draft();
+  plan.segments = search.cheapest(counted, cost, &plan.splits);
+  return plan;
 }
 
 }  // namespace mbinfer

@@ -6,7 +6,9 @@
 
 namespace mbinfer {
 
-constexpr double kNearFastest = 1.01;           // of the fastest plan's cycles: no search for less
+// Of the fastest plan's cycles: no search for less. The model tells plans of one network apart to about 1 %:
+// MobileNetV1 1.0@224 in 982 to 1,346 KiB, from 1.014 of the cycles to 1, was measured within 0.3 % of the same time.
+constexpr double kNearFastest = 1.015;
 constexpr int64_t kScratchInCache = 256 << 10;  // of a stage, beside its weights and rows in a second-level cache
 
 constexpr int kMostTries = 4;  // to make a plan whose placement fits

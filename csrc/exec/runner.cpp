@@ -9,10 +9,6 @@
 namespace mbinfer {
 namespace {
 
-constexpr int kPieces = 4;  // of a thread's share of a pass, at most
-// Multiply-adds of a piece, at least: two microseconds, next to which taking it is nothing.
-constexpr int64_t kPieceWork = 64 << 10;
-
 // Leaves panels [begin, end) of those that the task makes.
 void skip_panels(const Graph& graph, Task* task, int begin, int end) {
   const Type &in = graph.values[task->node.inputs[0]].type, &out = graph.values[task->node.output].type;
@@ -70,17 +66,13 @@ int Runner::Pieces::edge(int piece) const {
   return std::min(total, int(int64_t(ceil_div(total, grain)) * piece / count) * grain);
 }
 
-// A piece for each thread, or several where they are worth it, so that a thread whose core is taken from it for a while
-// does not keep the others waiting. Which thread makes a piece changes no bit.
 Runner::Pieces Runner::cut(const Stage& stage, const Step& step, const Pass& pass) const {
   const int total = extent(graph_, stage, pass, step), threads = member_.team();
   if (!total) return {0, pass.grain, 0};
   if (threads == 1) return {total, pass.grain, 1};
   int64_t all = 0;
   for (int p = pass.first; p < pass.last; p++) all += work(stage, step, p);
-  const int grains = ceil_div(total, pass.grain);
-  const int each = int(std::min<int64_t>({kPieces, grains / threads, all / threads / kPieceWork}));
-  return {total, pass.grain, threads * std::max(1, each)};
+  return {total, pass.grain, piece_count(ceil_div(total, pass.grain), all, threads)};
 }
 
 // Multiply-adds of a part in a step, or what takes as long.

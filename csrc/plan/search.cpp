@@ -10,9 +10,10 @@
 #include <cmath>
 #include <cstddef>
 
-#include "pages.h"
 #include "plan/choices.h"
 #include "plan/cost.h"
+#include "plan/paths.h"
+#include "plan/slide.h"
 #include "plan/stages.h"
 #include "plan/stagewise.h"
 
@@ -22,51 +23,6 @@ namespace {
 constexpr double kRounding = 1 + 1e-9;  // of sums of cycles in another order
 
 int64_t aligned(int64_t bytes) { return round_up(bytes, kArenaAlign); }
-
-// Memory in few blocks, given back together: thousands of small pieces would leave a heap in which nothing has room.
-class Blocks : public std::pmr::memory_resource {
- private:
-  void* do_allocate(size_t bytes, size_t alignment) override {
-    used_ = round_up(used_, alignment);
-    if (blocks_.empty() || used_ + bytes > blocks_.back().size()) {
-      blocks_.emplace_back(std::max(bytes, kSearchBlock));
-      used_ = 0;
-    }
-    char* at = blocks_.back().data() + used_;
-    used_ += bytes;
-    return at;
-  }
-  void do_deallocate(void*, size_t, size_t) override {}
-  bool do_is_equal(const std::pmr::memory_resource& other) const noexcept override { return this == &other; }
-
-  std::vector<Pages> blocks_;
-  size_t used_ = 0;  // of the last one
-};
-
-// A way to run stages first .. of a segment, as a link to the way without its last stage.
-struct Path {
-  int64_t bytes;  // rings and kept rows
-  double cycles;
-  int option, before;  // of the last stage; index of the path without it
-};
-
-class Paths {  // in blocks, so that more never copies those that are there
- public:
-  explicit Paths(std::pmr::memory_resource* memory) : blocks_(memory) { blocks_.reserve(kMostPaths / kBlock + 1); }
-  const Path& operator[](int i) const { return blocks_[size_t(i) / kBlock][size_t(i) % kBlock]; }
-  int size() const { return size_; }
-  void clear() { size_ = 0; }
-  void push_back(const Path& path) {
-    if (size_t(size_) == blocks_.size() * kBlock) blocks_.emplace_back(kBlock);
-    blocks_[size_t(size_) / kBlock][size_t(size_) % kBlock] = path;
-    size_++;
-  }
-
- private:
-  static constexpr size_t kBlock = 128;
-  std::pmr::vector<std::pmr::vector<Path>> blocks_;
-  int size_ = 0;
-};
 
 }  // namespace
 
@@ -80,18 +36,18 @@ class SegmentSearch::Impl {
         stages_(stages.data() + first),
         first_(first),
         count_(last - first),
-        lives_(lives),
         waiting_(waiting.data() + first),
         costs_(rules.costs),
         most_(rules.most),
         choices_(&memory_),
+        slides_(graph, stages_, first, lives, choices_),
         by_scratch_(&memory_),
         usable_(&memory_),
         work_(work),
         paths_(&memory_) {
     choices_.reserve(size_t(count_));
     for (int s = 0; s < count_; s++) {
-      const StageChoices* before = s > 0 && linked(s - 1) ? &choices_.back() : nullptr;
+      const StageChoices* before = s > 0 && slides_.linked(s - 1) ? &choices_.back() : nullptr;
       choices_.push_back(make_choices(graph, stages_[s], before, rules, &memory_));
     }
     size_t options = 0;
@@ -135,71 +91,6 @@ class SegmentSearch::Impl {
     uint16_t stage, option;
   };
   const Option& option(Choice of) const { return choices_[of.stage].options[of.option]; }
-
-  // --- memory around a segment --------------------------------------------------------------------------------------
-
-  const Life& life(int v) const { return lives_[size_t(v)]; }
-
-  // Whether the segment that ends with stage b is the last to read value v, which is in the arena.
-  bool dies_by(int v, int b) const { return life(v).maker >= 0 && life(v).last_reader <= first_ + b; }
-
-  // Whether stage s + 1 may take the rows of stage s from a ring.
-  bool linked(int s) const {
-    const int v = stages_[s].output;
-    return stages_[s + 1].input == v && life(v).readers == 1 && life(v).last_reader == first_ + s + 1;
-  }
-
-  // Bytes in which the output of segment [a, b] may at most lie over its input, which must die there.
-  int64_t most_overlap(int a, int b) const {
-    const int in = stages_[a].input;
-    if (!dies_by(in, b)) return 0;
-    return aligned(std::min(value(in).bytes(), value(stages_[b].output).bytes()));
-  }
-
-  // Bytes in which it does.
-  int64_t overlap(int a, const std::vector<int>& options) const {
-    const int b = a + int(options.size()) - 1;
-    return std::max<int64_t>(
-        0, std::min(most_overlap(a, b), aligned(value(stages_[b].output).bytes()) - slide_distance(a, options)));
-  }
-
-  int rows_of(int s, const Option& option) const { return choices_[size_t(s)].rows(option); }
-
-  // Least distance of the segment's output below its input, by following the demand of each output strip to the input;
-  // what measure_segment() finds by running every strip.
-  int64_t slide_distance(int a, const std::vector<int>& chosen) const {
-    const int b = a + int(chosen.size()) - 1;
-    const int in = stages_[a].input, none = value(in).shape.height, height = value(stages_[b].output).shape.height;
-    const int64_t out_row = value(stages_[b].output).row_bytes(), in_row = value(in).row_bytes();
-    auto option = [&](int s) -> const Option& { return choices_[s].options[size_t(chosen[size_t(s - a)])]; };
-    auto reads = [&](int s) -> const std::pmr::vector<Rows>& { return choices_[s].reads[size_t(option(s).way())]; };
-    // The oldest input row that a stage reads from a strip on.
-    auto oldest = [&](int s, int strip) {
-      int row = none;
-      if (strip >= int(reads(s).size())) return row;
-      if (stages_[s].input == in) row = std::min(row, reads(s)[size_t(strip)].begin);
-      if (stages_[s].residual == in)
-        row = std::min(row, added_rows(graph_, stages_[s], {strip * rows_of(s, option(s)), height}).begin);
-      return row;
-    };
-    Stage final = stages_[b];
-    spent_ += int64_t(reads(b).size()) * (b - a + 1);
-    apply(choices_[size_t(b)].split(option(b)), &final);
-    int64_t distance = 0;
-    for (int strip = 0; strip < int(reads(b).size()); strip++) {
-      const int r0 = strip * final.rows, r1 = std::min(height, r0 + final.rows);
-      int later = oldest(b, strip + 1);
-      for (int s = b, at = strip; s > a; s--) {  // the strip of stage s that this demand reaches last
-        at = (std::max(reads(s)[size_t(at)].end, 1) - 1) / rows_of(s - 1, option(s - 1));
-        later = std::min(later, oldest(s - 1, at + 1));
-      }
-      for_each_write(graph_, final, in, r0, r1, [&](int end, int row) {
-        row = std::min(row, later);
-        if (row < none) distance = std::max(distance, end * out_row - row * in_row);
-      });
-    }
-    return aligned(distance);
-  }
 
   // --- segments -----------------------------------------------------------------------------------------------------
 
@@ -246,7 +137,7 @@ class SegmentSearch::Impl {
   void extend_from(int a) {
     if (!(reached_[a].cost < INFINITY) || reached_[a].cost + lower_bound_after_[a] > bound_) return;
     int end = a + 1;
-    while (end < count_ && linked(end - 1)) end++;
+    while (end < count_ && slides_.linked(end - 1)) end++;
     around_ = waiting_[a];
     due_.resize(size_t(count_));
     // Where the share of the work that is left to one stage's segments does not do: again with fewer paths, then with
@@ -367,7 +258,7 @@ class SegmentSearch::Impl {
 
   // Cycles to read the input of a segment from stage a on.
   double far_input(int a) const {
-    const bool whole = life(stages_[a].input).maker >= 0;
+    const bool whole = slides_.in_arena(stages_[a].input);
     return whole && !at_any_cost_ ? whole_value_cycles(costs_, value(stages_[a].input)) : 0;
   }
 
@@ -375,10 +266,11 @@ class SegmentSearch::Impl {
   double alone(int a) const {
     double least = INFINITY;
     const std::pmr::vector<Option>& options = choices_[a].options;
-    const int64_t around = waiting_[a] + aligned(value(stages_[a].output).bytes()), most = most_overlap(a, a);
+    const int64_t around = waiting_[a] + aligned(value(stages_[a].output).bytes()), most = slides_.most_overlap(a, a);
     for (int o = 0; o < int(options.size()); o++) {
       const int64_t bytes = around + options[o].kept() + options[o].transient();
-      if (options[o].cycles < least && bytes - most <= limit_ && (bytes <= limit_ || bytes - overlap(a, {o}) <= limit_))
+      if (options[o].cycles < least && bytes - most <= limit_ &&
+          (bytes <= limit_ || bytes - slides_.overlap(a, {o}, &spent_) <= limit_))
         least = options[o].cycles;
     }
     return least + far_input(a) + whole_value_cycles(costs_, value(stages_[a].output));
@@ -386,7 +278,7 @@ class SegmentSearch::Impl {
 
   // The path is segment [a, b]. Kept is the cheapest that fits, or, at any cost, the smallest.
   void finish(int a, int b, int64_t scratch, const Path& path) {
-    const int64_t most = most_overlap(a, b);
+    const int64_t most = slides_.most_overlap(a, b);
     int64_t bytes = around_ + path.bytes + scratch + aligned(value(stages_[b].output).bytes());
     Reached& best = reached_[size_t(b) + 1];
     const double cheapest = reached_[a].cost + path.cycles + whole_value_cycles(costs_, value(stages_[b].output));
@@ -395,7 +287,7 @@ class SegmentSearch::Impl {
     std::vector<int> options(size_t(b - a + 1));
     options.back() = path.option;
     for (int s = b - a - 1, p = path.before; s >= 0; s--, p = paths_[p].before) options[s] = paths_[p].option;
-    if (most && (at_any_cost_ || bytes > limit_)) bytes -= overlap(a, options);
+    if (most && (at_any_cost_ || bytes > limit_)) bytes -= slides_.overlap(a, options, &spent_);
     if (bytes > limit_ || cost(bytes) >= best.cost) return;
     best = {cost(bytes), a, std::move(options)};
     if (!at_any_cost_) bound_ = std::min(bound_, (best.cost + upper_bound_after_[size_t(b) + 1]) * kRounding);
@@ -418,12 +310,12 @@ class SegmentSearch::Impl {
   const Graph& graph_;
   const Stage* stages_;
   const int first_, count_;
-  const std::vector<Life>& lives_;
   const int64_t* waiting_;  // by stage: bytes of the values made before it that it or a later one reads
   const CostModel costs_;
   const int64_t most_;
   Blocks memory_;
   std::pmr::vector<StageChoices> choices_;
+  const Slides slides_;
   std::pmr::vector<Choice> by_scratch_, usable_;
 
   // Of the search that runs.

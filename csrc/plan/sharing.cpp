@@ -1,5 +1,8 @@
 #include "plan/sharing.h"
 
+#include <algorithm>
+
+#include "plan/tuning.h"
 #include "plan/views.h"
 
 namespace mbinfer {
@@ -103,6 +106,11 @@ int extent(const Graph& graph, const Stage& stage, const Pass& pass, const Step&
       return rows ? made_panels(graph, stage, p, step.chunk).count() : 0;
   }
   return 0;
+}
+
+int piece_count(int grains, int64_t work, int threads) {
+  const int each = int(std::min<int64_t>({kPieces, grains / threads, work / threads / kPieceWork}));
+  return threads * std::max(1, each);
 }
 
 }  // namespace mbinfer

@@ -12,4 +12,9 @@ void share_out(const Graph& graph, const PlanOptions& options, Plan* plan);
 // What a pass cuts in a step: rows, pixels or panels of what its last part makes.
 int extent(const Graph& graph, const Stage& stage, const Pass& pass, const Step& step);
 
+// Into how many pieces it cuts so many grains of so many multiply-adds: one for each thread, or several where they are
+// worth it, so that a thread whose core is taken from it for a while does not keep the others waiting. Which thread
+// makes a piece changes no bit.
+int piece_count(int grains, int64_t work, int threads);
+
 }  // namespace mbinfer

@@ -50,6 +50,12 @@ constexpr int kPlacementAll = 7;           // blocks, of which every sequence is
 constexpr int64_t kPlacementAttempt = 32;  // what an attempt takes beside its pairs
 constexpr size_t kPlacementPairs = 1 << 15;
 
+// --- what threads share out ---
+
+constexpr int kPieces = 4;  // of a thread's share of a pass, at most
+// Multiply-adds of a piece, at least: two microseconds, next to which taking it is nothing.
+constexpr int64_t kPieceWork = 64 << 10;
+
 // --- the ways that are tried to run a stage ---
 
 constexpr int kHeights[] = {1, 2, 3, 4, 7, 8, 14};                 // of strips, beside the whole map

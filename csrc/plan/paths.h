@@ -1,0 +1,61 @@
+// What a search of segments holds: paths, thousands of them, in memory that is given back at once.
+#pragma once
+
+#include <algorithm>
+#include <cstddef>
+#include <cstdint>
+#include <memory_resource>
+#include <vector>
+
+#include "common.h"
+#include "pages.h"
+#include "plan/tuning.h"
+
+namespace mbinfer {
+
+// Memory in few blocks, given back together: thousands of small pieces would leave a heap in which nothing has room.
+class Blocks : public std::pmr::memory_resource {
+ private:
+  void* do_allocate(size_t bytes, size_t alignment) override {
+    used_ = round_up(used_, alignment);
+    if (blocks_.empty() || used_ + bytes > blocks_.back().size()) {
+      blocks_.emplace_back(std::max(bytes, kSearchBlock));
+      used_ = 0;
+    }
+    char* at = blocks_.back().data() + used_;
+    used_ += bytes;
+    return at;
+  }
+  void do_deallocate(void*, size_t, size_t) override {}
+  bool do_is_equal(const std::pmr::memory_resource& other) const noexcept override { return this == &other; }
+
+  std::vector<Pages> blocks_;
+  size_t used_ = 0;  // of the last one
+};
+
+// A way to run stages first .. of a segment, as a link to the way without its last stage.
+struct Path {
+  int64_t bytes;  // rings and kept rows
+  double cycles;
+  int option, before;  // of the last stage; index of the path without it
+};
+
+class Paths {  // in blocks, so that more never copies those that are there
+ public:
+  explicit Paths(std::pmr::memory_resource* memory) : blocks_(memory) { blocks_.reserve(kMostPaths / kBlock + 1); }
+  const Path& operator[](int i) const { return blocks_[size_t(i) / kBlock][size_t(i) % kBlock]; }
+  int size() const { return size_; }
+  void clear() { size_ = 0; }
+  void push_back(const Path& path) {
+    if (size_t(size_) == blocks_.size() * kBlock) blocks_.emplace_back(kBlock);
+    blocks_[size_t(size_) / kBlock][size_t(size_) % kBlock] = path;
+    size_++;
+  }
+
+ private:
+  static constexpr size_t kBlock = 128;
+  std::pmr::vector<std::pmr::vector<Path>> blocks_;
+  int size_ = 0;
+};
+
+}  // namespace mbinfer

@@ -1,0 +1,67 @@
+#include "plan/slide.h"
+
+#include <algorithm>
+
+#include "plan/rows.h"
+
+namespace mbinfer {
+namespace {
+
+int64_t aligned(int64_t bytes) { return round_up(bytes, kArenaAlign); }
+
+}  // namespace
+
+bool Slides::linked(int s) const {
+  const int v = stages_[s].output;
+  return stages_[s + 1].input == v && life(v).readers == 1 && life(v).last_reader == first_ + s + 1;
+}
+
+int64_t Slides::most_overlap(int a, int b) const {
+  const int in = stages_[a].input;
+  if (!in_arena(in) || life(in).last_reader > first_ + b) return 0;
+  return aligned(std::min(value(in).bytes(), value(stages_[b].output).bytes()));
+}
+
+int64_t Slides::overlap(int a, const std::vector<int>& options, int64_t* spent) const {
+  const int b = a + int(options.size()) - 1;
+  const int64_t out = aligned(value(stages_[b].output).bytes());
+  return std::max<int64_t>(0, std::min(most_overlap(a, b), out - distance(a, options, spent)));
+}
+
+// Least distance of the segment's output below its input, by following the demand of each output strip to the input;
+// what measure_segment() finds by running every strip.
+int64_t Slides::distance(int a, const std::vector<int>& chosen, int64_t* spent) const {
+  const int b = a + int(chosen.size()) - 1;
+  const int in = stages_[a].input, none = value(in).shape.height, height = value(stages_[b].output).shape.height;
+  const int64_t out_row = value(stages_[b].output).row_bytes(), in_row = value(in).row_bytes();
+  auto option = [&](int s) -> const Option& { return choices_[s].options[size_t(chosen[size_t(s - a)])]; };
+  auto reads = [&](int s) -> const std::pmr::vector<Rows>& { return choices_[s].reads[size_t(option(s).way())]; };
+  auto rows = [&](int s) { return choices_[s].rows(option(s)); };
+  // The oldest input row that a stage reads from a strip on.
+  auto oldest = [&](int s, int strip) {
+    int row = none;
+    if (strip >= int(reads(s).size())) return row;
+    if (stages_[s].input == in) row = std::min(row, reads(s)[size_t(strip)].begin);
+    if (stages_[s].residual == in) row = std::min(row, added_rows(graph_, stages_[s], {strip * rows(s), height}).begin);
+    return row;
+  };
+  Stage final = stages_[b];
+  *spent += int64_t(reads(b).size()) * (b - a + 1);
+  apply(choices_[size_t(b)].split(option(b)), &final);
+  int64_t distance = 0;
+  for (int strip = 0; strip < int(reads(b).size()); strip++) {
+    const int r0 = strip * final.rows, r1 = std::min(height, r0 + final.rows);
+    int later = oldest(b, strip + 1);
+    for (int s = b, at = strip; s > a; s--) {  // the strip of stage s that this demand reaches last
+      at = (std::max(reads(s)[size_t(at)].end, 1) - 1) / rows(s - 1);
+      later = std::min(later, oldest(s - 1, at + 1));
+    }
+    for_each_write(graph_, final, in, r0, r1, [&](int end, int row) {
+      row = std::min(row, later);
+      if (row < none) distance = std::max(distance, end * out_row - row * in_row);
+    });
+  }
+  return aligned(distance);
+}
+
+}  // namespace mbinfer

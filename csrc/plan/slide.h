@@ -1,0 +1,45 @@
+// Memory around a segment of a search: what dies in it, and how far its output may lie over its input.
+#pragma once
+
+#include <cstdint>
+#include <memory_resource>
+#include <vector>
+
+#include "plan/choices.h"
+#include "plan/lives.h"
+#include "plan/plan.h"
+
+namespace mbinfer {
+
+// Of a window of stages, the first of which has number `first` in `lives`, and the ways to run each. Stages and options
+// are told by their numbers; `options`: of the stages of a segment. All that is given has to outlive it.
+class Slides {
+ public:
+  Slides(const Graph& graph, const Stage* stages, int first, const std::vector<Life>& lives,
+         const std::pmr::vector<StageChoices>& choices)
+      : graph_(graph), stages_(stages), first_(first), lives_(lives), choices_(choices) {}
+
+  bool in_arena(int value) const { return life(value).maker >= 0; }
+
+  // Whether stage s + 1 may take the rows of stage s from a ring.
+  bool linked(int s) const;
+
+  // Bytes in which the output of segment [a, b] may at most lie over its input, which must die there.
+  int64_t most_overlap(int a, int b) const;
+
+  // Bytes in which that of the segment from stage a on does. Adds what it takes to *spent.
+  int64_t overlap(int a, const std::vector<int>& options, int64_t* spent) const;
+
+ private:
+  const Value& value(int v) const { return graph_.values[v]; }
+  const Life& life(int v) const { return lives_[size_t(v)]; }
+  int64_t distance(int a, const std::vector<int>& chosen, int64_t* spent) const;
+
+  const Graph& graph_;
+  const Stage* stages_;
+  const int first_;
+  const std::vector<Life>& lives_;
+  const std::pmr::vector<StageChoices>& choices_;
+};
+
+}  // namespace mbinfer

@@ -17,6 +17,7 @@ from oracle import graph_to_onnx, random_inputs
 
 import mbinfer
 from mbinfer import errors, model
+from mbinfer.build import GraphBuilder
 from mbinfer.importers import import_onnx
 
 quantization = pytest.importorskip("onnxruntime.quantization")
@@ -136,3 +137,78 @@ def test_dynamic_quantisation_is_named():
     ]
     with pytest.raises(errors.UnsupportedError, match="dynamically quantised"):
         import_onnx(make(*nodes, w=np.ones((4, 3, 3, 3), np.uint8), infer=False))
+
+
+@pytest.mark.parametrize("kind", [np.int8, np.uint8])
+@pytest.mark.parametrize("form", FORMATS, ids=lambda form: form.name)
+def test_inputs_and_outputs_of_integers(kind, form, tmp_path):
+    """A model without its first QuantizeLinear and last DequantizeLinear takes and gives integers."""
+    net = GraphBuilder(np.random.default_rng(0), (8, 8, 3))
+    x = net.convolve("input", 16, ("clamp", (0, 6)), kernel=(3, 3), stride=(2, 2), pads=(1, 1, 1, 1))
+    net.output(net.add("conv", [x], 5))
+    activation = S8 if kind == np.int8 else U8
+    source = quantised(net.graph, tmp_path, quant_format=form, activation_type=activation, weight_type=S8)
+    stored = {tensor.name for tensor in source.graph.initializer}
+    first = next(n for n in source.graph.node if n.op_type == "QuantizeLinear")
+    *_, last = (n for n in source.graph.node if n.op_type == "DequantizeLinear" and n.input[0] not in stored)
+    number = onnx.TensorProto.INT8 if kind == np.int8 else onnx.TensorProto.UINT8
+    del source.graph.input[:], source.graph.output[:], source.graph.value_info[:]
+    source.graph.input.append(helper.make_tensor_value_info(first.output[0], number, (1, 3, 8, 8)))
+    source.graph.output.append(helper.make_tensor_value_info(last.input[0], number, None))
+    order = [n for n in source.graph.node if n is not first]
+    kept = [n for n in order[: order.index(last)] if n.op_type != "Transpose"]
+    del source.graph.node[:]
+    source.graph.node.extend(kept)
+    source.graph.output[0].type.tensor_type.shape.SetInParent()
+    info = np.iinfo(kind)
+    picture = np.random.default_rng(0).integers(info.min, info.max + 1, (1, 3, 8, 8)).astype(kind)
+    (expected,) = run(source, {first.output[0]: picture}).values()
+    session = mbinfer.Session(model.encode(import_onnx(source)))
+    found = session.run(np.ascontiguousarray(picture.transpose(0, 2, 3, 1)))
+    assert session.inputs[0].dtype == kind.__name__ and found.dtype == expected.dtype == kind
+    assert len(np.unique(expected)) > 20
+    assert np.array_equal(found.transpose(0, 3, 1, 2), expected)
+
+
+@pytest.mark.parametrize("kind", ["INT8", "UINT8"])
+def test_pictures_that_a_model_casts(kind):
+    source = make(
+        node("Cast", "x", to="real"), node("Mul", "real", "s", to="m"), node("Conv", "m", "w"), infer=False,
+        s=np.float32(1 / 64), w=np.random.default_rng(0).standard_normal((4, 3, 3, 3)),
+    )  # fmt: skip
+    source.graph.node[0].attribute.append(helper.make_attribute("to", 1))
+    source.graph.input[0].type.tensor_type.elem_type = getattr(onnx.TensorProto, kind)
+    info = np.iinfo(kind.lower())
+    picture = np.random.default_rng(0).integers(info.min, info.max + 1, (1, 3, 8, 8)).astype(kind.lower())
+    (expected,) = run(source, {"x": picture}).values()
+    session = mbinfer.Session(model.encode(import_onnx(source)))
+    found = session.run(np.ascontiguousarray(picture.transpose(0, 2, 3, 1)))
+    np.testing.assert_allclose(found.transpose(0, 3, 1, 2), expected, rtol=1e-5, atol=1e-5)
+
+
+def test_an_input_of_integers_without_a_scale_is_refused():
+    source = make(node("Relu", "x"), infer=False, opset=14)
+    source.graph.input[0].type.tensor_type.elem_type = onnx.TensorProto.INT8
+    source.graph.output[0].type.tensor_type.elem_type = onnx.TensorProto.INT8
+    with pytest.raises(errors.UnsupportedError, match="input 'x' of int8 has no scale"):
+        import_onnx(source)
+
+
+def test_a_model_of_float16_runs_in_float32():
+    rng = np.random.default_rng(0)
+    weights = {"w": rng.standard_normal((4, 3, 3, 3)), "b": rng.standard_normal(4)}
+    nodes = [node("Cast", "x", to="h"), node("Conv", "h", "w", "b", to="c"), node("Cast", "c")]
+    source = make(*nodes, infer=False, **weights)
+    wide = make(node("Conv", "x", "w", "b"), **{k: a.astype(np.float16) for k, a in weights.items()})
+    for tensor in source.graph.initializer:
+        tensor.CopyFrom(numpy_helper.from_array(weights[tensor.name].astype(np.float16), tensor.name))
+    for cast, kind in ((source.graph.node[0], 10), (source.graph.node[2], 1)):
+        cast.attribute.append(helper.make_attribute("to", kind))
+    picture = rng.standard_normal((1, 8, 8, 3)).astype(np.float32)
+    expected = mbinfer.Session(model.encode(import_onnx(wide))).run(picture)
+    assert np.array_equal(mbinfer.Session(model.encode(import_onnx(source))).run(picture), expected)
+    del source.graph.node[2], source.graph.node[0]
+    source.graph.node[0].input[0], source.graph.node[0].output[0] = "x", "y"
+    for value in (source.graph.input[0], source.graph.output[0]):
+        value.type.tensor_type.elem_type = onnx.TensorProto.FLOAT16
+    assert np.array_equal(mbinfer.Session(model.encode(import_onnx(source))).run(picture), expected)

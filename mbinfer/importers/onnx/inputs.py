@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -18,7 +19,8 @@ MOST_SEEN = 1 << 16  # elements of an input whose places are compared to tell it
 
 # What leaves the layout of a tensor open, and passes it on.
 OPEN = frozenset(
-    "Identity Cast Dropout Add Sub Mul Div Min Max Sum Clip Relu HardSwish HardSigmoid Pad Sigmoid Tanh Neg".split()
+    "Identity Cast Dropout QuantizeLinear DequantizeLinear "
+    "Add Sub Mul Div Min Max Sum Clip Relu HardSwish HardSigmoid Pad Sigmoid Tanh Neg".split()
 )
 RESHAPES = frozenset(("Reshape", "Flatten", "Squeeze", "Unsqueeze"))
 PICTURE_OPS = frozenset(  # take NCHW by their specification
@@ -36,6 +38,14 @@ def dims_of(value):
     if not value.type.HasField("tensor_type") or not tensor.HasField("shape"):
         return None
     return tuple(d.dim_value if d.HasField("dim_value") and d.dim_value > 0 else None for d in tensor.shape.dim)
+
+
+def integer_kinds(values: Iterable[Any]) -> dict[str, str]:
+    """Which ValueInfoProtos are of "int8" or "uint8", by name."""
+    onnx = require_onnx()
+    kinds = {onnx.TensorProto.INT8: "int8", onnx.TensorProto.UINT8: "uint8"}
+    types = {value.name: value.type.tensor_type.elem_type for value in values}
+    return {name: kinds[number] for name, number in types.items() if number in kinds}
 
 
 def fix_inputs(values, input_shape) -> tuple[dict[str, tuple[int, ...] | Error], str]:
@@ -65,10 +75,9 @@ def fix_inputs(values, input_shape) -> tuple[dict[str, tuple[int, ...] | Error],
 def _fix(value, wanted: tuple[int, ...] | None) -> tuple[int, ...]:
     onnx = require_onnx()
     where, dims = f"input '{value.name}'", dims_of(value)
-    if value.type.tensor_type.elem_type != onnx.TensorProto.FLOAT:
+    if value.type.tensor_type.elem_type != onnx.TensorProto.FLOAT and not integer_kinds([value]):
         raise UnsupportedError(
-            f"{where} is not float32; supported are float32 models (uint8 pictures are "
-            "normalised by the recipe: convert(..., mean=, scale=))"
+            f"{where} is not float32; supported are float32, float16, and int8 and uint8 that are dequantised or cast"
         )
     if wanted is not None:
         if dims is not None and len(dims) != len(wanted):

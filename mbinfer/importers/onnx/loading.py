@@ -209,7 +209,7 @@ def _check_windows(graph) -> None:
                 _check_windows(inner)
 
 
-def _tensors(graph):
+def tensors_of(graph):
     """Every TensorProto of a graph and of its nodes' attributes and subgraphs."""
     yield from graph.initializer
     sparse = list(graph.sparse_initializer)
@@ -219,7 +219,7 @@ def _tensors(graph):
             yield from attribute.tensors
             sparse += [attribute.sparse_tensor, *attribute.sparse_tensors]
             for inner in (attribute.g, *attribute.graphs):
-                yield from _tensors(inner)
+                yield from tensors_of(inner)
     for tensor in sparse:
         yield from (tensor.values, tensor.indices)
 
@@ -227,7 +227,7 @@ def _tensors(graph):
 def _bring_in_external_data(graph, folder: str | None) -> None:
     """Read weights that lie in other files, of the folder `folder` and nowhere else, into their tensors."""
     room = LARGEST_MODEL
-    for tensor in _tensors(graph):
+    for tensor in tensors_of(graph):
         if tensor.data_location != type(tensor).EXTERNAL:
             continue
         entries = {entry.key: entry.value for entry in tensor.external_data}

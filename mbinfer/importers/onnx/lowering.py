@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
 from ...errors import Error, UnsupportedError
+from ...graph import Type
 from ..emitting import SourceNode, unsupported
 from ..layout import Tensor, nchw
 from ..walking import Walk
 from .constants import Evaluator, to_array
 from .inputs import input_tensor
-from .integers import dequantize, lower_integers, quantize
+from .integers import dequantize, lower_integers, quantize, type_of
 from .qoperators import expand
 from .reading import OnnxNode, OnnxSource, nodes_of
 
@@ -71,6 +73,7 @@ class Lowering(Walk):
         self.source, self.opset = source, source.opset
         self._evaluate = Evaluator(source.opset)
         self.behind: dict[str, Tensor] = {}  # the integers that a dequantised tensor was made of
+        self.plain: set[str] = set()  # integers that stand for themselves
         self.passed: set[int] = set()  # nodes that were lowered with one before them, by id
         self.producers = {name: node for node in self.nodes for name in node.outputs if name}
         self.readers: dict[str, list[OnnxNode]] = {}
@@ -82,14 +85,53 @@ class Lowering(Walk):
                 found = shape if isinstance(shape, Error) else input_tensor(source, name, shape)
             except UnsupportedError as error:
                 found = error
-            self.env[name] = found
             if isinstance(found, Tensor):
                 self.builder.input(name, found.dims)
+                if name in source.kinds:
+                    found = self._of_integers(name, found)
+            self.env[name] = found
 
     def run(self) -> None:
         shapes = self.source.shapes if self.source.trusted else {}
         self.walk(self.nodes, lambda node, found: self._visit(node, found, shapes))
         self.end()
+        for name, kind in self.source.kinds.items():
+            found = self.env.get(name)
+            if name not in self.source.outputs or kind != "int8" or not isinstance(found, Tensor):
+                continue
+            inside = self.graph.types.get(found.value)
+            if inside is not None and inside.dtype == "uint8":
+                value = self.fresh(f"{name}/int8")
+                self.builder.add("convert", [found.value], name=value, output=value)
+                self.graph.types[value] = Type("int8", inside.scale, inside.zero_point - 128)
+                self.env[name] = replace(found, value=value)
+
+    def _of_integers(self, name: str, found: Tensor) -> Tensor | UnsupportedError:
+        """An input of int8 or uint8, of the type that its first DequantizeLinear says, or of a cast's plain numbers."""
+        kind, seen, inside = self.source.kinds[name], {name}, None
+        for node in self.nodes:
+            if not node.inputs or node.inputs[0] not in seen:
+                continue
+            if node.op == "DequantizeLinear":
+                inside = type_of(self, node, 1, 2)
+            elif node.op == "Cast":
+                inside = Type("uint8", 1.0, 128 if kind == "int8" else 0)
+            if inside is not None:
+                break
+            seen.update(node.outputs if node.op in (*VIEWS, "MaxPool") else ())
+        if inside is None:
+            return UnsupportedError(
+                f"input '{name}' of {kind} has no scale; supported are inputs that DequantizeLinear or Cast reads"
+            )
+        self.graph.types[name] = inside
+        if kind == "int8":
+            self.graph.types[name] = Type("int8", inside.scale, inside.zero_point - 128)
+            value = self.fresh(f"{name}/uint8")
+            found = replace(found, value=self.builder.add("convert", [name], name=value, output=value))
+            self.graph.types[found.value] = inside
+        if node.op == "Cast":
+            self.plain.add(found.value)
+        return found
 
     def can_run(self, node: SourceNode) -> bool:
         if isinstance(node, OnnxNode) and node.domain:
@@ -128,7 +170,7 @@ class Lowering(Walk):
     def _refuse_integers(self, node: OnnxNode, found: list[Any]) -> None:
         """Operators of real numbers do not take a quantised tensor."""
         quantized = [t for t in found if isinstance(t, Tensor) and t.value in self.graph.types]
-        if quantized and not node.domain and node.op != "DequantizeLinear" and node.op not in ("Shape", *VIEWS):
+        if quantized and not node.domain and node.op != "DequantizeLinear" and node.op not in ("Shape", "Cast", *VIEWS):
             raise unsupported(node, "a quantised tensor", "DequantizeLinear between them")
 
     def _constant(self, node: OnnxNode, arrays: list[Any]) -> None:

@@ -11,7 +11,8 @@ from ...errors import Error, FormatError
 from ...messages import brief
 from ..emitting import SourceNode
 from .constants import to_array
-from .inputs import dims_of, fix_inputs
+from .halves import widen
+from .inputs import dims_of, fix_inputs, integer_kinds
 from .loading import load, reads_of, require_onnx
 
 LONGEST_SHAPE = 8  # sizes, as far as can be told without looking
@@ -44,6 +45,7 @@ class OnnxSource:
     opset: int
     producer: str
     overridden: str
+    kinds: dict[str, str]  # of inputs and outputs of integers: "int8" or "uint8"
 
 
 def read_onnx(source, input_shape=None, outputs=None) -> OnnxSource:
@@ -55,6 +57,7 @@ def read_onnx(source, input_shape=None, outputs=None) -> OnnxSource:
     onnx = require_onnx()
     model, opset = load(source, outputs)
     graph = model.graph
+    widen(model)
     constants = {tensor.name: to_array(tensor) for tensor in graph.initializer}
     inputs, overridden = fix_inputs([value for value in graph.input if value.name not in constants], input_shape)
     for output in graph.output:
@@ -83,6 +86,7 @@ def read_onnx(source, input_shape=None, outputs=None) -> OnnxSource:
         opset,
         producer,
         overridden,
+        integer_kinds((*graph.input, *inferred.output)),
     )
 
 

@@ -23,7 +23,12 @@ def same(low: Lowering, node: OnnxNode) -> Tensor:
         raise low.unsupported(node, "cast of a computed tensor to another type", "casts to float32")
     if node.op == "Dropout" and bool(np.any(low.constant(node, 2, False))):
         raise low.unsupported(node, "training mode", "models exported for inference")
-    return low.tensor(node)
+    x = low.tensor(node)
+    if node.op != "Cast" or x.value not in low.graph.types:
+        return x
+    if x.value not in low.plain:
+        raise low.unsupported(node, "a quantised tensor", "DequantizeLinear between them")
+    return replace(x, value=low.emit(node, "convert", [x.value]))
 
 
 @lowers("Transpose")

@@ -11,6 +11,11 @@ enum class DType : uint8_t { kNone = 0, kFloat32 = 1, kFloat16 = 2, kInt8 = 3, k
 // Channels are laid out in panels of 8: a pixel of a value takes whole panels, the last elements unused.
 constexpr int kPanel = 8;
 
+// A float16 of IEEE 754 as model files store it: of weights, which are widened as they are loaded.
+struct Half {
+  uint16_t bits;
+};
+
 // What a value holds: elements of a dtype, which mean (element - zero_point) * scale where they are quantised.
 struct Type {
   DType dtype = DType::kFloat32;

@@ -62,7 +62,7 @@ def _add_makers(command: Callable[..., argparse.ArgumentParser]) -> None:
     sub.add_argument("--classes", type=int, help="default: those of the paper's data set, mostly 1000")
     sub.add_argument("--seed", type=int, default=0, help="of the random weights, where no --weights are given")
     sub.add_argument("--weights", metavar="FILE", help="a state dict: .pth, .pt, .safetensors, .npz")
-    sub.add_argument("--dtype", default="float32", help="float32 (the default) or int8")
+    sub.add_argument("--dtype", default="float32", help="float32 (the default), float16 (its weights) or int8")
     sub.add_argument("--labels", metavar="FILE", help="class names, one a line")
     add_arguments(sub)
     sub.add_argument("-o", "--output", required=True, metavar="OUT", help="the model file to write")
@@ -77,7 +77,7 @@ def _add_makers(command: Callable[..., argparse.ArgumentParser]) -> None:
     sub.add_argument("--labels", metavar="FILE", help="class names, one a line")
     sub.add_argument("--input-shape", type=_listed(int), metavar="N,N,N,N", help="fixes or overrides the source's")
     sub.add_argument("--outputs", type=_listed(str), metavar="NAME[,NAME]", help="tensors of the source to end at")
-    sub.add_argument("--dtype", default="float32", help="float32 (the default) or int8")
+    sub.add_argument("--dtype", default="float32", help="float32 (the default), float16 (its weights) or int8")
     add_arguments(sub)
 
 
@@ -142,7 +142,7 @@ def _listed(kind: type) -> Any:
 
 def _build(options: argparse.Namespace) -> None:
     from . import model, quantize
-    from .convert import read_labels
+    from .convert import DTYPES, read_labels
 
     quantisation = given(options)
     make = ARCHITECTURES[options.arch]
@@ -163,9 +163,9 @@ def _build(options: argparse.Namespace) -> None:
         if options.weights is None:  # random weights have no pictures that they are for
             quantisation.setdefault("calibration", quantize.noise(graph))
         graph = quantize.quantize(graph, **{"calibration": None, **quantisation})
-    elif options.dtype != "float32":
-        raise Error(f"--dtype {options.dtype}: float32 and int8 are supported")
-    model.save(graph, options.output)
+    elif options.dtype not in DTYPES:
+        raise Error(f"--dtype {options.dtype}: supported are {', '.join(DTYPES)}")
+    model.save(graph, options.output, "float16" if options.dtype == "float16" else None)
     _written(options)
 
 

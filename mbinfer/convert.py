@@ -5,9 +5,10 @@ from __future__ import annotations
 import itertools
 import os
 
-from .errors import ArgumentError, ShapeError, UnsupportedError
+from .errors import ArgumentError, ShapeError
 from .graph import COLORS, Graph, Node, Recipe
 
+DTYPES = ("float32", "float16", "int8")
 LARGEST_LABELS = 1 << 24  # bytes of a file of class names
 
 
@@ -32,8 +33,8 @@ def convert(
     source: an .onnx file, its bytes, an `onnx.ModelProto` (opset 7 or later), a .tflite file or its bytes, or a
         `torch.nn.Module`, which is exported to ONNX in evaluation mode and needs `input_shape` or `example` (a tensor,
         or a tuple of tensors). Weights in other files are read from the .onnx file's own folder only.
-    dtype: "float32", or "int8": uint8 values and int8 weights, quantised after what `calibration` shows; "float16"
-        comes later. A source that is quantised itself keeps its own types.
+    dtype: "float32"; "float16", the same with weights rounded to half the bytes; or "int8": uint8 values, int8 weights,
+        quantised after what `calibration` shows. A source that is quantised itself keeps its own types.
     calibration: for dtype "int8": a folder of pictures, or an iterable of paths, of arrays (height, width, channels),
         uint8 or float32, or of dicts of arrays by input name; some dozens of what the network is for.
     mean, scale: how a uint8 picture becomes the input, ``x = (u8 - mean) * scale``; one number or one per channel.
@@ -66,7 +67,7 @@ def convert(
     if labels is not None:
         _set_labels(graph, labels)
     try:
-        save(graph, path)
+        save(graph, path, "float16" if dtype == "float16" else None)
     except TypeError:
         if isinstance(path, (str, bytes, os.PathLike)):
             raise
@@ -75,13 +76,11 @@ def convert(
 
 def _check_dtype(dtype, calibration, quantising) -> None:
     if not isinstance(dtype, str):
-        raise ArgumentError(f"dtype of type {type(dtype).__name__}; supported are 'float32' and 'int8'")
-    if dtype == "float16":
-        raise UnsupportedError("dtype='float16' comes in a later version; use 'float32' or 'int8'")
-    if dtype not in ("float32", "int8"):
-        raise ArgumentError(f"unknown dtype {dtype!r}; supported are 'float32' and 'int8'")
+        raise ArgumentError(f"dtype of type {type(dtype).__name__}; supported are {', '.join(DTYPES)}")
+    if dtype not in DTYPES:
+        raise ArgumentError(f"unknown dtype {dtype!r}; supported are {', '.join(DTYPES)}")
     given = (["calibration"] if calibration is not None else []) + sorted(quantising)
-    if dtype == "float32" and given:
+    if dtype != "int8" and given:
         raise ArgumentError(f"{', '.join(given)}: for dtype='int8' only; give that, or leave them out")
 
 

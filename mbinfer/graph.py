@@ -1,8 +1,8 @@
 """The network as Python sees it before it becomes a file: named NHWC values and the primitive nodes between them.
 
 Importers and the zoo make a `Graph`; `mbinfer.model.save` packs it. Weights are kept in plain layouts here
-(convolution ``[out, kh, kw, in / groups]``, depthwise ``[kh, kw, channels]``), float32, batch norm already folded; or
-int8 with a scale for each output channel and an int32 bias, where values are uint8 (docs/quantization.md).
+(convolution ``[out, kh, kw, in / groups]``, depthwise ``[kh, kw, channels]``), float32 or float16, batch norm already
+folded; or int8 with a scale for each output channel and an int32 bias, where values are uint8 (docs/quantization.md).
 """
 
 from __future__ import annotations

@@ -12,10 +12,11 @@ import numpy as np
 import numpy.typing as npt
 
 from .check import COUNTS_PADDING, FULL_RANGE, HALVES, check_graph
-from .errors import UnsupportedError
+from .errors import ArgumentError, UnsupportedError
 from .graph import ACTIVATIONS, COLORS, Graph, Node, Type
 from .ops import CODES, OPS
-from .packing import CHANNELS, PANEL, pack_channels, pack_conv, pack_depthwise, panel_channels  # noqa: F401
+from .packing import CHANNELS, PANEL, float16, float32, pack_channels, pack_conv, pack_depthwise
+from .packing import panel_channels as panel_channels
 
 MAGIC = b"\x89MBI\r\n\x1a\n"
 VERSION = (1, 0)
@@ -115,21 +116,24 @@ QUANT = np.dtype([("scale", "<f4"), ("zero_point", "<i4"), ("reserved", "<u4", 2
 METADATA = np.dtype([("key", "<u4"), ("value", "<u4")])
 
 
-def save(graph: Graph, path: str | os.PathLike[str], weight_dtype: str = "float32") -> None:
+def save(graph: Graph, path: str | os.PathLike[str], weight_dtype: str | None = None) -> None:
     """Write `graph` to `path` as a model file, version 1.
 
     The file is written aside in the same folder and then renamed, so that `path` holds the old model or the whole new
-    one, never a part; a session that has the old one mapped keeps it. Weights are stored as they are, float32 or int8.
+    one, never a part; a session that has the old one mapped keeps it.
 
-    Raises `FormatError`, `ShapeError` or `UnsupportedError` when the graph is not one that can run (see `check_graph`),
-    `UnsupportedError` when `weight_dtype` is not ``"float32"``, and `OSError` when the file cannot be written.
+    weight_dtype: "float32" or "float16", what weights other than int8 are stored as, rounded to the nearest (half to
+        even); None: float16 arrays as float16, others as float32. Biases and slopes are float32.
+
+    Raises `FormatError`, `ShapeError` or `UnsupportedError` when the graph is not one that can run (see `check_graph`)
+    or a weight is too large for float16, `ArgumentError` for another `weight_dtype`, and `OSError` when the file cannot
+    be written.
     """
-    if weight_dtype != "float32":
-        raise UnsupportedError(
-            f"weight_dtype {weight_dtype!r}: this version writes 'float32'; 'float16' and 'int8' "
-            "come in a later release"
+    if weight_dtype not in (None, "float32", "float16"):
+        raise ArgumentError(
+            f"weight_dtype {weight_dtype!r}: give 'float32' or 'float16'; int8 weights are made by mbinfer.quantize"
         )
-    data = encode(graph)
+    data = encode(graph, weight_dtype)
     path = os.path.realpath(os.fspath(path))  # a link stays a link
     aside = f"{path}.{secrets.token_hex(4)}.tmp"
     file = open(aside, "xb")
@@ -144,8 +148,8 @@ def save(graph: Graph, path: str | os.PathLike[str], weight_dtype: str = "float3
         raise
 
 
-def encode(graph: Graph) -> bytes:
-    """The bytes of `graph` as a model file, version 1: the same graph gives the same bytes. Raises as `check_graph`."""
+def encode(graph: Graph, weight_dtype: str | None = None) -> bytes:
+    """The bytes of `graph` as a model file, version 1: the same graph gives the same bytes. Raises as `save`."""
     check_graph(graph)
     index = {name: i for i, name in enumerate(graph.values)}
     strings, weights, quants = _Strings(), _Weights(), _Quants()
@@ -161,14 +165,14 @@ def encode(graph: Graph) -> bytes:
     nodes["input_count"] = [len(node.inputs) for node in graph.nodes]
     nodes["first_input"] = np.cumsum(nodes["input_count"]) - nodes["input_count"]
     for record, node in zip(nodes, graph.nodes):
-        _fill_node(record, node, graph, index, strings, weights)
+        _fill_node(record, node, graph, index, strings, weights, weight_dtype)
     inputs = np.zeros(len(graph.inputs), INPUT)
     for record, (name, recipe) in zip(inputs, graph.inputs.items()):
         record["value"] = index[name]
         if recipe is not None:
             record["has_recipe"], record["color"], record["crop"] = 1, COLORS.index(recipe.color), recipe.crop
-            record["mean"][: len(recipe.mean)] = _float32(recipe.mean)
-            record["scale"][: len(recipe.scale)] = _float32(recipe.scale)
+            record["mean"][: len(recipe.mean)] = float32(recipe.mean)
+            record["scale"][: len(recipe.scale)] = float32(recipe.scale)
     outputs = np.zeros(len(graph.outputs), OUTPUT)
     for record, output in zip(outputs, graph.outputs):
         record["value"], record["name"] = index[output.value], strings.add(output.name)
@@ -203,15 +207,14 @@ def encode(graph: Graph) -> bytes:
     return b"".join((header.tobytes(), body, weights.data))
 
 
-def _float32(array: npt.ArrayLike) -> npt.NDArray[np.float32]:
-    """As float32, -0.0 and denormals made +0.0 (runs take these for zero), too large numbers infinite."""
-    with np.errstate(over="ignore"):
-        numbers = np.asarray(array, np.float32) + np.float32(0)
-    return np.where(np.abs(numbers) < np.finfo(np.float32).tiny, np.float32(0), numbers)
-
-
 def _fill_node(
-    record: Any, node: Node, graph: Graph, index: dict[str, int], strings: _Strings, weights: _Weights
+    record: Any,
+    node: Node,
+    graph: Graph,
+    index: dict[str, int],
+    strings: _Strings,
+    weights: _Weights,
+    weight_dtype: str | None,
 ) -> None:
     record["name"], record["output"], record["groups"] = strings.add(node.name), index[node.output], node.groups
     record["op"], record["activation"] = CODES[node.op], ACTIVATIONS.index(node.activation)
@@ -235,21 +238,37 @@ def _fill_node(
     quantised = node.weight.dtype == np.int8
     if quantised and not OPS[node.op].keeps_channels and (node.weight == -128).any():
         record["flags"] |= FULL_RANGE
-    weight = node.weight if quantised else _float32(node.weight)
+    weight = node.weight if quantised else _stored(node, weight_dtype)
     if OPS[node.op].keeps_channels:
         packed, outputs = pack_depthwise(weight), weight.shape[2]
     else:
         packed, outputs = pack_conv(weight, node.groups), len(weight)
-    record["weight_dtype"] = DTYPES["int8" if quantised else "float32"]
+    record["weight_dtype"] = DTYPES[weight.dtype.name]
     record["weight_offset"], record["weight_bytes"] = weights.add(packed)
     record["bias_offset"], record["bias_bytes"] = weights.add(
         _channels(node, graph) if quantised else _by_channel(np.zeros(outputs) if node.bias is None else node.bias)
     )
 
 
+def _stored(node: Node, dtype: str | None) -> np.ndarray:
+    """The weight of a node of float32 values as the file has it."""
+    assert node.weight is not None
+    if dtype != "float16" and (dtype == "float32" or node.weight.dtype != np.float16):
+        return float32(node.weight)
+    weight = float16(node.weight)
+    if not np.isfinite(weight).all():
+        raise UnsupportedError(
+            f"node '{node.name}' ({node.op}): a weight of {np.abs(float32(node.weight)).max():g}, and float16 holds "
+            f"{np.finfo(np.float16).max:g} at most; store weights as float32",
+            node.name,
+            node.op,
+        )
+    return weight
+
+
 def _clamp(node: Node, graph: Graph) -> npt.NDArray[np.float32]:
     """The bounds of a node's clamp: real numbers, or those that a uint8 output holds."""
-    bounds = _float32(node.clamp)
+    bounds = float32(node.clamp)
     made = graph.types.get(node.output, Type())
     if made.dtype != "uint8" or node.activation != "clamp":
         return bounds
@@ -260,7 +279,7 @@ def _clamp(node: Node, graph: Graph) -> npt.NDArray[np.float32]:
 
 def _by_channel(numbers: npt.ArrayLike) -> npt.NDArray[np.float32]:
     """As float32, padded with zeros to whole panels."""
-    array = _float32(numbers)
+    array = float32(numbers)
     return np.pad(array, (0, -len(array) % PANEL))
 
 
@@ -276,7 +295,7 @@ def _channels(node: Node, graph: Graph) -> np.ndarray:
 
 def multipliers(read: Type, made: Type, weight_scale: npt.ArrayLike) -> npt.NDArray[np.float32]:
     """What the integer sums of each output channel are multiplied by, in float32 in this order."""
-    return _float32(np.float32(read.scale) * np.asarray(weight_scale, np.float32) / np.float32(made.scale))
+    return float32(np.float32(read.scale) * np.asarray(weight_scale, np.float32) / np.float32(made.scale))
 
 
 class _Strings:

@@ -3,11 +3,25 @@
 from __future__ import annotations
 
 import numpy as np
+import numpy.typing as npt
 
 PANEL = 8  # output channels that are computed together
 QUAD = 4  # input channels whose products with int8 weights are summed at a time
 PAIR = 2 * PANEL  # ... and that are stored side by side: a row of 16 is one load of the widest vectors
 CHANNELS = np.dtype([("bias", "<i4", PANEL), ("signed_bias", "<i4", PANEL), ("multiplier", "<f4", PANEL)])
+
+
+def float32(array: npt.ArrayLike) -> npt.NDArray[np.float32]:
+    """As float32, -0.0 and denormals made +0.0 (runs take these for zero), too large numbers infinite."""
+    with np.errstate(over="ignore"):
+        numbers = np.asarray(array, np.float32) + np.float32(0)
+    return np.where(np.abs(numbers) < np.finfo(np.float32).tiny, np.float32(0), numbers)
+
+
+def float16(array: npt.ArrayLike) -> npt.NDArray[np.float16]:
+    """The same, rounded to the nearest float16, half to even; denormal float16 stay, which are no denormal float32."""
+    with np.errstate(over="ignore"):
+        return float32(array).astype(np.float16) + np.float16(0)
 
 
 def panel_channels(inputs: int, outputs: int, groups: int) -> tuple[int, np.ndarray]:

@@ -25,7 +25,8 @@ CHANNELS = st.integers(1, 20)
 def random_graph(draw, max_blocks: int = 5, channels=CHANNELS, moves: bool = True) -> Graph:
     """Convolutions, separable and inverted-residual blocks, residuals, pools, pads, heads; one or several outputs.
 
-    Kernels 1/3/5/7, strides 1/2, asymmetric pads, dilation, groups, odd sizes, channels that are no multiple of 8.
+    Kernels 1/3/5/7, strides 1/2, asymmetric pads, dilation, groups, odd sizes, channels that are no multiple of 8; in
+    a quarter of them weights of float16.
     `channels` is the strategy for those of the input; without `moves` no operator that only moves numbers is drawn.
     """
     rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
@@ -35,10 +36,19 @@ def random_graph(draw, max_blocks: int = 5, channels=CHANNELS, moves: bool = Tru
         value = draw(st.sampled_from(BLOCKS if moves else BLOCKS[:-1]))(draw, net, value)
     value = draw(st.sampled_from(HEADS))(draw, net, value)
     net.output(value)
+    if draw(st.integers(0, 3)) == 3:
+        store_float16(draw, net.graph)
     inner = [node.output for node in net.graph.nodes if node.output != value]
     for extra in draw(st.lists(st.sampled_from(inner), max_size=2, unique=True)) if inner else ():
         net.output(extra)
     return net.graph
+
+
+def store_float16(draw, graph: Graph) -> None:
+    """Weights of all nodes, or of every other one, become float16."""
+    for node in graph.nodes[:: draw(st.integers(1, 2))]:
+        if node.weight is not None:
+            node.weight = node.weight.astype(np.float16)
 
 
 def window(draw, dims, kernels=(1, 3, 5, 7), same: bool = False) -> dict:

@@ -57,6 +57,37 @@ std::vector<float> floats(size_t count, Numbers numbers) {
   return v;
 }
 
+// A float16 of any kind: zeros, denormals, infinities and NaN as often as numbers from 2^-2 up to 4.
+Half half(Numbers numbers) {
+  const uint16_t bits = uint16_t(random_bits());
+  if (numbers == kWild && !between(0, 40)) return {uint16_t(bits | 0x7C00)};
+  if (numbers == kTiny && between(0, 1)) return {uint16_t(bits & 0x83FF)};
+  return {uint16_t((bits & 0x83FF) | uint16_t(between(13, 16) << 10))};
+}
+
+// What a float16 stands for, by its definition.
+float meant(Half h) {
+  const int exponent = h.bits >> 10 & 31, fraction = h.bits & 1023;
+  const float magnitude = exponent == 31 ? (fraction ? NAN : kInf)
+                          : exponent     ? std::ldexp(float(1024 + fraction), exponent - 25)
+                                         : std::ldexp(float(fraction), -24);
+  return h.bits & 0x8000 ? -magnitude : magnitude;
+}
+
+// Weights of a dtype, and the same numbers as float32, which may be any where they need not be float16, too.
+struct Weights {
+  DType dtype = between(0, 1) ? DType::kFloat16 : DType::kFloat32;
+  std::vector<Half> halves;
+  std::vector<float> numbers;
+  Weights(size_t count, Numbers kind) : halves(count), numbers(floats(count, kind)) {
+    for (size_t i = 0; dtype == DType::kFloat16 && i < count; i++) numbers[i] = meant(halves[i] = half(kind));
+  }
+  const void* data() const {
+    return dtype == DType::kFloat16 ? static_cast<const void*>(halves.data()) : numbers.data();
+  }
+  const char* name() const { return dtype == DType::kFloat16 ? "float16" : "float32"; }
+};
+
 constexpr int kMostPanels = 9;  // that a case makes
 
 ActivationArgs bounds(float lo, float hi) { return {lo, hi, kNoCurve, nullptr}; }
@@ -126,8 +157,8 @@ void check_gemm(const KernelTable& table, int pixels, int panels, int k, Numbers
   }
   const int panel = between(0, 1) ? 0 : between(0, 3),
             node_panels = panel + panels + (between(0, 1) ? 0 : between(0, 3));
-  const auto weights = floats(size_t((node_panels + 1) / 2 * rows * 16), numbers),
-             bias = floats(size_t(panels * kPanel), numbers);
+  const Weights weights(size_t((node_panels + 1) / 2 * rows * 16), numbers);
+  const auto bias = floats(size_t(panels * kPanel), numbers);
   const int width = panels * kPanel, out_stride = width + kPanel * between(0, 2),
             sums_stride = width + kPanel * between(0, 2), residual_stride = width + between(0, 8);
   const auto residual = floats(size_t((pixels - 1) * residual_stride + width), numbers);
@@ -136,28 +167,30 @@ void check_gemm(const KernelTable& table, int pixels, int panels, int k, Numbers
   const bool starts = between(0, 2), ends = between(0, 2), apart = between(0, 1);
   Output sums(pixels, width, sums_stride), out(pixels, width, out_stride);
   if (!starts) (apart ? sums : out).fill(numbers);
-  auto run = [&](const KernelTable& with, Output sums, Output out) {
+  auto run = [&](const KernelTable& with, const void* stored, DType dtype, Output sums, Output out) {
     Output& waiting = apart ? sums : out;
-    const GemmArgs args = {taps,
-                           tap_count,
-                           in_stride * kFloat,
-                           waiting.data(),
-                           (apart ? sums_stride : out_stride) * kFloat,
-                           out.data(),
-                           out_stride * kFloat,
-                           pixels,
-                           weights.data(),
-                           rows,
-                           panel,
-                           panels,
-                           starts ? bias.data() : nullptr,
-                           ends ? &finish : nullptr};
+    GemmArgs args = {taps,
+                     tap_count,
+                     in_stride * kFloat,
+                     waiting.data(),
+                     (apart ? sums_stride : out_stride) * kFloat,
+                     out.data(),
+                     out_stride * kFloat,
+                     pixels,
+                     stored,
+                     rows,
+                     panel,
+                     panels,
+                     starts ? bias.data() : nullptr,
+                     ends ? &finish : nullptr};
+    args.weight_dtype = dtype;
     with.f32.gemm(&args);
     return std::make_pair(sums, out);
   };
-  judge(run(kReferenceKernels, sums, out) == run(table, sums, out),
-        "%s gemm: %d pixels, panels %d to %d of %d, %d taps, k %d, %s, %s, %s, numbers %d", table.isa, pixels, panel,
-        panel + panels, node_panels, tap_count, k, starts ? "bias" : "sums go on",
+  judge(run(kReferenceKernels, weights.numbers.data(), DType::kFloat32, sums, out) ==
+            run(table, weights.data(), weights.dtype, sums, out),
+        "%s gemm: %d pixels, panels %d to %d of %d, %d taps, k %d, %s, %s, %s, %s, numbers %d", table.isa, pixels,
+        panel, panel + panels, node_panels, tap_count, k, weights.name(), starts ? "bias" : "sums go on",
         !ends             ? "sums are left"
         : finish.residual ? "residual"
                           : "activation",
@@ -188,8 +221,8 @@ void check_depthwise(const KernelTable& table, int kernel_w, int stride, int dil
   const Window window(kernel_h, width, in_stride, panels, numbers);
   const int panel = between(0, 1) ? 0 : between(0, 3),
             node_panels = panel + panels + (between(0, 1) ? 0 : between(0, 3));
-  const auto weights = floats(size_t((node_panels + 1) / 2 * kernel_h * kernel_w * 16), numbers),
-             bias = floats(size_t(panels * 8), numbers);
+  const Weights weights(size_t((node_panels + 1) / 2 * kernel_h * kernel_w * 16), numbers);
+  const auto bias = floats(size_t(panels * 8), numbers);
   Output expected(x1 - x0, panels * 8, out_stride), found = expected;
   DepthwiseArgs args = {window.rows.data(),
                         kernel_h,
@@ -203,18 +236,21 @@ void check_depthwise(const KernelTable& table, int kernel_w, int stride, int dil
                         out_stride * kFloat,
                         x0,
                         x1,
-                        weights.data(),
+                        weights.numbers.data(),
                         panel,
                         panels,
                         bias.data(),
                         any_activation()};
   kReferenceKernels.f32.depthwise(&args);
   args.out = found.data();
+  args.weight_dtype = weights.dtype;
+  args.weights = weights.data();
   table.f32.depthwise(&args);
   judge(expected == found,
-        "%s depthwise: %dx%d, stride %d, dilation %d, padding %d and %d, width %d, pixels %d to %d, %d panels, numbers "
-        "%d",
-        table.isa, kernel_h, kernel_w, stride, dilation, pad_left, pad_right, width, x0, x1, panels, numbers);
+        "%s depthwise: %dx%d, stride %d, dilation %d, padding %d and %d, width %d, pixels %d to %d, %d panels, %s, "
+        "numbers %d",
+        table.isa, kernel_h, kernel_w, stride, dilation, pad_left, pad_right, width, x0, x1, panels, weights.name(),
+        numbers);
 }
 
 void check_pool(const KernelTable& table, int kernel_w, int stride, int pad_left, int width, int average,
@@ -421,6 +457,29 @@ void check_multiply_add() {
   judge(wrong == 0, "%d of the reference's multiply-adds are not libm's", wrong);
 }
 
+// Every float16 as a weight, in panels one by one and all together, stands for the same number.
+void check_float16(const KernelTable& table) {
+  constexpr int kCount = 1 << 16, kPanels = kCount / kPanel;
+  const float one = 1.0f;
+  const Tap tap = {&one, 1, 0};
+  const std::vector<float> minus_zeros(kCount, -0.0f);  // which leave every product as it is
+  std::vector<Half> halves(kCount);
+  for (int i = 0; i < kCount; i++) halves[size_t(i)] = {uint16_t(i)};
+  const Finish finish = {bounds(-kInf, kInf), nullptr, 0, bounds(-kInf, kInf)};
+  for (int at_once : {1, kPanels}) {
+    std::vector<float> out(kCount);
+    for (int panel = 0; panel < kPanels; panel += at_once) {
+      float* made = out.data() + panel * kPanel;
+      GemmArgs args = {&tap, 1, 0, made, 0, made, 0, 1, halves.data(), 1, panel, at_once, minus_zeros.data(), &finish};
+      args.weight_dtype = DType::kFloat16;
+      table.f32.gemm(&args);
+    }
+    int wrong = 0;
+    for (size_t i = 0; i < out.size(); i++) wrong += !same(out[i], meant(halves[i]));
+    judge(wrong == 0, "%s: %d of all float16 numbers are other numbers, %d panels at once", table.isa, wrong, at_once);
+  }
+}
+
 // Pools, and hard-swish: what a comparison could lose.
 void check_promises(const KernelTable& table) {
   float in[3][kPanel], out[kPanel];
@@ -497,7 +556,8 @@ int main() {
   const auto tables = usable_kernels();
   for (const KernelTable* table : tables) {
     std::printf("kernels: %s\n", table->isa);
-    if (table != &kReferenceKernels) check(*table);
+    check(*table);
+    check_float16(*table);
     check_promises(*table);
     check_curves(*table);
   }

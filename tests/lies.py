@@ -172,7 +172,7 @@ LIES = {
         both(quantised(IMAGE, 4), lambda r: None),
         lambda g: g.types.update(image=Type("uint8", 0.5)),
     ),
-    "float16, which this version does not run": (
+    "values of float16, which no kernel makes": (
         value(MIX_OUT, dtype=2),
         lambda g: g.types.update(mix=Type("float16")),
     ),
@@ -332,9 +332,11 @@ LIES = {
         node(DEEP, weight=np.zeros((3, 3, 9), np.int8)),
     ),
     "scales of float32 values": (item("node", DEEP, "reserved", 0, 1), node(DEEP, weight_scale=np.ones(9))),
-    "float16 weights, which this version does not run": (
-        field("node", DEEP, weight_dtype=2, weight_bytes=2 * 9 * 8 * 2),
-        None,
+    "float16 weights in the bytes of float32": (field("node", DEEP, weight_dtype=2), None),
+    "float32 weights in the bytes of float16": (field("node", DEEP, weight_bytes=9 * 16 * 2), None),
+    "float16 weights of an addition": (
+        field("node", ADD, weight_dtype=2),
+        node(ADD, weight=np.zeros(9, np.float16)),
     ),
     "reserved in a node with weights": (field("node", STEM, reserved0=1), None),
     "weights of an addition": (field("node", ADD, weight_dtype=1), node(ADD, weight=np.zeros(9))),

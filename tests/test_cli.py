@@ -244,7 +244,7 @@ MISTAKES = {
     "bench schedule": (["bench", "model.bin", "--schedule", "fast", "--runs", "1"], "fast"),
     "svg": (["plan", "model.bin", "--svg", "none/plan.svg"], "none/plan.svg"),
     "resolution": (["build", "mobilenet_v2", "--resolution", "8", "-o", "x.bin"], "resolution"),
-    "dtype": (["build", "mobilenet_v2", "--width", "0.35", "--dtype", "float16", "-o", "x.bin"], "float16"),
+    "dtype": (["build", "mobilenet_v2", "--width", "0.35", "--dtype", "float64", "-o", "x.bin"], "float64"),
     "weights": (["build", "mobilenet_v2", "--weights", "labels.txt", "-o", "x.bin"], "labels.txt"),
     "labels": (["build", "mobilenet_v1", "--labels", "labels.txt", "-o", "x.bin"], "10 labels for 1000 classes"),
     "labels no text": (["build", "mobilenet_v1", "--labels", "one.png", "-o", "x.bin"], "one.png: labels must be"),

@@ -19,7 +19,7 @@ def classifier():
 @pytest.mark.parametrize(
     "options, kind, word",
     [
-        ({"dtype": "float16"}, errors.UnsupportedError, "later"),
+        ({"dtype": "float16", "calibration": []}, errors.ArgumentError, "for dtype='int8' only"),
         ({"dtype": "int8"}, errors.ArgumentError, "calibration of type NoneType"),
         ({"dtype": "int8", "calibration": []}, errors.ArgumentError, "no picture and no array"),
         ({"dtype": "bfloat"}, errors.ArgumentError, "float32"),

@@ -14,11 +14,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mbinfer import model
-from mbinfer.errors import FormatError, ShapeError, UnsupportedError
+from mbinfer.errors import ArgumentError, FormatError, ShapeError, UnsupportedError
 from mbinfer.graph import Graph, Node, Output, Recipe, Type
 from mbinfer.ops import OPS, OpInfo
 
 GOLDEN = Path(__file__).parent / "data" / "golden_v1.bin"
+GOLDEN_FLOAT16 = GOLDEN.with_name("golden_float16.bin")
 FORMAT_H = Path(__file__).parents[1] / "csrc" / "model" / "format.h"
 INF = float("inf")
 
@@ -109,9 +110,10 @@ def read(data: bytes) -> dict:
     def text(position: int) -> str:
         return strings[position : strings.index(b"\0", position)].decode()
 
-    def tensor(position: int, size: int) -> np.ndarray:
+    def tensor(position: int, size: int, dtype: int = 1) -> np.ndarray:
         assert position % 64 == 0 and position + size <= weight_bytes
-        return np.frombuffer(data, "<f4", size // 4, offset + position)
+        kind = np.dtype({0: "<f4", 1: "<f4", 2: "<f2"}[dtype])
+        return np.frombuffer(data, kind, size // kind.itemsize, offset + position)
 
     values, nodes, node_inputs, inputs, outputs, _, metadata, labels = sections
     names = [text(v[0]) for v in values]
@@ -137,7 +139,7 @@ def read(data: bytes) -> dict:
                 "dilation": n[13:15],
                 "pads": n[15:19],
                 "clamp": n[19:21],
-                "weight": tensor(*n[22:24]),
+                "weight": tensor(*n[22:24], n[3]),
                 "bias": tensor(*n[24:26]),
             }
             for n in nodes
@@ -153,8 +155,9 @@ def read(data: bytes) -> dict:
 
 
 def test_golden_bytes():
-    """Version 1 is frozen at the first release; until then, `python tests/test_format.py` writes the golden file."""
+    """Version 1 is frozen at the first release; until then, `python tests/test_format.py` writes the golden files."""
     assert model.encode(tiny_graph()) == GOLDEN.read_bytes()
+    assert model.encode(tiny_graph(), "float16") == GOLDEN_FLOAT16.read_bytes()
 
 
 def test_records_are_those_of_the_header():
@@ -346,10 +349,11 @@ def test_invalid_graph_writes_nothing(tmp_path):
     assert not os.listdir(tmp_path)
 
 
-@pytest.mark.parametrize("dtype", ["int8", "float16", "float64"])
-def test_other_weight_dtypes_come_later(tmp_path, dtype):
-    with pytest.raises(UnsupportedError, match="later release"):
+@pytest.mark.parametrize("dtype", ["int8", "float64", 2])
+def test_other_weight_dtypes(tmp_path, dtype):
+    with pytest.raises(ArgumentError, match="'float32' or 'float16'"):
         model.save(tiny_graph(), tmp_path / "model.bin", weight_dtype=dtype)
+    assert not os.listdir(tmp_path)
 
 
 def node(index: int, **fields):
@@ -478,3 +482,4 @@ def test_refused(change, error, message):
 
 if __name__ == "__main__":
     GOLDEN.write_bytes(model.encode(tiny_graph()))
+    GOLDEN_FLOAT16.write_bytes(model.encode(tiny_graph(), "float16"))

@@ -138,6 +138,10 @@ def test_weights_that_are_stored_small(dtype, tmp_path):
     net.operator("CONV_2D", [x.index, weight.index, bias], y.index, "Conv2DOptions", **window)
     net.outputs.append(y.index)
     agree(net, picture(), tmp_path)
+    if dtype == "float16":  # and are kept as such, if they are to be
+        mbinfer.convert(net.model(), tmp_path / "kept.bin", dtype="float16")
+        kept, plain = (mbinfer.Session(tmp_path / name).run(**picture()) for name in ("kept.bin", "m.bin"))
+        assert kept.tobytes() == plain.tobytes()
 
 
 def test_shape_arithmetic_of_keras(tmp_path):

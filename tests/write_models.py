@@ -20,12 +20,14 @@ COUNT = 40
 
 
 def write_models(folder: Path) -> None:
-    """The golden file, the example's model, small MobileNets, some of int8, a network of its own, and COUNT random
-    graphs, some of them with a recipe."""
+    """The golden files, the example's model, small MobileNets, some of int8 or with float16 weights, a network of its
+    own, and COUNT random graphs, some of them with a recipe."""
     for path in [*ROOT.glob("tests/data/*.bin"), *ROOT.glob("examples/*.bin")]:
         shutil.copy(path, folder)
     model.save(zoo.mobilenet_v1(width=0.25, resolution=32, classes=10, seed=1), folder / "v1.bin")
     model.save(zoo.mobilenet_v2(width=0.35, resolution=32, classes=10, seed=2), folder / "v2.bin")
+    half = zoo.mobilenet_v2(width=0.35, resolution=32, classes=10, seed=5)
+    model.save(half, folder / "v2_float16.bin", "float16")
     model.save(sliding_expansion(), folder / "sliding.bin")
     for extreme in (False, True):
         small = zoo.mobilenet_v2(width=0.35, resolution=32, classes=10, seed=3)

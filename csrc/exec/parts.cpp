@@ -65,6 +65,7 @@ void pointwise(const Task& w) {
     args.finish = w.ends ? &finish : nullptr;
     args.zero_point = input_of(w).type.zero_point;
     args.full_range = w.node.full_range;
+    args.weight_dtype = w.node.weight_dtype;
     kernels_of(w).gemm(&args);
     p += args.pixels;
   }
@@ -167,6 +168,7 @@ void depthwise_rows(const Task& w) {
     auto args = window_args<DepthwiseArgs>(w, rows, row, x0, x1);
     args.dilation = w.x.dilation;
     args.weights = w.node.weights;
+    args.weight_dtype = w.node.weight_dtype;
     args.panel = w.panels.begin;
     args.bias = bias_of(w, w.panels.begin);
     kernels_of(w).depthwise(&args);

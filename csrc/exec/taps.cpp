@@ -128,6 +128,7 @@ class ConvRow {
     args.finish = nullptr;
     args.zero_point = in_.type.zero_point;
     args.full_range = node_.full_range;
+    args.weight_dtype = node_.weight_dtype;
     return args;
   }
 

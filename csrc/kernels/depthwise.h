@@ -29,7 +29,7 @@ MBI_INLINE void activate_all(V (&x)[kPixels][kVectors], const ActivationArgs& a,
 
 // A tile of kPixels from x on, kVectors vectors at a time of panels [panel, end); at an edge some columns do not exist.
 // Returns the panel after the last one done.
-template <class V, int kKernel, int kStride, int kPixels, int kVectors, bool kEdge>
+template <class W, class V, int kKernel, int kStride, int kPixels, int kVectors, bool kEdge>
 MBI_INLINE int depthwise_vectors(const DepthwiseArgs& a, int x, int panel, int end) {
   constexpr int kColumns = (kPixels - 1) * kStride + kKernel, kPad = kKernel / 2;
   static_assert(kVectors * V::kPanels <= 2, "of one pair");
@@ -43,7 +43,7 @@ MBI_INLINE int depthwise_vectors(const DepthwiseArgs& a, int x, int panel, int e
   float* out = at(a.out, (x - a.x0) * out_stride) + panel * kPanel;
   ptrdiff_t offset = first * in_stride + panel * kPanelBytes;
   for (; end - panel >= kPanels; panel += kPanels, bias += kPanels * kPanel, out += kPanels * kPanel) {
-    const float* weights = panel_weights(a.weights, kernel_h * kKernel, a.panel + panel);
+    const W* weights = panel_weights<W>(a.weights, kernel_h * kKernel, a.panel + panel);
     V sums[kPixels][kVectors];
     MBI_UNROLL for (int t = 0; t < kPixels; t++) {
       MBI_UNROLL for (int n = 0; n < kVectors; n++) sums[t][n] = V::load(bias + n * kLanes<V>);
@@ -83,33 +83,33 @@ MBI_INLINE int depthwise_vectors(const DepthwiseArgs& a, int x, int panel, int e
 }
 
 // Where a tile has few pixels, several vectors go together, or each sum would wait for itself.
-template <class V, int kKernel, int kStride, int kPixels, bool kEdge>
+template <class W, class V, int kKernel, int kStride, int kPixels, bool kEdge>
 MBI_INLINE void depthwise_panels(const DepthwiseArgs& a, int x, int panel, int end) {
   using Sizes = Tiles<V>;
   if constexpr (Sizes::thin_vectors > 1 && kPixels * 2 <= Sizes::depthwise_pixels[1] && kKernel == 3)
-    panel = depthwise_vectors<V, kKernel, kStride, kPixels, Sizes::thin_vectors, kEdge>(a, x, panel, end);
-  depthwise_vectors<V, kKernel, kStride, kPixels, 1, kEdge>(a, x, panel, end);
+    panel = depthwise_vectors<W, V, kKernel, kStride, kPixels, Sizes::thin_vectors, kEdge>(a, x, panel, end);
+  depthwise_vectors<W, V, kKernel, kStride, kPixels, 1, kEdge>(a, x, panel, end);
 }
 
-template <int kKernel, int kStride, int kPixels, bool kEdge>
+template <class W, int kKernel, int kStride, int kPixels, bool kEdge>
 MBI_INLINE void depthwise_tile(const DepthwiseArgs& a, int x, Cut cut) {
-  if (cut.first) depthwise_vectors<f32x8, kKernel, kStride, kPixels, 1, kEdge>(a, x, 0, cut.first);
-  depthwise_panels<wide, kKernel, kStride, kPixels, kEdge>(a, x, cut.first, cut.last);
+  if (cut.first) depthwise_vectors<W, f32x8, kKernel, kStride, kPixels, 1, kEdge>(a, x, 0, cut.first);
+  depthwise_panels<W, wide, kKernel, kStride, kPixels, kEdge>(a, x, cut.first, cut.last);
   if constexpr (wide::kPanels > 1)
-    depthwise_vectors<f32x8, kKernel, kStride, kPixels, 1, kEdge>(a, x, cut.last, a.panels);
+    depthwise_vectors<W, f32x8, kKernel, kStride, kPixels, 1, kEdge>(a, x, cut.last, a.panels);
 }
 
 // Tiles of kPixels over [x, x1) as long as they fit, each for all panels: neighbouring panels share cache lines,
 // neighbouring tiles only columns.
-template <int kKernel, int kStride, int kPixels>
+template <class W, int kKernel, int kStride, int kPixels>
 __attribute__((noinline)) int depthwise_tiles(const DepthwiseArgs& a, int x) {
   const Cut cut = cut_panels(a.panel, a.panels);
   for (; a.x1 - x >= kPixels; x += kPixels) {
     const int first = x * kStride - a.pad_left, end = first + (kPixels - 1) * kStride + kKernel;
     if (first >= 0 && end <= a.in_width)
-      depthwise_tile<kKernel, kStride, kPixels, false>(a, x, cut);
+      depthwise_tile<W, kKernel, kStride, kPixels, false>(a, x, cut);
     else
-      depthwise_tile<kKernel, kStride, kPixels, true>(a, x, cut);
+      depthwise_tile<W, kKernel, kStride, kPixels, true>(a, x, cut);
   }
   return x;
 }
@@ -120,23 +120,24 @@ __attribute__((noinline)) int depthwise_tiles(const DepthwiseArgs& a, int x) {
 constexpr ptrdiff_t kCrowded = 1024;
 
 // A row in tiles from the largest to the smallest; rows of 7, 14, 21 ... pixels are whole tiles of 7.
-template <int kKernel, int kStride>
+template <class W, int kKernel, int kStride>
 void depthwise_row(const DepthwiseArgs& a) {
   using Sizes = Tiles<wide>;
   int x = a.x0;
   constexpr int kMost = Sizes::depthwise_pixels[kKernel / 2];
   if constexpr (kMost >= 8) {
     if (Sizes::thin_vectors == 1 || a.in_stride % kCrowded) {
-      if ((a.x1 - x) % 8 && (a.x1 - x) % 7 == 0) x = depthwise_tiles<kKernel, kStride, 7>(a, x);
-      x = depthwise_tiles<kKernel, kStride, 8>(a, x);
+      if ((a.x1 - x) % 8 && (a.x1 - x) % 7 == 0) x = depthwise_tiles<W, kKernel, kStride, 7>(a, x);
+      x = depthwise_tiles<W, kKernel, kStride, 8>(a, x);
     }
   }
-  if constexpr (kMost >= 4) x = depthwise_tiles<kKernel, kStride, 4>(a, x);
-  x = depthwise_tiles<kKernel, kStride, 2>(a, x);
-  depthwise_tiles<kKernel, kStride, 1>(a, x);
+  if constexpr (kMost >= 4) x = depthwise_tiles<W, kKernel, kStride, 4>(a, x);
+  x = depthwise_tiles<W, kKernel, kStride, 2>(a, x);
+  depthwise_tiles<W, kKernel, kStride, 1>(a, x);
 }
 
 // Any kernel, stride and dilation: one pixel at a time, taps cut to the input.
+template <class W>
 void depthwise_pixels(const DepthwiseArgs& a) {
   for (int x = a.x0; x < a.x1; x++) {
     const int first = x * a.stride - a.pad_left;
@@ -145,7 +146,7 @@ void depthwise_pixels(const DepthwiseArgs& a) {
     const int kx1 = room < a.kernel_w ? room : a.kernel_w;
     for (int panel = 0; panel < a.panels; panel++) {
       const int c = panel * kPanel;
-      const float* weights = panel_weights(a.weights, a.kernel_h * a.kernel_w, a.panel + panel);
+      const W* weights = panel_weights<W>(a.weights, a.kernel_h * a.kernel_w, a.panel + panel);
       f32x8 sum = f32x8::load(static_cast<const float*>(a.bias) + c);
       for (int ky = 0; ky < a.kernel_h; ky++) {
         if (!a.rows[ky]) continue;
@@ -159,17 +160,21 @@ void depthwise_pixels(const DepthwiseArgs& a) {
   }
 }
 
-void depthwise(const DepthwiseArgs* a) {
+template <class W>
+void depthwise_of(const DepthwiseArgs& a) {
   // A tile may reach half a kernel over either end of the row.
-  const int over = (a->x1 - 1) * a->stride - a->pad_left + a->kernel_w - a->in_width, most = a->kernel_w / 2;
-  if (a->dilation == 1 && (a->stride == 1 || a->stride == 2) && a->pad_left - a->x0 * a->stride <= most &&
-      over <= most) {
-    const bool one = a->stride == 1;
-    if (a->kernel_w == 3) return one ? depthwise_row<3, 1>(*a) : depthwise_row<3, 2>(*a);
-    if (a->kernel_w == 5) return one ? depthwise_row<5, 1>(*a) : depthwise_row<5, 2>(*a);
-    if (a->kernel_w == 7) return one ? depthwise_row<7, 1>(*a) : depthwise_row<7, 2>(*a);
+  const int over = (a.x1 - 1) * a.stride - a.pad_left + a.kernel_w - a.in_width, most = a.kernel_w / 2;
+  if (a.dilation == 1 && (a.stride == 1 || a.stride == 2) && a.pad_left - a.x0 * a.stride <= most && over <= most) {
+    const bool one = a.stride == 1;
+    if (a.kernel_w == 3) return one ? depthwise_row<W, 3, 1>(a) : depthwise_row<W, 3, 2>(a);
+    if (a.kernel_w == 5) return one ? depthwise_row<W, 5, 1>(a) : depthwise_row<W, 5, 2>(a);
+    if (a.kernel_w == 7) return one ? depthwise_row<W, 7, 1>(a) : depthwise_row<W, 7, 2>(a);
   }
-  depthwise_pixels(*a);
+  depthwise_pixels<W>(a);
+}
+
+void depthwise(const DepthwiseArgs* a) {
+  a->weight_dtype == DType::kFloat16 ? depthwise_of<Half>(*a) : depthwise_of<float>(*a);
 }
 
 }  // namespace

@@ -27,7 +27,7 @@ std::vector<const KernelTable*> usable_kernels() {
   std::vector<const KernelTable*> tables;
 #if defined(MBINFER_AVX2) || defined(MBINFER_AVX512)
   const X86Features cpu = x86_features();
-  const bool avx2 = cpu.avx2 && cpu.fma;
+  const bool avx2 = cpu.avx2 && cpu.fma && cpu.f16c;
 #endif
 #if defined(MBINFER_AVX512) && defined(MBINFER_AVX512VNNI)
   static const KernelTable avx512vnni = with_bytes(kAvx512Kernels, "avx512vnni", kAvx512vnniKernels);

@@ -15,21 +15,21 @@ namespace {
 // once. A few lines at a time, because a burst of requests would hold up the loads of the multiplication itself; where
 // there are many inputs, less often, because the loop begins anew each time.
 struct Prefetch {
-  static constexpr int kRows = 1024;  // what is smaller stays in the nearer caches
-  static constexpr int kMany = 256;
+  static constexpr ptrdiff_t kLeast = 32 << 10;  // bytes; what is smaller stays in the nearer caches
+  static constexpr int kMany = 256, kLine = 64;
 
-  const float* at = nullptr;
+  const char* at = nullptr;
   ptrdiff_t pair_bytes = 0;   // from one pair of panels to the next
   int pairs = 0, lines = 0;   // lines are left of each pair, in twos
   int share = 0, inputs = 0;  // so many twos of each pair every so many inputs
 
   template <int kMost>  // pairs
   MBI_INLINE void next() {
-    for (int line = 0; line < share && lines > 0; line++, lines--, at += 2 * kRow) {
+    for (int line = 0; line < share && lines > 0; line++, lines--, at += 2 * kLine) {
       MBI_UNROLL for (int pair = 0; pair < kMost; pair++) {
         if (pair > 0 && pair == pairs) break;
-        __builtin_prefetch(mbinfer::at(at, pair * pair_bytes), 0, 3);
-        __builtin_prefetch(mbinfer::at(at, pair * pair_bytes) + kRow, 0, 3);
+        __builtin_prefetch(at + pair * pair_bytes, 0, 3);
+        __builtin_prefetch(at + pair * pair_bytes + kLine, 0, 3);
       }
     }
   }
@@ -99,7 +99,7 @@ struct GemmTile : Tile<V, kPixels, kVectors, kWhole> {
 
 // `count` tiles of pixels, one after the other; `kPlain`: of one tap, with nothing to prefetch. Never inlined: among
 // the other tiles of gemm() GCC would spill the sums.
-template <class V, int kPixels, int kVectors, bool kWhole, bool kPlain>
+template <class W, class V, int kPixels, int kVectors, bool kWhole, bool kPlain>
 __attribute__((noinline)) void gemm_tiles(const GemmArgs& a, int pixel, int count, int panel, Prefetch& prefetch) {
   const ptrdiff_t in_stride = a.in_stride, sums_stride = a.sums_stride;
   const Finish* f = a.finish;
@@ -108,17 +108,17 @@ __attribute__((noinline)) void gemm_tiles(const GemmArgs& a, int pixel, int coun
   const float* from = at(a.sums, pixel * sums_stride) + panel * kPanel;
   const float* bias = a.bias ? static_cast<const float*>(a.bias) + panel * kPanel : nullptr;
   const float* residual = f && f->residual ? at(f->residual, pixel * f->residual_stride) + panel * kPanel : nullptr;
-  const float* weights = panel_weights(a.weights, a.weight_rows, a.panel + panel);
+  const W* weights = panel_weights<W>(a.weights, a.weight_rows, a.panel + panel);
   const Tap *taps = a.taps, *taps_end = a.taps + a.tap_count;
   ptrdiff_t in_offset = pixel * in_stride;
   const float* plain_in = kPlain ? at(taps->in, in_offset) : nullptr;
-  const float* plain_weights = kPlain ? weights + ptrdiff_t(taps->weight_row) * kRow : nullptr;
+  const W* plain_weights = kPlain ? weights + ptrdiff_t(taps->weight_row) * kRow : nullptr;
   const int plain_k = kPlain ? taps->k : 0;
   constexpr int kParts = parts_of<V>(kVectors), kPartPanels = kVectors * V::kPanels / kParts;
   ptrdiff_t pixels[kPixels], parts[kParts];
   MBI_UNROLL for (int p = 0; p < kPixels; p++) pixels[p] = p * in_stride;
   MBI_UNROLL for (int i = 0; i < kParts; i++) parts[i] =
-      bytes_to(a.weight_rows, a.panel + panel + i * kPartPanels) - bytes_to(a.weight_rows, a.panel + panel);
+      bytes_to<W>(a.weight_rows, a.panel + panel + i * kPartPanels) - bytes_to<W>(a.weight_rows, a.panel + panel);
   for (; count > 0; count--) {
     GemmTile<V, kPixels, kVectors, kWhole> tile;
     tile.start(bias, from, sums_stride);
@@ -127,7 +127,8 @@ __attribute__((noinline)) void gemm_tiles(const GemmArgs& a, int pixel, int coun
       plain_in = pace(at(plain_in, kPixels * in_stride));
     } else {
       for (const Tap* tap = taps; tap < taps_end; tap++) {
-        const float *in = at(tap->in, in_offset), *w = weights + ptrdiff_t(tap->weight_row) * kRow;
+        const float* in = at(tap->in, in_offset);
+        const W* w = weights + ptrdiff_t(tap->weight_row) * kRow;
         for (int k = tap->k, part; k > 0; k -= part, in += part, w += part * kRow) {
           part = k;
           if (prefetch.share && k >= prefetch.inputs) {
@@ -147,16 +148,17 @@ __attribute__((noinline)) void gemm_tiles(const GemmArgs& a, int pixel, int coun
 }
 
 // Runs `count` tiles of `pixels` (1 .. kPixels) by kVectors.
-template <class V, int kPixels, int kVectors>
+template <class W, class V, int kPixels, int kVectors>
 inline void run_tiles(const GemmArgs& a, int pixels, int pixel, int count, int panel, Prefetch& prefetch) {
   if (pixels == kPixels) {
     for (int t = 0; kTurn > 1 && kPixels > 1 && t < a.tap_count; t++)
-      if (a.taps[t].k % kTurn) return gemm_tiles<V, kPixels, kVectors, false, false>(a, pixel, count, panel, prefetch);
+      if (a.taps[t].k % kTurn)
+        return gemm_tiles<W, V, kPixels, kVectors, false, false>(a, pixel, count, panel, prefetch);
     return a.tap_count == 1 && !prefetch.lines
-               ? gemm_tiles<V, kPixels, kVectors, true, true>(a, pixel, count, panel, prefetch)
-               : gemm_tiles<V, kPixels, kVectors, true, false>(a, pixel, count, panel, prefetch);
+               ? gemm_tiles<W, V, kPixels, kVectors, true, true>(a, pixel, count, panel, prefetch)
+               : gemm_tiles<W, V, kPixels, kVectors, true, false>(a, pixel, count, panel, prefetch);
   }
-  if constexpr (kPixels > 1) run_tiles<V, kPixels - 1, kVectors>(a, pixels, pixel, count, panel, prefetch);
+  if constexpr (kPixels > 1) run_tiles<W, V, kPixels - 1, kVectors>(a, pixels, pixel, count, panel, prefetch);
 }
 
 // Pixels so many bytes apart share a set of the first cache, which has room for 8 lines of them: a higher tile would
@@ -172,20 +174,23 @@ inline int tiles_of(int pixels, ptrdiff_t in_stride) {
 }
 
 // All pixels for kVectors vectors from `panel` on, in tiles of nearly equal height: 7 pixels are 4 + 3, not 6 + 1.
-template <class V, int kVectors>
+template <class W, class V, int kVectors>
 inline void run_vectors(const GemmArgs& a, int panel, int end) {
   constexpr int kMost = Tiles<V>::gemm_pixels[kVectors], kPanels = kVectors * V::kPanels;
   const int tiles = tiles_of<kMost>(a.pixels, a.in_stride), height = a.pixels / tiles, taller = a.pixels % tiles;
   Prefetch prefetch;
   const int k = a.tap_count == 1 ? a.taps[0].k : 0;
   constexpr int kFew = Tiles<V>::prefetch_inputs[0], kMany = Tiles<V>::prefetch_inputs[1];
-  if (panel + 2 * kPanels <= end && k >= kFew && a.panels * k >= Prefetch::kRows) {
+  if (panel + 2 * kPanels <= end && k >= kFew &&
+      ptrdiff_t(a.panels) * k * kPanel * ptrdiff_t(sizeof(W)) >= Prefetch::kLeast) {
     // Where the next vectors begin with the second panel of a pair, that pair is multiplied now.
     const int next = a.panel + panel + kPanels, first = (next + 1) / 2;
-    prefetch.at = panel_weights(a.weights, a.weight_rows, first * 2) + ptrdiff_t(a.taps[0].weight_row) * kRow;
+    constexpr int kRowBytes = kRow * int(sizeof(W)), kTwo = 2 * Prefetch::kLine;
+    prefetch.at = weights_at<char>(panel_weights<W>(a.weights, a.weight_rows, first * 2),
+                                   ptrdiff_t(a.taps[0].weight_row) * kRowBytes);
     prefetch.pairs = (next + kPanels + 1) / 2 - first;
-    prefetch.pair_bytes = pair_bytes(a.weight_rows);
-    prefetch.lines = prefetch.pairs ? (k + 1) / 2 : 0;
+    prefetch.pair_bytes = pair_bytes<W>(a.weight_rows);
+    prefetch.lines = prefetch.pairs ? (k * kRowBytes + kTwo - 1) / kTwo : 0;
     prefetch.inputs = k < Prefetch::kMany ? kFew : kMany;
     const int times = tiles * (k / prefetch.inputs);
     prefetch.share = (prefetch.lines + times - 1) / times;
@@ -195,23 +200,23 @@ inline void run_vectors(const GemmArgs& a, int panel, int end) {
     if (prefetch.lines) {
       const int tile_lines = prefetch.share * (k / prefetch.inputs);
       const int needed = (prefetch.lines + tile_lines - 1) / tile_lines, asking = needed < count ? needed : count;
-      run_tiles<V, kMost, kVectors>(a, pixels, pixel, asking, panel, prefetch);
+      run_tiles<W, V, kMost, kVectors>(a, pixels, pixel, asking, panel, prefetch);
       pixel += asking * pixels, count -= asking;
     }
-    run_tiles<V, kMost, kVectors>(a, pixels, pixel, count, panel, prefetch);
+    run_tiles<W, V, kMost, kVectors>(a, pixels, pixel, count, panel, prefetch);
   };
   if (taller) run(height + 1, 0, taller);
   run(height, taller * (height + 1), tiles - taller);
 }
 
 // Panels [panel, end), which are whole vectors. Tiles of two begin with a pair of panels.
-template <class V>
+template <class W, class V>
 void run_panels(const GemmArgs& a, int panel, int end) {
   using Sizes = Tiles<V>;
   // One pixel, a dense layer: many vectors side by side, or each sum would wait for the one before.
   if (a.pixels == 1 && a.tap_count)
     for (Prefetch none; end - panel >= Sizes::row_vectors * V::kPanels; panel += Sizes::row_vectors * V::kPanels)
-      run_tiles<V, 1, Sizes::row_vectors>(a, 1, 0, 1, panel, none);
+      run_tiles<W, V, 1, Sizes::row_vectors>(a, 1, 0, 1, panel, none);
   // Tiles of few pixels want more vectors for the same reason.
   constexpr int kHigh = Sizes::gemm_vectors >= 3 ? Sizes::gemm_pixels[2] : 1;
   const bool few =
@@ -220,7 +225,7 @@ void run_panels(const GemmArgs& a, int panel, int end) {
     const int left = (end - panel) / V::kPanels;
     auto run = [&](auto vectors) {
       constexpr int kVectors = decltype(vectors)::value;
-      if constexpr (kVectors <= Sizes::gemm_vectors) run_vectors<V, kVectors>(a, panel, end);
+      if constexpr (kVectors <= Sizes::gemm_vectors) run_vectors<W, V, kVectors>(a, panel, end);
       panel += kVectors * V::kPanels;
     };
     const bool pair = (a.panel + panel) % 2 == 0;
@@ -233,12 +238,17 @@ void run_panels(const GemmArgs& a, int panel, int end) {
   }
 }
 
+template <class W>
+void gemm_of(const GemmArgs& a) {
+  const Cut cut = cut_panels(a.panel, a.panels);
+  if (cut.first) run_panels<W, f32x8>(a, 0, cut.first);
+  run_panels<W, wide>(a, cut.first, cut.last);
+  if constexpr (wide::kPanels > 1) run_panels<W, f32x8>(a, cut.last, a.panels);
+}
+
 void gemm(const GemmArgs* a) {
   if (a->pixels <= 0) return;
-  const Cut cut = cut_panels(a->panel, a->panels);
-  if (cut.first) run_panels<f32x8>(*a, 0, cut.first);
-  run_panels<wide>(*a, cut.first, cut.last);
-  if constexpr (wide::kPanels > 1) run_panels<f32x8>(*a, cut.last, a->panels);
+  a->weight_dtype == DType::kFloat16 ? gemm_of<Half>(*a) : gemm_of<float>(*a);
 }
 
 }  // namespace

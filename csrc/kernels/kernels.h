@@ -8,6 +8,7 @@
 //     taps outside the input are skipped; a chain that is cut goes on from the float32 that `sums` holds;
 //   - clamp(x) is  y = lo > x ? lo : x,  then  hi < y ? hi : y;  hard-swish is  x * (clamp(x + 3, 0, 6) * (1/6)),
 //     which overflows nowhere; the other curves are those of curves.h, operation by operation;
+//   - weights of float16 stand for the float32 of the same value, denormal float16 included;
 //   - a maximum or minimum of two numbers is NaN where one of them is;
 //   - a max pool gives the first of its largest values, or NaN where it meets one (which NaN is not promised);
 //   - sums over pixels run in row-major order, and are multiplied by the rounded reciprocal of the count;
@@ -81,11 +82,12 @@ struct GemmArgs {
   int pixels;
   const void* weights;
   int weight_rows;
-  int panel, panels;     // made: [panel, panel + panels) of the node's
-  const void* bias;      // of the first panel made (uint8: its Channels); null: go on from `sums`
-  const Finish* finish;  // null: leave the sums in `sums`
-  int zero_point = 0;    // of the input
-  int full_range = 0;    // some int8 weights of the node may be -128
+  int panel, panels;                     // made: [panel, panel + panels) of the node's
+  const void* bias;                      // of the first panel made (uint8: its Channels); null: go on from `sums`
+  const Finish* finish;                  // null: leave the sums in `sums`
+  int zero_point = 0;                    // of the input
+  int full_range = 0;                    // some int8 weights of the node may be -128
+  DType weight_dtype = DType::kFloat32;  // or kFloat16; of uint8: kInt8, whatever this says
 };
 
 // One row of a depthwise convolution, output pixels [x0, x1), some panels of a node.
@@ -102,6 +104,7 @@ struct DepthwiseArgs {
   const void* bias;   // of the first panel made (uint8: its Channels)
   ActivationArgs activation;
   Type in_type = {}, out_type = {};
+  DType weight_dtype = DType::kFloat32;  // as of GemmArgs
 };
 
 // One row of a max or average pool, output pixels [x0, x1).

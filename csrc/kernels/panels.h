@@ -12,16 +12,25 @@ inline float* at(void* p, ptrdiff_t bytes) { return reinterpret_cast<float*>(sta
 
 constexpr int kRow = 2 * kPanel;  // weights of two panels lie side by side, see kernels.h
 
-// From one pair of panels to the next, of a node whose panels have so many rows.
-inline ptrdiff_t pair_bytes(int rows) { return ptrdiff_t(rows) * kRow * ptrdiff_t(sizeof(float)); }
-
-// From panel 0 to another one.
-inline ptrdiff_t bytes_to(int rows, int panel) {
-  return panel / 2 * pair_bytes(rows) + panel % 2 * kPanel * ptrdiff_t(sizeof(float));
+// Weights W are float or Half. From one pair of panels to the next, of a node whose panels have so many rows.
+template <class W>
+inline ptrdiff_t pair_bytes(int rows) {
+  return ptrdiff_t(rows) * kRow * ptrdiff_t(sizeof(W));
 }
 
-inline const float* panel_weights(const void* weights, int rows, int panel) {
-  return at(weights, bytes_to(rows, panel));
+// From panel 0 to another one.
+template <class W>
+inline ptrdiff_t bytes_to(int rows, int panel) {
+  return panel / 2 * pair_bytes<W>(rows) + panel % 2 * kPanel * ptrdiff_t(sizeof(W));
+}
+
+template <class W>
+inline const W* weights_at(const void* weights, ptrdiff_t bytes) {
+  return reinterpret_cast<const W*>(static_cast<const char*>(weights) + bytes);
+}
+template <class W>
+inline const W* panel_weights(const void* weights, int rows, int panel) {
+  return weights_at<W>(weights, bytes_to<W>(rows, panel));
 }
 
 // The weights of a tile are in parts: pairs of panels, where it has an even number of them and begins with a pair, so
@@ -32,10 +41,10 @@ constexpr int parts_of(int vectors) {
 }
 
 // A row of one of the vectors.
-template <class V, int kVectors>
-MBI_INLINE const float* row_of(const float* weights, const ptrdiff_t (&parts)[parts_of<V>(kVectors)], int vector) {
-  if (parts_of<V>(kVectors) == kVectors) return at(weights, parts[vector]);
-  return at(weights, parts[vector / 2]) + vector % 2 * kPanel;
+template <class V, int kVectors, class W>
+MBI_INLINE const W* row_of(const W* weights, const ptrdiff_t (&parts)[parts_of<V>(kVectors)], int vector) {
+  if (parts_of<V>(kVectors) == kVectors) return weights_at<W>(weights, parts[vector]);
+  return weights_at<W>(weights, parts[vector / 2]) + vector % 2 * kPanel;
 }
 
 }  // namespace

@@ -126,21 +126,51 @@ void activate(float* x, const ActivationArgs& a, int panel) {
   memcpy(x, y.v, sizeof y.v);
 }
 
-// Row 0 of panel `panel` of a node whose panels have so many rows, kRow apart.
-constexpr int kRow = 2 * kPanel;
-const float* weights_of(const void* weights, int rows, int panel) {
-  return static_cast<const float*>(weights) + ptrdiff_t(panel / 2) * rows * kRow + panel % 2 * kPanel;
+// A float16 as a float32, exactly. No float on the way is denormal, which a run would take for zero: those of float16
+// are made as 2^-14 and a fraction, less 2^-14.
+float widen(Half half) {
+  const uint32_t magnitude = (half.bits & 0x7FFFu) << 13, exponent = magnitude >> 23;
+  const uint32_t normal = magnitude + ((exponent == 31 ? 255 - 31 : 127 - 15) << 23),
+                 denormal = magnitude + (113u << 23);
+  float x, y;
+  memcpy(&x, &normal, sizeof x);
+  memcpy(&y, &denormal, sizeof y);
+  y -= 0x1p-14f;
+  x = exponent ? x : y;
+  return half.bits & 0x8000 ? -x : x;
 }
 
+// The panels of a node's weights.
+class Weights {
+ public:
+  Weights(const void* weights, DType dtype, int rows)
+      : weights_(weights), half_(dtype == DType::kFloat16), rows_(rows) {}
+
+  // The weights of one panel in one row; those of float16 are widened to `room`.
+  const float* row(int panel, int row, float (&room)[kPanel]) const {
+    constexpr int kRow = 2 * kPanel;
+    const ptrdiff_t at = (ptrdiff_t(panel / 2) * rows_ + row) * kRow + panel % 2 * kPanel;
+    if (!half_) return static_cast<const float*>(weights_) + at;
+    for (int n = 0; n < kPanel; n++) room[n] = widen(static_cast<const Half*>(weights_)[at + n]);
+    return room;
+  }
+
+ private:
+  const void* weights_;
+  bool half_;
+  int rows_;
+};
+
 void gemm_panel(const GemmArgs* a, int p, int panel) {
-  const float* weights = weights_of(a->weights, a->weight_rows, a->panel + panel);
+  const Weights weights(a->weights, a->weight_dtype, a->weight_rows);
   float *sums = at(a->sums, p * a->sums_stride, panel * kPanel), *out = at(a->out, p * a->out_stride, panel * kPanel);
-  float chains[kPanel];
+  float chains[kPanel], widened[kPanel];
   memcpy(chains, a->bias ? at(a->bias, 0, panel * kPanel) : sums, sizeof chains);
   for (int t = 0; t < a->tap_count; t++) {
     const Tap& tap = a->taps[t];
     const float* in = at(tap.in, p * a->in_stride);
-    for (int k = 0; k < tap.k; k++) multiply_add<0>(in + k, weights + ptrdiff_t(tap.weight_row + k) * kRow, chains);
+    for (int k = 0; k < tap.k; k++)
+      multiply_add<0>(in + k, weights.row(a->panel + panel, tap.weight_row + k, widened), chains);
   }
   if (!a->finish) {
     memcpy(sums, chains, sizeof chains);
@@ -163,8 +193,8 @@ void gemm(const GemmArgs* a) {
 
 // One pixel of one panel.
 void depthwise_panel(const DepthwiseArgs* a, int x, int panel) {
-  const float* weights = weights_of(a->weights, a->kernel_h * a->kernel_w, a->panel + panel);
-  float chains[kPanel];
+  const Weights weights(a->weights, a->weight_dtype, a->kernel_h * a->kernel_w);
+  float chains[kPanel], widened[kPanel];
   memcpy(chains, at(a->bias, 0, panel * kPanel), sizeof chains);
   for (int ky = 0; ky < a->kernel_h; ky++) {
     if (!a->rows[ky]) continue;
@@ -172,7 +202,7 @@ void depthwise_panel(const DepthwiseArgs* a, int x, int panel) {
       const int ix = x * a->stride - a->pad_left + kx * a->dilation;
       if (ix < 0 || ix >= a->in_width) continue;
       const float* in = at(a->rows[ky], ix * a->in_stride, panel * kPanel);
-      multiply_add<1>(in, weights + (ky * a->kernel_w + kx) * kRow, chains);
+      multiply_add<1>(in, weights.row(a->panel + panel, ky * a->kernel_w + kx, widened), chains);
     }
   }
   activate(chains, a->activation, panel);

@@ -38,7 +38,8 @@ struct Tile {
   static constexpr int kInputs = kFours ? kTurn : 1, kParts = parts_of<V>(kVectors);
   V sums[kPixels][kVectors];
 
-  MBI_INLINE void multiply(const float* in, ptrdiff_t (&pixels)[kPixels], const float* w, ptrdiff_t (&parts)[kParts],
+  template <class W>
+  MBI_INLINE void multiply(const float* in, ptrdiff_t (&pixels)[kPixels], const W* w, ptrdiff_t (&parts)[kParts],
                            int k) {
     do {
       turn(in, pixels, w, parts);
@@ -46,7 +47,8 @@ struct Tile {
     } while (k > 0);
   }
 
-  MBI_INLINE void turn(const float* in, ptrdiff_t (&pixels)[kPixels], const float* w, ptrdiff_t (&parts)[kParts]) {
+  template <class W>
+  MBI_INLINE void turn(const float* in, ptrdiff_t (&pixels)[kPixels], const W* w, ptrdiff_t (&parts)[kParts]) {
     if (kFours) {  // or GCC gives every input of each pixel a register of its own
       MBI_UNROLL for (int p = 1; p < kPixels; p++) pixels[p] = pace(pixels[p]);
       MBI_UNROLL for (int i = 1; i < kParts; i++) parts[i] = pace(parts[i]);

@@ -28,7 +28,8 @@ struct Tile {
   static constexpr int kParts = parts_of<V>(kVectors);
   V sums[kPixels][kVectors];
 
-  MBI_INLINE void multiply(const float* in, ptrdiff_t (&pixels)[kPixels], const float* w, ptrdiff_t (&parts)[kParts],
+  template <class W>
+  MBI_INLINE void multiply(const float* in, ptrdiff_t (&pixels)[kPixels], const W* w, ptrdiff_t (&parts)[kParts],
                            int k) {
     // Symptom: fourteen distances of pixels do not fit in the general registers; GCC loads them again for each input,
     // or keeps them in vector registers. Remedy: those of odd pixels alone; an address scales them by 2, 4 or 8.

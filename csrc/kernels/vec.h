@@ -11,6 +11,7 @@
 //   of each vector V:
 //     V::kPanels           panels of 8 lanes that it holds
 //     V::load(p), V::splat(x), V::widen_u8(bytes), store(p, v)
+//     V::load(Half*)       of weights: as float32, exactly, denormals included whatever the mode of the CPU is
 //     V::load_kept(p)      of a value for several uses: loaded into a register, once
 //     add, sub, mul (a, b), fma(a, b, c): a * b + c, rounded once
 //     greater(a, b)        a > b ? a : b, lane by lane: b for NaN and for zeros of either sign
@@ -36,7 +37,8 @@
 //     sums[pixel][vector]
 //     multiply(in, pixels, weights, parts, k)
 //                          adds k inputs, k > 0, of each pixel times the rows of each vector, in order of the inputs.
-//                          `in`: pixel 0; `weights`: the first panel's, rows kRow floats apart, see row_of(); pixels,
-//                          parts: how far each pixel and part of the weights is from the first one, in bytes
+//                          `in`: pixel 0; `weights`: the first panel's, floats or Halves, rows kRow apart, see
+//                          row_of(); pixels, parts: how far each pixel and part of the weights is from the first one,
+//                          in bytes
 //     settle()             multiplications are over: before the first take()
 //     take(pixel, vector)  a sum, to be finished and stored before the next one is taken

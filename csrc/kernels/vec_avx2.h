@@ -1,4 +1,4 @@
-// Vectors of AVX2 + FMA, see vec.h. Included by isa.cpp, and by vec_avx512.h.
+// Vectors of AVX2, FMA and F16C, see vec.h. Included by isa.cpp, and by vec_avx512.h.
 #pragma once
 
 #include <immintrin.h>
@@ -12,6 +12,7 @@ struct f32x8 {
   __m256 v;
 
   static f32x8 load(const float* p) { return {_mm256_loadu_ps(p)}; }
+  static f32x8 load(const Half* p) { return {_mm256_cvtph_ps(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p)))}; }
   static f32x8 splat(float x) { return {_mm256_set1_ps(x)}; }
   static f32x8 widen_u8(const uint8_t* p) {
     return {_mm256_cvtepi32_ps(_mm256_cvtepu8_epi32(_mm_loadl_epi64(reinterpret_cast<const __m128i*>(p))))};

@@ -18,6 +18,9 @@ struct f32x16 {
   __m512 v;
 
   static f32x16 load(const float* p) { return {_mm512_loadu_ps(p)}; }
+  static f32x16 load(const Half* p) {
+    return {_mm512_cvtph_ps(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(p)))};
+  }
   static f32x16 load_kept(const float* p) { return load(p); }
   static f32x16 splat(float x) { return {_mm512_set1_ps(x)}; }
   static f32x16 widen_u8(const uint8_t* p) {

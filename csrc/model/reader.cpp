@@ -352,13 +352,6 @@ class Reader {
          : quantised ? r.weight_dtype == format::kInt8
                      : r.weight_dtype == format::kFloat32 || r.weight_dtype == format::kFloat16,
          "has an unknown weight dtype, or one that does not go with its values");
-    if (r.weight_dtype == format::kFloat16) {
-      Error error(ErrorKind::kUnsupported, source_.name() + ": node '" + n->name + "' (" + op_name(n->op) +
-                                               "): float16 weights come later, this build runs float32 and int8");
-      error.node = n->name;
-      error.op = op_name(n->op);
-      throw error;
-    }
     n->weight_dtype = DType(r.weight_dtype);
     n->weight_bytes = packed_weights(graph_, *n) * int64_t(size_of(n->weight_dtype));
     need(r.weight_bytes == uint64_t(n->weight_bytes), "has weights of the wrong size");

@@ -33,14 +33,7 @@ class RandomGraph {
       if (!read_[v]) use(int(v));
     for (size_t v = file_.inputs.size(); v < graph_.values.size(); v++)
       if (!read_[v] || choices_.one_in(16)) add_output(int(v));
-    // One block of small numbers serves all: tensors may share their place.
-    file_.weights.resize(size_t(mbinfer::round_up<int64_t>(weights_bytes_, 64)));
-    uint32_t state = 1;
-    for (size_t i = 0; i + 4 <= file_.weights.size(); i += 4) {
-      state = state * 1664525u + 1013904223u;
-      const float weight = float(int(state >> 24) - 128) / 512.0f;
-      std::memcpy(&file_.weights[i], &weight, sizeof weight);
-    }
+    write_weights();
     return file_.encode();
   }
 
@@ -264,6 +257,28 @@ class RandomGraph {
       weights_bytes_ = std::max(weights_bytes_, graph_.values[size_t(node.output)].stride() * int64_t(sizeof(float)));
     macs_ += macs(graph_, node);
     file_.nodes.push_back(r);
+  }
+
+  // One block of small numbers serves all: tensors may share their place. Behind it, for the weights of every so many
+  // nodes, lies the same of float16.
+  void write_weights() {
+    const size_t bytes = size_t(mbinfer::round_up<int64_t>(weights_bytes_, 64));
+    file_.weights.resize(bytes * 2);
+    uint32_t state = 1;
+    for (size_t i = 0; i + 4 <= bytes; i += 4) {
+      state = state * 1664525u + 1013904223u;
+      const float weight = float(int(state >> 24) - 128) / 512.0f;
+      std::memcpy(&file_.weights[i], &weight, sizeof weight);
+      const uint16_t exponent = uint16_t(9 + (state >> 12) % 4), fraction = uint16_t(state >> 16 & 0x83FF);
+      const uint16_t half = uint16_t(fraction | exponent << 10);
+      std::memcpy(&file_.weights[bytes + i / 2], &half, sizeof half);
+    }
+    const size_t every = size_t(choices_.below(4));
+    for (size_t i = 0; every && i < file_.nodes.size(); i += every) {
+      format::NodeRecord& r = file_.nodes[i];
+      if (r.weight_dtype != format::kFloat32) continue;
+      r.weight_dtype = format::kFloat16, r.weight_offset = bytes, r.weight_bytes /= 2;
+    }
   }
 
   Choices& choices_;

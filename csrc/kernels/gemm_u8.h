@@ -30,8 +30,9 @@ enum ByteEnd { kLeave, kMake, kAddTo };  // sums stay sums; become bytes; become
 // What is done to the sums of a pair, in variables that no store of bytes can change.
 template <ByteEnd kEnd>
 struct ByteFinish {
-  const bool first, second;
-  const f32x8 one, two, lo, hi, made;
+  const bool both, first;  // panels that are made: both, or one of them
+  const ByteScale scale;
+  const f32x8 lo, hi, made;
   const ByteOutput output;
   const ByteTerm added;
   const ptrdiff_t out_stride, residual_stride;
@@ -39,10 +40,9 @@ struct ByteFinish {
   const uint8_t *residual, *residual_second;
 
   ByteFinish(const GemmArgs& a, const Finish& f, const BytePair& pair, int pixel)
-      : first(pair.has[0]),
-        second(pair.has[1]),
-        one(f32x8::load(f.channels[pair.made(0)].multiplier)),
-        two(f32x8::load(f.channels[pair.made(1)].multiplier)),
+      : both(pair.has[0] && pair.has[1]),
+        first(pair.has[0]),
+        scale(f.channels[pair.made(0)].multiplier, f.channels[pair.made(1)].multiplier),
         lo(f32x8::splat(f.activation.lo)),
         hi(f32x8::splat(f.activation.hi)),
         made(f32x8::splat(kEnd == kAddTo ? f.made.scale / f.sum.scale : 0)),
@@ -59,22 +59,30 @@ struct ByteFinish {
     return add(mul(to_float(to_int(less(hi, greater(x, lo)))), made), added(residual));
   }
 
-  MBI_INLINE void put(i32x8 a, i32x8 b) {
-    f32x8 x = mul(to_float(a), one), y = mul(to_float(b), two);
-    if (kEnd == kAddTo) {
-      x = add_to(x, residual);
-      y = add_to(y, residual_second);
-      residual = pace(residual + residual_stride);
-      residual_second = pace(residual_second + residual_stride);
+  template <int kPixels>
+  MBI_INLINE void put(const i32x16 (&sums)[kPixels]) {
+    u8x16 bytes[kPixels];
+    MBI_UNROLL for (int p = 0; p < kPixels; p++) {
+      if (kEnd == kAddTo) {
+        bytes[p] = output(add_to(scale.first(sums[p]), residual), add_to(scale.second(sums[p]), residual_second));
+        residual = pace(residual + residual_stride);
+        residual_second = pace(residual_second + residual_stride);
+      } else if (p + 1 < kPixels) {
+        output(sums[p], sums[p + 1], scale, &bytes[p], &bytes[p + 1]);
+        p++;
+      } else {
+        bytes[p] = output(sums[p], scale);
+      }
     }
-    const u8x16 bytes = output(x, y);
-    if (__builtin_expect(first && second, 1))
-      store(out, bytes);
-    else if (first)
-      store_half(out, bytes);
-    else
-      store_second_half(out, bytes);
-    out = pace(out + out_stride);
+    MBI_UNROLL for (int p = 0; p < kPixels; p++) {
+      if (__builtin_expect(both, 1))
+        store(out, bytes[p]);
+      else if (first)
+        store_half(out, bytes[p]);
+      else
+        store_second_half(out, bytes[p]);
+      out = pace(out + out_stride);
+    }
   }
 };
 
@@ -91,53 +99,86 @@ struct ByteFinish<kLeave> {
         to(reinterpret_cast<int32_t*>(static_cast<char*>(a.sums) + pixel * stride) + pair.made(0) * kPanel),
         to_second(to + (pair.made(1) - pair.made(0)) * kPanel) {}
 
-  MBI_INLINE void put(i32x8 a, i32x8 b) {
-    if (first) store(to, a);
-    if (second) store(to_second, b);
-    to = reinterpret_cast<int32_t*>(reinterpret_cast<char*>(to) + stride);
-    to_second = reinterpret_cast<int32_t*>(reinterpret_cast<char*>(to_second) + stride);
+  template <int kPixels>
+  MBI_INLINE void put(const i32x16 (&sums)[kPixels]) {
+    MBI_UNROLL for (int p = 0; p < kPixels; p++) {
+      if (first) store(to, sums[p].first());
+      if (second) store(to_second, sums[p].second());
+      to = reinterpret_cast<int32_t*>(reinterpret_cast<char*>(to) + stride);
+      to_second = reinterpret_cast<int32_t*>(reinterpret_cast<char*>(to_second) + stride);
+    }
   }
 };
 
-// Some pixels of a call, prepared where the leaf wants that: the inputs of all taps, one pixel after the other.
+// Some pixels of a call, prepared where the leaf wants that: of each tap the inputs of all pixels, one after the other.
 struct ByteBlock {
-  static constexpr int kBytes = ByteInputs::kQuadBytes * 1024, kSlack = 32, kMostPixels = 32;
+  static constexpr int kMostPixels = 32, kMostTaps = 64;
+  static constexpr ptrdiff_t kMostBytes = ByteInputs::kQuadBytes * ByteInputs::kMostQuads;
   const GemmArgs& a;
-  int first = 0, pixels = 0, inputs = 0;
+  int first = 0, pixels = 0;
+  ptrdiff_t stride;                 // from one pixel to the next, in bytes of inputs
+  bool shared = true;               // neighbouring pixels read some inputs in common, or all that lies between them
   alignas(32) uint8_t outside[64];  // inputs of a tap that is outside
   int corrections[kMostPixels];
-  alignas(32) uint8_t prepared[ByteInputs::kPrepared ? kBytes + kSlack : 1];
+  const uint8_t* taps[ByteInputs::kPrepared ? kMostTaps : 1];  // prepared, of the block's first pixel
+  alignas(32) uint8_t prepared[ByteInputs::kPrepared ? ByteInputs::kRoom : 1];
 
-  explicit ByteBlock(const GemmArgs& a) : a(a) {
+  explicit ByteBlock(const GemmArgs& a) : a(a), stride(a.in_stride) {
     __builtin_memset(outside, a.zero_point, sizeof outside);
-    for (int t = 0; t < a.tap_count; t++) inputs += a.taps[t].k;
+    if (!ByteInputs::kPrepared) return;
+    int most = 0;
+    for (int t = 0; t < a.tap_count; t++) {
+      most = a.taps[t].k > most ? a.taps[t].k : most;
+      shared = shared && (!a.taps[t].in || a.taps[t].k >= stride);
+    }
+    shared = shared && stride % kQuad == 0 && stride >= 0;
+    if (!shared) stride = most;
   }
 
-  ptrdiff_t pixel_bytes() const { return ptrdiff_t(inputs) / kQuad * ByteInputs::kQuadBytes; }
+  static constexpr ptrdiff_t prepared_bytes(ptrdiff_t inputs) { return inputs / kQuad * ByteInputs::kQuadBytes; }
+  ptrdiff_t pixel_bytes() const { return prepared_bytes(stride); }
 
-  // body(in, k, weight_row) for all inputs of a pixel; none of them follows the pixel where it is `outside`.
+  // So many pixels that their inputs find room.
+  int most_pixels() const {
+    ptrdiff_t fixed = 0;
+    for (int t = 0; t < a.tap_count; t++) fixed += prepared_bytes(a.taps[t].k);
+    const ptrdiff_t room = kMostBytes - fixed, each = a.tap_count * pixel_bytes();
+    if (room < 0 || a.tap_count > kMostTaps) return 0;
+    const ptrdiff_t fit = each ? room / each + 1 : kMostPixels;
+    return fit < kMostPixels ? int(fit) : kMostPixels;
+  }
+
+  // body(in, k) for all inputs of a tap that is outside.
   template <class Body>
-  MBI_INLINE void for_each_input(int pixel, Body&& body) const {
-    for (const Tap *tap = a.taps, *end = tap + a.tap_count; tap < end; tap++) {
-      if (tap->in) {
-        body(static_cast<const uint8_t*>(tap->in) + pixel * a.in_stride, tap->k, tap->weight_row);
-        continue;
-      }
-      for (int k = 0, some; k < tap->k; k += some) {
-        some = tap->k - k < int(sizeof outside) ? tap->k - k : int(sizeof outside);
-        body(outside, some, tap->weight_row + k / kQuad);
-      }
+  MBI_INLINE void for_each_outside(int k, Body&& body) const {
+    for (int i = 0, some; i < k; i += some) {
+      some = k - i < int(sizeof outside) ? k - i : int(sizeof outside);
+      body(outside, i, some);
     }
   }
 
   void prepare_all() {
-    for (int p = 0; p < pixels; p++) {
-      uint8_t* out = prepared + p * pixel_bytes();
-      corrections[p] = 0;
-      for_each_input(first + p, [&](const uint8_t* in, int k, int) {
-        corrections[p] += prepare(in, k, out);
-        out += k / kQuad * ByteInputs::kQuadBytes;
-      });
+    for (int p = 0; p < pixels; p++) corrections[p] = 0;
+    uint8_t* to = prepared;
+    for (int t = 0; t < a.tap_count; t++) {
+      const Tap& tap = a.taps[t];
+      const int k = tap.k;
+      taps[t] = to;
+      if (!tap.in) {
+        for_each_outside(k, [&](const uint8_t* in, int i, int some) { prepare(in, some, to + prepared_bytes(i)); });
+        const int all = correction(to, k);
+        for (int p = 0; p < pixels; p++) corrections[p] += all;
+        to += prepared_bytes(k);
+        continue;
+      }
+      const auto* in = static_cast<const uint8_t*>(tap.in) + first * a.in_stride;
+      if (shared) {
+        prepare(in, int(ptrdiff_t(pixels - 1) * stride) + k, to);
+      } else {
+        for (int p = 0; p < pixels; p++) prepare(in + p * a.in_stride, k, to + p * pixel_bytes());
+      }
+      for (int p = 0; p < pixels; p++) corrections[p] += correction(to + p * pixel_bytes(), k);
+      to += (pixels - 1) * pixel_bytes() + prepared_bytes(k);
     }
   }
 };
@@ -162,37 +203,32 @@ __attribute__((noinline)) void byte_tiles(const ByteBlock& block, const BytePair
                             : channels[pair.made(n)].bias;
   const ptrdiff_t from_stride = channels ? 0 : a.sums_stride;
   const int* corrections = block.corrections + (pixel - block.first);
-  const Tap *const taps = a.taps, *const taps_end = taps + a.tap_count;
-  const uint8_t* in = block.prepared + (pixel - block.first) * stride;
-  for (; count > 0; count--, pixel += kPixels) {
+  ptrdiff_t moved = (ByteInputs::kPrepared ? pixel - block.first : pixel) * stride;
+  for (; count > 0; count--, moved += kPixels * stride, corrections += kPixels) {
     ByteTile<kPixels, kFull> tile;
     MBI_UNROLL for (int p = 0; p < kPixels; p++) {
-      MBI_UNROLL for (int n = 0; n < 2; n++) {
-        tile.sums[p][n] = i32x8::load(from[n]);
-        if (ByteInputs::kPrepared) tile.sums[p][n] = add(tile.sums[p][n], i32x8::splat(corrections[p]));
-        from[n] = reinterpret_cast<const int32_t*>(reinterpret_cast<const char*>(from[n]) + from_stride);
-      }
+      tile.sums[p] = i32x16::load(from[0], from[1]);
+      if (ByteInputs::kPrepared) tile.sums[p] = add(tile.sums[p], corrections[p]);
+      MBI_UNROLL for (int n = 0; n < 2; n++) from[n] =
+          reinterpret_cast<const int32_t*>(reinterpret_cast<const char*>(from[n]) + from_stride);
     }
     tile.start();
-    if (ByteInputs::kPrepared) {
-      const uint8_t* x = in;  // taps whose weights follow one another are like one
-      for (const Tap* tap = taps; tap < taps_end; tap++) {
-        const int row = tap->weight_row;
-        int quads = tap->k / kQuad;
-        for (; tap + 1 < taps_end && tap[1].weight_row == row + quads; tap++) quads += tap[1].k / kQuad;
-        tile.multiply(x, pixels, weights + ptrdiff_t(row) * kQuadRow, quads);
-        x += quads * ByteInputs::kQuadBytes;
+    for (int t = 0; t < a.tap_count; t++) {
+      const Tap& tap = a.taps[t];
+      const int8_t* w = weights + ptrdiff_t(tap.weight_row) * kQuadRow;
+      if (__builtin_expect(tap.in != nullptr, 1)) {
+        const uint8_t* in = ByteInputs::kPrepared ? block.taps[t] : static_cast<const uint8_t*>(tap.in);
+        tile.multiply(in + moved, pixels, w, tap.k / kQuad);
+      } else if (ByteInputs::kPrepared) {
+        tile.multiply(block.taps[t], nowhere, w, tap.k / kQuad);
+      } else {
+        block.for_each_outside(tap.k, [&](const uint8_t* in, int i, int some) {
+          tile.multiply(in, nowhere, w + i / kQuad * kQuadRow, some / kQuad);
+        });
       }
-      in += kPixels * stride;
-      corrections += kPixels;
-    } else {
-      block.for_each_input(pixel, [&](const uint8_t* x, int k, int weight_row) {
-        const int8_t* w = weights + ptrdiff_t(weight_row) * kQuadRow;
-        tile.multiply(x, x == block.outside ? nowhere : pixels, w, k / kQuad);
-      });
     }
     tile.settle();
-    MBI_UNROLL for (int p = 0; p < kPixels; p++) finish.put(tile.sums[p][0], tile.sums[p][1]);
+    finish.put(tile.sums);
   }
 }
 
@@ -225,12 +261,8 @@ void run_bytes(const ByteBlock& block) {
 
 void gemm_u8(const GemmArgs* a) {
   ByteBlock block(*a);
-  const ptrdiff_t bytes = block.pixel_bytes();
-  if (ByteInputs::kPrepared && bytes > ByteBlock::kBytes) return kReferenceU8.gemm(a);
-  const ptrdiff_t fit = bytes ? ByteBlock::kBytes / bytes : ByteBlock::kMostPixels;
-  const int most = !ByteInputs::kPrepared         ? a->pixels
-                   : fit < ByteBlock::kMostPixels ? int(fit)
-                                                  : ByteBlock::kMostPixels;
+  const int most = ByteInputs::kPrepared ? block.most_pixels() : a->pixels;
+  if (ByteInputs::kPrepared && most <= 0) return kReferenceU8.gemm(a);
   for (; block.first < a->pixels; block.first += block.pixels) {
     block.pixels = a->pixels - block.first < most ? a->pixels - block.first : most;
     if (ByteInputs::kPrepared) block.prepare_all();

@@ -12,10 +12,11 @@ namespace {
 
 struct ByteInputs {  // unsigned inputs meet signed weights, in 32 bits
   static constexpr bool kPrepared = false, kSigned = false, kAnyWeight = true;
-  static constexpr int kQuadBytes = 4;
+  static constexpr int kQuadBytes = 4, kMostQuads = 0, kRoom = 0;
 };
 
-inline int prepare(const uint8_t*, int, uint8_t*) { return 0; }
+inline void prepare(const uint8_t*, int, uint8_t*) {}
+inline int correction(const uint8_t*, int) { return 0; }
 
 inline int quad_at(const uint8_t* p) {
   int quad;
@@ -23,30 +24,19 @@ inline int quad_at(const uint8_t* p) {
   return quad;
 }
 
-#if defined(__AVX512VNNI__) || !defined(MBINFER_BYTES)
+#ifdef MBI_SUMS_512
 
 template <int kPixels, bool kFull>
 struct ByteTile {
-  i32x8 sums[kPixels][2];
-  __m512i pairs[kPixels];  // both panels of a pixel
-
-  MBI_INLINE void start() {
-    MBI_UNROLL for (int p = 0; p < kPixels; p++) pairs[p] =
-        _mm512_inserti64x4(_mm512_castsi256_si512(sums[p][0].v), sums[p][1].v, 1);
-  }
+  i32x16 sums[kPixels];
+  MBI_INLINE void start() {}
+  MBI_INLINE void settle() {}
 
   MBI_INLINE void multiply(const uint8_t* in, const ptrdiff_t (&pixels)[kPixels], const int8_t* weights, int quads) {
     for (; quads > 0; quads--, in += 4, weights += 64) {
       const __m512i both = _mm512_loadu_si512(weights);
-      MBI_UNROLL for (int p = 0; p < kPixels; p++) pairs[p] =
-          _mm512_dpbusd_epi32(pairs[p], _mm512_set1_epi32(quad_at(in + pixels[p])), both);
-    }
-  }
-
-  MBI_INLINE void settle() {
-    MBI_UNROLL for (int p = 0; p < kPixels; p++) {
-      sums[p][0].v = _mm512_castsi512_si256(pairs[p]);
-      sums[p][1].v = _mm512_extracti64x4_epi64(pairs[p], 1);
+      MBI_UNROLL for (int p = 0; p < kPixels; p++) sums[p].v =
+          _mm512_dpbusd_epi32(sums[p].v, _mm512_set1_epi32(quad_at(in + pixels[p])), both);
     }
   }
 };
@@ -67,7 +57,7 @@ inline __m256i add_products(__m256i sum, __m256i inputs, __m256i weights) {
 
 template <int kPixels, bool kFull>
 struct ByteTile {
-  i32x8 sums[kPixels][2];
+  i32x16 sums[kPixels];
   MBI_INLINE void start() {}
   MBI_INLINE void settle() {}
 
@@ -77,8 +67,8 @@ struct ByteTile {
                     second = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(weights + 32));
       MBI_UNROLL for (int p = 0; p < kPixels; p++) {
         const __m256i x = _mm256_set1_epi32(quad_at(in + pixels[p]));
-        sums[p][0].v = add_products(sums[p][0].v, x, first);
-        sums[p][1].v = add_products(sums[p][1].v, x, second);
+        sums[p].a = add_products(sums[p].a, x, first);
+        sums[p].b = add_products(sums[p].b, x, second);
       }
     }
   }

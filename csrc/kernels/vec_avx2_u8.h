@@ -30,22 +30,97 @@ inline void store_second_half(uint8_t* p, u8x16 a) { store_half(p, {_mm_unpackhi
 inline u8x16 greater(u8x16 a, u8x16 b) { return {_mm_max_epu8(a.v, b.v)}; }
 inline u8x16 less(u8x16 a, u8x16 b) { return {_mm_min_epu8(a.v, b.v)}; }
 
+#ifdef MBI_SUMS_512
+
+struct i32x16 {  // sums of a pair of panels
+  __m512i v;
+  static i32x16 load(const int32_t* p, const int32_t* q) {
+    return {_mm512_inserti64x4(_mm512_castsi256_si512(i32x8::load(p).v), i32x8::load(q).v, 1)};
+  }
+  i32x8 first() const { return {_mm512_castsi512_si256(v)}; }
+  i32x8 second() const { return {_mm512_extracti64x4_epi64(v, 1)}; }
+};
+inline i32x16 add(i32x16 x, int y) { return {_mm512_add_epi32(x.v, _mm512_set1_epi32(y))}; }
+
+struct ByteScale {
+  __m512 v;
+  ByteScale(const float* p, const float* q)
+      : v(_mm512_castsi512_ps(
+            i32x16::load(reinterpret_cast<const int32_t*>(p), reinterpret_cast<const int32_t*>(q)).v)) {}
+  __m512 all(i32x16 x) const { return _mm512_mul_ps(_mm512_cvtepi32_ps(x.v), v); }
+  f32x8 first(i32x16 x) const { return {_mm512_castps512_ps256(all(x))}; }
+  f32x8 second(i32x16 x) const { return {_mm256_castpd_ps(_mm512_extractf64x4_pd(_mm512_castps_pd(all(x)), 1))}; }
+};
+
+#else
+
+struct i32x16 {  // sums of a pair of panels
+  __m256i a, b;
+  static i32x16 load(const int32_t* p, const int32_t* q) { return {i32x8::load(p).v, i32x8::load(q).v}; }
+  i32x8 first() const { return {a}; }
+  i32x8 second() const { return {b}; }
+};
+inline i32x16 add(i32x16 x, int y) { return {add(x.first(), i32x8::splat(y)).v, add(x.second(), i32x8::splat(y)).v}; }
+
+struct ByteScale {
+  f32x8 a, b;
+  ByteScale(const float* p, const float* q) : a(f32x8::load(p)), b(f32x8::load(q)) {}
+  f32x8 first(i32x16 x) const { return mul(to_float(x.first()), a); }
+  f32x8 second(i32x16 x) const { return mul(to_float(x.second()), b); }
+};
+
+#endif
+
 // From sums to bytes: clamped to the activation's upper bound, so that they are integers; then every step saturates.
 struct ByteOutput {
   f32x8 hi;
-  __m256i zero;
-  u8x16 lo;
+  __m256i zero, lo;
+#ifdef MBI_SUMS_512
+  __m512i wide_zero, wide_lo;
+#endif
   ByteOutput(const ActivationArgs& a, const Type& type)
       : hi(f32x8::splat(a.hi)),
         zero(_mm256_set1_epi16(int16_t(type.zero_point))),
-        lo(u8x16::splat(int(a.lo) + type.zero_point)) {}
-  MBI_INLINE u8x16 operator()(f32x8 a, f32x8 b) const {
-    // a, b of the lower halves, then a, b of the upper ones
-    const __m256i words = _mm256_packs_epi32(to_int(less(hi, a)).v, to_int(less(hi, b)).v);
-    const __m256i sums = _mm256_adds_epi16(words, zero);
-    const __m128i bytes = _mm_packus_epi16(_mm256_castsi256_si128(sums), _mm256_extracti128_si256(sums, 1));
-    return greater({_mm_shuffle_epi32(bytes, 0xD8)}, lo);
+        lo(_mm256_set1_epi8(char(int(a.lo) + type.zero_point))) {
+#ifdef MBI_SUMS_512
+    wide_zero = _mm512_set1_epi32(type.zero_point);
+    wide_lo = _mm512_set1_epi32(int(a.lo) + type.zero_point);
+#endif
   }
+
+  // In each half of 128 bits four of a, four of b.
+  MBI_INLINE __m256i words(f32x8 a, f32x8 b) const {
+    return _mm256_adds_epi16(_mm256_packs_epi32(to_int(less(hi, a)).v, to_int(less(hi, b)).v), zero);
+  }
+  MBI_INLINE u8x16 operator()(f32x8 a, f32x8 b) const {
+    const __m256i sums = words(a, b);
+    const __m128i bytes = _mm_packus_epi16(_mm256_castsi256_si128(sums), _mm256_extracti128_si256(sums, 1));
+    return {_mm_max_epu8(_mm_shuffle_epi32(bytes, 0xD8), _mm256_castsi256_si128(lo))};
+  }
+
+#ifdef MBI_SUMS_512
+  MBI_INLINE u8x16 operator()(i32x16 x, const ByteScale& scale) const {
+    const __m512i steps = _mm512_cvtps_epi32(_mm512_min_ps(_mm512_broadcast_f32x8(hi.v), scale.all(x)));
+    const __m512i numbers = _mm512_max_epi32(_mm512_add_epi32(steps, wide_zero), wide_lo);
+    return {_mm512_cvtusepi32_epi8(numbers)};
+  }
+  MBI_INLINE void operator()(i32x16 x, i32x16 y, const ByteScale& scale, u8x16* one, u8x16* two) const {
+    *one = (*this)(x, scale);
+    *two = (*this)(y, scale);
+  }
+#else
+  MBI_INLINE u8x16 operator()(i32x16 x, const ByteScale& scale) const {
+    return (*this)(scale.first(x), scale.second(x));
+  }
+  MBI_INLINE void operator()(i32x16 x, i32x16 y, const ByteScale& scale, u8x16* one, u8x16* two) const {
+    const __m256i of_both =
+        _mm256_packus_epi16(words(scale.first(x), scale.second(x)), words(scale.first(y), scale.second(y)));
+    const __m256i in_order = _mm256_permutevar8x32_epi32(of_both, _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7));
+    const __m256i bytes = _mm256_max_epu8(in_order, lo);
+    one->v = _mm256_castsi256_si128(bytes);
+    two->v = _mm256_extracti128_si256(bytes, 1);
+  }
+#endif
 };
 
 }  // namespace
@@ -61,52 +136,61 @@ namespace {
 // Symptom: vpmaddubsw adds two products of an unsigned and a signed byte in 16 bits, and saturates: 255 * (127 + 127)
 // is twice what they hold. Remedy: with x = input - 128 and s = 0, or all ones where x is negative, x * w is |x| * (w ^
 // s) + (x < 0 ? |x| : 0). |x| is at most 128 and w ^ s at least -128, so that two of the first products fit, for every
-// weight; the second sum is the same for all output channels. |x| and s lie four and four in the prepared inputs. Gain:
-// 32 multiply-adds in a cycle of Zen 4, where a float32 core makes 16, bytes widened to 16 bits 16, and vpsignb in
-// place of the xor 21.
+// weight; the second sum is the same for all output channels. Gain: 32 multiply-adds in a cycle of Zen 4, where a
+// float32 core makes 16, bytes widened to 16 bits 16, and vpsignb in place of the xor 21.
 struct ByteInputs {
   static constexpr bool kPrepared = true, kSigned = true, kAnyWeight = true;
-  static constexpr int kQuadBytes = 8;  // of four inputs, prepared
+  static constexpr int kQuadBytes = 4, kMostQuads = 1024;
+  static constexpr ptrdiff_t kSigns = kQuadBytes * kMostQuads + 32, kRoom = 2 * kSigns;  // |x|; s lies kSigns behind it
 };
 
-// Writes `k` inputs, a multiple of 4, as the tile takes them, and up to 32 bytes more. Returns what is to be added to
-// all of their sums.
-inline int prepare(const uint8_t* in, int k, uint8_t* out) {
+inline void prepare(const uint8_t* in, int k, uint8_t* out) {
   const __m256i half = _mm256_set1_epi8(char(0x80)), zero = _mm256_setzero_si256();
-  __m256i sum = zero;
-  auto take = [&](__m256i q) {
-    const __m256i x = _mm256_xor_si256(q, half), sign = _mm256_cmpgt_epi8(zero, x), size = _mm256_abs_epi8(x);
-    sum = _mm256_add_epi32(sum, _mm256_sad_epu8(_mm256_and_si256(size, sign), zero));
-    const __m256i first = _mm256_unpacklo_epi32(size, sign), second = _mm256_unpackhi_epi32(size, sign);
-    auto put = [&](int i, __m128i quads) { _mm_storeu_si128(reinterpret_cast<__m128i*>(out + 16 * i), quads); };
-    put(0, _mm256_castsi256_si128(first));
-    put(1, _mm256_castsi256_si128(second));
-    put(2, _mm256_extracti128_si256(first, 1));
-    put(3, _mm256_extracti128_si256(second, 1));
-  };
-  for (; k >= 32; k -= 32, in += 32, out += 64) take(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(in)));
-  for (int some; k > 0; k -= some, in += some, out += 2 * some) {
-    const __m128i none = _mm256_castsi256_si128(half);  // inputs that count for nothing
-    int quad;
-    __m128i q = none;
-    some = k < 16 ? k : 16;
-    if (some == 16) q = _mm_loadu_si128(reinterpret_cast<const __m128i*>(in));
-    if (some == 8 || some == 12) q = _mm_unpacklo_epi64(_mm_loadl_epi64(reinterpret_cast<const __m128i*>(in)), none);
-    if (some == 4 || some == 12) __builtin_memcpy(&quad, in + some - 4, sizeof quad);
-    if (some == 4) q = _mm_insert_epi32(q, quad, 0);
-    if (some == 12) q = _mm_insert_epi32(q, quad, 2);
-    const __m128i x = _mm_xor_si128(q, none), sign = _mm_cmpgt_epi8(_mm_setzero_si128(), x), size = _mm_abs_epi8(x);
-    sum = _mm256_add_epi32(sum, _mm256_zextsi128_si256(_mm_sad_epu8(_mm_and_si128(size, sign), _mm_setzero_si128())));
-    _mm_storeu_si128(reinterpret_cast<__m128i*>(out), _mm_unpacklo_epi32(size, sign));
-    _mm_storeu_si128(reinterpret_cast<__m128i*>(out + 16), _mm_unpackhi_epi32(size, sign));
+  for (; k >= 32; k -= 32, in += 32, out += 32) {
+    const __m256i x = _mm256_xor_si256(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(in)), half);
+    _mm256_storeu_si256(reinterpret_cast<__m256i*>(out), _mm256_abs_epi8(x));
+    _mm256_storeu_si256(reinterpret_cast<__m256i*>(out + ByteInputs::kSigns), _mm256_cmpgt_epi8(zero, x));
   }
-  const __m128i all = _mm_add_epi32(_mm256_castsi256_si128(sum), _mm256_extracti128_si256(sum, 1));
-  return _mm_cvtsi128_si32(all) + _mm_extract_epi32(all, 2);
+  auto some = [&](__m128i q, int bytes) {
+    const __m128i x = _mm_xor_si128(q, _mm256_castsi256_si128(half));
+    _mm_storeu_si128(reinterpret_cast<__m128i*>(out), _mm_abs_epi8(x));
+    _mm_storeu_si128(reinterpret_cast<__m128i*>(out + ByteInputs::kSigns), _mm_cmpgt_epi8(_mm_setzero_si128(), x));
+    in += bytes, out += bytes;
+  };
+  if (k & 16) some(_mm_loadu_si128(reinterpret_cast<const __m128i*>(in)), 16);
+  if (k & 8) some(_mm_loadl_epi64(reinterpret_cast<const __m128i*>(in)), 8);
+  if (k & 4) {
+    int quad;
+    __builtin_memcpy(&quad, in, sizeof quad);
+    some(_mm_cvtsi32_si128(quad), 4);
+  }
+}
+
+// What is to be added to all sums of inputs that were prepared.
+inline int correction(const uint8_t* in, int k) {
+  auto four = [](const uint8_t* p) {
+    int quad;
+    __builtin_memcpy(&quad, p, sizeof quad);
+    return _mm_cvtsi32_si128(quad);
+  };
+  const __m128i zero = _mm_setzero_si128();
+  __m128i sum = zero;
+  auto add_up = [&](__m128i size, __m128i sign) {
+    sum = _mm_add_epi32(sum, _mm_sad_epu8(_mm_and_si128(size, sign), zero));
+  };
+  for (; k >= 16; k -= 16, in += 16)
+    add_up(_mm_loadu_si128(reinterpret_cast<const __m128i*>(in)),
+           _mm_loadu_si128(reinterpret_cast<const __m128i*>(in + ByteInputs::kSigns)));
+  if (k & 8)
+    add_up(_mm_loadl_epi64(reinterpret_cast<const __m128i*>(in)),
+           _mm_loadl_epi64(reinterpret_cast<const __m128i*>(in + ByteInputs::kSigns)));
+  if (k & 4) add_up(four(in + (k & 8)), four(in + (k & 8) + ByteInputs::kSigns));
+  return _mm_cvtsi128_si32(sum) + _mm_extract_epi32(sum, 2);
 }
 
 template <int kPixels, bool kFull>
 struct ByteTile {
-  i32x8 sums[kPixels][2];
+  i32x16 sums[kPixels];
   MBI_INLINE void start() {}
   MBI_INLINE void settle() {}
 
@@ -116,12 +200,12 @@ struct ByteTile {
       const __m256i first = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(weights)),
                     second = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(weights + 32));
       MBI_UNROLL for (int p = 0; p < kPixels; p++) {
-        const __m256i size = all_lanes(in + pixels[p]), sign = all_lanes(in + pixels[p] + 4);
+        const __m256i size = all_lanes(in + pixels[p]), sign = all_lanes(in + pixels[p] + ByteInputs::kSigns);
         auto products = [&](__m256i w) {
           return _mm256_madd_epi16(_mm256_maddubs_epi16(size, _mm256_xor_si256(w, sign)), ones);
         };
-        sums[p][0].v = _mm256_add_epi32(sums[p][0].v, products(first));
-        sums[p][1].v = _mm256_add_epi32(sums[p][1].v, products(second));
+        sums[p].a = _mm256_add_epi32(sums[p].a, products(first));
+        sums[p].b = _mm256_add_epi32(sums[p].b, products(second));
       }
     }
   }

@@ -34,6 +34,21 @@ inline int32x4_t to_nearest(float32x4_t x) {
 }
 inline i32x8 to_int(f32x8 a) { return {to_nearest(a.lo), to_nearest(a.hi)}; }
 
+struct i32x16 {  // sums of a pair of panels
+  i32x8 v[2];
+  static i32x16 load(const int32_t* p, const int32_t* q) { return {{i32x8::load(p), i32x8::load(q)}}; }
+  i32x8 first() const { return v[0]; }
+  i32x8 second() const { return v[1]; }
+};
+inline i32x16 add(i32x16 x, int y) { return {{add(x.v[0], i32x8::splat(y)), add(x.v[1], i32x8::splat(y))}}; }
+
+struct ByteScale {
+  f32x8 a, b;
+  ByteScale(const float* p, const float* q) : a(f32x8::load(p)), b(f32x8::load(q)) {}
+  f32x8 first(i32x16 x) const { return mul(to_float(x.v[0]), a); }
+  f32x8 second(i32x16 x) const { return mul(to_float(x.v[1]), b); }
+};
+
 struct u8x16 {
   uint8x16_t v;
   static u8x16 load(const uint8_t* p) { return {vld1q_u8(p)}; }
@@ -61,6 +76,13 @@ struct ByteOutput {
   MBI_INLINE u8x16 operator()(f32x8 a, f32x8 b) const {
     return less(hi, greater({vcombine_u8(narrow(a), narrow(b))}, lo));
   }
+  MBI_INLINE u8x16 operator()(i32x16 x, const ByteScale& scale) const {
+    return (*this)(scale.first(x), scale.second(x));
+  }
+  MBI_INLINE void operator()(i32x16 x, i32x16 y, const ByteScale& scale, u8x16* one, u8x16* two) const {
+    *one = (*this)(x, scale);
+    *two = (*this)(y, scale);
+  }
 };
 
 inline int8x16_t four_of(const uint8_t* p) {  // the same four bytes, four times
@@ -73,23 +95,24 @@ inline int8x16_t four_of(const uint8_t* p) {  // the same four bytes, four times
 
 struct ByteInputs {
   static constexpr bool kPrepared = false, kSigned = true, kAnyWeight = true;
-  static constexpr int kQuadBytes = 4;
+  static constexpr int kQuadBytes = 4, kMostQuads = 0, kRoom = 0;
 };
-inline int prepare(const uint8_t*, int, uint8_t*) { return 0; }
+inline void prepare(const uint8_t*, int, uint8_t*) {}
+inline int correction(const uint8_t*, int) { return 0; }
 
 template <int kPixels, bool kFull>
 struct ByteTile {
-  i32x8 sums[kPixels][2];
+  i32x16 sums[kPixels];
 
   template <int kLane>
   MBI_INLINE void by_lane(const int8x16_t (&x)[kPixels], const int8_t* weights) {
     const int8x16_t w[4] = {vld1q_s8(weights + 64 * kLane), vld1q_s8(weights + 64 * kLane + 16),
                             vld1q_s8(weights + 64 * kLane + 32), vld1q_s8(weights + 64 * kLane + 48)};
     MBI_UNROLL for (int p = 0; p < kPixels; p++) {
-      sums[p][0].lo = vdotq_laneq_s32(sums[p][0].lo, w[0], x[p], kLane);
-      sums[p][0].hi = vdotq_laneq_s32(sums[p][0].hi, w[1], x[p], kLane);
-      sums[p][1].lo = vdotq_laneq_s32(sums[p][1].lo, w[2], x[p], kLane);
-      sums[p][1].hi = vdotq_laneq_s32(sums[p][1].hi, w[3], x[p], kLane);
+      sums[p].v[0].lo = vdotq_laneq_s32(sums[p].v[0].lo, w[0], x[p], kLane);
+      sums[p].v[0].hi = vdotq_laneq_s32(sums[p].v[0].hi, w[1], x[p], kLane);
+      sums[p].v[1].lo = vdotq_laneq_s32(sums[p].v[1].lo, w[2], x[p], kLane);
+      sums[p].v[1].hi = vdotq_laneq_s32(sums[p].v[1].hi, w[3], x[p], kLane);
     }
   }
 
@@ -122,13 +145,13 @@ struct ByteTiles {  // 32 registers: 20 of sums, 4 of weights, 5 of inputs
 // they do not, and go to 32 bits one by one.
 struct ByteInputs {
   static constexpr bool kPrepared = true, kSigned = true, kAnyWeight = false;
-  static constexpr int kQuadBytes = 16;
+  static constexpr int kQuadBytes = 16, kMostQuads = 1024, kRoom = kQuadBytes * kMostQuads;
 };
+inline int correction(const uint8_t*, int) { return 0; }
 
-inline int prepare(const uint8_t* in, int k, uint8_t* out) {
+inline void prepare(const uint8_t* in, int k, uint8_t* out) {
   const int8x16_t half = vdupq_n_s8(-128);
   for (; k > 0; k -= 4, in += 4, out += 16) vst1q_u8(out, vreinterpretq_u8_s8(veorq_s8(four_of(in), half)));
-  return 0;
 }
 
 inline int8x8_t low(int8x16_t x) { return vget_low_s8(x); }
@@ -145,7 +168,7 @@ inline int16x8_t multiply_high(int16x8_t sum, int8x16_t a, int8x16_t b) {
 // While it multiplies it has two sums of each channel, beside one another; `sums` when it has settled.
 template <int kPixels, bool kFull>
 struct ByteTile {
-  i32x8 sums[kPixels][2];
+  i32x16 sums[kPixels];
   int32x4_t pairs[kPixels][8];
 
   MBI_INLINE void start() {
@@ -197,7 +220,7 @@ struct ByteTile {
     MBI_UNROLL for (int p = 0; p < kPixels; p++) {
       MBI_UNROLL for (int n = 0; n < 2; n++) {
         const int32x4_t* all = pairs[p] + 4 * n;
-        sums[p][n] = add(sums[p][n], {both(all[0], all[1]), both(all[2], all[3])});
+        sums[p].v[n] = add(sums[p].v[n], {both(all[0], all[1]), both(all[2], all[3])});
       }
     }
   }

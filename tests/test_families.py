@@ -27,6 +27,11 @@ def assert_agree(graph, module, path):
         (zoo.mobilenet_v3_large, "mobilenet_v3_large", {"width": 0.75}, {"width_mult": 0.75}, 33),
         (zoo.mobilenet_v3_small, "mobilenet_v3_small", {}, {}, 97),
         (zoo.efficientnet_b0, "efficientnet_b0", {}, {}, 64),
+        (zoo.mnasnet_b1, "mnasnet1_0", {}, {}, 65),
+        (zoo.mnasnet_b1, "mnasnet0_75", {"width": 0.75}, {}, 32),
+        (zoo.shufflenet_v2, "shufflenet_v2_x1_0", {}, {}, 64),
+        (zoo.shufflenet_v2, "shufflenet_v2_x0_5", {"width": 0.5}, {}, 97),
+        (zoo.resnet18, "resnet18", {}, {}, 64),
     ],
 )
 def test_torchvision_agrees(make, name, arguments, theirs, resolution, tmp_path):
@@ -51,3 +56,35 @@ def test_minimalistic_is_v3_without_gates_curves_and_wide_kernels(size, make, tm
     with_statistics(module)
     graph = make(resolution=64, classes=10, weights=module.state_dict(), minimalistic=True)
     assert_agree(graph, module, tmp_path / "net.bin")
+
+
+def test_ssdlite_on_v3_agrees_with_torchvision(tmp_path):
+    detection = import_torchvision().models.detection
+    module = detection.ssdlite320_mobilenet_v3_large(weights=None, weights_backbone=None, num_classes=7)
+    with_statistics(module)
+    graph = zoo.ssdlite_v3(classes=7, weights=module.state_dict())
+    model.save(graph, tmp_path / "net.bin")
+    picture = picture_for(graph)
+    expected = outputs_of(lambda x: module.head(list(module.backbone(x).values())), picture)
+    found = mbinfer.Session(tmp_path / "net.bin").run(picture)
+    for name, theirs, each in (("scores", "cls_logits", 7), ("boxes", "bbox_regression", 4)):
+        anchors = np.concatenate([found[f"{name}{i}"].reshape(-1, each) for i in range(6)])
+        wanted = expected[theirs].numpy()[0]
+        assert np.abs(anchors - wanted).max() <= 1e-4 * np.abs(wanted).max() and wanted.std() > 1e-4
+
+
+@pytest.mark.parametrize("rates", [[], [6, 12, 18]], ids=["plain", "aspp"])
+def test_deeplab_agrees_with_torchvisions_parts(rates, tmp_path):
+    torchvision, torch = import_torchvision(), pytest.importorskip("torch")
+    backbone = torchvision.models.mobilenet_v2().features[:18]
+    for i, dilation in ((14, 1), (15, 2), (16, 2), (17, 2)):
+        conv = backbone[i].conv[1][0]
+        conv.stride, conv.dilation, conv.padding = (1, 1), (dilation,) * 2, (dilation,) * 2
+    head = torch.nn.Sequential(torchvision.models.segmentation.deeplabv3.ASPP(320, rates), torch.nn.Conv2d(256, 5, 1))
+    module = with_statistics(torch.nn.ModuleDict({"backbone": backbone, "classifier": head}))
+    graph = zoo.deeplab_v3(97, 5, weights=module.state_dict(), aspp=bool(rates))
+    model.save(graph, tmp_path / "net.bin")
+    picture = picture_for(graph)
+    expected = outputs_of(lambda x: head(backbone(x)), picture).numpy().transpose(0, 2, 3, 1)
+    found = mbinfer.Session(tmp_path / "net.bin").run(picture)
+    assert np.abs(found - expected).max() <= 1e-4 * np.abs(expected).max() and expected.std() > 1e-4

@@ -116,6 +116,14 @@ def test_costs_are_the_papers(network, width, resolution, madds, parameters):
         (zoo.efficientnet_lite2, {}, 899, 6.1),
         (zoo.efficientnet_lite3, {}, 1440, 8.2),
         (zoo.efficientnet_lite4, {}, 2640, 13.0),
+        (zoo.mnasnet_b1, {}, 315, 4.4),  # timm's and torchvision's tables
+        (zoo.shufflenet_v2, {"width": 0.5}, 41, 1.4),  # ShuffleNetV2, table 8
+        (zoo.shufflenet_v2, {}, 146, 2.3),
+        (zoo.resnet18, {}, 1814, 11.7),  # torchvision's table
+        (zoo.resnet8, {}, 12.5, 0.08),  # MLPerf Tiny
+        (zoo.ds_cnn, {}, 2.7, 0.02),
+        (zoo.deeplab_v3, {}, 2750, 2.11),  # MobileNetV2, table 7
+        (zoo.ssdlite_v3, {}, 583, 3.44),  # torchvision's table
     ],
 )
 def test_costs_are_nearly_those_published(make, arguments, madds, parameters):
@@ -128,6 +136,17 @@ def test_costs_are_those_of_timms_modules():
     found = [zoo.count(getattr(zoo, f"efficientnet_lite{i}")()).macs for i in range(5)]
     assert found == [385_187_552, 600_185_232, 859_736_272, 1_383_321_872, 2_553_034_336]
     assert zoo.count(zoo.mobilenet_v3_small(minimalistic=True)).macs == 52_288_448
+
+
+def test_costs_further_from_those_published():
+    """The MobileNetV2 paper says 5.8 B and 4.52 M for DeepLabv3 with ASPP (table 7): the parameters are these, and
+    fewer multiply-adds follow from them. Its SSDLite has 0.8 B and 4.3 M (table 6), with three anchors on the first map
+    where torchvision's has six, which costs 62 M and 0.2 M."""
+    cost = zoo.count(zoo.deeplab_v3(aspp=True))
+    assert abs(cost.parameters / 1e6 - 4.52) < 0.02 and cost.macs == 5_292_205_760
+    cost = zoo.count(zoo.ssdlite_v2())
+    fewer = 3 * (91 + 4) * 576
+    assert abs((cost.macs - 400 * fewer) / 800e6 - 1) < 0.011 and abs((cost.parameters - fewer) / 1e6 - 4.3) < 0.2
 
 
 def test_published_range_of_v2():

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from .costs import Cost, count
+from .deeplab import deeplab_v3
+from .dscnn import ds_cnn
 from .efficientnet import (
     efficientnet_b0,
     efficientnet_lite0,
@@ -11,9 +13,13 @@ from .efficientnet import (
     efficientnet_lite3,
     efficientnet_lite4,
 )
+from .mnasnet import mnasnet_b1
 from .mobilenet1 import mobilenet_v1
 from .mobilenet2 import mobilenet_v2
 from .mobilenet3 import mobilenet_v3_large, mobilenet_v3_small
+from .resnet import resnet8, resnet18
+from .shufflenet import shufflenet_v2
+from .ssdlite import ssdlite_v2, ssdlite_v3
 
 # What `mbinfer build` makes, by name.
 ARCHITECTURES = {
@@ -29,6 +35,14 @@ ARCHITECTURES = {
         efficientnet_lite2,
         efficientnet_lite3,
         efficientnet_lite4,
+        mnasnet_b1,
+        shufflenet_v2,
+        resnet8,
+        resnet18,
+        ds_cnn,
+        ssdlite_v2,
+        ssdlite_v3,
+        deeplab_v3,
     )
 }
 

@@ -26,22 +26,43 @@ def mobilenet_v2(
     Raises `ShapeError` for a resolution below 32, and naming the weights that are missing, surplus or of another shape.
     """
     net = Network("MobileNetV2", width, resolution, classes, weights, seed)
-    value = net.conv("stem", "image", ("features.0.0", "features.0.1"), divisible(32 * width), kernel=3, stride=2)
-    i = 0
-    for expansion, c, repeats, first_stride in V2_BLOCKS:
-        for stride in (first_stride,) + (1,) * (repeats - 1):
-            i += 1
-            value = _inverted_residual(net, i, value, expansion, divisible(c * width), stride)
-    value = net.conv("head", value, (f"features.{i + 1}.0", f"features.{i + 1}.1"), divisible(1280 * max(1.0, width)))
+    value, _ = v2_blocks(net, "features.", width)
+    value = net.conv("head", value, ("features.18.0", "features.18.1"), divisible(1280 * max(1.0, width)))
     return net.finish(value, "classifier.1")
 
 
-def _inverted_residual(net: Network, i: int, source: str, expansion: int, channels: int, stride: int) -> str:
-    value, layer, block, prefix = source, 0, f"block{i}", f"features.{i}.conv"
+def v2_blocks(
+    net: Network, prefix: str, width: float = 1.0, dilated_from: int | None = None
+) -> tuple[str, dict[int, str]]:
+    """The stem and all blocks; what the last one makes, and what each block's expansion makes, by its index from 0.
+
+    Blocks from `dilated_from` on keep the size of their input: what was a stride is a dilation of the blocks behind.
+    """
+    value = net.conv("stem", "image", (f"{prefix}0.0", f"{prefix}0.1"), divisible(32 * width), kernel=3, stride=2)
+    i, dilation, expanded = 0, 1, {}
+    for expansion, c, repeats, first_stride in V2_BLOCKS:
+        for stride in (first_stride,) + (1,) * (repeats - 1):
+            i += 1
+            behind = dilation
+            if dilated_from is not None and i >= dilated_from:
+                behind, stride = dilation * stride, 1
+            value = _inverted_residual(
+                net, i, f"{prefix}{i}.conv", value, expansion, divisible(c * width), stride, dilation
+            )
+            dilation = behind
+            expanded[i - 1] = f"block{i}.expand"
+    return value, expanded
+
+
+def _inverted_residual(
+    net: Network, i: int, prefix: str, source: str, expansion: int, channels: int, stride: int, dilation: int
+) -> str:
+    value, layer, block = source, 0, f"block{i}"
     if expansion != 1:
         hidden = net.channels(source) * expansion
         value, layer = net.conv(f"{block}.expand", source, (f"{prefix}.0.0", f"{prefix}.0.1"), hidden), 1
-    value = net.depthwise(f"{block}.depthwise", value, (f"{prefix}.{layer}.0", f"{prefix}.{layer}.1"), stride)
+    names = (f"{prefix}.{layer}.0", f"{prefix}.{layer}.1")
+    value = net.depthwise(f"{block}.depthwise", value, names, stride, dilation=dilation)
     value = net.conv(
         f"{block}.project", value, (f"{prefix}.{layer + 1}", f"{prefix}.{layer + 2}"), channels, act="none"
     )

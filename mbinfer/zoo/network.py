@@ -107,6 +107,19 @@ class Network:
         excited = self.conv(f"{name}.excite", squeezed, (excite, None), self.channels(value), act=acts[1])
         return self.follow("mul", name, [value, excited])
 
+    def project(self, name: str, sources: list[str], layer: Layer, channels: int, act: str = "relu") -> str:
+        """A 1x1 convolution of a map and of one pixel that is joined to each of its pixels: that pixel's share is
+        computed once, and subtracted with the opposite sign."""
+        source, pixel = sources
+        inputs = self.channels(source)
+        shape = (channels, inputs + self.channels(pixel), 1, 1)
+        weight, bias = self._folded(source, name, layer, shape, act)
+        window: tuple[tuple[int, int], int, str, int] = ((1, 1), 1, "none", 1)
+        weight = weight.transpose(0, 2, 3, 1)
+        own = self._windowed("conv", f"{name}.map", source, weight[..., :inputs], bias, *window)
+        shared = self._windowed("conv", f"{name}.pixel", pixel, -weight[..., inputs:], 0 * bias, *window)
+        return self.builder.add("sub", [own, shared], name=name, output=name, act=ACTIVATIONS[act])
+
     def add(self, name: str, left: str, right: str, act: str = "none") -> str:
         return self.follow("add", name, [left, right], act=ACTIVATIONS[act])
 

@@ -1,6 +1,6 @@
 """Memory of each schedule: the arena that the plan promises beside what the allocator and the kernel count.
 
-    python benchmarks/memory.py [--network NAME] [--dtype int8] [--json] [--plot FILE] [--readme]
+    python benchmarks/memory.py [--network NAME] [--dtype int8|float16] [--json] [--plot FILE] [--readme]
 
 Each row is measured in a fresh process and compared with a control process, which imports the same modules, makes the
 same picture, and opens no session. The processes open a model of seeded random weights, run it twice and read
@@ -153,7 +153,8 @@ def fresh(path: str, resolution: int, schedule: str, plan_only: bool = False) ->
 def save_network(make, width: float, resolution: int, dtype: str, path: str) -> None:
     """Writes a network of seeded random weights, quantised after noise where that is asked for."""
     graph = make(width, resolution)
-    model.save(quantize(graph, noise(graph, 1)) if dtype == "int8" else graph, path)
+    halves = "float16" if dtype == "float16" else None
+    model.save(quantize(graph, noise(graph, 1)) if dtype == "int8" else graph, path, halves)
 
 
 def measure_all(networks: list[str], dtype: str) -> list[dict]:
@@ -211,7 +212,7 @@ def markdown(results: list[dict]) -> str:
     ]
     if not all(row["reset"] for row in results):
         lines += ["", "The kernel did not let VmHWM start afresh, so that observed may be too low."]
-    return "\n".join(lines) if results[0]["dtype"] == "float32" else "\n".join([*lines, *published()])
+    return "\n".join(lines) if results[0]["dtype"] != "int8" else "\n".join([*lines, *published()])
 
 
 def published() -> list[str]:
@@ -287,7 +288,7 @@ def write_readme(program: str, text: str) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--network", choices=list(NETWORKS), help="measure this one only")
-    parser.add_argument("--dtype", choices=DTYPES, default=DTYPES[0])
+    parser.add_argument("--dtype", choices=(*DTYPES, "float16"), default=DTYPES[0])
     parser.add_argument("--json", action="store_true", help="print JSON instead of the table")
     parser.add_argument("--plot", metavar="FILE", help="draw it, as .svg or .png (needs matplotlib)")
     parser.add_argument("--readme", action="store_true", help="write the table into README.md, between its markers")

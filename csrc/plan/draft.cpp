@@ -1,5 +1,6 @@
 #include "plan/draft.h"
 
+#include <algorithm>
 #include <utility>
 
 #include "plan/layout.h"
@@ -25,6 +26,16 @@ void put_in_order(const std::vector<int>& order, std::vector<Stage>* stages) {
     (*stages)[at] = std::move(held);
     placed[at] = true;
   }
+}
+
+bool same_choices(const Draft& a, const Draft& b) {
+  auto same_split = [](const Split& x, const Split& y) {
+    return x.rows == y.rows && x.chunk == y.chunk && x.step == y.step && x.keep == y.keep;
+  };
+  auto same_segment = [](const Segment& x, const Segment& y) { return x.first == y.first && x.last == y.last; };
+  return a.schedule == b.schedule && a.order == b.order &&
+         std::equal(a.splits.begin(), a.splits.end(), b.splits.begin(), b.splits.end(), same_split) &&
+         std::equal(a.segments.begin(), a.segments.end(), b.segments.begin(), b.segments.end(), same_segment);
 }
 
 void apply(const Split& split, Stage* stage) {

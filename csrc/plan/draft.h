@@ -40,6 +40,8 @@ struct Draft {
   int64_t extra_macs = 0;  // done again
 };
 
+bool same_choices(const Draft& a, const Draft& b);
+
 void apply(const Split& split, Stage* stage);
 
 Plan finish(const Graph& graph, const Draft& draft, Work* work);

@@ -24,7 +24,7 @@ class Layout {
     plan_.values.assign(graph_.values.size(), {});
     holder_.assign(graph_.values.size(), -1);
     plan_.buffers.clear();
-    plan_.buffers.reserve(plan_.stages.size() + plan_.segments.size() / 2);
+    plan_.buffers.reserve(plan_.stages.size());
     source_rows_.reserve(plan_.segments.size());
     slid_.reserve(plan_.segments.size());
     plan_.peak_bytes = plan_.macs = plan_.extra_macs = plan_.input_bytes = plan_.moved_bytes = 0;

@@ -27,7 +27,11 @@ bool better(const Draft& plan, const Draft& than, int64_t limit) {
 
 using Candidate = std::shared_ptr<const Draft>;
 
-Candidate candidate(Draft draft) { return std::make_shared<const Draft>(std::move(draft)); }
+// `known`: one that may have come out the same, which is then held once.
+Candidate candidate(Draft draft, const Candidate& known = {}) {
+  if (known && same_choices(draft, *known)) return known;
+  return std::make_shared<const Draft>(std::move(draft));
+}
 
 // The best of the plans offered under a limit, and the smallest.
 struct Offers {
@@ -94,7 +98,7 @@ Stagewise blocks_within(const Graph& graph, Schedule schedule, Fusion fusion, in
 void offer_small(Stagewise* blocks, Offers* offers) {
   const Candidate plan = candidate(blocks->fastest(blocks->counted(), true));
   offers->offer_small(plan);
-  if (plan->peak_bytes > blocks->counted()) offers->offer_small(candidate(blocks->smallest()));
+  if (plan->peak_bytes > blocks->counted()) offers->offer_small(candidate(blocks->smallest(), plan));
 }
 
 // Every block one operator. The drafts are made at once, so that what they are made of is gone when others are.
@@ -114,11 +118,11 @@ class Fused {
     // the least scratch.
     const int64_t lean = std::min(layerwise->peak_bytes, blocks.least_scratch().peak_bytes / 32 * 33);
     const int64_t most = std::max(least_->peak_bytes, lean);
-    unlimited_ = candidate(blocks.fastest(most, false));
+    unlimited_ = candidate(blocks.fastest(most, false), least_);
     if (better(*least_, *unlimited_, most)) unlimited_ = least_;
     if (unlimited_->peak_bytes < least_->peak_bytes) least_ = unlimited_;
     if (limit == INT64_MAX) return;
-    limited_ = candidate(blocks.fastest(limit, false));
+    limited_ = candidate(blocks.fastest(limit, false), least_);
     if (limited_->peak_bytes < least_->peak_bytes) limited_ = least_;
   }
 
@@ -227,7 +231,7 @@ class Streamed {
   // ...
   Candidate smallest_of(const Candidate& fastest) {
     const double cycles = kNearFastest * fastest->cycles;
-    const Candidate plan = candidate(blocks_->smallest_of(cycles));
+    const Candidate plan = candidate(blocks_->smallest_of(cycles), fastest);
     return plan->cycles <= cycles && plan->peak_bytes < fastest->peak_bytes ? plan : fastest;
   }
   // ... or joined into segments.

@@ -14,18 +14,26 @@ class Fuser {
 
   std::vector<Stage> run() {
     std::vector<Stage> stages;
-    if (fusion_ == Fusion::kNone) stages.reserve(graph_.nodes.size());
+    int count = 0;  // counted first: a list that grows has room to spare, or is copied
+    each([&](Stage&&) { count++; });
+    std::fill(taken_.begin(), taken_.end(), false);
+    stages.reserve(size_t(count));
+    each([&](Stage&& stage) { stages.push_back(std::move(stage)); });
+    return stages;
+  }
+
+ private:
+  template <class Take>
+  void each(Take&& take) {
     for (int n = 0; n < int(graph_.nodes.size()); n++) {
       if (taken_[n] || patches_of(n) >= 0) continue;
       Stage stage;
       start_at(n, &stage);
       finish(&stage);
-      stages.push_back(std::move(stage));
+      take(std::move(stage));
     }
-    return stages;
   }
 
- private:
   const Node& node(int n) const { return graph_.nodes[n]; }
 
   static void add_part(Stage* s, int n) {

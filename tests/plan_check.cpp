@@ -94,6 +94,11 @@ struct Builder {
     x = conv(add_node(Op::kDepthwise, {x}, channels(x), kernel, stride), out);
     return stride == 1 && out == channels(v) ? add_node(Op::kAdd, {v, x}, out, 1, 1) : x;
   }
+  int slice(int v, int first, int channels) {
+    const int made = add_node(Op::kSlice, {v}, channels, 1, 1);
+    graph.nodes.back().first_channel = first;
+    return made;
+  }
   void output(int v) {
     graph.values[v].is_output = true;
     const Shape& s = graph.values[v].shape;
@@ -132,6 +137,23 @@ Graph branching() {
   return net.finish(net.conv(v, 40, 3, 1));
 }
 
+// A dense block, whose every concatenation begins as the one before it, and units that split their channels.
+Graph concatenating() {
+  Builder net({40, 36, 3});
+  int v = net.conv(0, 16, 3, 2);
+  std::vector<int> all = {v};
+  for (int i = 0; i < 3; i++) {
+    all.push_back(net.conv(net.conv(v, 24), 8, 3));
+    v = net.add_node(Op::kConcat, all, 16 + 8 * (i + 1), 1, 1);
+  }
+  v = net.add_node(Op::kMaxPool, {net.conv(v, 32)}, 32, 3, 2);
+  for (int i = 0; i < 2; i++) {
+    const int left = net.slice(v, 0, 16), right = net.inverted_residual(net.slice(v, 16, 16), 3, 24, 3, 1);
+    v = net.add_node(Op::kConcat, {net.conv(left, 8), right}, 32, 1, 1);
+  }
+  return net.finish(net.conv(v, 40, 3, 1));
+}
+
 // The same network of int8 values, whose sums are larger than they are.
 Graph quantised(Graph graph) {
   for (Value& value : graph.values)
@@ -153,6 +175,7 @@ class Breaker {
     expanded();
     sums();
     passes();
+    homes();
     for (int g = 0; g < int(plan_.segments.size()); g++) {
       slide(g);
       lifetimes(g);
@@ -185,6 +208,11 @@ class Breaker {
 
   const Value& value(int v) const { return graph_.values[v]; }
   const Stage& last_stage(int g) const { return plan_.stages[plan_.segments[g].last - 1]; }
+  const Value& room(int v) const { return value(plan_.values[v].home.value); }  // that it has with others
+  template <class Some>
+  static auto& place_of(Some* plan, int v) {
+    return plan->values[plan->values[v].home.value];
+  }
   bool in_arena(int v) const { return v >= 0 && plan_.values[v].kind == Placement::kArena; }
   bool is_ring(int v) const { return in_arena(v) && plan_.values[v].rows < value(v).shape.height; }
   bool pools_all(const Stage& stage) const {
@@ -198,6 +226,14 @@ class Breaker {
     for (int v = 0; v < int(plan_.values.size()); v++)
       if (is_ring(v) && plan_.values[v].rows > 1)
         must_catch("ring one row short", value(v).name, [&](Plan* p) { p->values[v].rows--; });
+  }
+
+  // What lies inside of another value, one panel beside its place.
+  void homes() {
+    for (int v = 0; v < int(plan_.values.size()); v++)
+      if (plan_.values[v].kind == Placement::kArena && plan_.values[v].home.value != v)
+        for (int panels : {-1, 1})
+          must_catch("beside its place", value(v).name, [&](Plan* p) { p->values[v].home.channel += panels * kPanel; });
   }
 
   void expanded() {
@@ -284,7 +320,9 @@ class Breaker {
   void slide(int g) {
     const Stage& first = plan_.stages[plan_.segments[g].first];
     const int in = first.input, out = last_stage(g).output;
-    if (!in_arena(in) || value(in).is_output) return;
+    if (!in_arena(in) || value(in).is_output || plan_.values[in].home.value != in ||
+        plan_.values[out].home.value != out)
+      return;
     for (const Buffer& b : plan_.buffers)
       if (b.kind == Buffer::kValue && b.index == in && b.last > g) return;  // it has other readers
     auto place = [&](Plan* p, int64_t distance) {
@@ -310,15 +348,16 @@ class Breaker {
       const int made = plan_.stages[s].output;
       for (const Buffer& b : plan_.buffers) {
         if (b.kind != Buffer::kValue || b.first >= g || b.last <= g) continue;
+        if (b.index == plan_.values[made].home.value) continue;
         must_catch("lifetimes overlap", value(made).name + " over " + value(b.index).name,
-                   [&](Plan* p) { p->values[made].offset = plan_.values[b.index].at(g); });
+                   [&](Plan* p) { place_of(p, made).offset = plan_.values[b.index].at(g); });
       }
       if (made == out || !is_ring(made) || !in_strips(g)) continue;
       must_catch("lifetimes overlap", "ring " + value(made).name + " over " + value(out).name,
-                 [&](Plan* p) { p->values[made].offset = plan_.values[out].offset; });
+                 [&](Plan* p) { place_of(p, made).offset = place_of(&plan_, out).offset; });
     }
     must_catch("outside the arena", value(out).name,
-               [&](Plan* p) { p->values[out].offset = plan_.peak_bytes - value(out).bytes() + kArenaAlign; });
+               [&](Plan* p) { place_of(p, out).offset = plan_.peak_bytes - room(out).bytes() + kArenaAlign; });
   }
 
   // Scratch over the rows of the output that are made already, and over a ring that is added after it was written.
@@ -337,10 +376,10 @@ class Breaker {
         if (!ring.bytes || ring.patch || (stage.keep && part == stage.split - 1)) continue;
         if (goes_on[s])
           must_catch("scratch over the output", stage.name,
-                     [&](Plan* p) { p->stages[s].parts[part].ring.offset = plan_.values[out].offset; });
+                     [&](Plan* p) { p->stages[s].parts[part].ring.offset = place_of(&plan_, out).offset; });
         if (stage.residual < 0 || !is_ring(stage.residual)) continue;
         must_catch("scratch over a ring", stage.name,
-                   [&](Plan* p) { p->stages[s].parts[part].ring.offset = plan_.values[stage.residual].offset; });
+                   [&](Plan* p) { p->stages[s].parts[part].ring.offset = place_of(&plan_, stage.residual).offset; });
       }
     }
   }
@@ -352,8 +391,8 @@ class Breaker {
       if (!in_arena(v) || placed.moved_before != g) continue;
       must_catch("wrong move", value(v).name + " outside",
                  [&](Plan* p) { p->values[v].moved_offset = plan_.peak_bytes - value(v).bytes() + kArenaAlign; });
-      const int64_t from = placed.offset, to = plan_.values[out].offset;
-      if (from - to < needed_distance(g, v) && from < to + value(out).bytes() && to < from + value(v).bytes())
+      const int64_t from = placed.offset, to = place_of(&plan_, out).offset;
+      if (from - to < needed_distance(g, v) && from < to + room(out).bytes() && to < from + value(v).bytes())
         must_catch("move left out", value(v).name, [&](Plan* p) { p->values[v].moved_before = INT_MAX; });
     }
   }
@@ -593,17 +632,19 @@ int main(int argc, char** argv) {
 
   for (int resolution : {33, 224}) limits_hold(mobilenet_v2(resolution), "MobileNetV2@" + std::to_string(resolution));
   limits_hold(branching(), "branching");
+  limits_hold(concatenating(), "concatenating");
   for (uint64_t seed = 1; seed <= 12; seed++) limits_hold(drawn(seed), "network " + std::to_string(seed));
 
   check(mobilenet_v2(96), "MobileNetV2");
   check(branching(), "branching");
+  check(concatenating(), "concatenating");
   check(quantised(mobilenet_v2(96)), "MobileNetV2 int8");
   for (int i = 1; i < argc; i++) check(read_model(Source::from_path(argv[i]))->graph, argv[i]);
 
-  for (const char* kind :
-       {"ring one row short", "kept ring one row short", "expanded ring one row short", "slide one row too far",
-        "lifetimes overlap", "outside the arena", "scratch over the output", "scratch over a ring", "wrong move",
-        "move left out", "racy pass", "a part in no pass", "one patch for all threads", "sums over scratch"}) {
+  for (const char* kind : {"ring one row short", "kept ring one row short", "expanded ring one row short",
+                           "slide one row too far", "lifetimes overlap", "outside the arena", "scratch over the output",
+                           "scratch over a ring", "wrong move", "move left out", "racy pass", "a part in no pass",
+                           "one patch for all threads", "sums over scratch", "beside its place"}) {
     const int count = Breaker::caught[kind];
     std::printf("%5d  %s\n", count, kind);
     if (!count) {

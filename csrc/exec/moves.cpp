@@ -14,7 +14,7 @@ const Shape& output(const Task& w) { return w.graph.values[w.node.output].shape;
 // Calls move(row, x) for every pixel; channels that fill up a panel are zeros.
 template <class Move>
 void by_output_pixel(const Task& w, Move&& move) {
-  const size_t used = size_t(output(w).channels) * element(w), all = size_t(w.out.pixel_stride);
+  const size_t used = size_t(output(w).channels) * element(w), all = size_t(w.panels.count()) * kPanel * element(w);
   for (int p = w.begin; p < w.end; p++) {
     const int row = w.makes.begin + p / w.out.width, x = p % w.out.width;
     move(row, x);

@@ -343,7 +343,8 @@ void convert(const Task& w) {
     args.out_stride = w.out.pixel_stride;
     args.pixels = x1 - x0;
     args.channels = w.channels.count();
-    args.out_channels = int(w.out.pixel_stride / ptrdiff_t(size_of(output_of(w).type)));
+    args.out_channels = std::min(int(w.out.pixel_stride / ptrdiff_t(size_of(output_of(w).type))),
+                                 w.panels.count() * kPanel);  // fewer in a patch, more in a value that holds others
     args.mean = w.recipe ? w.recipe->mean : nullptr;
     args.scale = w.recipe ? w.recipe->scale : nullptr;
     w.kernels.convert(&args);

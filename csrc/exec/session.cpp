@@ -245,10 +245,10 @@ void Session::execute(void* const* outputs, StageTime* times, ThreadPool::Poll p
     const int v = graph().outputs[i].value;
     const Value& value = graph().values[v];
     const size_t pixel = size_t(value.shape.channels) * size_of(value.type);
-    const uint8_t* from = arena_ + plan_.values[v].at_end();
+    const View from = value_view(graph(), plan_, v, int(plan_.segments.size()));
+    const uint8_t* at = arena_ + from.base;
     char* to = static_cast<char*>(outputs[i]);
-    for (int64_t p = 0; p < value.shape.pixels(); p++, from += value.pixel_bytes(), to += pixel)
-      std::memcpy(to, from, pixel);
+    for (int64_t p = 0; p < value.shape.pixels(); p++, at += from.pixel_stride, to += pixel) std::memcpy(to, at, pixel);
   }
 }
 

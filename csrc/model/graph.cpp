@@ -2,6 +2,7 @@
 #include "model/graph.h"
 
 #include <algorithm>
+#include <map>
 
 namespace mbinfer {
 
@@ -56,14 +57,21 @@ static void link(Graph* graph) {
   }
 }
 
-// A concatenation of many values is one of two, and of what that makes and the third ...
+// A concatenation of many values is one of two, and of what that makes and the third ... Those that begin with the same
+// values, as in a dense block, begin with the same one.
 static void pair_concats(Graph* graph) {
   auto joins_many = [](const Node& node) { return info_of(node.op).area == Area::kJoined && node.inputs.size() > 2; };
   if (std::none_of(graph->nodes.begin(), graph->nodes.end(), joins_many)) return;
   std::vector<Node> nodes;
+  std::map<std::pair<int, int>, int> pairs;  // of values, and what is made of them
   for (Node& node : graph->nodes) {
     const Indices inputs = node.inputs;
     for (size_t i = 2; info_of(node.op).area == Area::kJoined && i < inputs.size(); i++) {
+      const auto known = pairs.find({node.inputs[0], inputs[i - 1]});
+      if (known != pairs.end()) {
+        node.inputs = {known->second, inputs[i]};
+        continue;
+      }
       Value part = graph->values[node.output];
       part.is_output = false;
       part.shape.channels = graph->values[node.inputs[0]].shape.channels + graph->values[inputs[i - 1]].shape.channels;
@@ -71,9 +79,11 @@ static void pair_concats(Graph* graph) {
       pair.inputs = {node.inputs[0], inputs[i - 1]};
       pair.output = int(graph->values.size());
       graph->values.push_back(part);
+      pairs[{pair.inputs[0], pair.inputs[1]}] = pair.output;
       node.inputs = {pair.output, inputs[i]};
       nodes.push_back(pair);
     }
+    if (info_of(node.op).area == Area::kJoined) pairs.insert({{node.inputs[0], node.inputs[1]}, node.output});
     nodes.push_back(std::move(node));
   }
   graph->nodes.swap(nodes);

@@ -43,9 +43,15 @@ class Checker {
       : graph_(graph),
         plan_(plan),
         grain_(least_panel(graph)),
-        cells_(size_t(std::max<int64_t>(0, ceil_div(plan.peak_bytes, grain_)))) {}
+        cells_(size_t(std::max<int64_t>(0, ceil_div(plan.peak_bytes, grain_)))),
+        makers_(graph.values.size()) {
+    for (const Stage& stage : plan.stages)
+      if (plan.values[stage.output].home.value >= 0)
+        makers_[size_t(plan.values[stage.output].home.value)].push_back(stage.output);
+  }
 
   std::string run() {
+    check_nodes();
     std::vector<int> produced(plan_.stages.size(), 0);
     for (segment_ = 0; segment_ < int(plan_.segments.size()); segment_++) {
       for (int v = 0; v < int(plan_.values.size()); v++)
@@ -69,6 +75,18 @@ class Checker {
     }
   };
 
+  // Every node runs, or what it makes lies where it is made already.
+  void check_nodes() {
+    std::vector<bool> runs(graph_.nodes.size(), false);
+    for (const Stage& stage : plan_.stages)
+      for (const Part& part : stage.parts)
+        for (int n : {part.node, part.add})
+          if (n >= 0) runs[size_t(n)] = true;
+    for (size_t n = 0; n < runs.size(); n++)
+      if (!runs[n] && !is_placed(graph_, graph_.nodes[n], [&](int v) { return plan_.values[size_t(v)].home; }))
+        fail("'" + graph_.nodes[n].name + "' neither runs nor lies where its inputs do");
+  }
+
   void fail(const std::string& what) {
     if (wrong_.empty()) wrong_ = what;
   }
@@ -90,10 +108,27 @@ class Checker {
   }
 
   void touch_value(int v, int segment, bool writes, const char* by) {
-    const int64_t bytes = graph_.values[v].row_bytes();
-    for (int r = 0; r < graph_.values[v].shape.height; r++)
-      touch(plan_.values[v].at(segment) + r * bytes, bytes, Tag{1, v, 0, 0}.of(r), writes, kNobody,
-            {"a row of '", graph_.values[v].name.c_str(), by});
+    const Value& value = graph_.values[v];
+    touch_value(value_view(graph_, plan_, v, segment), v, writes, kNobody, {0, value.shape.height},
+                {0, value.shape.width}, {0, value.shape.channels * int(size_of(value.type))},
+                {"a row of '", value.name.c_str(), by});
+  }
+
+  // The same of a value, whose channels may be those of several that stages made: each has rows of its own.
+  void touch_value(const View& view, int v, bool writes, int piece, Rows rows, Rows columns, Range bytes,
+                   const What& what) {
+    const Home home = plan_.values[v].home;
+    const int size = int(size_of(graph_.values[v].type));
+    int found = 0;
+    for (int made : makers_[size_t(home.value)]) {
+      const int channel = plan_.values[made].home.channel - home.channel;
+      const Range all = {channel * size, (channel + graph_.values[made].shape.channels) * size};
+      const Range part = {std::max(bytes.begin, all.begin), std::min(bytes.end, all.end)};
+      if (part.empty()) continue;
+      touch_view(view, {1, made, 0, 0}, writes, piece, rows, columns, part, what);
+      found += part.count();
+    }
+    if (found != bytes.count()) fail(what.text() + " was never made, or made twice");
   }
 
   void move(int v) {
@@ -220,10 +255,12 @@ class Checker {
         reader = kSeveral;  // every piece reads all of it
         if (piece.index > 1) return read_added(stage, step, part, piece);
       }
-      const Tag tag = part > 0 ? tag_of(stage, part - 1, step.chunk) : Tag{1, s.input, 0, 0};
-      touch_view(
-          in, tag, false, reader, rows, {columns.first, columns.second}, {panels.begin * panel, panels.end * panel},
-          part > 0 ? name_of(stage, part - 1) : What{"a row of '", graph_.values[s.input].name.c_str(), "', read,"});
+      const Range some = {columns.first, columns.second};
+      const Range bytes = {panels.begin * panel, panels.end * panel};
+      if (part > 0)
+        touch_view(in, tag_of(stage, part - 1, step.chunk), false, reader, rows, some, bytes, name_of(stage, part - 1));
+      else
+        read_value(in, s.input, all.begin, reader, rows, some, bytes, "', read,");
     }
     read_added(stage, step, part, piece);
   }
@@ -238,15 +275,25 @@ class Checker {
     const Range panels = joined ? Range{0, value.stride() / kPanel} : piece.panels;
     const Rows rows = added_rows(graph_, s, piece.rows);
     const Range columns = value.shape.width < graph_.values[s.output].shape.width ? Range{0, 1} : piece.columns;
-    touch_view(value_view(graph_, plan_, s.residual, segment_), {1, s.residual, 0, 0}, false,
+    read_value(value_view(graph_, plan_, s.residual, segment_), s.residual, 0,
                value.shape == graph_.values[s.output].shape ? piece.index : kSeveral, rows, columns,
-               {panels.begin * panel, panels.end * panel}, {"a row of '", value.name.c_str(), "', added,"});
+               {panels.begin * panel, panels.end * panel}, "', added,");
+  }
+
+  // Bytes of each pixel from channel `first` on, where the view begins, but for those that fill up a panel.
+  void read_value(View view, int v, int first, int piece, Rows rows, Rows columns, Range bytes, const char* by) {
+    const Value& value = graph_.values[v];
+    const int size = int(size_of(value.type));
+    view.base -= first * size;
+    bytes = {bytes.begin + first * size, std::min(bytes.end + first * size, value.shape.channels * size)};
+    touch_value(view, v, false, piece, rows, columns, bytes, {"a row of '", value.name.c_str(), by});
   }
 
   const Graph& graph_;
   const Plan& plan_;
   const int64_t grain_;  // bytes of a cell
   std::vector<Cell> cells_;
+  std::vector<std::vector<int>> makers_;  // by value with memory of its own: what stages make in it
   std::string wrong_;
   int segment_ = 0;
   int64_t pass_ = 0;

@@ -5,6 +5,7 @@
 #include "plan/replay.h"
 #include "plan/rows.h"
 #include "plan/stages.h"
+#include "plan/views.h"
 #include "plan/work.h"
 
 namespace mbinfer {
@@ -161,8 +162,8 @@ TraceInfo describe_trace(const Graph& graph, const Plan& plan, int segment) {
       now.live.push_back({v.name.c_str(), live.begin, live.end});
       if (known[live.value]) continue;
       known[live.value] = true;
-      const Placement& place = plan.values[live.value];
-      info.values.push_back({v.name.c_str(), place.at(segment), place.rows, v.row_bytes(), v.shape.height});
+      const View view = value_view(graph, plan, live.value, segment);
+      info.values.push_back({v.name.c_str(), view.base, view.rows, view.row_stride, v.shape.height});
     }
     info.steps.push_back(std::move(now));
   }

@@ -8,7 +8,7 @@
 namespace mbinfer {
 
 std::vector<Stage> StageOrder::stages(const Graph& graph) const {
-  std::vector<Stage> made = make_stages(graph, fusion, threads, apart);
+  std::vector<Stage> made = make_stages(graph, fusion, rules, apart);
   put_in_order(order, &made);
   return made;
 }
@@ -54,7 +54,7 @@ void lay_out_draft(const Graph& graph, const Draft& draft, Plan* plan, Work* wor
     apply(draft.splits[s], &plan->stages[s]);
     size_scratch(graph, &plan->stages[s]);
   }
-  lay_out(graph, plan, work);
+  lay_out(graph, draft.order->rules.homes, plan, work);
 }
 
 }  // namespace

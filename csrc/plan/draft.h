@@ -14,8 +14,8 @@ namespace mbinfer {
 
 // How a list of stages is made again: fused so, and in this order.
 struct StageOrder {
-  Fusion fusion = Fusion::kNone;
-  int threads = 1;
+  Fusion fusion;
+  StageRules rules;
   std::vector<bool> apart;  // nodes that are not fused
   std::vector<int> order;   // of the stages that make_stages() gives
 

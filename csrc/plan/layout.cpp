@@ -14,14 +14,15 @@ namespace {
 
 class Layout {
  public:
-  Layout(const Graph& graph, Plan* plan) : graph_(graph), plan_(*plan), lives_(lives_of(graph, plan->stages)) {
+  Layout(const Graph& graph, const Homes& homes, Plan* plan)
+      : graph_(graph), homes_(homes), plan_(*plan), lives_(graph, plan->stages, homes) {
     segment_of_.reserve(plan_.stages.size());
     for (int g = 0; g < int(plan_.segments.size()); g++)
       for (int s = plan_.segments[g].first; s < plan_.segments[g].last; s++) segment_of_.push_back(g);
   }
 
   void find_buffers(const CostModel& costs) {
-    plan_.values.assign(graph_.values.size(), {});
+    find_homes();
     holder_.assign(graph_.values.size(), -1);
     plan_.buffers.clear();
     plan_.buffers.reserve(plan_.stages.size());
@@ -42,8 +43,9 @@ class Layout {
       add_costs(g, needs, costs);
       const int first = plan_.segments[g].first, in = plan_.stages[first].input;
       // The input dies here, row by row, while the output grows: it may slide over it.
-      if (plan_.values[in].kind == Placement::kArena && last_use(in) == g)
-        slid_.push_back({g, in, plan_.stages[plan_.segments[g].last - 1].output, needs.slide});
+      const int last = plan_.segments[g].last - 1, out = plan_.stages[last].output;
+      if (plan_.values[in].kind == Placement::kArena && last_use(in) == g && lives_.begins(plan_.stages[last], last))
+        slid_.push_back({g, lives_.home(in), lives_.home(out), needs.slide});
     }
     find_input_rows();
   }
@@ -102,7 +104,7 @@ class Layout {
 
   // The last segment that reads a value; INT_MAX: it stays for the caller; -1: none does.
   int last_use(int value) const {
-    const int reader = lives_[size_t(value)].last_reader;
+    const int reader = lives_.of(value).last_reader;
     return reader < 0 || reader == kCaller ? reader : segment_of_[size_t(reader)];
   }
 
@@ -110,6 +112,19 @@ class Layout {
     if (!bytes) return;
     if (kind == Buffer::kValue) holder_[size_t(index)] = int(plan_.buffers.size());
     plan_.buffers.push_back({kind, index, 0, round_up(bytes, kArenaAlign), first, last});
+  }
+
+  // What lies inside of another value is there whole.
+  void find_homes() {
+    plan_.values.assign(graph_.values.size(), {});
+    for (int v = 0; v < int(plan_.values.size()); v++) {
+      const Home home = plan_.values[v].home = homes_.of(v);
+      if (home.value == v) continue;
+      for (int whole : {v, home.value}) {
+        plan_.values[whole].kind = Placement::kArena;
+        plan_.values[whole].rows = graph_.values[whole].shape.height;
+      }
+    }
   }
 
   void add_buffers(int g, const SegmentNeeds& needs) {
@@ -121,10 +136,12 @@ class Layout {
       const Value& out = graph_.values[stage.output];
       Placement& placed = plan_.values[stage.output];
       placed.kind = Placement::kArena;
-      const bool ring = s + 1 < segment.last && last_use(stage.output) == g;
+      const bool ring = s + 1 < segment.last && last_use(stage.output) == g && !lives_.of(stage.output).shared;
       placed.rows = ring ? std::min(out.shape.height, needs.ring_rows[s - segment.first]) : out.shape.height;
-      add(ring ? Buffer::kRing : Buffer::kValue, stage.output, placed.rows * out.row_bytes(), g,
-          std::min(last_segment, std::max(g, last_use(stage.output))));
+      if (lives_.begins(stage, s))
+        add(ring ? Buffer::kRing : Buffer::kValue, lives_.home(stage.output),
+            placed.rows * lives_.room(stage.output).row_bytes(), g,
+            std::min(last_segment, std::max(g, last_use(stage.output))));
       if (stage.keep) add(Buffer::kExpanded, s, stage.kept_bytes(), g, g);
       transient = std::max(transient, stage.transient_bytes());
     }
@@ -192,7 +209,7 @@ class Layout {
 
   void assign_value(const Buffer& b) {
     Placement& placed = plan_.values[b.index];
-    const bool born = b.first == segment_of_[size_t(lives_[size_t(b.index)].maker)];
+    const bool born = b.first == segment_of_[size_t(lives_.of(b.index).maker)];
     if (born)
       placed.offset = b.offset;
     else
@@ -213,8 +230,9 @@ class Layout {
   }
 
   const Graph& graph_;
+  const Homes& homes_;
   Plan& plan_;
-  const std::vector<Life> lives_;
+  const Lives lives_;
   std::vector<int> segment_of_;   // by stage
   std::vector<int> source_rows_;  // by segment
   std::vector<int> holder_;       // by value: its buffer
@@ -223,15 +241,15 @@ class Layout {
 
 }  // namespace
 
-void lay_out(const Graph& graph, Plan* plan, Work* work) {
-  Layout layout(graph, plan);
+void lay_out(const Graph& graph, const Homes& homes, Plan* plan, Work* work) {
+  Layout layout(graph, homes, plan);
   layout.find_buffers(work->costs);
   layout.place_together(work);
   layout.assign_offsets();
 }
 
-void lay_out_apart(const Graph& graph, Plan* plan, const CostModel& costs) {
-  Layout layout(graph, plan);
+void lay_out_apart(const Graph& graph, const Homes& homes, Plan* plan, const CostModel& costs) {
+  Layout layout(graph, homes, plan);
   layout.find_buffers(costs);
   layout.place_apart();
   layout.assign_offsets();

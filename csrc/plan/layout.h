@@ -7,9 +7,9 @@
 namespace mbinfer {
 
 // Fills in everything that follows from the stages (ordered, with strip, chunk and step) and the segments.
-void lay_out(const Graph& graph, Plan* plan, Work* work);
+void lay_out(const Graph& graph, const Homes& homes, Plan* plan, Work* work);
 
 // The same, with no two buffers in the same bytes.
-void lay_out_apart(const Graph& graph, Plan* plan, const CostModel& costs);
+void lay_out_apart(const Graph& graph, const Homes& homes, Plan* plan, const CostModel& costs);
 
 }  // namespace mbinfer

@@ -4,33 +4,35 @@
 
 namespace mbinfer {
 
-std::vector<Life> lives_of(const Graph& graph, const std::vector<Stage>& stages) {
-  std::vector<Life> lives(graph.values.size());
+Lives::Lives(const Graph& graph, const std::vector<Stage>& stages, const Homes& homes)
+    : graph_(graph), homes_(homes), stages_(stages.size()), lives_(graph.values.size()) {
+  for (int v = 0; v < int(lives_.size()); v++)
+    if (home(v) != v) lives_[size_t(home(v))].shared = true;
   for (int s = 0; s < int(stages.size()); s++) {
-    lives[size_t(stages[s].output)].maker = s;
+    Life& made = lives_[size_t(home(stages[s].output))];
+    if (made.maker < 0) made.maker = s;
     for_each_read(stages[s], [&](int v) {
-      Life& life = lives[size_t(v)];
-      if (!life.readers++) life.first_reader = s;
+      Life& life = lives_[size_t(home(v))];
+      if (life.last_reader != s) life.readers++;
+      if (life.first_reader < 0) life.first_reader = s;
       life.last_reader = s;
     });
   }
   for (const GraphOutput& out : graph.outputs) {
-    Life& life = lives[size_t(out.value)];
+    Life& life = lives_[size_t(home(out.value))];
     life.last_reader = kCaller;
     if (life.first_reader < 0) life.first_reader = kCaller;
   }
-  return lives;
 }
 
-std::vector<int64_t> live_bytes(const Graph& graph, const std::vector<Stage>& stages, const std::vector<Life>& lives) {
-  std::vector<int64_t> live(stages.size() + 1, 0);
-  for (size_t v = 0; v < lives.size(); v++) {
-    const Life& life = lives[v];
+std::vector<int64_t> Lives::live_bytes() const {
+  std::vector<int64_t> live(stages_ + 1, 0);
+  for (size_t v = 0; v < lives_.size(); v++) {
+    const Life& life = lives_[v];
     if (life.maker < 0) continue;
-    const int64_t bytes = round_up(graph.values[v].bytes(), kArenaAlign);
+    const int64_t bytes = round_up(graph_.values[v].bytes(), kArenaAlign);
     live[size_t(life.maker)] += bytes;
-    const size_t after =
-        life.last_reader == kCaller ? stages.size() : size_t(std::max(life.maker, life.last_reader)) + 1;
+    const size_t after = life.last_reader == kCaller ? stages_ : size_t(std::max(life.maker, life.last_reader)) + 1;
     live[after] -= bytes;
   }
   for (size_t s = 1; s < live.size(); s++) live[s] += live[s - 1];

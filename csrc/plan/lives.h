@@ -4,35 +4,55 @@
 #include <climits>
 #include <vector>
 
+#include "plan/homes.h"
 #include "plan/plan.h"
 
 namespace mbinfer {
 
 constexpr int kCaller = INT_MAX;  // reads the outputs, after every stage
 
-struct Life {             // of a value; stages by their index
-  int maker = -1;         // -1: the caller
+// Of a value, and of all that lie in the same memory; stages by their index.
+struct Life {
+  int maker = -1;         // the first one; -1: the caller
   int first_reader = -1;  // -1: nobody reads it
   int last_reader = -1;   // kCaller: it is an output
   int readers = 0;        // stages, each counted once
+  bool shared = false;    // by several values
 };
 
-std::vector<Life> lives_of(const Graph& graph, const std::vector<Stage>& stages);
+// The lives of values, and the bytes that they take.
+class Lives {
+ public:
+  Lives(const Graph& graph, const std::vector<Stage>& stages, const Homes& homes);
+
+  const Life& of(int value) const { return lives_[size_t(homes_.of(value).value)]; }
+  int home(int value) const { return homes_.of(value).value; }
+  const Value& room(int value) const { return graph_.values[size_t(home(value))]; }  // that it has with others
+  int64_t bytes(int value) const { return round_up(room(value).bytes(), kArenaAlign); }
+
+  // Whether nothing of the memory that a stage writes to is made before.
+  bool begins(const Stage& stage, int index) const { return of(stage.output).maker == index; }
+  // Whether what a stage reads first is in the arena and is read for the last time: its output may slide over it.
+  bool frees_input(const Stage& stage, int index) const {
+    const Life& life = of(stage.input);
+    return life.maker >= 0 && life.last_reader == index && begins(stage, index);
+  }
+
+  // Bytes alive while each stage runs, what it reads and makes included; each value takes whole cache lines.
+  std::vector<int64_t> live_bytes() const;
+
+ private:
+  const Graph& graph_;
+  const Homes& homes_;
+  const size_t stages_;
+  std::vector<Life> lives_;
+};
 
 // Calls read(value) once for each value that a stage reads.
 template <class Read>
 void for_each_read(const Stage& stage, Read&& read) {
   if (stage.input >= 0) read(stage.input);
   if (stage.residual >= 0 && stage.residual != stage.input) read(stage.residual);
-}
-
-// Bytes of values alive while each stage runs, what it reads and makes included; each value takes whole cache lines.
-std::vector<int64_t> live_bytes(const Graph& graph, const std::vector<Stage>& stages, const std::vector<Life>& lives);
-
-// Whether the value a stage reads first is in the arena and is read for the last time: its output may slide over it.
-inline bool frees_input(const Stage& stage, int index, const std::vector<Life>& lives) {
-  const Life& life = lives[size_t(stage.input)];
-  return life.maker >= 0 && life.last_reader == index;
 }
 
 }  // namespace mbinfer

@@ -6,6 +6,7 @@
 #include "plan/order.h"
 
 #include <algorithm>
+#include <numeric>
 
 #include "plan/lives.h"
 
@@ -14,21 +15,24 @@ namespace {
 
 class OrderSearch {
  public:
-  OrderSearch(const Graph& graph, const std::vector<Stage>& stages, const std::vector<StageScratch>& scratch,
-              Work* work)
+  OrderSearch(const Graph& graph, const std::vector<Stage>& stages, const Homes& homes,
+              const std::vector<StageScratch>& scratch, Work* work)
       : graph_(graph),
         stages_(stages),
         scratch_(scratch),
         work_(*work),
         spent_before_(work->spent),
-        lives_(lives_of(graph, stages)),
+        homes_(homes),
+        lives_(graph, stages, homes),
         count_(int(stages.size())),
         words_(size_t(ceil_div(count_, 64))) {
-    index_readers();
+    index(&makers_, [&](int s, auto&& add) { add(stages_[s].output); });
+    index(&readers_, [&](int s, auto&& add) { for_each_room(stages_[s], add); });
     unavoidable_ = 0;
     for (int s = 0; s < count_; s++) {
-      int64_t own = bytes(stages_[s].output) + std::min(scratch_[s].beside, scratch_[s].over_input);
-      for_each_read(stages_[s], [&](int v) { own += in_arena(v) ? bytes(v) : 0; });
+      const int out = stages_[s].output;
+      int64_t own = lives_.bytes(out) + std::min(scratch_[s].beside, scratch_[s].over_input);
+      for_each_room(stages_[s], [&](int v) { own += in_arena(v) && v != lives_.home(out) ? lives_.bytes(v) : 0; });
       unavoidable_ = std::max(unavoidable_, own);
     }
   }
@@ -92,43 +96,73 @@ class OrderSearch {
     return x ^ (x >> 31);
   }
 
-  int64_t bytes(int v) const { return round_up(graph_.values[v].bytes(), kArenaAlign); }
-  bool in_arena(int v) const { return lives_[size_t(v)].maker >= 0; }
+  bool in_arena(int v) const { return lives_.of(v).maker >= 0; }
 
-  void index_readers() {
-    first_.assign(graph_.values.size() + 1, 0);
-    for (size_t v = 0; v < lives_.size(); v++) first_[v + 1] = first_[v] + lives_[v].readers;
-    readers_.resize(size_t(first_.back()));
-    std::vector<int> next(first_.begin(), first_.end() - 1);
-    for (int s = 0; s < count_; s++) for_each_read(stages_[s], [&](int v) { readers_[size_t(next[size_t(v)]++)] = s; });
+  // The stages that do something with each value that has memory of its own, and with those that lie in it.
+  struct Index {
+    std::vector<int> first, stages;
+    const int* begin(int home) const { return stages.data() + first[size_t(home)]; }
+    const int* end(int home) const { return stages.data() + first[size_t(home) + 1]; }
+  };
+
+  template <class Each>
+  void index(Index* index, Each&& each) const {
+    index->first.assign(graph_.values.size() + 1, 0);
+    for (int s = 0; s < count_; s++) each(s, [&](int v) { index->first[size_t(lives_.home(v)) + 1]++; });
+    std::partial_sum(index->first.begin(), index->first.end(), index->first.begin());
+    index->stages.resize(size_t(index->first.back()));
+    std::vector<int> next(index->first.begin(), index->first.end() - 1);
+    for (int s = 0; s < count_; s++) each(s, [&](int v) { index->stages[size_t(next[size_t(lives_.home(v))]++)] = s; });
+  }
+
+  // Calls read(v) once for each value with memory of its own in which a stage reads.
+  template <class Read>
+  void for_each_room(const Stage& stage, Read&& read) const {
+    const int first = lives_.home(stage.input);
+    read(first);
+    if (stage.residual >= 0 && lives_.home(stage.residual) != first) read(lives_.home(stage.residual));
+  }
+
+  // A stage of those that make value v which has not run, or -1.
+  int missing(const std::vector<uint64_t>& done, int v) const {
+    const int home = lives_.home(v);
+    for (const int* m = makers_.begin(home); m != makers_.end(home); ++m)
+      if (!has(done, *m) && homes_.overlap(graph_, v, stages_[*m].output)) return *m;
+    return -1;
   }
 
   bool is_ready(const std::vector<uint64_t>& done, int s) const {
     bool ready = true;
-    for_each_read(stages_[s], [&](int v) { ready = ready && (!in_arena(v) || has(done, lives_[size_t(v)].maker)); });
+    for_each_read(stages_[s], [&](int v) { ready = ready && missing(done, v) < 0; });
     return ready;
   }
 
-  // Whether stage s is the last one to read v.
+  // Whether stage s is the last one to read in the memory of v.
   bool frees(const std::vector<uint64_t>& done, int s, int v) {
-    if (!in_arena(v) || lives_[size_t(v)].last_reader == kCaller) return false;
-    for (int i = first_[size_t(v)]; i < first_[size_t(v) + 1]; i++) {
+    if (!in_arena(v) || lives_.of(v).last_reader == kCaller) return false;
+    for (const int* r = readers_.begin(v); r != readers_.end(v); ++r) {
       spent_++;
-      if (readers_[size_t(i)] != s && !has(done, readers_[size_t(i)])) return false;
+      if (*r != s && !has(done, *r)) return false;
     }
     return true;
+  }
+
+  // Whether nothing of the memory that stage s writes to was made before.
+  bool begins(const std::vector<uint64_t>& done, int s) const {
+    const int home = lives_.home(stages_[s].output);
+    return std::none_of(makers_.begin(home), makers_.end(home), [&](int m) { return has(done, m); });
   }
 
   Change change(const std::vector<uint64_t>& done, int s) {
     int64_t freed = 0;
     bool over_input = false;
-    for_each_read(stages_[s], [&](int v) {
+    for_each_room(stages_[s], [&](int v) {
       if (!frees(done, s, v)) return;
-      freed += bytes(v);
-      over_input = over_input || v == stages_[s].input;
+      freed += lives_.bytes(v);
+      over_input = over_input || v == lives_.home(stages_[s].input);
     });
-    const int64_t out = bytes(stages_[s].output), beside = scratch_[s].beside;
-    return {out - freed, out + (over_input ? std::min(beside, scratch_[s].over_input) : beside)};
+    const int64_t out = begins(done, s) ? lives_.bytes(stages_[s].output) : 0, beside = scratch_[s].beside;
+    return {out - freed, out + (over_input && out ? std::min(beside, scratch_[s].over_input) : beside)};
   }
 
   // Whether stage s, or a chain that begins with it, frees what it makes within the memory that is needed anyway.
@@ -142,12 +176,11 @@ class OrderSearch {
       live += now.delta;
       if (live <= set.live) return true;
       const int v = stages_[s].output;
-      if (lives_[size_t(v)].readers != 1 || lives_[size_t(v)].last_reader == kCaller) return false;
-      s = lives_[size_t(v)].last_reader;
+      const Life& life = lives_.of(v);
+      if (life.readers != 1 || life.shared || life.last_reader == kCaller) return false;
+      s = life.last_reader;
       bool alone = true;  // what it reads beside the chain's value is there
-      for_each_read(stages_[s], [&](int u) {
-        alone = alone && (u == v || !in_arena(u) || has(set.done, lives_[size_t(u)].maker));
-      });
+      for_each_read(stages_[s], [&](int u) { alone = alone && (u == v || missing(set.done, u) < 0); });
       if (!alone) return false;
       now = change(set.done, s);
     }
@@ -196,12 +229,19 @@ class OrderSearch {
     after.hash = hash;
     after.stage = s;
     after.ready.erase(std::find(after.ready.begin(), after.ready.end(), s));
-    const int v = stages_[s].output;
-    for (int i = first_[size_t(v)]; i < first_[size_t(v) + 1]; i++) {
+    const int v = stages_[s].output, home = lives_.home(v);
+    for (const int* r = readers_.begin(home); r != readers_.end(home); ++r) {
       spent_++;
-      if (is_ready(after.done, readers_[size_t(i)])) after.ready.push_back(readers_[size_t(i)]);
+      if (waits_for(*r, v) && is_ready(after.done, *r)) after.ready.push_back(*r);
     }
     enter(hash, int(next->size()) - 1, *next);
+  }
+
+  // Whether stage r reads something of value v.
+  bool waits_for(int r, int v) const {
+    bool waits = false;
+    for_each_read(stages_[r], [&](int u) { waits = waits || homes_.overlap(graph_, u, v); });
+    return waits;
   }
 
   // The set of `done` and s on the next level, if it is there: an open hash table of indices.
@@ -239,12 +279,10 @@ class OrderSearch {
       waiting.push_back(s);
       while (!waiting.empty()) {
         const int next = waiting.back();
-        int missing = -1;
-        for_each_read(stages_[next], [&](int v) {
-          if (in_arena(v) && !has(done, lives_[size_t(v)].maker)) missing = lives_[size_t(v)].maker;
-        });
-        if (missing >= 0 && !has(done, next)) {
-          waiting.push_back(missing);
+        int before = -1;
+        for_each_read(stages_[next], [&](int v) { before = std::max(before, missing(done, v)); });
+        if (before >= 0 && !has(done, next)) {
+          waiting.push_back(before);
           continue;
         }
         waiting.pop_back();
@@ -277,11 +315,12 @@ class OrderSearch {
   const std::vector<StageScratch>& scratch_;
   Work& work_;
   const int64_t spent_before_;
-  const std::vector<Life> lives_;
+  const Homes& homes_;
+  const Lives lives_;
   const int count_;
   const size_t words_;
-  std::vector<int> first_, readers_;  // by value: its readers
-  int64_t unavoidable_;               // bytes that some stage needs in any order
+  Index makers_, readers_;
+  int64_t unavoidable_;  // bytes that some stage needs in any order
   std::vector<Link> links_;
   std::vector<int> table_;
   int64_t spent_ = 0;
@@ -289,9 +328,9 @@ class OrderSearch {
 
 }  // namespace
 
-std::vector<int> least_memory_order(const Graph& graph, const std::vector<Stage>& stages,
+std::vector<int> least_memory_order(const Graph& graph, const std::vector<Stage>& stages, const Homes& homes,
                                     const std::vector<StageScratch>& scratch, Work* work) {
-  return OrderSearch(graph, stages, scratch, work).run();
+  return OrderSearch(graph, stages, homes, scratch, work).run();
 }
 
 }  // namespace mbinfer

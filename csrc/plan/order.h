@@ -3,6 +3,7 @@
 
 #include <vector>
 
+#include "plan/homes.h"
 #include "plan/plan.h"
 #include "plan/work.h"
 
@@ -15,7 +16,7 @@ struct StageScratch {
 };
 
 // The stages' indices in that order. Values on the caller's side count nothing.
-std::vector<int> least_memory_order(const Graph& graph, const std::vector<Stage>& stages,
+std::vector<int> least_memory_order(const Graph& graph, const std::vector<Stage>& stages, const Homes& homes,
                                     const std::vector<StageScratch>& scratch, Work* work);
 
 }  // namespace mbinfer

@@ -19,6 +19,7 @@
 #include <vector>
 
 #include "model/graph.h"
+#include "plan/homes.h"
 
 namespace mbinfer {
 
@@ -142,13 +143,13 @@ struct Segment {
 struct Placement {
   enum Kind { kAbsent, kExternal, kArena } kind = kAbsent;  // absent: inside a stage; external: the caller holds it
   int input = -1;                                           // of an external one: its number among the graph's inputs
+  Home home;                                                // whose pixels hold it, and from which channel on
   int rows = 0;                                             // fewer than the value's height: a ring
   // A value that slid down over another one may be moved before segment `moved_before`, its last reader, so that the
   // next one has room to slide over it.
   int moved_before = INT_MAX;
   int64_t offset = 0, moved_offset = 0;
   int64_t at(int segment) const { return segment < moved_before ? offset : moved_offset; }
-  int64_t at_end() const { return moved_before == INT_MAX ? offset : moved_offset; }  // after the last segment
 };
 
 // A range of the arena in use from segment `first` to segment `last`, both included.

@@ -49,39 +49,44 @@ struct Offers {
 
 // Every node a stage, in the file's order, and no two buffers in the same
 // bytes.
-Plan naive_plan(const Graph& graph, int threads, const CostModel& costs) {
+Plan naive_plan(const Graph& graph, const StageRules& rules, const CostModel& costs) {
   Plan plan;
   plan.schedule = Schedule::kNaive;
-  plan.stages = make_stages(graph, Fusion::kNone, threads);
+  plan.stages = make_stages(graph, Fusion::kNone, rules);
   for (int s = 0; s < int(plan.stages.size()); s++) {
     set_whole(graph, &plan.stages[size_t(s)], INT_MAX, INT_MAX);
     plan.segments.push_back({s, s + 1});
   }
-  lay_out_apart(graph, &plan, costs);
+  lay_out_apart(graph, rules.homes, &plan, costs);
   return plan;
 }
 
-int64_t naive_bytes(const Graph& graph, int threads) {
+int64_t naive_bytes(const Graph& graph, const StageRules& rules) {
   int64_t bytes = 0;
-  for (Stage& s : make_stages(graph, Fusion::kNone, threads)) {
-    set_whole(graph, &s, INT_MAX, INT_MAX);
-    bytes += round_up(graph.values[s.output].bytes(), kArenaAlign) + round_up(s.transient_bytes(), kArenaAlign);
+  std::vector<Stage> stages = make_stages(graph, Fusion::kNone, rules);
+  const Lives lives(graph, stages, rules.homes);
+  for (int s = 0; s < int(stages.size()); s++) {
+    Stage& stage = stages[size_t(s)];
+    set_whole(graph, &stage, INT_MAX, INT_MAX);
+    bytes += round_up(stage.transient_bytes(), kArenaAlign);
+    if (lives.begins(stage, s)) bytes += lives.bytes(stage.output);
   }
   return bytes;
 }
 
 // Every node a stage, whole, one after the other in the order that needs the
 // least memory.
-Draft layerwise_draft(const Graph& graph, int threads, Work* work) {
-  return Stagewise(graph, Schedule::kLayerwise, {Fusion::kNone, threads, {}, {}}, true, work).smallest();
+Draft layerwise_draft(const Graph& graph, const StageRules& rules, Work* work) {
+  return Stagewise(graph, Schedule::kLayerwise, {Fusion::kNone, rules, {}, {}}, true, work).smallest();
 }
 
 // Blocks fused as far as `fusion` goes. One that as an operator would need more
 // than `most` bytes is left in its nodes.
-Stagewise blocks_within(const Graph& graph, Schedule schedule, Fusion fusion, int threads, int64_t most, Work* work) {
+Stagewise blocks_within(const Graph& graph, Schedule schedule, Fusion fusion, const StageRules& rules, int64_t most,
+                        Work* work) {
   std::vector<bool> apart(graph.nodes.size(), false);
   for (int tries = 0;; tries++) {
-    Stagewise blocks(graph, schedule, {fusion, threads, apart, {}}, false, work);
+    Stagewise blocks(graph, schedule, {fusion, rules, apart, {}}, false, work);
     bool again = false;
     for (int s = 0; s < int(blocks.stages().size()) && blocks.counted() > most && tries < kMostTries; s++) {
       const Stage& stage = blocks.stages()[size_t(s)];
@@ -104,8 +109,9 @@ void offer_small(Stagewise* blocks, Offers* offers) {
 // Every block one operator. The drafts are made at once, so that what they are made of is gone when others are.
 class Fused {
  public:
-  Fused(const Graph& graph, int threads, int64_t limit, const Candidate& layerwise, Work* work) : limit_(limit) {
-    Stagewise blocks = blocks_within(graph, Schedule::kFused, Fusion::kBlocks, threads, layerwise->peak_bytes, work);
+  Fused(const Graph& graph, const StageRules& rules, int64_t limit, const Candidate& layerwise, Work* work)
+      : limit_(limit) {
+    Stagewise blocks = blocks_within(graph, Schedule::kFused, Fusion::kBlocks, rules, layerwise->peak_bytes, work);
     Offers offers{0, {}, {}};
     offer_small(&blocks, &offers);
     least_ = offers.least;
@@ -144,16 +150,16 @@ class Fused {
 };
 
 // The paper's operator: each block split `chunks` ways over its whole map.
-Plan chunked_plan(const Graph& graph, int threads, int chunks, Work* work) {
+Plan chunked_plan(const Graph& graph, const StageRules& rules, int chunks, Work* work) {
   Plan plan;
   plan.schedule = Schedule::kFused;
-  plan.stages = Stagewise(graph, Schedule::kFused, {Fusion::kBlocks, threads, {}, {}}, false, work).take_stages();
+  plan.stages = Stagewise(graph, Schedule::kFused, {Fusion::kBlocks, rules, {}, {}}, false, work).take_stages();
   for (int s = 0; s < int(plan.stages.size()); s++) {
     Stage& stage = plan.stages[size_t(s)];
     set_whole(graph, &stage, round_up(ceil_div(std::max(1, expanded_channels(graph, stage)), chunks), kPanel), INT_MAX);
     plan.segments.push_back({s, s + 1});
   }
-  lay_out(graph, &plan, work);
+  lay_out(graph, rules.homes, &plan, work);
   return plan;
 }
 
@@ -162,13 +168,14 @@ Plan chunked_plan(const Graph& graph, int threads, int chunks, Work* work) {
 // found, or else the least; none takes less than that one.
 class Streamed {
  public:
-  Streamed(const Graph& graph, const PlanOptions& options, const Fused& fused, Work* work)
+  Streamed(const Graph& graph, const PlanOptions& options, const StageRules& rules, const Fused& fused, Work* work)
       : graph_(graph),
         options_(options),
+        rules_(rules),
         fused_(fused),
         work_(work),
         most_(fused.unlimited()->peak_bytes),
-        blocks_(blocks_within(graph, Schedule::kStreamed, Fusion::kAnyExpansion, options.threads, most_, work)) {}
+        blocks_(blocks_within(graph, Schedule::kStreamed, Fusion::kAnyExpansion, rules, most_, work)) {}
 
   Candidate within(int64_t limit) {
     const bool automatic = options_.schedule == Schedule::kAuto;
@@ -247,12 +254,12 @@ class Streamed {
     const std::vector<bool>& apart = blocks_->order()->apart;
     if (std::find(apart.begin(), apart.end(), true) == apart.end()) return;
     blocks_.reset();
-    blocks_.emplace(graph_, Schedule::kStreamed, StageOrder{Fusion::kAnyExpansion, options_.threads, {}, {}}, false,
-                    work_);
+    blocks_.emplace(graph_, Schedule::kStreamed, StageOrder{Fusion::kAnyExpansion, rules_, {}, {}}, false, work_);
   }
 
   const Graph& graph_;
   const PlanOptions& options_;
+  const StageRules& rules_;
   const Fused& fused_;
   Work* work_;
   const int64_t most_;
@@ -296,38 +303,71 @@ Schedule schedule_from_name(const std::string& name) {
 
 namespace {
 
-Plan planned(const Graph& graph, const PlanOptions& options) {
-  check_supported(graph);
-  const int64_t limit = options.least ? 0 : options.memory_limit < 0 ? INT64_MAX : options.memory_limit;
+int64_t limit_of(const PlanOptions& options) {
+  return options.least ? 0 : options.memory_limit < 0 ? INT64_MAX : options.memory_limit;
+}
+
+Plan planned(const Graph& graph, const PlanOptions& options, const Homes& homes) {
+  const StageRules rules = {options.threads, homes};
+  const int64_t limit = limit_of(options);
   Work work(cost_model(options.isa));
-  Candidate taken = candidate(layerwise_draft(graph, options.threads, &work));
+  Candidate taken = candidate(layerwise_draft(graph, rules, &work));
   const int64_t layerwise_bytes = taken->peak_bytes;
   int64_t fused_bytes = 0;
   {
-    const Fused fused(graph, options.threads, limit, taken, &work);
+    const Fused fused(graph, rules, limit, taken, &work);
     fused_bytes = fused.unlimited()->peak_bytes;
     if (options.schedule != Schedule::kLayerwise) taken.reset();
     if (!options.chunks && options.schedule == Schedule::kFused)
       taken = fused.within_limit();
     else if (!options.chunks && (options.schedule == Schedule::kStreamed || options.schedule == Schedule::kAuto))
-      taken = Streamed(graph, options, fused, &work).within(limit);
+      taken = Streamed(graph, options, rules, fused, &work).within(limit);
   }
 
   Plan plan;
   if (options.chunks)
-    plan = chunked_plan(graph, options.threads, options.chunks, &work);
+    plan = chunked_plan(graph, rules, options.chunks, &work);
   else if (options.schedule == Schedule::kNaive)
-    plan = naive_plan(graph, options.threads, work.costs);
+    plan = naive_plan(graph, rules, work.costs);
   else
     plan = finish(graph, *taken, &work);
   plan.shortcuts = work.shortcuts;
   plan.work = work.spent;
-  plan.naive_bytes = naive_bytes(graph, options.threads);
+  plan.naive_bytes = naive_bytes(graph, rules);
   plan.layerwise_bytes = layerwise_bytes;
   plan.fused_bytes = fused_bytes;
-  if (!options.least && plan.peak_bytes > limit) refuse(options.schedule, plan.peak_bytes, limit);
-  share_out(graph, options, &plan);
   return plan;
+}
+
+// Of plans with and without values inside of others, under a limit: the faster one of those that fit, or the smaller;
+// without one the smaller, which the automatic schedule takes only where it saves more bytes than it costs time.
+bool better(const Plan& plan, const Plan& than, const PlanOptions& options) {
+  const int64_t limit = limit_of(options);
+  if (limit == INT64_MAX && options.schedule == Schedule::kAuto)
+    return double(plan.peak_bytes) * plan.cycles < double(than.peak_bytes) * than.cycles;
+  const bool fits = plan.peak_bytes <= limit && limit < INT64_MAX;
+  if (fits != (than.peak_bytes <= limit && limit < INT64_MAX)) return fits;
+  if (fits && plan.cycles != than.cycles) return plan.cycles < than.cycles;
+  return plan.peak_bytes < than.peak_bytes;
+}
+
+Plan best_plan(const Graph& graph, const PlanOptions& options) {
+  check_supported(graph);
+  const std::vector<Homes> homes = homes_to_try(graph);
+  Plan best = planned(graph, options, homes[0]);
+  for (size_t i = 1; i < homes.size(); i++) {
+    Plan plan = planned(graph, options, homes[i]);
+    if (better(plan, best, options)) std::swap(plan, best);
+    best.naive_bytes = std::min(best.naive_bytes, plan.naive_bytes);
+    best.layerwise_bytes = std::min(best.layerwise_bytes, plan.layerwise_bytes);
+    best.fused_bytes = std::min(best.fused_bytes, plan.fused_bytes);
+    best.shortcuts |= plan.shortcuts;
+    best.work += plan.work;
+  }
+  if (!options.least && best.peak_bytes > limit_of(options))
+    refuse(options.schedule, best.peak_bytes, limit_of(options));
+  share_out(graph, options, &best);
+  return best;
 }
 
 }  // namespace
@@ -335,7 +375,7 @@ Plan planned(const Graph& graph, const PlanOptions& options) {
 // What planning held is free before the plan is copied: the copy lies where that was, not above it, and leaves the heap
 // in one piece for the arena.
 Plan make_plan(const Graph& graph, const PlanOptions& options) {
-  const Plan plan = planned(graph, options);
+  const Plan plan = best_plan(graph, options);
   return Plan(plan);
 }
 

@@ -39,10 +39,10 @@ SegmentNeeds measure_segment(const Graph& graph, const Plan& plan, const Segment
   needs.stage_macs.assign(count, 0);
   std::vector<int> produced(plan.stages.size(), 0);
   const int in = plan.stages[segment.first].input, out = plan.stages[segment.last - 1].output;
-  int pulled = 0;  // rows of the segment's input that were asked for
-  needs.slide =
-      -graph.values[in].bytes();  // where nothing is read once rows of the output are made, it may lie anywhere
-  const int64_t in_row = graph.values[in].row_bytes(), out_row = graph.values[out].row_bytes();
+  auto room = [&](int v) -> const Value& { return graph.values[plan.values[v].home.value]; };
+  int pulled = 0;                   // rows of the segment's input that were asked for
+  needs.slide = -room(in).bytes();  // where nothing is read once rows of the output are made, it may lie anywhere
+  const int64_t in_row = room(in).row_bytes(), out_row = room(out).row_bytes();
   auto oldest = [&](int c, int v) { return oldest_row(graph, plan, produced, c, v); };
   run_segment(graph, plan, segment, produced.data(), [&](int stage, int r0, int r1) {
     const Stage& s = plan.stages[stage];
@@ -87,7 +87,7 @@ std::vector<TracedStep> trace_segment(const Graph& graph, const Plan& plan, int 
       if (w.value == v) return;
     bool stays = maker == stages.last - 1;
     for (const Buffer& b : plan.buffers)
-      stays = stays || (b.kind == Buffer::kValue && b.index == v && b.last > segment);
+      stays = stays || (b.kind == Buffer::kValue && b.index == plan.values[v].home.value && b.last > segment);
     watched.push_back({v, maker, stays});
   };
   for (int s = stages.first; s < stages.last; s++) watch(plan.stages[s].output, s);

@@ -30,7 +30,7 @@ int64_t aligned(int64_t bytes) { return round_up(bytes, kArenaAlign); }
 class SegmentSearch::Impl {
  public:
   // Stages [first, last) of those that `lives` and `waiting` know.
-  Impl(const Graph& graph, const std::vector<Stage>& stages, int first, int last, const std::vector<Life>& lives,
+  Impl(const Graph& graph, const std::vector<Stage>& stages, int first, int last, const Lives& lives,
        const std::vector<int64_t>& waiting, const ChoiceRules& rules, int64_t work)
       : graph_(graph),
         stages_(stages.data() + first),
@@ -266,7 +266,7 @@ class SegmentSearch::Impl {
   double alone(int a) const {
     double least = INFINITY;
     const std::pmr::vector<Option>& options = choices_[a].options;
-    const int64_t around = waiting_[a] + aligned(value(stages_[a].output).bytes()), most = slides_.most_overlap(a, a);
+    const int64_t around = waiting_[a] + slides_.made_bytes(a), most = slides_.most_overlap(a, a);
     for (int o = 0; o < int(options.size()); o++) {
       const int64_t bytes = around + options[o].kept() + options[o].transient();
       if (options[o].cycles < least && bytes - most <= limit_ &&
@@ -279,7 +279,7 @@ class SegmentSearch::Impl {
   // The path is segment [a, b]. Kept is the cheapest that fits, or, at any cost, the smallest.
   void finish(int a, int b, int64_t scratch, const Path& path) {
     const int64_t most = slides_.most_overlap(a, b);
-    int64_t bytes = around_ + path.bytes + scratch + aligned(value(stages_[b].output).bytes());
+    int64_t bytes = around_ + path.bytes + scratch + slides_.made_bytes(b);
     Reached& best = reached_[size_t(b) + 1];
     const double cheapest = reached_[a].cost + path.cycles + whole_value_cycles(costs_, value(stages_[b].output));
     auto cost = [&](int64_t all) { return at_any_cost_ ? std::max(reached_[a].cost, double(all)) : cheapest; };
@@ -338,15 +338,16 @@ class SegmentSearch::Impl {
   std::vector<std::vector<int>> due_, let_in_;       // by stage: options that are let in next, and those that are
 };
 
-SegmentSearch::SegmentSearch(const Graph& graph, const std::vector<Stage>& stages, const CostModel& costs,
-                             bool recompute, int64_t most, Work* work)
-    : graph_(graph), stages_(stages), lives_(lives_of(graph, stages)), work_(work) {
+SegmentSearch::SegmentSearch(const Graph& graph, const std::vector<Stage>& stages, const Homes& homes,
+                             const CostModel& costs, bool recompute, int64_t most, Work* work)
+    : graph_(graph), stages_(stages), lives_(graph, stages, homes), work_(work) {
   const int count = int(stages.size());
   windows_ = ceil_div(count, kWindow);
   const int strips = strips_allowed(graph, stages);
   rules_ = {costs, recompute, most, strips, windows_ == 1 ? INT_MAX : kWindowOptions / kWindow};
-  waiting_ = live_bytes(graph, stages, lives_);
-  for (int s = 0; s < count; s++) waiting_[size_t(s)] -= aligned(graph.values[stages[size_t(s)].output].bytes());
+  waiting_ = lives_.live_bytes();
+  for (int s = 0; s < count; s++)
+    if (lives_.begins(stages[size_t(s)], s)) waiting_[size_t(s)] -= lives_.bytes(stages[size_t(s)].output);
   if (windows_ > 1) work->shortcuts |= kSegmentShortcut;
   for (const Stage& s : stages)
     if (graph.values[s.output].shape.height > strips) work->shortcuts |= kStripShortcut;

@@ -18,8 +18,8 @@ namespace mbinfer {
 class SegmentSearch {
  public:
   // recompute: strips may expand rows again. most: bytes that no answer exceeds. The stages have to outlive it.
-  SegmentSearch(const Graph& graph, const std::vector<Stage>& stages, const CostModel& costs, bool recompute,
-                int64_t most, Work* work);
+  SegmentSearch(const Graph& graph, const std::vector<Stage>& stages, const Homes& homes, const CostModel& costs,
+                bool recompute, int64_t most, Work* work);
   ~SegmentSearch();
 
   // Both set what is chosen of each stage and return the segments. Empty: nothing fits.
@@ -35,7 +35,7 @@ class SegmentSearch {
 
   const Graph& graph_;
   const std::vector<Stage>& stages_;
-  const std::vector<Life> lives_;
+  const Lives lives_;
   std::vector<int64_t> waiting_;  // by stage: bytes of values made before it and read by it or later
   Work* work_;
   ChoiceRules rules_;

@@ -13,19 +13,18 @@ int64_t aligned(int64_t bytes) { return round_up(bytes, kArenaAlign); }
 
 bool Slides::linked(int s) const {
   const int v = stages_[s].output;
-  return stages_[s + 1].input == v && life(v).readers == 1 && life(v).last_reader == first_ + s + 1;
+  return stages_[s + 1].input == v && life(v).readers == 1 && !life(v).shared && life(v).last_reader == first_ + s + 1;
 }
 
 int64_t Slides::most_overlap(int a, int b) const {
   const int in = stages_[a].input;
   if (!in_arena(in) || life(in).last_reader > first_ + b) return 0;
-  return aligned(std::min(value(in).bytes(), value(stages_[b].output).bytes()));
+  return std::min(lives_.bytes(in), made_bytes(b));
 }
 
 int64_t Slides::overlap(int a, const std::vector<int>& options, int64_t* spent) const {
   const int b = a + int(options.size()) - 1;
-  const int64_t out = aligned(value(stages_[b].output).bytes());
-  return std::max<int64_t>(0, std::min(most_overlap(a, b), out - distance(a, options, spent)));
+  return std::max<int64_t>(0, std::min(most_overlap(a, b), made_bytes(b) - distance(a, options, spent)));
 }
 
 // Least distance of the segment's output below its input, by following the demand of each output strip to the input;
@@ -33,7 +32,7 @@ int64_t Slides::overlap(int a, const std::vector<int>& options, int64_t* spent) 
 int64_t Slides::distance(int a, const std::vector<int>& chosen, int64_t* spent) const {
   const int b = a + int(chosen.size()) - 1;
   const int in = stages_[a].input, none = value(in).shape.height, height = value(stages_[b].output).shape.height;
-  const int64_t out_row = value(stages_[b].output).row_bytes(), in_row = value(in).row_bytes();
+  const int64_t out_row = lives_.room(stages_[b].output).row_bytes(), in_row = lives_.room(in).row_bytes();
   auto option = [&](int s) -> const Option& { return choices_[s].options[size_t(chosen[size_t(s - a)])]; };
   auto reads = [&](int s) -> const std::pmr::vector<Rows>& { return choices_[s].reads[size_t(option(s).way())]; };
   auto rows = [&](int s) { return choices_[s].rows(option(s)); };

@@ -15,9 +15,14 @@ namespace mbinfer {
 // are told by their numbers; `options`: of the stages of a segment. All that is given has to outlive it.
 class Slides {
  public:
-  Slides(const Graph& graph, const Stage* stages, int first, const std::vector<Life>& lives,
+  Slides(const Graph& graph, const Stage* stages, int first, const Lives& lives,
          const std::pmr::vector<StageChoices>& choices)
       : graph_(graph), stages_(stages), first_(first), lives_(lives), choices_(choices) {}
+
+  // Bytes that the output of stage b takes beside what is there before.
+  int64_t made_bytes(int b) const {
+    return lives_.begins(stages_[b], first_ + b) ? lives_.bytes(stages_[b].output) : 0;
+  }
 
   bool in_arena(int value) const { return life(value).maker >= 0; }
 
@@ -32,13 +37,13 @@ class Slides {
 
  private:
   const Value& value(int v) const { return graph_.values[v]; }
-  const Life& life(int v) const { return lives_[size_t(v)]; }
+  const Life& life(int v) const { return lives_.of(v); }
   int64_t distance(int a, const std::vector<int>& chosen, int64_t* spent) const;
 
   const Graph& graph_;
   const Stage* stages_;
   const int first_;
-  const std::vector<Life>& lives_;
+  const Lives& lives_;
   const std::pmr::vector<StageChoices>& choices_;
 };
 

@@ -9,8 +9,8 @@ bool is_filter(const Node& n) { return n.op == Op::kDepthwise || n.op == Op::kGl
 
 class Fuser {
  public:
-  Fuser(const Graph& graph, Fusion fusion, const std::vector<bool>& apart)
-      : graph_(graph), fusion_(fusion), apart_(apart), taken_(graph.nodes.size(), false) {}
+  Fuser(const Graph& graph, Fusion fusion, const Homes& homes, const std::vector<bool>& apart)
+      : graph_(graph), fusion_(fusion), homes_(homes), apart_(apart), taken_(graph.nodes.size(), false) {}
 
   std::vector<Stage> run() {
     std::vector<Stage> stages;
@@ -26,7 +26,7 @@ class Fuser {
   template <class Take>
   void each(Take&& take) {
     for (int n = 0; n < int(graph_.nodes.size()); n++) {
-      if (taken_[n] || patches_of(n) >= 0) continue;
+      if (taken_[n] || patches_of(n) >= 0 || homes_.placed(graph_, node(n))) continue;
       Stage stage;
       start_at(n, &stage);
       finish(&stage);
@@ -138,18 +138,20 @@ class Fuser {
 
   const Graph& graph_;
   const Fusion fusion_;
+  const Homes& homes_;
   const std::vector<bool>& apart_;
   std::vector<bool> taken_;
 };
 
 }  // namespace
 
-std::vector<Stage> make_stages(const Graph& graph, Fusion fusion, int threads, const std::vector<bool>& apart) {
-  std::vector<Stage> stages = Fuser(graph, fusion, apart).run();
+std::vector<Stage> make_stages(const Graph& graph, Fusion fusion, const StageRules& rules,
+                               const std::vector<bool>& apart) {
+  std::vector<Stage> stages = Fuser(graph, fusion, rules.homes, apart).run();
   for (Stage& s : stages) {
-    s.threads = threads;
+    s.threads = rules.threads;
     if (s.part_count() > 1 && graph.nodes[s.parts[0].node].op == Op::kConvert) {
-      s.parts[0].ring.copies = int16_t(threads);
+      s.parts[0].ring.copies = int16_t(rules.threads);
       s.parts[0].ring.patch = true;
     }
   }

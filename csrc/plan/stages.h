@@ -1,6 +1,7 @@
 // From nodes to stages, and the scratch that a stage needs for its strip, chunk and step.
 #pragma once
 
+#include "plan/homes.h"
 #include "plan/plan.h"
 
 namespace mbinfer {
@@ -10,8 +11,15 @@ namespace mbinfer {
 // (a stem and the depthwise-separable block after it). An input's conversion for one convolution is always part of it.
 enum class Fusion { kNone, kBlocks, kAnyExpansion };
 
-// Every node in exactly one stage, in the graph's order. Nodes marked in `apart` are not fused.
-std::vector<Stage> make_stages(const Graph& graph, Fusion fusion, int threads, const std::vector<bool>& apart = {});
+struct StageRules {
+  int threads;         // that run them
+  const Homes& homes;  // what is placed there is no stage
+};
+
+// Every node in exactly one stage, but those that are placed, in the graph's order. Nodes marked in `apart` are not
+// fused.
+std::vector<Stage> make_stages(const Graph& graph, Fusion fusion, const StageRules& rules,
+                               const std::vector<bool>& apart = {});
 
 // Why the nodes around a stage were not fused into it; "" where nothing has to be said.
 std::string why_apart(const Graph& graph, const Stage& stage);

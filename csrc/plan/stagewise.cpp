@@ -24,8 +24,8 @@ std::vector<int> even_chunks(int channels) {
 }
 
 // Bytes in which the output of a whole map, made step by step, may lie over the stage's input.
-int64_t overlap_of(const Graph& graph, const Stage& stage) {
-  const Value &in = graph.values[stage.input], &out = graph.values[stage.output];
+int64_t overlap_of(const Graph& graph, const Homes& homes, const Stage& stage) {
+  const Value &in = graph.values[homes.of(stage.input).value], &out = graph.values[homes.of(stage.output).value];
   int64_t distance = 0;
   for_each_write(graph, stage, stage.input, 0, stage.rows, [&](int end, int row) {
     if (row < in.shape.height) distance = std::max(distance, end * out.row_bytes() - row * in.row_bytes());
@@ -74,8 +74,8 @@ int strips_allowed(const Graph& graph, const std::vector<Stage>& stages) {
 Stagewise::Stagewise(const Graph& graph, Schedule schedule, StageOrder order, bool whole, Work* work)
     : graph_(graph), schedule_(schedule), whole_(whole), work_(work) {
   find_stages(std::move(order));
-  lives_ = lives_of(graph, stages_);
-  live_ = live_bytes(graph, stages_, lives_);
+  lives_.emplace(graph, stages_, order_->rules.homes);
+  live_ = lives_->live_bytes();
   smallest_.reserve(stages_.size());
   for (int s = 0; s < int(stages_.size()); s++) {
     int64_t least = INT64_MAX;
@@ -86,7 +86,7 @@ Stagewise::Stagewise(const Graph& graph, Schedule schedule, StageOrder order, bo
 }
 
 void Stagewise::find_stages(StageOrder order) {
-  stages_ = make_stages(graph_, order.fusion, order.threads, order.apart);
+  stages_ = make_stages(graph_, order.fusion, order.rules, order.apart);
   const int count = int(stages_.size()), strips = strips_allowed(graph_, stages_);
   std::vector<WayRange> ranges;
   std::vector<StageScratch> scratch;
@@ -94,7 +94,7 @@ void Stagewise::find_stages(StageOrder order) {
   ranges.reserve(size_t(count));
   scratch.reserve(size_t(count));
   for (const Stage& s : stages_) {
-    const std::vector<Way> all = ways_of(s, strips);
+    const std::vector<Way> all = ways_of(s, order.rules.homes, strips);
     ranges.push_back({int(ways_.size()), int(all.size())});
     ways_.insert(ways_.end(), all.begin(), all.end());
     StageScratch least = {INT64_MAX, INT64_MAX};
@@ -104,14 +104,14 @@ void Stagewise::find_stages(StageOrder order) {
     }
     scratch.push_back(least);
   }
-  order.order = least_memory_order(graph_, stages_, scratch, work_);
+  order.order = least_memory_order(graph_, stages_, order.rules.homes, scratch, work_);
   put_in_order(order.order, &stages_);
   range_.reserve(size_t(count));
   for (int s : order.order) range_.push_back(ranges[size_t(s)]);
   order_ = std::make_shared<const StageOrder>(std::move(order));
 }
 
-std::vector<Way> Stagewise::ways_of(const Stage& stage, int strips) const {
+std::vector<Way> Stagewise::ways_of(const Stage& stage, const Homes& homes, int strips) const {
   Stage s = stage;
   std::vector<Way> ways;
   auto add = [&](int chunk, int step, int64_t overlap, double cycles) {
@@ -120,7 +120,7 @@ std::vector<Way> Stagewise::ways_of(const Stage& stage, int strips) const {
   if (whole_ || !s.bottleneck()) {
     const int step = whole_ ? INT_MAX : ceil_div(graph_.values[s.output].shape.height, strips);
     set_whole(graph_, &s, INT_MAX, step);
-    add(INT_MAX, step, overlap_of(graph_, s),
+    add(INT_MAX, step, overlap_of(graph_, homes, s),
         whole_ ? 0 : stage_cycles(graph_, work_->costs, s, count_steps(graph_, s)));
     return ways;
   }
@@ -131,10 +131,10 @@ std::vector<Way> Stagewise::ways_of(const Stage& stage, int strips) const {
     prune(&ways);
     set_whole(graph_, &s, kPanel, step);
     const StepCounts counts = count_steps(graph_, s);
-    const int64_t in_chunks = overlap_of(graph_, s);  // the same for every chunk but the whole
+    const int64_t in_chunks = overlap_of(graph_, homes, s);  // the same for every chunk but the whole
     for (size_t i = chunks.size(); i-- > 0;) {
       set_whole(graph_, &s, chunks[i], step);
-      add(chunks[i], step, chunk_count(graph_, s) > 1 ? in_chunks : overlap_of(graph_, s),
+      add(chunks[i], step, chunk_count(graph_, s) > 1 ? in_chunks : overlap_of(graph_, homes, s),
           stage_cycles(graph_, work_->costs, s, counts));
     }
   }
@@ -143,7 +143,7 @@ std::vector<Way> Stagewise::ways_of(const Stage& stage, int strips) const {
 }
 
 int64_t Stagewise::bytes(int stage, const Way& way) const {
-  return way.scratch - (frees_input(stages_[size_t(stage)], stage, lives_) ? way.overlap : 0);
+  return way.scratch - (lives_->frees_input(stages_[size_t(stage)], stage) ? way.overlap : 0);
 }
 
 const Way& Stagewise::fastest_way(int stage, int64_t most, bool over) const {
@@ -180,7 +180,7 @@ double Stagewise::cycles_within(int64_t most) const {
   for (int s = 0; s < int(stages_.size()); s++) {
     const Value &in = graph_.values[stages_[size_t(s)].input], &out = graph_.values[stages_[size_t(s)].output];
     cycles += fastest_way(s, most, true).cycles + whole_value_cycles(work_->costs, out) +
-              (lives_[size_t(stages_[size_t(s)].input)].maker >= 0 ? whole_value_cycles(work_->costs, in) : 0);
+              (lives_->of(stages_[size_t(s)].input).maker >= 0 ? whole_value_cycles(work_->costs, in) : 0);
   }
   return cycles;
 }

@@ -1,6 +1,7 @@
 // Plans in which every stage is a segment of its own: layer by layer, or one fused block after the other.
 #pragma once
 
+#include <optional>
 #include <vector>
 
 #include "plan/draft.h"
@@ -67,7 +68,7 @@ class Stagewise {
     return {ways_.data() + range.first, ways_.data() + range.first + range.count};
   }
   void find_stages(StageOrder order);
-  std::vector<Way> ways_of(const Stage& stage, int strips) const;
+  std::vector<Way> ways_of(const Stage& stage, const Homes& homes, int strips) const;
   int64_t bytes(int stage, const Way& way) const;  // beside the values alive
   double cycles_within(int64_t most) const;
   const Way& fastest_way(int stage, int64_t most, bool over) const;
@@ -82,7 +83,7 @@ class Stagewise {
   Work* work_;
   std::vector<Way> ways_;
   std::vector<WayRange> range_;  // by stage: its ways
-  std::vector<Life> lives_;
+  std::optional<Lives> lives_;
   std::vector<int64_t> live_;      // by stage: bytes of the values alive
   std::vector<int64_t> smallest_;  // by stage: the least bytes beside them
   int64_t counted_ = 0;

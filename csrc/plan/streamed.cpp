@@ -33,7 +33,7 @@ Streamer::Streamer(const Graph& graph, std::shared_ptr<const StageOrder> order, 
       stages_(std::move(stages)),
       most_(most),
       most_again_(multiply_adds_again(graph, recompute)),
-      search_(graph, stages_, work->costs, most_again_ > 0, most, work) {}
+      search_(graph, stages_, order_->rules.homes, work->costs, most_again_ > 0, most, work) {}
 
 const Draft& Streamer::smallest(int64_t known) {
   if (smallest_.order && (!smallest_.segments.empty() || known <= known_)) return smallest_;
@@ -126,7 +126,7 @@ Draft Streamer::attempt_at(double price, int64_t counted, double cycles) {
     CostModel costs = work_->costs;
     costs.again = price_ = price;
     priced_.reset();
-    priced_.reset(new SegmentSearch(graph_, stages_, costs, true, most_, work_));
+    priced_.reset(new SegmentSearch(graph_, stages_, order_->rules.homes, costs, true, most_, work_));
   }
   // A plan that may be costs no more than that, but one of far more cycles than the smallest plan.
   if (price > 0 && !smallest_.segments.empty()) cycles = std::min(cycles, 2 * smallest_.cycles);

@@ -27,9 +27,11 @@ int64_t chunk_begin(const Stage& stage, int part, int chunk, const Value& value)
 }  // namespace
 
 View value_view(const Graph& graph, const Plan& plan, int value, int segment) {
-  const Value& v = graph.values[value];
-  const Placement& placed = plan.values[value];
-  return rows_of(v, v.type, placed.at(segment), 0, placed.rows, v.stride());
+  const Home& home = plan.values[value].home;
+  const Value& holder = graph.values[home.value];
+  const Placement& placed = plan.values[home.value];
+  const int64_t channel = home.channel * int64_t(size_of(holder.type));
+  return rows_of(holder, holder.type, placed.at(segment) + channel, 0, placed.rows, holder.stride());
 }
 
 Range made_panels(const Graph& graph, const Stage& stage, int part, int chunk) {

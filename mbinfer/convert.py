@@ -4,29 +4,34 @@ from __future__ import annotations
 
 import itertools
 import os
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, Union
 
 from .errors import ArgumentError, ShapeError
 from .graph import COLORS, Graph, Node, Recipe
 
 DTYPES = ("float32", "float16", "int8")
 LARGEST_LABELS = 1 << 24  # bytes of a file of class names
+Path = Union[str, "os.PathLike[str]"]
+Numbers = Union[float, Sequence[float]]
+InputShape = Union[Sequence[int], Mapping[str, Sequence[int]], None]
 
 
 def convert(
-    source,
-    path,
+    source: Any,
+    path: Path,
     *,
-    dtype="float32",
-    calibration=None,
-    mean=None,
-    scale=None,
-    color="RGB",
-    crop=1.0,
-    labels=None,
-    input_shape=None,
-    example=None,
-    outputs=None,
-    **quantising,
+    dtype: str = "float32",
+    calibration: Any = None,
+    mean: Numbers | None = None,
+    scale: Numbers | None = None,
+    color: str = "RGB",
+    crop: float = 1.0,
+    labels: Path | Iterable[str] | None = None,
+    input_shape: InputShape = None,
+    example: Any = None,
+    outputs: Iterable[str] | None = None,
+    **quantising: Any,
 ) -> None:
     """Convert `source` to a model file at `path`.
 
@@ -74,7 +79,7 @@ def convert(
         raise ArgumentError(f"path of type {type(path).__name__}; give the path of the file to write") from None
 
 
-def _check_dtype(dtype, calibration, quantising) -> None:
+def _check_dtype(dtype: str, calibration: Any, quantising: dict[str, Any]) -> None:
     if not isinstance(dtype, str):
         raise ArgumentError(f"dtype of type {type(dtype).__name__}; supported are {', '.join(DTYPES)}")
     if dtype not in DTYPES:
@@ -84,7 +89,7 @@ def _check_dtype(dtype, calibration, quantising) -> None:
         raise ArgumentError(f"{', '.join(given)}: for dtype='int8' only; give that, or leave them out")
 
 
-def _set_recipe(graph: Graph, mean, scale, color: str, crop: float) -> None:
+def _set_recipe(graph: Graph, mean: Numbers | None, scale: Numbers | None, color: str, crop: float) -> None:
     if len(graph.inputs) != 1:
         raise ShapeError(f"mean and scale describe one picture, but the model has the inputs {', '.join(graph.inputs)}")
     if not isinstance(color, str) or color not in COLORS:
@@ -116,7 +121,7 @@ def _take_real_numbers(graph: Graph, name: str) -> None:
     graph.nodes.insert(0, Node("convert", inner, [name], inner))
 
 
-def _numbers(what: str, given, count: int) -> tuple[float, ...]:
+def _numbers(what: str, given: Any, count: int) -> tuple[float, ...]:
     try:
         if isinstance(given, (str, bytes, dict, set)):
             raise TypeError("not a number")
@@ -129,7 +134,7 @@ def _numbers(what: str, given, count: int) -> tuple[float, ...]:
     return floats
 
 
-def read_labels(path) -> list[str]:
+def read_labels(path: Path) -> list[str]:
     """The class names in a UTF-8 text file, one a line, without the spaces around them; empty lines at the end go."""
     from .importers.files import read_file
 
@@ -140,7 +145,7 @@ def read_labels(path) -> list[str]:
     return [line.strip() for line in lines]
 
 
-def _set_labels(graph: Graph, labels) -> None:
+def _set_labels(graph: Graph, labels: Any) -> None:
     output = graph.outputs[0]
     classes = graph.values[output.value][2]
     if isinstance(labels, (str, os.PathLike)):

@@ -139,8 +139,9 @@ class _Map:
             return None
         if node.activation not in ("none", "clamp", "sigmoid", "erf"):
             return None
+        assert node.weight is not None
         factor, term = float(np.ravel(node.weight)[0]), 0.0 if node.bias is None else float(node.bias[0])
-        if (node.weight != factor).any() or (node.bias is not None and (node.bias != term).any()):
+        if np.any(node.weight != factor) or (node.bias is not None and np.any(node.bias != term)):
             return None
         return _Map(factor, term, node.activation, node.clamp)
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 
@@ -29,7 +30,7 @@ class SourceNode:
     op: str
     inputs: list[str]
     outputs: list[str]
-    attrs: dict = field(default_factory=dict)
+    attrs: dict[str, Any] = field(default_factory=dict)
 
 
 def unsupported(node: SourceNode, reason: str, supported: str) -> UnsupportedError:
@@ -58,7 +59,7 @@ class Emitter:
         self._names.add(name)
         return name
 
-    def emit(self, node: SourceNode, op: str, inputs: list[str], part: str = "", **fields) -> str:
+    def emit(self, node: SourceNode, op: str, inputs: list[str], part: str = "", **fields: Any) -> str:
         """Append a graph node and return its value's name; `part` names a step other than the last one of `node`."""
         output = f"{node.outputs[0]}/{part}" if part else node.outputs[0]
         if part or output in self.graph.values:
@@ -76,7 +77,16 @@ class Emitter:
         self.writer[output] = self.graph.nodes[-1]
         return output
 
-    def affine(self, node: SourceNode, x: Tensor, scale=1.0, bias=0.0, part: str = "", shape=None, **fields) -> Tensor:
+    def affine(
+        self,
+        node: SourceNode,
+        x: Tensor,
+        scale: Any = 1.0,
+        bias: Any = 0.0,
+        part: str = "",
+        shape: tuple[int, ...] | None = None,
+        **fields: Any,
+    ) -> Tensor:
         """``x * scale + bias`` per channel (float64 ``[C]`` or one number), with the activation in `fields`."""
         channels = x.dims[2]
         value = self.emit(

@@ -47,7 +47,7 @@ MAGICS = (  # offset, bytes, what it is
 )
 
 
-def read_file(path, most: int, offset: int = 0, length: int | None = None) -> bytes:
+def read_file(path: str | bytes | os.PathLike[str], most: int, offset: int = 0, length: int | None = None) -> bytes:
     """The bytes of the regular file `path`, or `length` of them from `offset` on; a whole file may have `most`.
 
     Raises `OSError` with errno and filename, `FormatError` for what is no regular file or too large, and

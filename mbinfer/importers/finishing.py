@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 
@@ -43,7 +44,7 @@ def _output(walk: Walk, nodes: Sequence[SourceNode], name: str) -> Output:
     if found.value in walk.graph.inputs:  # an output needs a value of its own
         copy = walk.fresh(f"{name}/copy")
         kind = walk.graph.types.get(found.value)
-        fields = {"weight": np.ones((1, 1, found.dims[2]))} if kind is None else {}
+        fields: dict[str, Any] = {"weight": np.ones((1, 1, found.dims[2]))} if kind is None else {}
         op = "depthwise" if kind is None else "convert"
         value = walk.builder.add(op, [found.value], name=copy, output=copy, **fields)
         if kind is not None:

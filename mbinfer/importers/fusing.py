@@ -11,6 +11,9 @@ All three are depthwise 1x1 nodes. Weights stay in float64 until the last fold.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 import numpy as np
 
 from ..check import MOVES
@@ -37,7 +40,7 @@ def fuse(graph: Graph) -> None:
             node.slopes = np.ascontiguousarray(node.slopes, np.float32)
 
 
-def _signature(graph: Graph):
+def _signature(graph: Graph) -> list[tuple[Any, ...]]:
     return [(node.op, node.output, *node.inputs, node.activation, node.clamp, node.pads) for node in graph.nodes]
 
 
@@ -114,7 +117,8 @@ def _absorb(into: Node, node: Node) -> bool:
             return False
         if into.activation == "clamp" and node.activation == "clamp":
             lo, hi = node.clamp
-            into.clamp = tuple(min(max(bound, lo), hi) for bound in into.clamp)
+            first, last = (min(max(bound, lo), hi) for bound in into.clamp)
+            into.clamp = first, last
             return True
         if into.activation != "none":
             return False
@@ -123,9 +127,10 @@ def _absorb(into: Node, node: Node) -> bool:
     else:
         scale = np.float64(node.weight).ravel()
         shape = (-1, 1, 1, 1) if into.op == "conv" else (1, 1, -1)
+        assert into.weight is not None
         into.weight = into.weight * scale.reshape(shape)
-        into.bias = (0 if into.bias is None else into.bias * scale) + (0 if node.bias is None else node.bias)
-        into.bias = np.broadcast_to(into.bias, scale.shape)
+        bias = (0 if into.bias is None else into.bias * scale) + (0 if node.bias is None else node.bias)
+        into.bias = np.broadcast_to(bias, scale.shape)
     into.activation, into.clamp, into.slopes = node.activation, node.clamp, node.slopes
     return True
 
@@ -138,6 +143,7 @@ def _fold_into_readers(graph: Graph) -> None:
         if node.activation != "none" or node.output in outputs:
             continue
         readers = _readers(graph)[node.output]
+        fold: Callable[[Node, Node], None]
         if _is_padding(node):
             fold = _fold_pads
             foldable = all(_takes_pads(reader, node, writer) for reader in readers)
@@ -164,7 +170,8 @@ def _takes_pads(reader: Node, pad: Node, writer: dict[str, Node]) -> bool:
 
 
 def _fold_pads(reader: Node, pad: Node) -> None:
-    reader.pads = tuple(a + b for a, b in zip(reader.pads, pad.pads))
+    top, left, bottom, right = (a + b for a, b in zip(reader.pads, pad.pads))
+    reader.pads = top, left, bottom, right
     reader.counts_padding = reader.op == "avg_pool"
 
 
@@ -175,17 +182,19 @@ def _takes_affine(reader: Node, affine: Node) -> bool:
 
 
 def _fold_affine(reader: Node, affine: Node) -> None:
-    scale = np.float64(affine.weight).ravel()
-    shift = np.zeros_like(scale) if affine.bias is None else np.float64(affine.bias)
+    assert reader.weight is not None and affine.weight is not None
+    scale = np.asarray(affine.weight, np.float64).ravel()
+    shift = np.zeros_like(scale) if affine.bias is None else np.asarray(affine.bias, np.float64)
+    weight = np.asarray(reader.weight, np.float64)
     if reader.op == "conv":
         outputs, _, _, per_group = reader.weight.shape
         group = np.arange(outputs) // (outputs // reader.groups)
         channel = group[:, None] * per_group + np.arange(per_group)  # [out, in / groups]
-        term = np.einsum("oyxi,oi->o", np.float64(reader.weight), shift[channel])
-        reader.weight = reader.weight * scale[channel][:, None, None, :]
+        term = np.einsum("oyxi,oi->o", weight, shift[channel])
+        reader.weight = weight * scale[channel][:, None, None, :]
     else:
-        term = np.float64(reader.weight).sum(axis=(0, 1)) * shift
-        reader.weight = reader.weight * scale
+        term = weight.sum(axis=(0, 1)) * shift
+        reader.weight = weight * scale
     reader.bias = term if reader.bias is None else reader.bias + term
 
 

@@ -13,6 +13,7 @@ shape. So Transpose changes `order`, Reshape and its kin change `shape`, and nei
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -51,7 +52,7 @@ class Tensor:
             and all(group in ("", axis) for group, axis in zip(groups, layout))
         )
 
-    def transposed(self, perm) -> Tensor | None:
+    def transposed(self, perm: Sequence[int]) -> Tensor | None:
         """After a Transpose by `perm`, or None where that would move part of an axis."""
         shape = tuple(self.shape[i] for i in perm)
         moved = [i for i in perm if self.shape[i] > 1]

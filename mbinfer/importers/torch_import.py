@@ -6,19 +6,22 @@ import os
 import sys
 import tempfile
 import warnings
+from collections.abc import Mapping
+from typing import Any
 
 from ..errors import ShapeError, UnsupportedError
 from ..messages import brief
+from .arguments import InputShape
 from .onnx import require_onnx
 
 
-def is_torch_module(source) -> bool:
+def is_torch_module(source: Any) -> bool:
     """Whether `source` is a `torch.nn.Module`; torch is not imported for the question."""
     torch = sys.modules.get("torch")
     return torch is not None and isinstance(source, torch.nn.Module)
 
 
-def export_torch(module, example=None, input_shape=None):
+def export_torch(module: Any, example: Any = None, input_shape: InputShape = None) -> Any:
     """Export a `torch.nn.Module` to an `onnx.ModelProto`.
 
     `example` is the tensor (or tuple of tensors) to trace with, float32 with batch 1; with `input_shape`, such as
@@ -34,6 +37,8 @@ def export_torch(module, example=None, input_shape=None):
         if input_shape is None:
             raise ShapeError("a torch module does not say what it takes: give input_shape=(1, 3, H, W) or example=")
         like = next(module.parameters(), torch.zeros(()))
+        if isinstance(input_shape, Mapping):
+            (input_shape,) = input_shape.values()
         example = torch.zeros(tuple(input_shape), dtype=like.dtype, device=like.device)
     args = tuple(example) if isinstance(example, (tuple, list)) else (example,)
     modes = [(part, part.training) for part in module.modules()]
@@ -42,7 +47,7 @@ def export_torch(module, example=None, input_shape=None):
         with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings(), torch.no_grad():
             warnings.simplefilter("ignore")  # the exporter's own: deprecations, tracing
             path = os.path.join(folder, "model.onnx")
-            names = {
+            names: dict[str, Any] = {
                 "input_names": ["input"] if len(args) == 1 else None,
                 "output_names": ["output"] if isinstance(module(*args), torch.Tensor) else None,
             }

@@ -6,8 +6,10 @@ How much a node will make is asked of onnx's shape inference before it runs; wha
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from ...errors import FormatError
 from ...messages import brief
@@ -42,7 +44,7 @@ NOT_CONSTANT = frozenset(
 )
 
 
-def to_array(tensor) -> np.ndarray:
+def to_array(tensor: Any) -> npt.NDArray[Any]:
     """A TensorProto's numbers. Raises `FormatError` where shape, type and data do not go together."""
     onnx = require_onnx()
     where, dims = f"tensor '{brief(tensor.name)}'", tuple(tensor.dims)
@@ -65,7 +67,7 @@ class Evaluator:
     def __init__(self, opset: int):
         self.opset, self.left = opset, ALL_ELEMENTS
 
-    def __call__(self, node: SourceNode, proto, arrays: list) -> list[np.ndarray]:
+    def __call__(self, node: SourceNode, proto: Any, arrays: list[Any]) -> list[npt.NDArray[Any]]:
         """The outputs of the NodeProto `proto`, of which `node` is the reading; an input that is left out is None."""
         onnx = require_onnx()
         if node.op in NOT_CONSTANT or any(a.HasField("g") or a.graphs for a in proto.attribute):
@@ -88,7 +90,7 @@ class Evaluator:
             raise unsupported(node, "a constant that is not of numbers", "constants of numbers")
         return results
 
-    def _implemented(self, onnx, proto):
+    def _implemented(self, onnx: Any, proto: Any) -> tuple[Any, int]:
         """The node as the evaluator knows it, and its opset."""
         name, opset = EVALUATED_AS.get(proto.op_type, (proto.op_type, 0))
         opset = max(opset, self.opset)
@@ -98,11 +100,11 @@ class Evaluator:
             copy.op_type, proto = name, copy
         return proto, opset
 
-    def _predicted(self, onnx, node: SourceNode, proto, opset: int, feeds: dict) -> int:
+    def _predicted(self, onnx: Any, node: SourceNode, proto: Any, opset: int, feeds: dict[str, Any]) -> int:
         """The elements of all outputs, by shape inference on this node alone."""
         given = sum(array.size for array in feeds.values())
         if node.op in UNSIZED:
-            return given * max((array.ndim for array in feeds.values()), default=1)
+            return int(given) * max((array.ndim for array in feeds.values()), default=1)
         try:
             model = onnx.helper.make_model(
                 _graph(onnx, proto, feeds), opset_imports=[onnx.helper.make_opsetid("", opset)], ir_version=8
@@ -121,7 +123,7 @@ class Evaluator:
                 "constants whose size follows from their inputs",
             ) from error
 
-    def _spend(self, node: SourceNode, made: int, feeds: dict) -> None:
+    def _spend(self, node: SourceNode, made: int, feeds: dict[str, Any]) -> None:
         given = [array.size for array in feeds.values()]
         if node.op in PRODUCTS:
             deep = max((max(array.shape, default=1) for array in feeds.values()), default=1)
@@ -137,7 +139,7 @@ class Evaluator:
             )
 
 
-def _graph(onnx, proto, feeds: dict):
+def _graph(onnx: Any, proto: Any, feeds: dict[str, Any]) -> Any:
     """A graph of one node: small inputs are initializers as well, whose numbers shape inference can look at."""
     types = {name: onnx.helper.np_dtype_to_tensor_dtype(array.dtype) for name, array in feeds.items()}
     inputs = [onnx.helper.make_tensor_value_info(name, types[name], array.shape) for name, array in feeds.items()]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -32,7 +32,7 @@ PICTURE_OPS = frozenset(  # take NCHW by their specification
 # The shape.
 
 
-def dims_of(value):
+def dims_of(value: Any) -> tuple[int | None, ...] | None:
     """Sizes of a ValueInfoProto, None where open; None for an unknown rank."""
     tensor = value.type.tensor_type
     if not value.type.HasField("tensor_type") or not tensor.HasField("shape"):
@@ -48,16 +48,18 @@ def integer_kinds(values: Iterable[Any]) -> dict[str, str]:
     return {name: kinds[number] for name, number in types.items() if number in kinds}
 
 
-def fix_inputs(values, input_shape) -> tuple[dict[str, tuple[int, ...] | Error], str]:
+def fix_inputs(values: Sequence[Any], input_shape: Any) -> tuple[dict[str, tuple[int, ...] | Error], str]:
     """Give every ValueInfoProto a fixed shape, in place: batch 1, the rest as stored or as `input_shape` says.
 
     Returns the shapes by name, or the error that whoever reads the input is to raise, and what was overridden.
     """
     wanted = shapes_by_name([value.name for value in values], input_shape)
-    fixed, overridden = {}, []
+    fixed: dict[str, tuple[int, ...] | Error] = {}
+    overridden = []
     for value in values:
         try:
-            fixed[value.name] = shape = _fix(value, wanted.get(value.name))
+            shape = _fix(value, wanted.get(value.name))
+            fixed[value.name] = shape
         except UnsupportedError as error:
             if value.name in wanted:
                 raise
@@ -72,7 +74,7 @@ def fix_inputs(values, input_shape) -> tuple[dict[str, tuple[int, ...] | Error],
     return fixed, ", ".join(overridden)
 
 
-def _fix(value, wanted: tuple[int, ...] | None) -> tuple[int, ...]:
+def _fix(value: Any, wanted: tuple[int, ...] | None) -> tuple[int, ...]:
     onnx = require_onnx()
     where, dims = f"input '{value.name}'", dims_of(value)
     if value.type.tensor_type.elem_type != onnx.TensorProto.FLOAT and not integer_kinds([value]):
@@ -85,7 +87,8 @@ def _fix(value, wanted: tuple[int, ...] | None) -> tuple[int, ...]:
         dims = wanted
     elif dims:
         dims = (1 if dims[0] is None else dims[0], *dims[1:])
-    if not dims or None in dims:
+    sizes = tuple(size for size in dims or () if size is not None)
+    if not dims or len(sizes) < len(dims):
         raise UnsupportedError(
             f"{where} has no fixed size: {_show(dims)}; give it, in the model's own axis order, "
             "with convert(..., input_shape=(1, 3, 224, 224)), or export with a fixed size"
@@ -95,12 +98,12 @@ def _fix(value, wanted: tuple[int, ...] | None) -> tuple[int, ...]:
             f"{where} has batch {dims[0]}; supported is batch 1: give convert(..., input_shape="
             f"{(1, *dims[1:])}), or export the model with batch 1 or with a dynamic batch dimension"
         )
-    if math.prod(dims) > MAX_ELEMENTS:
+    if math.prod(sizes) > MAX_ELEMENTS:
         raise UnsupportedError(f"{where} has shape {dims}; supported are at most {MAX_ELEMENTS} elements")
-    return dims
+    return sizes
 
 
-def _show(dims) -> str:
+def _show(dims: tuple[int | None, ...] | None) -> str:
     return "unknown rank" if dims is None else "(" + ", ".join("?" if d is None else str(d) for d in dims) + ")"
 
 
@@ -114,7 +117,7 @@ class _View:
     shape: tuple[int, ...]
     back: Callable[[np.ndarray], np.ndarray]
 
-    def transposed(self, perm) -> _View:
+    def transposed(self, perm: Sequence[int]) -> _View:
         shape = tuple(self.shape[i] for i in perm)
 
         def back(places: np.ndarray) -> np.ndarray:
@@ -124,7 +127,7 @@ class _View:
         return _View(shape, back)
 
 
-def input_tensor(source, name: str, shape: tuple[int, ...]) -> Tensor:
+def input_tensor(source: Any, name: str, shape: tuple[int, ...]) -> Tensor:
     """The value of an input and what its ONNX tensor shows of it, told by the first operator that wants a layout.
 
     A value's elements lie in the order height, width, channels. Where the first operator sees the input's elements in
@@ -134,7 +137,8 @@ def input_tensor(source, name: str, shape: tuple[int, ...]) -> Tensor:
     seen = _first_look(source, name, shape)
     if seen is not None:
         layout, view = seen
-        dims = tuple(view.shape[layout.index(axis)] for axis in AXES)
+        height, width, channels = (view.shape[layout.index(axis)] for axis in AXES)
+        dims = height, width, channels
         count = math.prod(dims)
         places = np.arange(count) if count <= MOST_SEEN else np.random.default_rng(0).integers(0, count, MOST_SEEN)
         if max(dims) <= MAX_SIDE and view.shape[0] == 1:
@@ -152,7 +156,7 @@ def input_tensor(source, name: str, shape: tuple[int, ...]) -> Tensor:
     )
 
 
-def _first_look(source, name: str, shape: tuple[int, ...]) -> tuple[str, _View] | None:
+def _first_look(source: Any, name: str, shape: tuple[int, ...]) -> tuple[str, _View] | None:
     """The layout that the first operator to want one reads a view of the input in, and that view."""
     views = {name: _View(shape, lambda places: places)}
     guess = None
@@ -182,7 +186,7 @@ def _first_look(source, name: str, shape: tuple[int, ...]) -> tuple[str, _View] 
     return guess
 
 
-def _wanted(source, node, view: _View) -> str | None:
+def _wanted(source: Any, node: Any, view: _View) -> str | None:
     """The layout that a node's reading of a view of rank 4 means, or None where it leaves that open."""
     if len(view.shape) != 4:
         return None

@@ -130,15 +130,15 @@ def _tail(low: Lowering, node: OnnxNode) -> Tail | None:
                 return None
             return Tail(nodes, (lo, hi), type_of(low, after, 1, 2))
         if after.op == "Relu":
-            bounds = (0.0, np.inf)
+            low_end, high_end = 0.0, np.inf
         elif after.op == "Clip" and all(isinstance(low.env.get(i), np.ndarray) for i in after.inputs[1:] if i):
-            bounds = tuple(
+            low_end, high_end = (
                 float(np.asarray(after.attrs.get(key, low.constant(after, i, default))).item())
                 for key, i, default in (("min", 1, -np.inf), ("max", 2, np.inf))
             )
         else:
             return None
-        lo, hi = (min(max(bound, bounds[0]), bounds[1]) for bound in (lo, hi))
+        lo, hi = (min(max(bound, low_end), high_end) for bound in (lo, hi))
         name = after.outputs[0]
 
 

@@ -7,6 +7,8 @@ are inlined, and weights in other files are taken from the model's own folder on
 from __future__ import annotations
 
 import os
+from collections.abc import Iterable, Iterator
+from typing import Any
 
 from ...errors import ArgumentError, Error, FormatError, UnsupportedError
 from ...messages import brief
@@ -19,7 +21,7 @@ DIVISORS = frozenset(("strides", "dilations", "group", "kernel_shape", "blocksiz
 MOST_NODES = 100_000  # functions inlined
 
 
-def require_onnx():
+def require_onnx() -> Any:
     """The onnx package, or an error that names the extra that brings it."""
     try:
         import onnx
@@ -32,7 +34,7 @@ def require_onnx():
     return onnx
 
 
-def load(source, outputs=None):
+def load(source: Any, outputs: Iterable[str] | None = None) -> tuple[Any, int]:
     """The `ModelProto` of a path, bytes or another `ModelProto`, cut at `outputs` (tensor names) where those are given.
 
     Functions are inlined, external weights are inside, and nodes, initializers and inputs that no output needs are
@@ -68,7 +70,7 @@ def load(source, outputs=None):
     return model, opset
 
 
-def _parse(onnx, source):
+def _parse(onnx: Any, source: Any) -> tuple[Any, str, str | None]:
     """The model, its name for messages, and the folder of its weights or None."""
     from google.protobuf.message import DecodeError
 
@@ -98,12 +100,12 @@ def _parse(onnx, source):
     return model, where, folder
 
 
-def _count_nodes(model) -> None:
+def _count_nodes(model: Any) -> None:
     """Refuse functions that call themselves, or that inlining would make more nodes of than any network has."""
     functions = {(f.domain, f.name, getattr(f, "overload", "")): f for f in model.functions}
-    counts: dict[tuple, int | None] = {}  # None: being counted
+    counts: dict[tuple[str, str, str], int | None] = {}  # None: being counted
 
-    def count(nodes) -> int:
+    def count(nodes: Any) -> int:
         total = 0
         for node in nodes:
             key = (node.domain, node.op_type, getattr(node, "overload", ""))
@@ -114,20 +116,21 @@ def _count_nodes(model) -> None:
                 raise UnsupportedError(f"the model has more than {MOST_NODES} nodes; supported are fewer")
         return total
 
-    def count_function(key: tuple) -> int:
+    def count_function(key: tuple[str, str, str]) -> int:
         if key not in counts:
             counts[key] = None
             counts[key] = count(functions[key].node)
-        if counts[key] is None:
+        found = counts[key]
+        if found is None:
             raise FormatError(f"the function '{key[1]}' of the model calls itself")
-        return counts[key]
+        return found
 
     for key in functions:
         count_function(key)
     count(model.graph.node)
 
 
-def _store_constants(model) -> None:
+def _store_constants(model: Any) -> None:
     """Turn Constant nodes into initializers. Exporters of opsets below 9 wrote integer ones, which the operator's first
     version does not allow and every runtime takes."""
     graph = model.graph
@@ -147,7 +150,7 @@ def _store_constants(model) -> None:
         model.ir_version = max(model.ir_version, 4)  # before it, initializers were inputs too
 
 
-def _cut(onnx, graph, outputs) -> None:
+def _cut(onnx: Any, graph: Any, outputs: Iterable[str]) -> None:
     """Make the tensors called `outputs` the outputs of the graph."""
     outputs = output_names(outputs, [name for node in graph.node for name in node.output if name])
     kept = {value.name: value for value in (*graph.value_info, *graph.output)}
@@ -161,7 +164,7 @@ def _cut(onnx, graph, outputs) -> None:
         value.type.tensor_type.shape.SetInParent()  # the checker wants one, if of unknown rank
 
 
-def reads_of(node) -> set[str]:
+def reads_of(node: Any) -> set[str]:
     """The tensors that a NodeProto reads, its subgraphs included."""
     names = set(node.input)
     for attribute in node.attribute:
@@ -172,7 +175,7 @@ def reads_of(node) -> set[str]:
     return names
 
 
-def _drop_unread(graph) -> None:
+def _drop_unread(graph: Any) -> None:
     """Remove the nodes, initializers, inputs and shapes that no output depends on."""
     needed, live = {value.name for value in graph.output}, []
     for node in reversed(graph.node):
@@ -189,14 +192,14 @@ def _drop_unread(graph) -> None:
     graph.ClearField("quantization_annotation")
 
 
-def _replace(graph, field: str, entries) -> None:
+def _replace(graph: Any, field: str, entries: Iterable[Any]) -> None:
     copy = type(graph)()
     getattr(copy, field).extend(entries)
     graph.ClearField(field)
     getattr(graph, field).extend(getattr(copy, field))
 
 
-def _check_windows(graph) -> None:
+def _check_windows(graph: Any) -> None:
     """Refuse strides, dilations and groups below 1, by which some versions of onnx divide."""
     for node in graph.node:
         for attribute in node.attribute:
@@ -209,7 +212,7 @@ def _check_windows(graph) -> None:
                 _check_windows(inner)
 
 
-def tensors_of(graph):
+def tensors_of(graph: Any) -> Iterator[Any]:
     """Every TensorProto of a graph and of its nodes' attributes and subgraphs."""
     yield from graph.initializer
     sparse = list(graph.sparse_initializer)
@@ -224,7 +227,7 @@ def tensors_of(graph):
         yield from (tensor.values, tensor.indices)
 
 
-def _bring_in_external_data(graph, folder: str | None) -> None:
+def _bring_in_external_data(graph: Any, folder: str | None) -> None:
     """Read weights that lie in other files, of the folder `folder` and nowhere else, into their tensors."""
     room = LARGEST_MODEL
     for tensor in tensors_of(graph):

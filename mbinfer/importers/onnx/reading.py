@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Any
 
-import numpy as np
+import numpy.typing as npt
 
 from ...errors import Error, FormatError
 from ...messages import brief
+from ..arguments import InputShape
 from ..emitting import SourceNode
 from .constants import to_array
 from .halves import widen
@@ -23,7 +26,7 @@ MOST_FOLLOWED = 1 << 16  # numbers of one tensor of shape arithmetic
 @dataclass
 class OnnxNode(SourceNode):
     domain: str = ""
-    proto: object = None
+    proto: Any = None
 
 
 @dataclass
@@ -36,7 +39,7 @@ class OnnxSource:
     """
 
     nodes: list[OnnxNode]
-    constants: dict[str, np.ndarray]
+    constants: dict[str, npt.NDArray[Any]]
     inputs: dict[str, tuple[int, ...] | Error]
     outputs: list[str]
     shapes: dict[str, tuple[int, ...]]
@@ -48,7 +51,7 @@ class OnnxSource:
     kinds: dict[str, str]  # of inputs and outputs of integers: "int8" or "uint8"
 
 
-def read_onnx(source, input_shape=None, outputs=None) -> OnnxSource:
+def read_onnx(source: Any, input_shape: InputShape = None, outputs: Iterable[str] | None = None) -> OnnxSource:
     """Read an .onnx file (path), its bytes or an `onnx.ModelProto`; arguments as in `mbinfer.convert`.
 
     Raises `FormatError` where onnx's checker refuses the model, `UnsupportedError` for old opsets, inputs that are not
@@ -67,9 +70,7 @@ def read_onnx(source, input_shape=None, outputs=None) -> OnnxSource:
     except Exception as error:  # InferenceError, or what protobuf raises
         raise FormatError(f"ONNX shape inference refuses the model: {brief(str(error))}") from error
     shapes = {
-        value.name: shape
-        for value in (*inferred.value_info, *inferred.output)
-        if (shape := dims_of(value)) is not None and None not in shape
+        value.name: shape for value in (*inferred.value_info, *inferred.output) if (shape := _known(value)) is not None
     }
     nodes = nodes_of(graph)
     read = {value.name for value in graph.output}.union(*(reads_of(node) for node in graph.node))
@@ -90,7 +91,13 @@ def read_onnx(source, input_shape=None, outputs=None) -> OnnxSource:
     )
 
 
-def _stays_small(graph) -> bool:
+def _known(value: Any) -> tuple[int, ...] | None:
+    """The sizes of a ValueInfoProto, where all of them are known."""
+    dims = dims_of(value)
+    return None if dims is None or None in dims else tuple(size for size in dims if size is not None)
+
+
+def _stays_small(graph: Any) -> bool:
     """Whether shape arithmetic stays short: onnx follows its numbers, and Concat can double them with every node."""
     most = {tensor.name: math.prod(tensor.dims) for tensor in graph.initializer}
     for node in graph.node:
@@ -105,19 +112,19 @@ def _stays_small(graph) -> bool:
     return True
 
 
-def nodes_of(graph) -> list[OnnxNode]:
+def nodes_of(graph: Any) -> list[OnnxNode]:
     """The nodes of a GraphProto."""
     return [_node(proto, i) for i, proto in enumerate(graph.node)]
 
 
-def _node(proto, index: int) -> OnnxNode:
+def _node(proto: Any, index: int) -> OnnxNode:
     name = proto.name or next((output for output in proto.output if output), f"{proto.op_type}_{index}")
     domain = "" if proto.domain == "ai.onnx" else proto.domain
     attrs = {attribute.name: _plain(name, proto.op_type, attribute) for attribute in proto.attribute}
     return OnnxNode(name, proto.op_type, list(proto.input), list(proto.output), attrs, domain, proto)
 
 
-def _plain(node: str, op: str, attribute):
+def _plain(node: str, op: str, attribute: Any) -> Any:
     onnx = require_onnx()
     try:
         value = onnx.helper.get_attribute_value(attribute)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 
 from ..layout import Tensor, order_of
@@ -132,7 +134,7 @@ def pad(low: Lowering, node: OnnxNode) -> Tensor:
     return Tensor(padded, dims, order_of(layout[1:], dims), shape)
 
 
-def _window(low: Lowering, node: OnnxNode, x: Tensor, kernel: tuple[int, ...]) -> dict:
+def _window(low: Lowering, node: OnnxNode, x: Tensor, kernel: tuple[int, ...]) -> dict[str, Any]:
     """kernel, stride, dilation and pads (top, left, bottom, right) of a sliding window over a picture."""
     stride = tuple(node.attrs.get("strides", (1, 1)))
     dilation = tuple(node.attrs.get("dilations", (1, 1)))
@@ -157,7 +159,7 @@ def _window(low: Lowering, node: OnnxNode, x: Tensor, kernel: tuple[int, ...]) -
     return {"kernel": kernel, "stride": stride, "dilation": dilation, "pads": pads}
 
 
-def _ceil_pads(x: Tensor, window: dict) -> tuple[int, int, int, int]:
+def _ceil_pads(x: Tensor, window: dict[str, Any]) -> tuple[int, int, int, int]:
     """pads with as much more at the bottom and right as ceil_mode's last window hangs over."""
     pads = list(window["pads"])
     for i in (0, 1):

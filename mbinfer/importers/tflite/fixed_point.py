@@ -6,6 +6,7 @@ Multipliers of few bits make these results differ from the rounded real function
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -55,14 +56,14 @@ def hard_swish_table(given: Type, made: Type) -> Table:
     return _table(_halved(product, -exponent) + made.zero_point)
 
 
-def _multiplier(real: float) -> tuple[int, int]:
+def _multiplier(real: float | np.floating[Any]) -> tuple[int, int]:
     """A 32-bit factor with its point before the first bit, and a power of two."""
     fraction, exponent = math.frexp(float(real))
     factor = math.floor(fraction * (1 << 31) + 0.5)
     return (factor // 2, exponent + 1) if factor == 1 << 31 else (factor, exponent)
 
 
-def _short_multiplier(real: float) -> tuple[int, int]:
+def _short_multiplier(real: float | np.floating[Any]) -> tuple[int, int]:
     factor, exponent = _multiplier(real)
     return min((factor + (1 << 15)) >> 16, INT16.max), exponent
 

@@ -30,7 +30,7 @@ def _of_integers(low: Lowering, node: SourceNode) -> Tensor:
     """Sums of two quantised tensors have their own arithmetic; everything else is computed in real numbers."""
     found = [low.env[name] for name in node.inputs]
     if node.op in ("ADD", "SUB") and len(found) == 2 and all(isinstance(x, Tensor) for x in found):
-        a, b = found
+        a, b = low.tensor(node), low.tensor(node, 1)
         shape = np.broadcast_shapes(a.shape, b.shape)
         if a.dims == b.dims and a.order == b.order and math.prod(shape) == math.prod(a.shape):
             other = b.value if node.op == "ADD" else _negative(low, node, b.value)

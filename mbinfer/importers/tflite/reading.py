@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import os
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -63,7 +64,7 @@ def is_tflite(source: Source) -> bool:
     return read_file(source, LARGEST_MODEL, 0, 8)[4:8] == MAGIC
 
 
-def read_tflite(source: Source, outputs: list[str] | None = None) -> TfliteSource:
+def read_tflite(source: Source, outputs: Iterable[str] | None = None) -> TfliteSource:
     """Read a file or its bytes; `outputs` names the tensors to end at, in place of the model's own."""
     data = memoryview(source).cast("B") if not isinstance(source, (str, os.PathLike)) else None
     if data is None:
@@ -86,7 +87,7 @@ class _Reader:
         self._tensors: Tables = self._graph.tables(0)
         self._names = self._unique_names()
 
-    def read(self, wanted: list[str] | None) -> TfliteSource:
+    def read(self, wanted: Iterable[str] | None) -> TfliteSource:
         nodes = self._nodes()
         inputs = [self._name(int(i)) for i in self._graph.array(1, "<i4")]
         outputs = [self._name(int(i)) for i in self._graph.array(2, "<i4")]
@@ -140,21 +141,22 @@ class _Reader:
 
     def _tensor(self, index: int, name: str) -> TfliteTensor:
         table = self._tensors[index]
-        shape = table.array(0, "<i4")
+        shape = table.array(0, "<i4").astype(np.int64)
         if len(shape) > LARGEST_RANK or (shape < 0).any() or math.prod(shape.tolist()) > MAX_ELEMENTS:
             raise FormatError(f"tensor '{brief(name)}' has the shape {brief(str(shape[:9].tolist()))}")
         kind = table.number(1, "b")
         if not 0 <= kind < len(schema.TENSOR_TYPES):
             raise FormatError(f"tensor '{brief(name)}' is of type {kind}; the known ones end before it")
         quantization = table.table(4)
-        scale = zero_point = np.zeros(0)
+        scale: npt.NDArray[Any] = np.zeros(0)
+        zero_point: npt.NDArray[Any] = np.zeros(0)
         axis = 0
         if quantization is not None:
             scale, zero_point = quantization.array(2, "<f4"), quantization.array(3, "<i8")
             axis = quantization.number(6, "i")
             if len(scale) != len(zero_point) and len(zero_point):
                 raise FormatError(f"tensor '{brief(name)}' has {len(scale)} scales and {len(zero_point)} zero points")
-            if len(scale) and not (np.isfinite(scale).all() and (scale > 0).all()):
+            if not all(0 < number < np.inf for number in scale.tolist()):
                 raise FormatError(f"tensor '{brief(name)}' has scales that are not positive numbers")
             zero_point = zero_point if len(zero_point) else np.zeros(len(scale))
         tensor = TfliteTensor(

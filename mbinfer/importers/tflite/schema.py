@@ -37,8 +37,8 @@ float8_e5m2
 
 # Options by operator: name, number of the field, kind (code of `struct`, "f" for a real number, "[" for a list of
 # int32), and the default.
-_WINDOW = [("padding", 0, "b", 0), ("stride_w", 1, "i", 0), ("stride_h", 2, "i", 0)]
-_ACTIVATION = [("activation", 0, "b", 0)]
+_WINDOW: list[tuple[str, int, str, float]] = [("padding", 0, "b", 0), ("stride_w", 1, "i", 0), ("stride_h", 2, "i", 0)]
+_ACTIVATION: list[tuple[str, int, str, float]] = [("activation", 0, "b", 0)]
 OPTIONS: dict[str, list[tuple[str, int, str, float]]] = {
     "CONV_2D": [*_WINDOW, ("activation", 3, "b", 0), ("dilation_w", 4, "i", 1), ("dilation_h", 5, "i", 1)],
     "DEPTHWISE_CONV_2D": [

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -14,7 +15,7 @@ from ..layout import Tensor
 from .fixed_point import clamped_table, hard_swish_table, scaled_table
 from .lowering import BOUNDS, Lowering, lowers
 
-Reals = npt.NDArray[np.float64]
+Reals = npt.NDArray[Any]
 
 
 def apply_table(low: Lowering, node: SourceNode, function: Callable[[Reals], Reals]) -> Tensor:
@@ -32,11 +33,11 @@ def with_table(low: Lowering, node: SourceNode, x: Tensor, table: npt.NDArray[np
 
 
 def _gelu_tanh(x: Reals) -> Reals:
-    return x / 2 * (1 + np.tanh(math.sqrt(2 / math.pi) * (x + 0.044715 * x**3)))
+    return np.asarray(x / 2 * (1 + np.tanh(math.sqrt(2 / math.pi) * (x + 0.044715 * x**3))))
 
 
 def _gelu(x: Reals) -> Reals:
-    return x / 2 * (1 + np.array([math.erf(number) for number in x / math.sqrt(2)]))
+    return np.asarray(x / 2 * (1 + np.array([math.erf(number) for number in x / math.sqrt(2)])))
 
 
 @lowers("HARD_SWISH")
@@ -65,9 +66,9 @@ _CURVES: dict[str, tuple[Callable[[Reals], Reals], str]] = {
 
 @lowers(*_CURVES, "GELU")
 def curve(low: Lowering, node: SourceNode) -> Tensor:
+    function: Callable[[Reals], Reals]
     if node.op == "GELU":
-        approximate = bool(node.attrs["approximate"])
-        function, activation = (_gelu_tanh, "gelu_tanh") if approximate else (_gelu, "gelu")
+        function, activation = (_gelu_tanh, "gelu_tanh") if node.attrs["approximate"] else (_gelu, "gelu")
     else:
         function, activation = _CURVES[node.op]
     if low.type_of(node, node.inputs[0]) is not None:

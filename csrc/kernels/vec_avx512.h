@@ -19,7 +19,12 @@ struct f32x16 {
 
   static f32x16 load(const float* p) { return {_mm512_loadu_ps(p)}; }
   static f32x16 load(const Half* p) {
+#ifdef MBINFER_SIMDE  // which has no such conversion
+    const __m512 lower = _mm512_castps256_ps512(f32x8::load(p).v);
+    return {_mm512_insertf32x8(lower, f32x8::load(p + kPanel).v, 1)};
+#else
     return {_mm512_cvtph_ps(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(p)))};
+#endif
   }
   static f32x16 load_kept(const float* p) { return load(p); }
   static f32x16 splat(float x) { return {_mm512_set1_ps(x)}; }

@@ -131,8 +131,8 @@ def test_the_kernels_have_the_names_that_are_looked_for(arm):
     loops = arm.arm_loops.find_loops(arm.arm_loops.assembly(x86, Path(arm.__file__).parents[1] / "csrc"), x86.fma)
     functions = {loop.function for loop in loops}
     assert {
-        "depthwise_tiles<3, 1, 8>",
-        "depthwise_tiles<5, 2, 8>",
-        "gemm_tiles<f32x8, 6, 2, true, true>",
-        "gemm_tiles<f32x8, 6, 2, false, false>",
+        "depthwise_tiles<float, 3, 1, 8>",
+        "depthwise_tiles<Half, 5, 2, 8>",
+        "gemm_tiles<float, f32x8, 6, 2, true, true>",
+        "gemm_tiles<Half, f32x8, 6, 2, false, false>",
     } <= functions

@@ -130,7 +130,8 @@ def test_holes_in_a_file_are_not_touched(data, tmp_path, expected):
         before = mapped()
         session = mbinfer.Session(sys.argv[1])
         print(mapped() - before)"""
-    done = subprocess.run([sys.executable, "-c", program, path], capture_output=True, text=True, timeout=60)
+    command = [sys.executable, "-c", program, path]
+    done = subprocess.run(command, cwd="/", capture_output=True, text=True, timeout=60)
     assert int(done.stdout) < 8 << 10, done.stderr
     assert mbinfer.Session(path).run(picture()).tobytes() == expected.tobytes()
 

@@ -46,4 +46,26 @@ ARCHITECTURES = {
     )
 }
 
-__all__ = ["ARCHITECTURES", "Cost", "count", *ARCHITECTURES]
+__all__ = [
+    "ARCHITECTURES",
+    "Cost",
+    "count",
+    "mobilenet_v1",
+    "mobilenet_v2",
+    "mobilenet_v3_large",
+    "mobilenet_v3_small",
+    "efficientnet_b0",
+    "efficientnet_lite0",
+    "efficientnet_lite1",
+    "efficientnet_lite2",
+    "efficientnet_lite3",
+    "efficientnet_lite4",
+    "mnasnet_b1",
+    "shufflenet_v2",
+    "resnet8",
+    "resnet18",
+    "ds_cnn",
+    "ssdlite_v2",
+    "ssdlite_v3",
+    "deeplab_v3",
+]

@@ -35,10 +35,18 @@ class Blocks : public std::pmr::memory_resource {
 
 // A way to run stages first .. of a segment, as a link to the way without its last stage.
 struct Path {
-  int64_t bytes;  // rings and kept rows
   double cycles;
-  int option, before;  // of the last stage; index of the path without it
+  int32_t lines;            // of kArenaAlign bytes: rings and kept rows
+  uint16_t option, before;  // of the last stage; index of the path without it, or kNoPath
+
+  int64_t bytes() const { return lines * kArenaAlign; }
 };
+
+static_assert(sizeof(Path) == 16, "thousands of them");
+
+using PathSet = std::vector<uint16_t>;  // by index
+constexpr int kNoPath = UINT16_MAX;
+static_assert(kMostPaths < kNoPath, "they have indices");
 
 class Paths {  // in blocks, so that more never copies those that are there
  public:

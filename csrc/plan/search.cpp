@@ -42,7 +42,6 @@ class SegmentSearch::Impl {
         choices_(&memory_),
         slides_(graph, stages_, first, lives, choices_),
         by_scratch_(&memory_),
-        usable_(&memory_),
         work_(work),
         paths_(&memory_) {
     choices_.reserve(size_t(count_));
@@ -53,7 +52,6 @@ class SegmentSearch::Impl {
     size_t options = 0;
     for (const StageChoices& choices : choices_) options += choices.options.size();
     by_scratch_.reserve(options);
-    usable_.reserve(options);
     for (int s = 0; s < count_; s++)
       for (int o = 0; o < int(choices_[size_t(s)].options.size()); o++)
         by_scratch_.push_back({uint16_t(s), uint16_t(o)});
@@ -122,12 +120,8 @@ class SegmentSearch::Impl {
 
   // The options that may be part of a plan at all.
   void find_usable() {
-    usable_.clear();
-    for (const Choice& of : by_scratch_) {
-      Option& o = choices_[of.stage].options[of.option];
-      o.usable = may_help(0, of.stage, o);
-      if (o.usable) usable_.push_back(of);
-    }
+    for (int s = 0; s < count_; s++)
+      for (Option& o : choices_[s].options) o.usable = may_help(0, s, o);
   }
 
   double cycles(const Option& option) const { return at_any_cost_ ? 0 : option.cycles; }
@@ -161,12 +155,13 @@ class SegmentSearch::Impl {
     let_in_.assign(size_t(count_), {});
     sets_.assign(size_t(end - a), {});
     for (int b = a; b < end; b++) sets_[b - a].resize(choices_[b].heights.size());
-    for (auto next = usable_.begin(); next != usable_.end();) {
+    for (auto next = by_scratch_.begin(); next != by_scratch_.end();) {
       const int64_t scratch = option(*next).transient();
       if (around_ + scratch > limit_) break;
       int first = end, last = a;  // stages with new options
-      for (; next != usable_.end() && option(*next).transient() == scratch; ++next) {
-        if (next->stage < a || next->stage >= end || !may_help(a, next->stage, option(*next))) continue;
+      for (; next != by_scratch_.end() && option(*next).transient() == scratch; ++next) {
+        if (next->stage < a || next->stage >= end || !option(*next).usable) continue;
+        if (!may_help(a, next->stage, option(*next))) continue;
         due_[next->stage].push_back(next->option);
         first = std::min(first, int(next->stage));
         last = std::max(last, int(next->stage));
@@ -181,7 +176,7 @@ class SegmentSearch::Impl {
   // options are of stages `first` to `last`.
   void extend(int a, int first, int last, int end, int64_t scratch) {
     const int first_new = paths_.size();
-    std::vector<std::vector<int>> fresh;  // by height: the new paths to the stage before
+    std::vector<PathSet> fresh;  // by height: the new paths to the stage before
     for (int b = first; b < end && (b <= last || !fresh.empty()); b++) {
       const StageChoices& now = choices_[b];
       const int64_t row = value(stages_[b].input).row_bytes();
@@ -189,24 +184,25 @@ class SegmentSearch::Impl {
       const int made = paths_.size();
       auto add = [&](int o, const Path& path) {
         spent_++;
-        if (b > a && over()) return;
+        if ((b > a && over()) || paths_.size() == kNoPath) return;
         const int64_t own = b == a ? now.options[o].transient() : scratch;
-        if (around_ + path.bytes + own > limit_ || reached_[a].cost + path.cycles + lower_bound_after_[b + 1] > bound_)
+        if (around_ + path.bytes() + own > limit_ ||
+            reached_[a].cost + path.cycles + lower_bound_after_[b + 1] > bound_)
           return;
         if (reads) finish(a, b, own, path);  // its option decides how far it may slide
         insert(&sets_[b - a][now.options[o].height], path);
       };
-      auto extend_by = [&](int o, const std::vector<std::vector<int>>& paths) {
+      auto extend_by = [&](int o, const std::vector<PathSet>& paths) {
         const Option& option = now.options[o];
         for (size_t h = 0; h < paths.size(); h++) {
           if (paths[h].empty()) continue;
           const int64_t more = aligned(now.rings[h * now.reads.size() + size_t(option.way())] * row) + option.kept();
-          for (int p : paths[h]) add(o, {paths_[p].bytes + more, paths_[p].cycles + cycles(option), o, p});
+          for (int p : paths[h]) add(o, path_of(paths_[p].bytes() + more, paths_[p].cycles + cycles(option), o, p));
         }
       };
       for (int o : due_[b]) {
         if (b == a)
-          add(o, {now.options[o].kept(), cycles(now.options[o]) + far_input(a), o, -1});
+          add(o, path_of(now.options[o].kept(), cycles(now.options[o]) + far_input(a), o, kNoPath));
         else
           extend_by(o, sets_[b - a - 1]);
       }
@@ -241,17 +237,21 @@ class SegmentSearch::Impl {
   // Whether the segments from one stage on have had their share.
   bool over() const { return spent_ - spent_before_ > allowed_ || paths_.size() >= kMostPaths; }
 
+  static Path path_of(int64_t bytes, double cycles, int option, int before) {
+    return {cycles, int32_t(bytes / kArenaAlign), uint16_t(option), uint16_t(before)};
+  }
+
   // Into a Pareto set in rising bytes and falling cycles, unless a path of it is as good.
-  void insert(std::vector<int>* set, const Path& path) {
-    auto at = std::lower_bound(set->begin(), set->end(), path.bytes,
-                               [&](int p, int64_t bytes) { return paths_[p].bytes < bytes; });
-    const bool equal = at != set->end() && paths_[*at].bytes == path.bytes;
+  void insert(PathSet* set, const Path& path) {
+    auto at = std::lower_bound(set->begin(), set->end(), path.lines,
+                               [&](int p, int32_t lines) { return paths_[p].lines < lines; });
+    const bool equal = at != set->end() && paths_[*at].lines == path.lines;
     if ((equal && paths_[*at].cycles <= path.cycles) || (at != set->begin() && paths_[at[-1]].cycles <= path.cycles))
       return;
     auto beaten = at;
     while (beaten != set->end() && paths_[*beaten].cycles >= path.cycles) ++beaten;
     at = set->erase(at, beaten);
-    set->insert(at, paths_.size());
+    set->insert(at, uint16_t(paths_.size()));
     paths_.push_back(path);
     if (set->size() > kept_) set->erase(set->begin() + ptrdiff_t(kept_ / 2));
   }
@@ -279,7 +279,7 @@ class SegmentSearch::Impl {
   // The path is segment [a, b]. Kept is the cheapest that fits, or, at any cost, the smallest.
   void finish(int a, int b, int64_t scratch, const Path& path) {
     const int64_t most = slides_.most_overlap(a, b);
-    int64_t bytes = around_ + path.bytes + scratch + slides_.made_bytes(b);
+    int64_t bytes = around_ + path.bytes() + scratch + slides_.made_bytes(b);
     Reached& best = reached_[size_t(b) + 1];
     const double cheapest = reached_[a].cost + path.cycles + whole_value_cycles(costs_, value(stages_[b].output));
     auto cost = [&](int64_t all) { return at_any_cost_ ? std::max(reached_[a].cost, double(all)) : cheapest; };
@@ -316,7 +316,7 @@ class SegmentSearch::Impl {
   Blocks memory_;
   std::pmr::vector<StageChoices> choices_;
   const Slides slides_;
-  std::pmr::vector<Choice> by_scratch_, usable_;
+  std::pmr::vector<Choice> by_scratch_;
 
   // Of the search that runs.
   int64_t limit_ = 0;
@@ -334,8 +334,8 @@ class SegmentSearch::Impl {
   int64_t spent_before_ = 0, allowed_ = 0;
   size_t kept_ = 0;
   Paths paths_;
-  std::vector<std::vector<std::vector<int>>> sets_;  // by stage and strip height: Pareto sets of paths
-  std::vector<std::vector<int>> due_, let_in_;       // by stage: options that are let in next, and those that are
+  std::vector<std::vector<PathSet>> sets_;      // by stage and strip height: Pareto sets of paths
+  std::vector<std::vector<int>> due_, let_in_;  // by stage: options that are let in next, and those that are
 };
 
 SegmentSearch::SegmentSearch(const Graph& graph, const std::vector<Stage>& stages, const Homes& homes,

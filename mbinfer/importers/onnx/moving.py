@@ -44,10 +44,10 @@ def resize(low: Lowering, node: OnnxNode) -> Tensor:
             f"mode {mode}, {ways}{', antialias' if smooth else ''}, of {x.shape}",
             "nearest and linear, over height and width",
         )
-    made = pixels(low, node, x, found[0], found[1], (size[0], size[1]), 2 if mode == "linear" else 1)
+    resized = pixels(low, node, x, found[0], found[1], (size[0], size[1]), 2 if mode == "linear" else 1)
     # Height and width of 1 have no place in the order of x, and have one once they are longer.
-    order = "".join(axis for axis in layout or "" if axis != "N" and made.size(axis) > 1)
-    return replace(made, order=order, shape=tuple(length for length, _ in sizes))
+    order = "".join(axis for axis in layout or "" if axis != "N" and resized.size(axis) > 1)
+    return replace(resized, order=order, shape=tuple(length for length, _ in sizes))
 
 
 def _sizes(low: Lowering, node: OnnxNode, x: Tensor, old: bool) -> list[tuple[int, Fraction]]:

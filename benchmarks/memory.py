@@ -139,7 +139,7 @@ def child(path: str, resolution: int, schedule: str, plan_only: bool) -> dict:
     # The kernel keeps VmHWM in steps of some pages; nothing happened in the control process, so its exact count serves.
     result["observed"] = status["RssAnon"] if schedule == CONTROL else status["VmHWM"] - status["RssFile"]
     if schedule != CONTROL:
-        result.update(planned=session.plan.peak_bytes, weights=session.plan.weight_bytes)
+        result.update(planned=session.plan.peak_bytes, weights=session.plan.weight_bytes, isa=session.isa)
     return result
 
 
@@ -170,7 +170,7 @@ def measure_all(networks: list[str], dtype: str) -> list[dict]:
                 control = fresh(path, resolution, CONTROL)
                 continue
             seen = fresh(path, resolution, schedule)
-            row = {"network": network, "schedule": schedule, "dtype": dtype}
+            row = {"network": network, "schedule": schedule, "dtype": dtype, "isa": seen["isa"]}
             row.update((name, seen[name]) for name in ("planned", "weights"))
             planning = fresh(path, resolution, schedule, plan_only=True)
             row["opening"] = max(seen["opening"], planning["opening"]) - control["observed"]
@@ -186,7 +186,8 @@ def markdown(results: list[dict]) -> str:
     """The table, what its columns count, and the figures that others published."""
     lines = [
         f"{results[0]['dtype']}, one thread, seeded random weights; bytes do not depend on them. `least` is `streamed`"
-        ' with `memory_limit="least"`.',
+        ' with `memory_limit="least"`; `auto` is chosen by what the kernels of the CPU cost,'
+        f" here {results[0]['isa']}.",
         "",
         "| network | schedule | planned: the arena | of naive | allocated: malloc and mappings | observed: peak"
         " resident in runs, without file pages | opening: the same, before | file pages: weights and code |",

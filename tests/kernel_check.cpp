@@ -18,6 +18,10 @@
 #include <utility>
 #include <vector>
 
+#if defined(__x86_64__)
+#include <immintrin.h>
+#endif
+
 #include "exec/float_mode.h"
 #include "kernels/dispatch.h"
 
@@ -57,11 +61,27 @@ std::vector<float> floats(size_t count, Numbers numbers) {
   return v;
 }
 
+// Whether the CPU takes denormal float16 numbers for zeros while denormal floats are flushed. None does (Intel's
+// manual, VCVTPH2PS), but QEMU 7 emulates one that does.
+#if defined(__x86_64__)
+__attribute__((target("avx,f16c"))) bool takes_halves_for_zeros() {
+  const unsigned mode = _mm_getcsr();
+  _mm_setcsr(mode | 0x8040);
+  const volatile short least = 1;
+  const float number = _mm_cvtss_f32(_mm_cvtph_ps(_mm_cvtsi32_si128(least)));
+  _mm_setcsr(mode);
+  return number == 0;
+}
+const bool kNoTinyHalves = __builtin_cpu_supports("avx2") && takes_halves_for_zeros();
+#else
+constexpr bool kNoTinyHalves = false;
+#endif
+
 // A float16 of any kind: zeros, denormals, infinities and NaN as often as numbers from 2^-2 up to 4.
 Half half(Numbers numbers) {
   const uint16_t bits = uint16_t(random_bits());
   if (numbers == kWild && !between(0, 40)) return {uint16_t(bits | 0x7C00)};
-  if (numbers == kTiny && between(0, 1)) return {uint16_t(bits & 0x83FF)};
+  if (numbers == kTiny && between(0, 1)) return {uint16_t(bits & (kNoTinyHalves ? 0x8000 : 0x83FF))};
   return {uint16_t((bits & 0x83FF) | uint16_t(between(13, 16) << 10))};
 }
 
@@ -464,7 +484,7 @@ void check_float16(const KernelTable& table) {
   const Tap tap = {&one, 1, 0};
   const std::vector<float> minus_zeros(kCount, -0.0f);  // which leave every product as it is
   std::vector<Half> halves(kCount);
-  for (int i = 0; i < kCount; i++) halves[size_t(i)] = {uint16_t(i)};
+  for (int i = 0; i < kCount; i++) halves[size_t(i)] = {uint16_t(kNoTinyHalves && !(i & 0x7C00) ? i & 0x8000 : i)};
   const Finish finish = {bounds(-kInf, kInf), nullptr, 0, bounds(-kInf, kInf)};
   for (int at_once : {1, kPanels}) {
     std::vector<float> out(kCount);

@@ -13,7 +13,8 @@ import json
 import os
 import tempfile
 
-from memory import DTYPES, program_of, save_network, write_readme
+from markers import program_of, write_table
+from memory import DTYPES, save_network
 
 import mbinfer
 from mbinfer import zoo
@@ -135,7 +136,7 @@ def main() -> None:
     options = parser.parse_args()
     results = measure_all(options.dtype)
     if options.readme:
-        write_readme(program_of("frontier.py", options.dtype), readme_table(results, options.dtype))
+        write_table(program_of("frontier.py", options.dtype), readme_table(results, options.dtype))
     print(json.dumps(results, indent=1) if options.json else text(results, options.dtype))
 
 

@@ -27,13 +27,12 @@ import ctypes
 import gc
 import json
 import os
-import re
 import subprocess
 import sys
 import tempfile
-from pathlib import Path
 
 import numpy as np
+from markers import program_of, write_table
 
 import mbinfer
 from mbinfer import measure, model, zoo
@@ -56,7 +55,6 @@ SESSIONS = {  # name: options of Session
 }
 CONTROL = "control"
 DTYPES = ("float32", "int8")
-README = Path(__file__).resolve().parent.parent / "README.md"
 
 # Reported by others, not measured here, of int8 networks.
 PUBLISHED = (
@@ -270,22 +268,6 @@ def plot(results: list[dict], path: str) -> None:
     figure.savefig(path, metadata={"Date": None} if path.endswith(".svg") else None)
 
 
-def program_of(name: str, dtype: str) -> str:
-    """What the markers of a table in the README call the program that writes it."""
-    return name if dtype == "float32" else f"{name} --dtype {dtype}"
-
-
-def write_readme(program: str, text: str) -> None:
-    """Puts `text` between the markers of README.md for that program of this folder."""
-    begin, end = (f"<!-- benchmarks/{program}: {edge} -->" for edge in ("begin", "end"))
-    old = README.read_text(encoding="utf-8")
-    pattern = re.compile(f"{re.escape(begin)}.*{re.escape(end)}", re.DOTALL)
-    new, count = pattern.subn(lambda _: f"{begin}\n{text}\n{end}", old)
-    if count != 1:
-        raise SystemExit(f"{README}: expected one pair of {begin} and {end}")
-    README.write_text(new, encoding="utf-8")
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--network", choices=list(NETWORKS), help="measure this one only")
@@ -306,7 +288,7 @@ def main() -> None:
     if options.plot:
         plot(results, options.plot)
     if options.readme:
-        write_readme(program_of("memory.py", options.dtype), markdown(results))
+        write_table(program_of("memory.py", options.dtype), markdown(results))
     print(json.dumps(results, indent=1) if options.json else markdown(results))
 
 

@@ -30,12 +30,12 @@ sys.path.append(str(Path(__file__).resolve().parents[1]))  # mbinfer may be buil
 
 from engines import child, registry
 from engines.networks import NETWORKS, make_graph, write_network
+from markers import program_of, write_table
 
 from mbinfer import zoo
 
 OURS = "mbinfer"
 ROOT = Path(__file__).resolve().parent.parent
-MARKERS = ("<!-- benchmarks/peers.py: begin -->", "<!-- benchmarks/peers.py: end -->")
 BAR = 24  # characters
 PREPARE_SECONDS, MEASURE_SECONDS = 900, 300  # at most
 TURNS = 5  # of each engine in a round
@@ -292,18 +292,6 @@ def markdown(report: dict) -> str:
     return "\n".join(lines)
 
 
-def write_readme(text: str, dtype: str) -> None:
-    """Puts `text` between the markers of README.md for that dtype."""
-    program = "peers.py" if dtype == "float32" else f"peers.py --dtype {dtype}"
-    begin, end = (marker.replace("peers.py", program) for marker in MARKERS)
-    path = ROOT / "README.md"
-    pattern = re.compile(f"{re.escape(begin)}.*{re.escape(end)}", re.DOTALL)
-    new, count = pattern.subn(lambda _: f"{begin}\n{text}\n{end}", path.read_text(encoding="utf-8"))
-    if count != 1:
-        raise SystemExit(f"{path}: expected one pair of {begin} and {end}")
-    path.write_text(new, encoding="utf-8")
-
-
 def machine() -> str:
     """What the processor calls itself, without addresses or names of hosts."""
     try:
@@ -370,7 +358,7 @@ def main() -> None:
         options.json.write_text(json.dumps(report, indent=1) + "\n")
     text = markdown(report)
     if options.readme:
-        write_readme(text, options.dtype)
+        write_table(program_of("peers.py", options.dtype), text)
     print(text)
 
 

@@ -25,6 +25,7 @@ from pathlib import Path
 
 import numpy as np
 from engines.published import ONNX, PACKAGES, Network, drawn, networks, peer_of
+from markers import write_table
 
 import mbinfer
 from mbinfer import importers, model, zoo
@@ -206,15 +207,6 @@ def reason(record: dict) -> str:
     return f"refused: {text}".replace("|", "/")
 
 
-def write(path: Path, text: str) -> None:
-    begin, end = "<!-- benchmarks/real_models.py: begin -->", "<!-- benchmarks/real_models.py: end -->"
-    pattern = re.compile(f"{re.escape(begin)}.*{re.escape(end)}", re.DOTALL)
-    new, count = pattern.subn(lambda _: f"{begin}\n{text}\n{end}", path.read_text(encoding="utf-8"))
-    if count != 1:
-        raise SystemExit(f"{path}: expected one pair of {begin} and {end}")
-    path.write_text(new, encoding="utf-8")
-
-
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("names", nargs="*", metavar="NAME")
@@ -232,8 +224,8 @@ def main() -> None:
             print(tables(records[-1:], False).splitlines()[-1], file=sys.stderr, flush=True)
     print(json.dumps(records, indent=1) if options.json else tables(records, False))
     if options.readme:
-        write(ROOT / "README.md", tables(records, True))
-        write(ROOT / "docs" / "real_models.md", tables(records, False))
+        write_table("real_models.py", tables(records, True), ROOT / "README.md")
+        write_table("real_models.py", tables(records, False), ROOT / "docs" / "real_models.md")
 
 
 if __name__ == "__main__":

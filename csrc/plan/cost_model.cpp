@@ -1,7 +1,5 @@
 #include "plan/cost_model.h"
 
-#include <cstring>
-
 namespace mbinfer {
 namespace {
 

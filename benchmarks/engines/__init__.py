@@ -43,7 +43,7 @@ class Engine:
 
 def registry() -> dict[str, Engine]:
     """Every engine by name, mbinfer first."""
-    from . import litert, ncnn, onnx_readers, pytorch
+    from . import executorch, litert, ncnn, onnx_readers, pytorch
 
-    engines = (*onnx_readers.ENGINES, *litert.ENGINES, *ncnn.ENGINES, *pytorch.ENGINES)
+    engines = (*onnx_readers.ENGINES, *litert.ENGINES, *ncnn.ENGINES, *executorch.ENGINES, *pytorch.ENGINES)
     return {engine.name: engine for engine in engines}

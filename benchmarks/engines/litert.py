@@ -1,4 +1,4 @@
-"""LiteRT with XNNPACK: its flatbuffer written from a `Graph`, without TensorFlow, and its interpreter."""
+"""LiteRT with XNNPACK: its flatbuffer written from a `Graph`, float32 or int8, without TensorFlow; its interpreter."""
 
 from __future__ import annotations
 
@@ -8,15 +8,18 @@ from . import Engine
 
 
 def prepare(graph, folder, threads):
-    """``model.tflite``: NHWC, activations fused; padding that is not "SAME" by an operator, which XNNPACK fuses."""
+    """``model.tflite``: NHWC, activations fused; padding that is not "SAME" by an operator, which XNNPACK fuses.
+
+    Values of uint8 are int8, less by 128, and stand for the same.
+    """
     import flatbuffers
 
     writer = Writer()
     (image,) = graph.inputs
-    tensors = {image: writer.tensor(image, (1, *graph.values[image]))}
+    tensors = {image: writer.value(graph, image)}
     inputs = [tensors[image]]
     for node in graph.nodes:
-        result = writer.tensor(node.name, (1, *graph.values[node.output]))
+        result = writer.value(graph, node.output)
         writer.node(graph, node, [tensors[name] for name in node.inputs], result)
         tensors[node.output] = result
     (output,) = graph.outputs
@@ -38,13 +41,18 @@ class Writer:
         self.tensors, self.operators, self.codes = [], [], []
         self.buffers = [self.schema.BufferT()]  # buffer 0 is the empty one, of tensors without content
 
-    def tensor(self, name, shape, content=None) -> int:
+    def tensor(self, name, shape, content=None, scales=None, zero_point=0, axis=0, dtype=np.float32) -> int:
+        """`scales`: one, or those of each index of `axis`; `dtype`: of a tensor without content."""
         tensor = self.schema.TensorT()
         tensor.name, tensor.shape, tensor.buffer = name, list(shape), 0
-        tensor.type = self.schema.TensorType.FLOAT32
+        dtype = np.dtype(dtype if content is None else content.dtype)
+        tensor.type = getattr(self.schema.TensorType, dtype.name.upper())
+        if scales is not None:
+            tensor.quantization = kind = self.schema.QuantizationParametersT()
+            kind.scale = np.atleast_1d(np.float32(scales))
+            kind.zeroPoint = np.full(len(kind.scale), zero_point, np.int64)
+            kind.quantizedDimension = axis
         if content is not None:
-            if content.dtype == np.int32:
-                tensor.type = self.schema.TensorType.INT32
             buffer = self.schema.BufferT()
             buffer.data = np.frombuffer(np.ascontiguousarray(content).tobytes(), np.uint8)
             tensor.buffer = len(self.buffers)
@@ -52,8 +60,29 @@ class Writer:
         self.tensors.append(tensor)
         return len(self.tensors) - 1
 
-    def constant(self, name, content) -> int:
-        return self.tensor(name, content.shape, content)
+    def value(self, graph, name, shape=None) -> int:
+        """A tensor of a value of `graph`, or of one like it but for its shape."""
+        kind = graph.types.get(name)
+        shape = (1, *graph.values[name]) if shape is None else shape
+        if kind is None:
+            return self.tensor(name, shape)
+        return self.tensor(name, shape, scales=kind.scale, zero_point=kind.zero_point - 128, dtype=np.int8)
+
+    def constant(self, name, content, scales=None, axis=0) -> int:
+        return self.tensor(name, content.shape, content, scales, axis=axis)
+
+    def weights(self, graph, node) -> list[int]:
+        """Weight and bias of `node`; integers with a scale for each output channel, where they are integers."""
+        axis = 0 if node.op == "conv" else 3
+        weight = node.weight if node.op == "conv" else node.weight[None]
+        scales = steps = None
+        if weight.dtype == np.int8:
+            scales = node.weight_scale
+            steps = np.float32(graph.types[node.inputs[0]].scale) * scales
+        return [
+            self.constant(f"{node.name}_weight", weight, scales, axis),
+            self.constant(f"{node.name}_bias", node.bias, steps),
+        ]
 
     def operator(self, code, inputs, output, options="", **fields):
         operator = self.schema.OperatorT()
@@ -75,15 +104,16 @@ class Writer:
             activation = activations.RELU6
         else:
             raise NotImplementedError(f"{node.name}: activation {node.activation} {node.clamp}")
-        if node.op == "add":
+        if node.op == "convert":
+            self.operator("QUANTIZE" if node.output in graph.types else "DEQUANTIZE", inputs, result)
+        elif node.op == "add":
             self.operator("ADD", inputs, result, "AddOptions", fusedActivationFunction=activation)
         elif node.op == "global_avg_pool" and not activation:
             axes = self.constant(f"{node.name}_axes", np.array([1, 2], np.int32))
             self.operator("MEAN", [inputs[0], axes], result, "ReducerOptions", keepDims=True)
         elif node.op == "depthwise" or node.op == "conv" and node.groups == 1:
             padding = self.padding(graph, node, inputs)
-            weight = node.weight if node.op == "conv" else node.weight[None]
-            inputs += [self.constant(f"{node.name}_weight", weight), self.constant(f"{node.name}_bias", node.bias)]
+            inputs += self.weights(graph, node)
             window = {
                 "padding": padding,
                 "strideH": node.stride[0],
@@ -110,7 +140,7 @@ class Writer:
         if [(top, bottom), (left, right)] == same:
             return self.schema.Padding.SAME
         amounts = self.constant(f"{node.name}_pads", np.array([[0, 0], [top, bottom], [left, right], [0, 0]], np.int32))
-        padded = self.tensor(f"{node.name}_padded", (1, height + top + bottom, width + left + right, channels))
+        padded = self.value(graph, node.inputs[0], (1, height + top + bottom, width + left + right, channels))
         self.operator("PAD", [inputs[0], amounts], padded, "PadOptions")
         inputs[0] = padded
         return self.schema.Padding.VALID
@@ -149,4 +179,13 @@ def open_litert(folder, image, threads):
     return run
 
 
-ENGINES = (Engine("LiteRT + XNNPACK", ("ai_edge_litert.interpreter",), ("ai-edge-litert",), prepare, open_litert),)
+ENGINES = (
+    Engine(
+        "LiteRT + XNNPACK",
+        ("ai_edge_litert.interpreter",),
+        ("ai-edge-litert",),
+        prepare,
+        open_litert,
+        dtypes=("float32", "int8"),
+    ),
+)

@@ -1,4 +1,4 @@
-"""PyTorch, eager and compiled ahead of time (AOTInductor), and ExecuTorch with XNNPACK: one module from a `Graph`."""
+"""PyTorch, eager and compiled ahead of time (AOTInductor): a module from a `Graph`."""
 
 from __future__ import annotations
 
@@ -118,35 +118,7 @@ def open_compiled(folder, image, threads):
     return run
 
 
-def prepare_executorch(graph, folder, threads):
-    import torch
-    from executorch.backends.xnnpack.partition.xnnpack_partitioner import XnnpackPartitioner
-    from executorch.exir import to_edge_transform_and_lower
-
-    with torch.no_grad():
-        program = torch.export.export(make_module(graph), (example(folder).contiguous(),))
-    lowered = to_edge_transform_and_lower(program, partitioner=[XnnpackPartitioner()]).to_executorch()
-    (folder / "model.pte").write_bytes(lowered.buffer)
-
-
-def open_executorch(folder, image, threads):
-    import torch
-    from executorch.extension.pybindings import portable_lib
-
-    portable_lib._unsafe_reset_threadpool(threads)
-    module = portable_lib._load_for_executorch(str(folder / "model.pte"))
-    pixels = (torch.from_numpy(image).permute(0, 3, 1, 2).contiguous(),)
-    return lambda: module.forward(pixels)[0].numpy()
-
-
 ENGINES = (
-    Engine(
-        "ExecuTorch + XNNPACK",
-        ("torch", "executorch.extension.pybindings.portable_lib"),
-        ("executorch",),
-        prepare_executorch,
-        open_executorch,
-    ),
     Engine("PyTorch, AOTInductor", ("torch", "torch._inductor"), ("torch",), prepare_compiled, open_compiled),
     Engine("PyTorch, eager", ("torch",), ("torch",), prepare_eager, open_eager),
 )

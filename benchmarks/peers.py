@@ -1,7 +1,7 @@
 """Latency and memory of mbinfer and of other engines on the same networks, side by side on this machine.
 
     pip install '.[bench]'
-    python benchmarks/peers.py [--dtype int8] [--threads 2] [--json FILE] [--readme]
+    python benchmarks/peers.py [--dtype int8] [--threads 2] [--machine NAME] [--json FILE] [--readme]
 
 Every engine runs in a fresh process for every network and round. The processes of a round are timed in short turns, one
 engine after the other, so that whatever else the machine does meets all of them. A round's ratio is an engine's median
@@ -13,12 +13,11 @@ that is not installed, that cannot convert a network or whose logits differ is l
 from __future__ import annotations
 
 import argparse
+import datetime
 import importlib.metadata
 import json
 import os
-import platform
 import re
-import statistics
 import subprocess
 import sys
 import tempfile
@@ -30,15 +29,14 @@ sys.path.append(str(Path(__file__).resolve().parents[1]))  # mbinfer may be buil
 
 from engines import child, registry
 from engines.networks import NETWORKS, make_graph, write_network
-from markers import program_of, write_table
+from peers_report import OURS, machine, markdown, store, summarise, write_documents
 
-from mbinfer import zoo
+from mbinfer import _core, zoo
 
-OURS = "mbinfer"
-ROOT = Path(__file__).resolve().parent.parent
-BAR = 24  # characters
 PREPARE_SECONDS, MEASURE_SECONDS = 900, 300  # at most
 TURNS = 5  # of each engine in a round
+WIDTHS = {"avx2": "256-bit", "avx512": "512-bit", "neon": "128-bit"}
+ISA = "isa"  # what a process is asked once it was timed
 INT8_TOLERANCE = 0.25  # of random weights: one number rounded another way in an early layer moves all logits
 PAUSE_SECONDS = 0.25  # before a turn on several threads: those of the engine before it may wait awake for a while
 
@@ -111,9 +109,12 @@ def run_child(request: list[str]) -> None:
         engine, folder, threads, clock = rest
         subject = child.Subject(engine, Path(folder), int(threads), clock)
         print(json.dumps({}), file=answers, flush=True)
-        for seconds in sys.stdin:
-            subject.turn(float(seconds))
-            print(json.dumps(subject.result()), file=answers, flush=True)
+        for line in sys.stdin:
+            if line.strip() == ISA:
+                print(json.dumps({ISA: subject.isa()}), file=answers, flush=True)
+            else:
+                subject.turn(float(line))
+                print(json.dumps(subject.result()), file=answers, flush=True)
     os._exit(0)  # some engines do not end cleanly
 
 
@@ -159,6 +160,7 @@ def measure(names, networks, failures, options, work: Path) -> list[dict]:
                     time.sleep(PAUSE_SECONDS if options.threads > 1 else 0)
                     results[name] = processes[name].tell(str(options.seconds / TURNS))
             for name, result in results.items():
+                said = {} if "failed" in result else processes[name].tell(ISA)
                 processes[name].end()
                 tolerance = INT8_TOLERANCE if options.dtype == "int8" else engines[name].tolerance
                 if "failed" not in result and (result["error"] is None or result["error"] > tolerance):
@@ -168,140 +170,25 @@ def measure(names, networks, failures, options, work: Path) -> list[dict]:
                     note(f"round {index + 1} {network} {name}: {result['failed']}")
                     rows = [row for row in rows if (row["network"], row["engine"]) != (network, name)]
                     continue
-                rows.append({"round": index, "network": network, "engine": name, "half": engines[name].half, **result})
+                own = {"round": index, "network": network, "engine": name, "half": engines[name].half}
+                rows.append({**own, **result, ISA: said.get(ISA, "")})
                 limit = f"the machine {result['gflops_peak']:.1f} GFLOP/s"
                 note(f"round {index + 1} {network:10} {name:22} {result['median'] * 1e3:8.3f} ms, {limit}")
     return rows
 
 
-def _against_peers(mine: list[dict], rows: list[dict], key: str) -> float | None:
-    """Median over the rounds of one engine's figure over the least of its peers in the same round."""
-    ratios = []
-    for row in mine:
-        peers = [
-            other[key]
-            for other in rows
-            if (other["network"], other["round"]) == (row["network"], row["round"])
-            and other["engine"] != OURS
-            and not (other["half"] and key == "peak_memory")
-        ]
-        ratios += [row[key] / min(peers)] if peers else []
-    return statistics.median(ratios) if ratios else None
+def isas(rows: list[dict]) -> dict[str, str]:
+    """The instruction set of each engine that names one, by its own word."""
+    return {row["engine"]: row[ISA] for row in rows if row[ISA]}
 
 
-def summarise(rows: list[dict], macs: dict[str, int]) -> list[dict]:
-    """A row for each network and engine: medians over the rounds, and of the ratios within each round.
-
-    ``ratio`` is to the fastest peer of the round, None without one; ``first_ratio`` and ``memory_ratio`` likewise, the
-    latter to peers with float32 weights only. ``minimum`` is the least of all rounds; ``of_peak`` uses the limit
-    measured in the same process.
-    """
-    summary = []
-    for network, engine in dict.fromkeys((row["network"], row["engine"]) for row in rows):
-        mine = [row for row in rows if (row["network"], row["engine"]) == (network, engine)]
-        middle = {
-            key: statistics.median(row[key] for row in mine)
-            for key in ("median", "first", "cold", "cores", "peak_memory", "anonymous_memory", "gflops_peak")
-        }
-        summary.append(
-            {
-                "network": network,
-                "engine": engine,
-                "rounds": len(mine),
-                **middle,
-                "minimum": min(row["min"] for row in mine),
-                "ratio": _against_peers(mine, rows, "median"),
-                "first_ratio": _against_peers(mine, rows, "first"),
-                "memory_ratio": _against_peers(mine, rows, "peak_memory"),
-                "cold_ratio": statistics.median(row["cold"] / row["median"] for row in mine),
-                "of_peak": statistics.median(2e-9 * macs[network] / row["median"] / row["gflops_peak"] for row in mine),
-                "error": max(row["error"] for row in mine),
-            }
-        )
-    return summary
+def peaks() -> dict[str, float]:
+    """The most float32 operations a second that one core does in registers of each width, in GFLOP/s."""
+    rates = {isa: _core.peak_rate(isa, 0.2) for isa in _core.isas() if isa in WIDTHS}
+    return {WIDTHS[isa]: 2e-9 * rate for isa, rate in rates.items()}
 
 
-COLUMNS = (
-    "engine",
-    "",
-    "median, ms",
-    "least, ms",
-    "of the fastest peer",
-    "of the limit",
-    "load to first result, ms",
-    "first run, of a warm one",
-    "memory: most / anonymous, MB",
-)
-
-
-def markdown(report: dict) -> str:
-    """One table for each network, fastest first, with bars of the medians."""
-    limits, dtype = [row["gflops_peak"] for row in report["summary"]] or [0], report["dtype"]
-    threads = "one thread" if report["threads"] == 1 else f"{report['threads']} threads"
-    threads += ", processor time" if report["clock"] == "processor" else ""
-    lines = [
-        f"{dtype}, {threads}, {report['machine']}, medians of {report['rounds']} rounds. The machine's limit (fused"
-        f" multiply-adds in registers), measured in the same processes: {min(limits):.0f} to {max(limits):.0f} GFLOP/s."
-    ]
-    for network in report["networks"]:
-        rows = sorted((row for row in report["summary"] if row["network"] == network), key=lambda row: row["median"])
-        if not rows:
-            continue
-        ours = None
-        longest = min(rows[-1]["median"], 3 * rows[0]["median"])
-        million = report["macs"][network] / 1e6
-        lines += [
-            "",
-            f"**{NETWORKS[network][0]}**, {million:.0f} million multiply-adds",
-            "",
-            f"| {' | '.join(COLUMNS)} |",
-            f"|---|---|{'---:|' * (len(COLUMNS) - 2)}",
-        ]
-        for row in rows:
-            name = f"{row['engine']} {report['versions'][row['engine']]}"
-            bar = "█" * max(1, round(BAR * min(row["median"] / longest, 1)))
-            memory = f"{row['peak_memory'] / 1e6:.1f} / {row['anonymous_memory'] / 1e6:.1f}"
-            cells = (
-                f"**{name}**" if row["engine"] == OURS else name,
-                bar + "…" if row["median"] > longest else bar,
-                f"{row['median'] * 1e3:.2f}",
-                f"{row['minimum'] * 1e3:.2f}",
-                f"{row['ratio']:.2f}" if row["ratio"] else "",
-                f"{100 * row['of_peak']:.0f} %",
-                f"{row['first'] * 1e3:.1f}",
-                f"{row['cold_ratio']:.2f}",
-                memory,
-            )
-            lines.append(f"| {' | '.join(cells)} |")
-            if row["engine"] == OURS and row["ratio"]:
-                ours = row
-        if ours:
-            lines += [
-                "",
-                f"mbinfer, of the best peer in each round: time {ours['ratio']:.2f}, load to first result"
-                f" {ours['first_ratio']:.2f}, most memory {ours['memory_ratio']:.2f} ({dtype} peers).",
-            ]
-    missing = [f"{name} ({why})" for name, why in report["missing"].items()]
-    for network, failed in report["failures"].items():
-        missing += [f"{name} on {NETWORKS[network][0]} ({why})" for name, why in failed.items()]
-    if missing:
-        lines += ["", f"Not measured: {'; '.join(missing)}."]
-    busy = {row["engine"] for row in report["summary"] if row["cores"] > report["threads"] + 0.1}
-    if busy:
-        lines += ["", f"Used more cores than it was given threads: {', '.join(sorted(busy))}."]
-    return "\n".join(lines)
-
-
-def machine() -> str:
-    """What the processor calls itself, without addresses or names of hosts."""
-    try:
-        names = re.findall(r"^model name\s*:\s*(.+)$", Path("/proc/cpuinfo").read_text(), re.M)
-    except OSError:
-        names = []
-    return f"{names[0] if names else platform.machine()}, {os.cpu_count()} cores"
-
-
-def main() -> None:
+def parsed() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     for option, known in (("--networks", NETWORKS), ("--engines", registry())):
         names = list(known)
@@ -322,13 +209,19 @@ def main() -> None:
     )
     parser.add_argument("--work", type=Path, metavar="FOLDER", help="keeps the converted networks for the next time")
     parser.add_argument("--json", type=Path, metavar="FILE", help="writes everything, every round too")
-    parser.add_argument("--readme", action="store_true", help="writes the table into README.md, between its markers")
+    parser.add_argument("--machine", default=machine(), help="what the tables call this machine (%(default)s)")
+    parser.add_argument("--readme", action="store_true", help="writes the tables of README.md and docs/peers.md")
     parser.add_argument("--child", type=json.loads, help=argparse.SUPPRESS)
     options = parser.parse_args()
-    if options.child:
-        return run_child(options.child)
     if options.threads > 1 and options.clock == "processor":
         parser.error("several threads are timed by the clock on the wall")
+    return options
+
+
+def main() -> None:
+    options = parsed()
+    if options.child:
+        return run_child(options.child)
     able = [name for name in options.engines if options.dtype in registry()[name].dtypes]
     versions = {name: version(registry()[name]) for name in able}
     missing = {name: "not installed" for name, found in versions.items() if found is None}
@@ -341,7 +234,8 @@ def main() -> None:
         rows = measure(names, options.networks, failures, options, work)
     macs = {network: zoo.count(make_graph(network)).macs for network in options.networks}
     report = {
-        "machine": machine(),
+        "machine": options.machine,
+        "date": datetime.date.today().isoformat(),
         "threads": options.threads,
         "dtype": options.dtype,
         "clock": options.clock,
@@ -351,15 +245,16 @@ def main() -> None:
         "versions": versions,
         "missing": missing,
         "failures": failures,
+        "isas": isas(rows),
+        "peaks": peaks(),
         "summary": summarise(rows, macs),
         "rows": rows,
     }
     if options.json:
         options.json.write_text(json.dumps(report, indent=1) + "\n")
-    text = markdown(report)
     if options.readme:
-        write_table(program_of("peers.py", options.dtype), text)
-    print(text)
+        write_documents(store(report))
+    print(markdown(report))
 
 
 if __name__ == "__main__":

@@ -6,6 +6,7 @@ import importlib.util
 import json
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import onnxruntime
@@ -14,6 +15,8 @@ import pytest
 from mbinfer import zoo
 from mbinfer.build import GraphBuilder
 from mbinfer.quantize import noise, quantize
+
+ROOT = Path(__file__).resolve().parents[1]
 
 
 @pytest.fixture(scope="module")
@@ -132,6 +135,9 @@ def test_ratios_are_to_the_fastest_peer_of_each_round(peers):
         "dtype": "float32",
         "clock": "wall",
         "machine": "a machine",
+        "date": "2026-01-02",
+        "isas": {"a": "avx9"},
+        "peaks": {"512-bit": 99.0},
         "rounds": 3,
         "versions": {"mbinfer": "1", "a": "2", "b": "3"},
         "missing": {"c": "not installed"},
@@ -139,8 +145,43 @@ def test_ratios_are_to_the_fastest_peer_of_each_round(peers):
     }
     text = peers.markdown(report)
     assert "time 0.75, load to first result 1.00, most memory 2.00" in text
-    for words in ("| **mbinfer 1** | ██", "c (not installed)", "d on MobileNetV2 0.35@96 (why)"):
+    for words in (
+        "| **mbinfer 1** | ██",
+        "c (not installed)",
+        "d on MobileNetV2 0.35@96 (why)",
+        "a: avx9",
+        "99 in 512",
+    ):
         assert words in text
+
+
+def test_the_short_table_keeps_every_machine(load_benchmark, peers, tmp_path):
+    report = load_benchmark("peers_report")
+    base = {"networks": ["v2_035_96"], "versions": {"mbinfer": "1", "a": "2"}, "date": "2026-01-02"}
+
+    def measured(machine, threads, ours, peer):
+        rows = [row("mbinfer", 0, ours), row("a", 0, peer)]
+        summary = peers.summarise(rows, {"v2_035_96": 50_000_000})
+        return {**base, "machine": machine, "dtype": "int8", "threads": threads, "summary": summary, "rows": rows}
+
+    for made in (("old", 1, 2, 4), ("new", 1, 9, 9), ("new", 2, 3, 2), ("new", 1, 1, 2)):
+        kept = report.store(measured(*made), tmp_path / "peers.json")
+    assert kept == json.loads((tmp_path / "peers.json").read_text())
+    text = report.compact(kept)
+    assert text.index("**old**") < text.index("**new**") and "9.00" not in text
+    for line in (
+        "| MobileNetV2 0.35@96, int8 | 0.50 | **2.00** | 4.00 |",
+        "| MobileNetV2 0.35@96, int8 | 0.50 | **1.00** | 2.00 |",
+        "| MobileNetV2 0.35@96, int8, 2 threads | 1.50 | 3.00 | **2.00** |",
+    ):
+        assert line in text
+
+
+def test_the_documents_are_of_what_is_stored(load_benchmark):
+    report = load_benchmark("peers_report")
+    stored = json.loads(report.STORE.read_text())
+    assert report.compact(stored) in (ROOT / "README.md").read_text(encoding="utf-8")
+    assert all(report.markdown(one) in report.DOCUMENT.read_text(encoding="utf-8") for one in stored)
 
 
 def test_without_peers_there_is_no_ratio(peers):

@@ -28,7 +28,7 @@ class Engine:
     process of its own. `open(folder, image, threads)` loads that file and returns a function that runs the network on
     `image`, float32 (1, H, W, 3), in place already where the engine allows it, and returns the logits, (1, classes).
     `tolerance` is how far a logit may be off, as a share of the largest one; `half`: weights are stored as float16;
-    `dtypes`: of the networks that it runs.
+    `dtypes`: of the networks that it runs; `isa(folder, threads)`: which instruction set it uses, by its own word.
     """
 
     name: str
@@ -39,6 +39,7 @@ class Engine:
     tolerance: float = 1e-3
     half: bool = False
     dtypes: tuple[str, ...] = ("float32",)
+    isa: Callable[[Path, int], str] | None = None
 
 
 def registry() -> dict[str, Engine]:

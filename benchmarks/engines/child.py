@@ -34,6 +34,7 @@ class Subject:
 
     def __init__(self, engine: str, folder: Path, threads: int, clock_name: str):
         adapter, clock = registry()[engine], CLOCKS[clock_name]
+        self.adapter, self.folder = adapter, folder
         for module in adapter.imports:
             importlib.import_module(module)
         image, expected = np.load(folder / "image.npy"), np.load(folder / "logits.npy")
@@ -75,6 +76,9 @@ class Subject:
         self.busy += time.process_time() - busy
         self.elapsed += time.perf_counter() - started
         self.limits.append(max(limit, peak_rate(self.threads)))
+
+    def isa(self) -> str:
+        return self.adapter.isa(self.folder, self.threads) if self.adapter.isa else ""
 
     def result(self) -> dict:
         """

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
+from collections import Counter
 
 import numpy as np
 
@@ -21,6 +23,12 @@ def open_mbinfer(folder, image, threads):
 
     session = mbinfer.Session(folder / "mbinfer.bin", threads=threads)
     return lambda: session.run(image)
+
+
+def isa_of_mbinfer(folder, threads):
+    import mbinfer
+
+    return mbinfer.Session(folder / "mbinfer.bin", threads=threads).isa
 
 
 def reads_onnx(graph, folder, threads):
@@ -69,13 +77,7 @@ def prepare_openvino(graph, folder, threads):
 def open_openvino(folder, image, threads):
     import openvino
 
-    settings = {
-        "PERFORMANCE_HINT": "LATENCY",
-        "INFERENCE_NUM_THREADS": threads,
-        "NUM_STREAMS": 1,
-        "INFERENCE_PRECISION_HINT": "f32",
-    }
-    request = openvino.Core().compile_model(folder / "openvino.xml", "CPU", settings).create_infer_request()
+    request = compile_openvino(folder, threads).create_infer_request()
     request.set_input_tensor(openvino.Tensor(channels_first(image)))
     logits = request.get_output_tensor(0).data
 
@@ -84,6 +86,26 @@ def open_openvino(folder, image, threads):
         return logits
 
     return run
+
+
+def compile_openvino(folder, threads):
+    import openvino
+
+    settings = {
+        "PERFORMANCE_HINT": "LATENCY",
+        "INFERENCE_NUM_THREADS": threads,
+        "NUM_STREAMS": 1,
+        "INFERENCE_PRECISION_HINT": "f32",
+    }
+    return openvino.Core().compile_model(folder / "openvino.xml", "CPU", settings)
+
+
+def isa_of_openvino(folder, threads):
+    """How many layers run by kernels of each name, the most frequent first."""
+    layers = [layer.get_rt_info() for layer in compile_openvino(folder, threads).get_runtime_model().get_ops()]
+    kinds = (str(layer["primitiveType"].value) for layer in layers if "primitiveType" in layer)
+    found = Counter(kind for kind in kinds if re.search("avx|sse|neon|sve|amx", kind))
+    return ", ".join(f"{kind} ({count} layers)" for kind, count in found.most_common(3))
 
 
 def prepare_mnn(graph, folder, threads):
@@ -123,9 +145,9 @@ def channels_first(image):
 
 BOTH = ("float32", "int8")
 ENGINES = (
-    Engine("mbinfer", ("mbinfer",), ("mbinfer",), prepare_mbinfer, open_mbinfer, dtypes=BOTH),
+    Engine("mbinfer", ("mbinfer",), ("mbinfer",), prepare_mbinfer, open_mbinfer, dtypes=BOTH, isa=isa_of_mbinfer),
     Engine("onnxruntime", ("onnxruntime",), ("onnxruntime",), reads_onnx, open_onnxruntime, dtypes=BOTH),
     Engine("onnxruntime, S8S8", ("onnxruntime",), ("onnxruntime",), prepare_signed, open_signed, dtypes=("int8",)),
-    Engine("OpenVINO", ("openvino",), ("openvino",), prepare_openvino, open_openvino, dtypes=BOTH),
+    Engine("OpenVINO", ("openvino",), ("openvino",), prepare_openvino, open_openvino, dtypes=BOTH, isa=isa_of_openvino),
     Engine("MNN", ("MNN",), ("MNN",), prepare_mnn, open_mnn),
 )

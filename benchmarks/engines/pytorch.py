@@ -118,7 +118,20 @@ def open_compiled(folder, image, threads):
     return run
 
 
+def capability(folder, threads):
+    import torch
+
+    return torch.backends.cpu.get_cpu_capability()
+
+
 ENGINES = (
-    Engine("PyTorch, AOTInductor", ("torch", "torch._inductor"), ("torch",), prepare_compiled, open_compiled),
-    Engine("PyTorch, eager", ("torch",), ("torch",), prepare_eager, open_eager),
+    Engine(
+        "PyTorch, AOTInductor",
+        ("torch", "torch._inductor"),
+        ("torch",),
+        prepare_compiled,
+        open_compiled,
+        isa=capability,
+    ),
+    Engine("PyTorch, eager", ("torch",), ("torch",), prepare_eager, open_eager, isa=capability),
 )

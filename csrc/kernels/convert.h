@@ -1,4 +1,5 @@
-// Numbers of one type as numbers of another, see ConvertArgs: pictures to float32 over vec. Included by isa.cpp only.
+// Numbers of one type as numbers of another, see ConvertArgs. Pictures become float32 here, bytes come and go in
+// convert_u8.h. Included by isa.cpp only.
 #pragma once
 
 namespace mbinfer {
@@ -24,78 +25,12 @@ MBI_INLINE void normalise_run(const ConvertArgs& a, const uint8_t* in, float* ou
   for (; i < count; i++) out[i] = (float(in[i]) - a.mean[i % kChannels]) * a.scale[i % kChannels];
 }
 
-// Whether a byte of the input is the same byte of the output: (q - zero) * scale / scale is rounded back to q - zero,
-// where nothing is denormal or infinite on the way.
-bool keeps_bytes(const ConvertArgs& a) {
-  if (a.in_type.dtype != DType::kUint8 || a.out_type.dtype != DType::kUint8) return false;
-  const float zero = float(a.out_type.zero_point), scale = a.out_type.scale;
-  if (!(scale > 1e-30f && scale < 1e30f)) return false;
-  if (!a.mean) return a.in_type.zero_point == a.out_type.zero_point && a.in_type.scale == scale;
-  for (int c = 0; c < a.channels; c++)
-    if (a.mean[c] != zero || a.scale[c] != scale) return false;
-  return true;
-}
-
-// body(two, p, count) for two pixels p, p + 1 of at most four bytes each, or the last one: as a number that is filled
-// up with zeros. Each is read with what lies behind it, as far as there are four bytes.
-template <class Body>
-MBI_INLINE void for_two_pixels(const ConvertArgs& a, Body&& body) {
-  const uint8_t* in = static_cast<const uint8_t*>(a.in);
-  uint8_t mask_bytes[4];
-  for (int c = 0; c < 4; c++) mask_bytes[c] = c < a.channels ? 255 : 0;
-  uint32_t mask, one, other;
-  __builtin_memcpy(&mask, mask_bytes, 4);
-  int p = 0;
-  auto readable = [&] { return a.pixels - p >= 2 && (a.pixels - p - 2) * a.in_stride + a.channels >= 4; };
-  for (; readable(); p += 2, in += 2 * a.in_stride) {
-    __builtin_memcpy(&one, in, 4);
-    __builtin_memcpy(&other, in + a.in_stride, 4);
-    body((one & mask) | uint64_t(other & mask) << 32, p, 2);
-  }
-  for (int count; p < a.pixels; p += count) {
-    count = a.pixels - p < 2 ? 1 : 2;
-    uint8_t last[8] = {};
-    for (int i = 0; i < count; i++, in += a.in_stride) __builtin_memcpy(last + i * 4, in, size_t(a.channels));
-    uint64_t two;
-    __builtin_memcpy(&two, last, 8);
-    body(two, p, count);
-  }
-}
-
-// Pixels of at most four bytes to quantised numbers of four.
-void quantise_pixels(const ConvertArgs& a) {
-  uint8_t* out = static_cast<uint8_t*>(a.out);
-  if (keeps_bytes(a))
-    return for_two_pixels(a, [&](uint64_t two, int p, int count) {
-      if (count == 2)
-        __builtin_memcpy(out + p * 4, &two, 8);
-      else
-        __builtin_memcpy(out + p * 4, &two, 4);
-    });
-  float means[8] = {}, scales[8] = {};
-  uint8_t mask[16] = {};
-  for (int i = 0; i < 8; i++)
-    if (i % 4 < a.channels) means[i] = a.mean[i % 4], scales[i] = a.scale[i % 4], mask[i] = 255;
-  const f32x8 mean = f32x8::load(means), scale = f32x8::load(scales), step = f32x8::splat(a.out_type.scale);
-  const u8x16 kept = u8x16::load(mask);
-  const float zero = float(a.out_type.zero_point);
-  const ByteOutput output({-zero, 255 - zero, kNoCurve, nullptr}, a.out_type);
-  for_two_pixels(a, [&](uint64_t two, int p, int count) {
-    uint8_t bytes[8];
-    __builtin_memcpy(bytes, &two, 8);
-    const f32x8 steps = div(mul(sub(f32x8::widen_u8(bytes), mean), scale), step);
-    const u8x16 made = less(output(steps, steps), kept);
-    if (count == 2) return store_half(out + p * 4, made);
-    store_half(bytes, made);
-    __builtin_memcpy(out + p * 4, bytes, 4);
-  });
-}
-
 void convert(const ConvertArgs* a) {
   const bool picture = a->mean != nullptr;
-  if (a->in_type.dtype == DType::kUint8 && a->out_type.dtype == DType::kUint8 && a->channels <= 4 &&
-      a->in_stride >= 0 && a->out_channels == 4 && a->out_stride == 4 && (picture || keeps_bytes(*a)))
+  if (fills_quads(*a) && a->in_type.dtype == DType::kUint8 && a->out_type.dtype == DType::kUint8 &&
+      (picture || keeps_bytes(*a)))
     return quantise_pixels(*a);
+  if (!picture && is_byte(a->in_type) != is_byte(a->out_type)) return convert_bytes(*a);
   if (a->out_type.dtype != DType::kFloat32 || (!picture && a->in_type.dtype != DType::kFloat32))
     return convert_reference(a);
   const uint8_t* in = static_cast<const uint8_t*>(a->in);

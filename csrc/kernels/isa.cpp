@@ -65,6 +65,8 @@ const Kernels kAvxvnniKernels = kBytes;
 
 #include "kernels/curves.h"
 //
+#include "kernels/convert_u8.h"
+//
 #include "kernels/convert.h"
 #include "kernels/depthwise.h"
 #include "kernels/gemm.h"

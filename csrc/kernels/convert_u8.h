@@ -1,0 +1,200 @@
+// Bytes that stand for real numbers, from and to float32, and pictures as bytes. Included by isa.cpp only.
+#pragma once
+
+namespace mbinfer {
+namespace {
+
+inline bool is_byte(const Type& type) { return type.dtype != DType::kFloat32; }
+
+// Whether a byte of the input is the same byte of the output: (q - zero) * scale / scale is rounded back to q - zero,
+// where nothing is denormal or infinite on the way.
+bool keeps_bytes(const ConvertArgs& a) {
+  if (a.in_type.dtype != DType::kUint8 || a.out_type.dtype != DType::kUint8) return false;
+  const float zero = float(a.out_type.zero_point), scale = a.out_type.scale;
+  if (!(scale > 1e-30f && scale < 1e30f)) return false;
+  if (!a.mean) return a.in_type.zero_point == a.out_type.zero_point && a.in_type.scale == scale;
+  for (int c = 0; c < a.channels; c++)
+    if (a.mean[c] != zero || a.scale[c] != scale) return false;
+  return true;
+}
+
+// body(two, p, count) for two pixels p, p + 1 of at most four bytes each, or the last one: as a number that is filled
+// up with zeros. Each is read with what lies behind it, as far as there are four bytes.
+template <class Body>
+MBI_INLINE void for_two_pixels(const ConvertArgs& a, Body&& body) {
+  const uint8_t* in = static_cast<const uint8_t*>(a.in);
+  uint8_t mask_bytes[4];
+  for (int c = 0; c < 4; c++) mask_bytes[c] = c < a.channels ? 255 : 0;
+  uint32_t mask, one, other;
+  __builtin_memcpy(&mask, mask_bytes, 4);
+  int p = 0;
+  auto readable = [&] { return a.pixels - p >= 2 && (a.pixels - p - 2) * a.in_stride + a.channels >= 4; };
+  for (; readable(); p += 2, in += 2 * a.in_stride) {
+    __builtin_memcpy(&one, in, 4);
+    __builtin_memcpy(&other, in + a.in_stride, 4);
+    body((one & mask) | uint64_t(other & mask) << 32, p, 2);
+  }
+  for (int count; p < a.pixels; p += count) {
+    count = a.pixels - p < 2 ? 1 : 2;
+    uint8_t last[8] = {};
+    for (int i = 0; i < count; i++, in += a.in_stride) __builtin_memcpy(last + i * 4, in, size_t(a.channels));
+    uint64_t two;
+    __builtin_memcpy(&two, last, 8);
+    body(two, p, count);
+  }
+}
+
+// Pixels of at most four bytes to quantised numbers of four.
+void quantise_pixels(const ConvertArgs& a) {
+  uint8_t* out = static_cast<uint8_t*>(a.out);
+  if (keeps_bytes(a))
+    return for_two_pixels(a, [&](uint64_t two, int p, int count) {
+      if (count == 2)
+        __builtin_memcpy(out + p * 4, &two, 8);
+      else
+        __builtin_memcpy(out + p * 4, &two, 4);
+    });
+  float means[8] = {}, scales[8] = {};
+  uint8_t mask[16] = {};
+  for (int i = 0; i < 8; i++)
+    if (i % 4 < a.channels) means[i] = a.mean[i % 4], scales[i] = a.scale[i % 4], mask[i] = 255;
+  const f32x8 mean = f32x8::load(means), scale = f32x8::load(scales), step = f32x8::splat(a.out_type.scale);
+  const u8x16 kept = u8x16::load(mask);
+  const float zero = float(a.out_type.zero_point);
+  const ByteOutput output({-zero, 255 - zero, kNoCurve, nullptr}, a.out_type);
+  for_two_pixels(a, [&](uint64_t two, int p, int count) {
+    uint8_t bytes[8];
+    __builtin_memcpy(bytes, &two, 8);
+    const f32x8 steps = div(mul(sub(f32x8::widen_u8(bytes), mean), scale), step);
+    const u8x16 made = less(output(steps, steps), kept);
+    if (count == 2) return store_half(out + p * 4, made);
+    store_half(bytes, made);
+    __builtin_memcpy(out + p * 4, bytes, 4);
+  });
+}
+
+// Whether pixels of at most four numbers become four bytes each, side by side.
+bool fills_quads(const ConvertArgs& a) {
+  return a.channels <= 4 && a.in_stride >= 0 && a.out_channels == 4 && a.out_stride == 4;
+}
+
+// An int8 is the uint8 of a zero point that is higher by 128, with another first bit.
+struct ByteNumbers {
+  Type type;
+  uint64_t flip;  // of eight
+  explicit ByteNumbers(const Type& t) : type(t), flip(t.dtype == DType::kInt8 ? 0x8080808080808080u : 0) {
+    if (flip) type.zero_point += 128;
+  }
+};
+
+// Floats that follow one another, as bytes.
+struct Quantiser {
+  const ByteNumbers numbers;
+  const f32x8 step, lo, hi;
+  const ByteOutput output;
+  explicit Quantiser(const Type& type)
+      : numbers(type),
+        step(f32x8::splat(type.scale)),
+        lo(f32x8::splat(-float(numbers.type.zero_point))),
+        hi(f32x8::splat(255 - float(numbers.type.zero_point))),
+        output({-float(numbers.type.zero_point), 255 - float(numbers.type.zero_point), kNoCurve, nullptr},
+               numbers.type) {}
+
+  // NaN becomes the least.
+  MBI_INLINE f32x8 steps(const float* in) const { return less(hi, greater(div(f32x8::load(in), step), lo)); }
+  void flip(uint8_t* out) const {
+    uint64_t eight;
+    __builtin_memcpy(&eight, out, sizeof eight);
+    eight ^= numbers.flip;
+    __builtin_memcpy(out, &eight, sizeof eight);
+  }
+  void run(const float* in, uint8_t* out, int count) const {
+    for (; count >= 16; count -= 16, in += 16, out += 16) {
+      store(out, output(steps(in), steps(in + 8)));
+      if (numbers.flip) flip(out), flip(out + 8);
+    }
+    for (int some; count > 0; count -= some, in += some, out += some) {
+      some = count < 8 ? count : 8;
+      float last[8] = {};
+      uint8_t bytes[8];
+      __builtin_memcpy(last, in, size_t(some) * sizeof *in);
+      const f32x8 x = steps(last);
+      store_half(bytes, output(x, x));
+      flip(bytes);
+      __builtin_memcpy(out, bytes, size_t(some));
+    }
+  }
+};
+
+// Bytes that follow one another, as floats.
+struct Dequantiser {
+  const ByteNumbers numbers;
+  const f32x8 zero, step;
+  explicit Dequantiser(const Type& type)
+      : numbers(type), zero(f32x8::splat(float(numbers.type.zero_point))), step(f32x8::splat(type.scale)) {}
+
+  void run(const uint8_t* in, float* out, int count) const {
+    for (int some; count > 0; count -= some, in += some, out += some) {
+      some = count < 8 ? count : 8;
+      uint64_t eight = 0;
+      __builtin_memcpy(&eight, in, size_t(some));
+      eight ^= numbers.flip;
+      uint8_t bytes[8];
+      __builtin_memcpy(bytes, &eight, sizeof bytes);
+      const f32x8 x = mul(sub(f32x8::widen_u8(bytes), zero), step);
+      if (some == 8) {
+        store(out, x);
+        continue;
+      }
+      float last[8];
+      store(last, x);
+      __builtin_memcpy(out, last, size_t(some) * sizeof *out);
+    }
+  }
+};
+
+// run(in, out, count) for all that follows one another: all pixels, or the channels of each.
+template <class In, class Out, class Run>
+void for_each_run(const ConvertArgs& a, const Run& numbers) {
+  const auto* in = static_cast<const In*>(a.in);
+  auto* out = static_cast<uint8_t*>(a.out);
+  const int empty = a.out_channels - a.channels;
+  if (!empty && a.in_stride == a.channels * ptrdiff_t(sizeof(In)) &&
+      a.out_stride == a.channels * ptrdiff_t(sizeof(Out)))
+    return numbers.run(in, static_cast<Out*>(a.out), a.pixels * a.channels);
+  for (int p = 0; p < a.pixels; p++, out += a.out_stride) {
+    auto* to = reinterpret_cast<Out*>(out);
+    numbers.run(reinterpret_cast<const In*>(static_cast<const char*>(a.in) + p * a.in_stride), to, a.channels);
+    __builtin_memset(to + a.channels, 0, size_t(empty) * sizeof(Out));
+  }
+}
+
+// Pixels of few floats become bytes that follow one another first, then four each.
+void quantise_quads(const ConvertArgs& a) {
+  constexpr int kPixels = 64;
+  const Quantiser numbers(a.out_type);
+  uint8_t bytes[kPixels * 4];
+  ConvertArgs some = a;
+  some.in = bytes;
+  some.in_type = a.out_type;
+  some.in_stride = a.channels;
+  for (int p = 0; p < a.pixels; p += some.pixels) {
+    some.pixels = a.pixels - p < kPixels ? a.pixels - p : kPixels;
+    some.out = static_cast<uint8_t*>(a.out) + p * a.out_stride;
+    numbers.run(static_cast<const float*>(a.in) + p * a.channels, bytes, some.pixels * a.channels);
+    quantise_pixels(some);
+  }
+}
+
+// float32 to bytes, or bytes to float32.
+void convert_bytes(const ConvertArgs& a) {
+  if (is_byte(a.in_type)) return for_each_run<uint8_t, float>(a, Dequantiser(a.in_type));
+  ConvertArgs bytes = a;
+  bytes.in_type = a.out_type;
+  if (fills_quads(a) && a.in_stride == a.channels * ptrdiff_t(sizeof(float)) && keeps_bytes(bytes))
+    return quantise_quads(a);
+  for_each_run<float, uint8_t>(a, Quantiser(a.out_type));
+}
+
+}  // namespace
+}  // namespace mbinfer

@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 from mbinfer.convert import convert
 from mbinfer.errors import ArgumentError, Error, FormatError, MemoryLimitError, ShapeError, UnsupportedError
 from mbinfer.plan import Plan
+from mbinfer.segmentation import segment
 from mbinfer.session import Session, TensorInfo
 
 __all__ = [
@@ -18,6 +19,7 @@ __all__ = [
     "TensorInfo",
     "UnsupportedError",
     "convert",
+    "segment",
     "zoo",
 ]
 __version__ = "0.1.0"

@@ -94,6 +94,8 @@ class GraphBuilder:
         if area == "blocks":
             down, across = node.rows[1], node.columns[1]
             return height * down, width * across, inputs // (down * across)
+        if area == "row":
+            return height, 1, width
         if area == "joined":
             return height, width, sum(self.dims(name)[2] for name in node.inputs)
         return height, width, inputs if OPS[node.op].keeps_channels or channels is None else channels

@@ -18,7 +18,8 @@ MAX_ELEMENTS = 1 << 28  # of a value
 MAX_STORED = (1 << 31) - 1  # elements of a value, channels padded to multiples of PANEL
 MAX_READS = 1 << 28  # taps x channels that make one output
 MAX_FRACTION = 1 << 26  # numbers that say positions
-MOVES = ("joined", "sliced", "shuffled", "blocks")  # areas of operators that compute nothing
+MAX_TOLD_APART = 1 << 8  # channels whose numbers a byte tells apart
+MOVES = ("joined", "sliced", "shuffled", "blocks", "row")  # areas of operators that compute nothing
 MAX_MACS = 1 << 53  # multiply-adds of the network
 MAX_COUNTS = {"values": 1 << 16, "nodes": 1 << 16, "inputs": 256, "outputs": 4096, "metadata": 256}
 MAX_NODE_INPUTS = 1 << 18  # of all nodes together
@@ -71,7 +72,8 @@ def check_graph(graph: Graph) -> None:
             raise FormatError(f"value '{name}' is no input and no node writes it")
         if name not in used:
             raise FormatError(f"value '{name}' is not used; remove it and what makes it, or make it an output")
-    classes = max(graph.values[output.value][2] for output in graph.outputs)
+    picked = {node.output: node.inputs[0] for node in graph.nodes if node.op == "argmax"}
+    classes = max(graph.values[picked.get(output.value, output.value)][2] for output in graph.outputs)
     if len(graph.labels) > classes:
         raise FormatError(f"{len(graph.labels)} labels for {classes} classes; give at most one for each")
 
@@ -155,6 +157,8 @@ def _check_node(graph: Graph, node: Node, writer: dict[str, str]) -> int:
         height, width = _output_size(where, node, 0, height), _output_size(where, node, 1, width)
     elif op.area == "whole":
         height = width = 1
+    elif op.area == "row":
+        width = 1
     elif op.area == "scaled":
         height, width = output[:2]
     elif op.area == "blocks":
@@ -180,6 +184,8 @@ def _channels_made(where: str, node: Node, op: OpInfo, shapes: list[tuple[int, i
         if not -given < node.first_channel < channels:
             raise FormatError(f"{where}: {given} channels from {node.first_channel} on, of which none exists")
         return given
+    if op.area == "row":
+        return shapes[0][1]
     if op.area == "blocks":
         pixels = node.rows[1] * node.columns[1]
         if channels % pixels:
@@ -214,6 +220,9 @@ def _check_types(where: str, graph: Graph, node: Node) -> bool:
         if node.activation != "none":
             raise FormatError(f"{where}: activation '{node.activation}' of a conversion; give it to another node")
         return False
+    if kind == "numbers":
+        _check_numbers(where, made, read[0], graph.values[node.inputs[0]][2])
+        return False
     if any(other.dtype != made.dtype for other in read) or made.dtype == "int8":
         raise UnsupportedError(
             f"{where}: makes {made.dtype} of {', '.join(other.dtype for other in read)}; put op 'convert' between, "
@@ -235,6 +244,14 @@ def _check_types(where: str, graph: Graph, node: Node) -> bool:
         if kind == "kept" and other != made:
             raise FormatError(f"{where}: makes {made} of {other}; this op keeps the type of its inputs")
     return True
+
+
+def _check_numbers(where: str, made: Type, read: Type, channels: int) -> None:
+    """Check that numbers of channels fit the type that holds them."""
+    if made not in (Type(), Type("uint8", 1.0, 0)) or read.dtype not in ("float32", "uint8"):
+        raise FormatError(f"{where}: makes {made} of {read}; it makes float32, or uint8 of scale 1, of either")
+    if made.dtype == "uint8" and channels > MAX_TOLD_APART:
+        raise FormatError(f"{where}: {channels} channels, and a byte tells {MAX_TOLD_APART} apart; make it float32")
 
 
 def _check_shapes(where: str, op: OpInfo, shapes: list[tuple[int, int, int]]) -> None:
@@ -297,7 +314,7 @@ def _check_fields(where: str, node: Node) -> None:
         raise FormatError(f"{where}: activation '{node.activation}' and slopes; prelu has them, and no other")
     if not _is_int(node.groups, 1, MAX_SIDE):
         raise FormatError(f"{where}: groups {node.groups}, not an integer from 1 to {MAX_SIDE}")
-    if node.groups != 1 and (OPS[node.op].keeps_channels or OPS[node.op].area in ("joined", "sliced", "blocks")):
+    if node.groups != 1 and (OPS[node.op].keeps_channels or OPS[node.op].area in ("joined", "sliced", "blocks", "row")):
         raise FormatError(f"{where}: groups {node.groups}; only conv has groups (depthwise means one for each channel)")
 
 

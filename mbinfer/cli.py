@@ -1,4 +1,4 @@
-"""The command line: build, convert, info, plan, run and bench; each prints text for people or, with --json, JSON."""
+"""The command line: its commands, each of which prints text for people or, with --json, JSON."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from . import _core, image, measure
+from .cli_pictures import add_commands
 from .errors import Error
 from .messages import printable
 from .progress import progress
@@ -60,6 +61,7 @@ def _add_makers(command: Callable[..., argparse.ArgumentParser]) -> None:
     sub.add_argument("--width", type=float, help="width multiplier (default 1.0)")
     sub.add_argument("--resolution", type=int, help="pixels on a side, from 32 up (default: the paper's, mostly 224)")
     sub.add_argument("--classes", type=int, help="default: those of the paper's data set, mostly 1000")
+    sub.add_argument("--mask", action="store_true", default=None, help="of a segmenter: end in each pixel's class")
     sub.add_argument("--seed", type=int, default=0, help="of the random weights, where no --weights are given")
     sub.add_argument("--weights", metavar="FILE", help="a state dict: .pth, .pt, .safetensors, .npz")
     sub.add_argument("--dtype", default="float32", help="float32 (the default), float16 (its weights) or int8")
@@ -97,6 +99,8 @@ def _add_users(command: Callable[..., argparse.ArgumentParser], planning: argpar
     sub.add_argument("model", metavar="MODEL")
     sub.add_argument("pictures", nargs="+", metavar="PICTURE")
     sub.add_argument("--top", type=int, default=5, metavar="N", help="classes to print for each picture (default 5)")
+
+    add_commands(command, planning, _session, _print)
 
     sub = command(_bench, "measure latency and memory, each configuration in a process of its own")
     sub.add_argument("model", metavar="MODEL")
@@ -148,7 +152,7 @@ def _build(options: argparse.Namespace) -> None:
     make = ARCHITECTURES[options.arch]
     known = inspect.signature(make).parameters
     arguments = {"weights": options.weights, "seed": options.seed}
-    for name in ("width", "resolution", "classes"):
+    for name in ("width", "resolution", "classes", "mask"):
         if getattr(options, name) is not None:
             if name not in known:
                 raise Error(f"{options.arch} takes no --{name}; it has one only")

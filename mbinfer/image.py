@@ -18,13 +18,16 @@ if TYPE_CHECKING:
 SHARPNESS = 2  # a JPEG is decoded at a reduced scale only while it stays this many times larger than the result
 
 
-def load(path: str | os.PathLike[str], recipe: Recipe | None, height: int, width: int) -> np.ndarray:
+def load(
+    path: str | os.PathLike[str], recipe: Recipe | None, height: int, width: int, whole: bool = False
+) -> np.ndarray:
     """Reads a picture as a uint8 array of shape ``(height, width, channels)``, for `Session.run`.
 
     The orientation in the EXIF data is applied; of an animation the first frame is taken; transparency is laid over
     white; of 16 bits a channel the upper 8 are kept. The central part of the picture with the aspect of the result
     (for a square input: a square) and `recipe.crop` of the largest such size is resized with the bilinear filter, and
-    the channels come in `recipe.color`'s order (three, or one for ``grey``).
+    the channels come in `recipe.color`'s order (three, or one for ``grey``). With `whole` all of the picture is
+    resized, whatever its aspect, so that places in the result are places in the picture.
 
     Raises `Error` naming the file where it cannot be read as a picture, where Pillow is missing, or where the model
     has no recipe.
@@ -42,7 +45,8 @@ def load(path: str | os.PathLike[str], recipe: Recipe | None, height: int, width
             image.draft(None, (needed, needed))
             image = _upright(image)
             image = _eight_bit(image, "L" if recipe.color == "grey" else "RGB")
-            image = image.resize((width, height), pillow.Resampling.BILINEAR, _box(image.size, recipe, height, width))
+            box = (0, 0, *image.size) if whole else _box(image.size, recipe, height, width)
+            image = image.resize((width, height), pillow.Resampling.BILINEAR, box)
     except Error as error:
         raise Error(f"{path}: {error}") from None
     except FileNotFoundError:
@@ -54,6 +58,27 @@ def load(path: str | os.PathLike[str], recipe: Recipe | None, height: int, width
         raise Error(f"{path}: cannot read this picture: {reason}") from error
     pixels = np.asarray(image).reshape(height, width, -1)
     return np.ascontiguousarray(pixels[:, :, ::-1] if recipe.color == "BGR" else pixels)
+
+
+def size(path: str | os.PathLike[str]) -> tuple[int, int]:
+    """(height, width) of a picture that `load` reads, as it stands upright."""
+    with _pillow().open(path) as image:
+        turned = image.getexif().get(0x0112, 1) >= 5  # orientations that swap the sides
+        return (image.width, image.height) if turned else (image.height, image.width)
+
+
+def save_classes(path: str | os.PathLike[str], classes: np.ndarray, colors: np.ndarray, size: tuple[int, int]) -> None:
+    """Writes the class of each pixel as a picture of `size` (height, width), whose pixels are class numbers.
+
+    `colors` are what viewers show for them. Error for more classes than a byte tells apart, or another file than PNG.
+    """
+    if classes.max() > 255 or not os.fspath(path).lower().endswith(".png"):
+        raise Error(f"{path}: classes are drawn in a .png file, which holds up to 256 of them")
+    pillow = _pillow()
+    picture = pillow.fromarray(classes.astype(np.uint8))
+    picture = picture.resize((size[1], size[0]), pillow.Resampling.NEAREST)
+    picture.putpalette(colors.astype(np.uint8).tobytes())
+    picture.save(path)
 
 
 def _pillow() -> ModuleType:

@@ -10,10 +10,12 @@ class OpInfo(NamedTuple):
     # of the output: "window" (kernel, stride, padding), "whole" (1 x 1), "same" (every input's shape), "gated" (the
     # first input's shape; the second has it too, or is 1 x 1), "joined" (channels are the inputs', one after another),
     # "sliced" (some of its input's channels), "shuffled" (all, in another order), "scaled" (of any size), "blocks" (of
-    # pixels, one for each pixel)
+    # pixels, one for each pixel), "row" (a pixel for each row, of numbers about all of it)
     area: str
     weights: bool  # and a bias
-    types: str  # "alike" (all float32, or all uint8), "kept" (one type), "floats", "any", "table" (uint8)
+    # "alike" (all float32, or all uint8), "kept" (one type), "floats", "any", "table" (uint8), "numbers" (of channels:
+    # float32, or uint8 of scale 1)
+    types: str
     keeps_channels: bool  # output channel c is made of input channel c alone; otherwise of all channels of its group
     pools: bool  # no dilation, and no window that sees nothing but padding
     flags: int  # bits of the file's record that may be set; 1: counts_padding, 2: int8 weights of -128, 4, 8: halves
@@ -39,5 +41,6 @@ OPS = {  # in the order of their numbers in the file, from 1
     "slice": OpInfo(1, "sliced", False, "kept", False, False, 0),
     "shuffle": OpInfo(1, "shuffled", False, "kept", False, False, 0),
     "depth_to_space": OpInfo(1, "blocks", False, "kept", False, False, 0),
+    "argmax": OpInfo(1, "row", False, "numbers", False, False, 0),
 }
 CODES = {name: code for code, name in enumerate(OPS, 1)}

@@ -236,6 +236,11 @@ LIES = {
         field("node", SOFTMAX, op=19, row_numerator=1, row_denominator=1, column_numerator=2, column_denominator=1),
         node(SOFTMAX, op="depth_to_space", rows=(1, 1, 0), columns=(2, 1, 0)),
     ),
+    "an argmax of another shape": (field("node", SOFTMAX, op=20), node(SOFTMAX, op="argmax")),
+    "an argmax with an activation": (
+        field("node", SOFTMAX, op=20, activation=3),
+        node(SOFTMAX, op="argmax", activation="sigmoid"),
+    ),
     "op 255": (field("node", ADD, op=255), node(ADD, op="")),
     "activation 9": (field("node", ADD, activation=9), node(ADD, activation="mish")),
     "slopes of another activation": (field("node", ADD, slope_offset=64), node(ADD, slopes=np.zeros(9))),

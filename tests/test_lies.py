@@ -110,6 +110,7 @@ def test_limits_are_those_of_the_manual():
         "kMaxStored": check.MAX_STORED,
         "kMaxReads": check.MAX_READS,
         "kMaxHalved": check.MAX_HALVED,
+        "kMaxToldApart": check.MAX_TOLD_APART,
         "kMaxMacs": check.MAX_MACS,
         "kMaxFraction": check.MAX_FRACTION,
         "kMaxNodeInputs": check.MAX_NODE_INPUTS,
@@ -127,6 +128,7 @@ def test_limits_are_those_of_the_manual():
         "4,095; 65,535; 2^26",
         "2^28; 2^31 - 1",
         "| 2,048 |",
+        "| 256 |",
         "| 2^53 |",
     ):
         assert number in manual

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <cstring>
 
 #include "exec/moves.h"
 
@@ -330,6 +331,18 @@ void lookup(const Task& w) {
   });
 }
 
+// Each row becomes one pixel: a number for each of the row's pixels.
+void argmax(const Task& w) {
+  by_row(w, [&](int row, int, int) {
+    const Value &in = input_of(w), &out = output_of(w);
+    const ArgmaxArgs args = {w.in.at(row),      w.in_type.dtype, w.out.at(row),    out.type.dtype,
+                             w.in.pixel_stride, in.shape.width,  in.shape.channels};
+    mbinfer::argmax(&args);
+    const ptrdiff_t made = out.shape.channels * ptrdiff_t(size_of(out.type));
+    std::memset(w.out.at(row) + made, 0, size_t(out.pixel_bytes() - made));
+  });
+}
+
 // The columns that `out` has, of the same columns of an input.
 void convert(const Task& w) {
   by_row(w, [&](int row, int x0, int x1) {
@@ -376,7 +389,8 @@ constexpr Maker kMakers[] = {{conv, 1},
                              {div, 8},
                              {slice, 1},
                              {shuffle, 4},
-                             {depth_to_space, 1}};
+                             {depth_to_space, 1},
+                             {argmax, 32}};
 static_assert(sizeof kMakers / sizeof kMakers[0] == kOpCount, "every operator has a function");
 
 const Maker& maker_of(const Node& node) { return kMakers[int(node.op) - 1]; }

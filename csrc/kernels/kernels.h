@@ -188,6 +188,17 @@ struct LookupArgs {  // out[p][c] = table[in[p][c]], of uint8
   int pixels, panels;
 };
 
+// out[p] = the number of the largest channel of in[p], the first of those as large: a byte, or a float32. A NaN is
+// larger than nothing and nothing is larger than it: a channel 0 that is one stays.
+struct ArgmaxArgs {
+  const void* in;
+  DType in_type;  // float32 or uint8
+  void* out;
+  DType out_type;  // uint8 or float32
+  ptrdiff_t in_stride;
+  int pixels, channels;
+};
+
 // Numbers of one type as numbers of another: float32, uint8 and int8, through the real number x that they stand for,
 // which is (in - zero_point) * scale, or (in[c] - mean[c]) * scale[c] where there is a mean. A quantised number is x /
 // scale, NaN taken for the least, clamped to what the type holds and rounded half to even, plus the zero point.
@@ -249,5 +260,6 @@ void softmax_u8(const SoftmaxArgs* args);
 extern const Kernels kReferenceU8;
 void lookup_reference(const LookupArgs* args);
 void convert_reference(const ConvertArgs* args);
+void argmax(const ArgmaxArgs* args);  // one scalar routine for every instruction set
 
 }  // namespace mbinfer

@@ -26,6 +26,7 @@ enum class Op : uint8_t {
   kSlice,
   kShuffle,
   kDepthToSpace,
+  kArgmax,
 };
 
 enum class Area : uint8_t {  // the height and width that a node makes
@@ -37,6 +38,7 @@ enum class Area : uint8_t {  // the height and width that a node makes
   kSliced,                   // its input's, of whose channels it takes some that follow one another
   kShuffled,                 // its input's, whose channels it takes in another order
   kScaled,                   // any, of positions that its window steps through in fractions
+  kRow,                      // its input's height: row y is one pixel of numbers about all of row y
   kBlocks,                   // each pixel of its input is a block of pixels
 };
 
@@ -45,6 +47,7 @@ enum class Types : uint8_t {  // of its inputs and its output
   kKept,                      // the same, and what it makes has the type of its input
   kFloats,                    // float32
   kAny,                       // float32, uint8 and int8, each
+  kNumbers,                   // of float32 or uint8 it makes whole numbers: float32, or uint8 of scale 1
   kTable,                     // uint8: a table in the file has an output for each of 256 inputs
 };
 
@@ -81,6 +84,7 @@ constexpr OpInfo kOps[] = {
     {"slice", 1, Area::kSliced, false, Types::kKept, false, false, 0},      // zeros where the input has no channel
     {"shuffle", 1, Area::kShuffled, false, Types::kKept, false, false, 0},  // channels of groups in turn
     {"depth_to_space", 1, Area::kBlocks, false, Types::kKept, false, false, 0},
+    {"argmax", 1, Area::kRow, false, Types::kNumbers, false, false, 0},  // of each pixel, the largest channel's number
 };
 constexpr int kOpCount = sizeof kOps / sizeof kOps[0];
 
@@ -96,7 +100,8 @@ constexpr bool in_fractions(Op op) { return info_of(op).area == Area::kScaled ||
 // Operators that only move numbers take none.
 constexpr bool takes_activation(Op op) {
   const Area area = info_of(op).area;
-  return area != Area::kJoined && area != Area::kSliced && area != Area::kShuffled && area != Area::kBlocks;
+  return area != Area::kJoined && area != Area::kSliced && area != Area::kShuffled && area != Area::kBlocks &&
+         area != Area::kRow;
 }
 constexpr const char* op_name(Op op) { return info_of(op).name; }
 

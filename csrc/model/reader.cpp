@@ -395,7 +395,9 @@ class Reader {
         need(elements <= kMaxElements, "is too large");
       }
       need(elements == v.shape.elements(), "has a shape that its value does not fill");
-      classes_ = std::max(classes_, uint32_t(v.shape.channels));
+      const Node& maker = graph_.nodes[size_t(std::max(0, v.producer))];
+      const bool picks = v.producer >= 0 && info_of(maker.op).types == Types::kNumbers;
+      classes_ = std::max(classes_, uint32_t((picks ? graph_.values[maker.inputs[0]] : v).shape.channels));
       graph_.outputs.push_back(std::move(out));
     }
     require_different("output", std::move(names));

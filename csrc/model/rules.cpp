@@ -30,6 +30,15 @@ std::string wrong_with_window(Op of, const Window& w, int in, int out) {
   return "";
 }
 
+// What a node tells by its numbers has to fit their type.
+std::string wrong_with_numbers(const Value& in, const Type& out) {
+  const bool byte = out.dtype == DType::kUint8 && out.scale == 1 && out.zero_point == 0;
+  if (!byte && out.dtype != DType::kFloat32) return "makes other numbers than float32, or uint8 of scale 1";
+  if (in.type.dtype != DType::kFloat32 && in.type.dtype != DType::kUint8)
+    return "reads other numbers than float32 or uint8";
+  return byte && in.shape.channels > kMaxToldApart ? "has more channels than a byte tells apart" : "";
+}
+
 // Types that its kernels do not take.
 std::string wrong_with_types(const Graph& graph, const Node& node) {
   const Type& out = graph.values[node.output].type;
@@ -40,6 +49,7 @@ std::string wrong_with_types(const Graph& graph, const Node& node) {
         return "converts a type that no kernel knows; they know float32, uint8 and int8";
     return node.activation == Activation::kNone ? "" : "converts with an activation, which is for another node";
   }
+  if (types == Types::kNumbers) return wrong_with_numbers(graph.values[node.inputs[0]], out);
   if (out.dtype != DType::kFloat32 && out.dtype != DType::kUint8)
     return "makes values of a type that only conversions make; operators make float32 or uint8";
   for (int input : node.inputs)
@@ -83,7 +93,8 @@ std::string wrong_with_channels(const Node& node, int in, int out) {
     return "takes channels that do not exist";
   if (area == Area::kShuffled) return in == out && node.groups >= 1 && in % node.groups == 0 ? "" : kWrongGroups;
   if (area == Area::kBlocks) return wrong_with_blocks(node, in, out);
-  if (slices || area == Area::kJoined) return node.groups == 1 ? "" : "has groups that its op does not take";
+  if (slices || area == Area::kJoined || area == Area::kRow)
+    return node.groups == 1 ? "" : "has groups that its op does not take";
   if (info_of(node.op).keeps_channels) return in == out && node.groups == 1 ? "" : "has the wrong channels or groups";
   if (node.groups < 1 || in % node.groups || out % node.groups) return kWrongGroups;
   if (node.groups > 1 && node.groups == in && node.groups == out)
@@ -163,6 +174,8 @@ std::string wrong_with_node(const Graph& graph, const Node& node) {
     wrong = wrong_with_shapes(graph, node);
     if (!wrong.empty()) return wrong;
   }
+  if (op.area == Area::kRow && (out.height != in.height || out.width != 1 || out.channels != in.width))
+    return "has an output of another shape than a pixel for each row";
   if (op.area == Area::kBlocks &&
       (out.height != in.height * int64_t(node.y.denominator) || out.width != in.width * int64_t(node.x.denominator)))
     return "has an output that its blocks do not fill";

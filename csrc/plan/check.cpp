@@ -237,13 +237,15 @@ class Checker {
   void read_inputs(int stage, const Step& step, const Pass& pass, int part, const Piece& piece) {
     const Stage& s = plan_.stages[stage];
     const Node& node = graph_.nodes[s.parts[part].node];
-    const bool whole = info_of(node.op).area == Area::kWhole;
+    const Area area = info_of(node.op).area;
+    const bool whole = area == Area::kWhole;
     if (part == 0 ? plan_.values[s.input].kind == Placement::kArena : !s.parts[part - 1].ring.patch) {
       const Value& value = graph_.values[node.inputs[0]];
       const View in = input_view(graph_, plan_, stage, part, step, segment_);
       const Rows rows = whole ? step.part[part].reads : input_rows(graph_, node, piece.rows);
-      const auto columns = whole ? std::make_pair(0, value.shape.width)
-                                 : node.x.input_range(piece.columns.begin, piece.columns.end, value.shape.width);
+      const auto columns = whole || area == Area::kRow
+                               ? std::make_pair(0, value.shape.width)
+                               : node.x.input_range(piece.columns.begin, piece.columns.end, value.shape.width);
       const int panel = kPanel * int(size_of(value.type));
       const Range all = read_channels(graph_, s, part, step.chunk);
       Range panels = {0, ceil_div(all.count(), kPanel)};

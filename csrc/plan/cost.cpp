@@ -82,7 +82,9 @@ CostTerms cost_terms(const Graph& graph, const CostModel& model, const Stage& st
       for (int i = 0; i < kCostTerms; i++) t.of[i] += (expands || projects ? chunks : 1) * one.of[i];
     } else if (!by_pixel(n.op)) {
       once = op.area == Area::kWhole;
-      const double vectors = double(once ? in.pixels() : made.pixels()) * panels;
+      const bool rows = op.area == Area::kRow;
+      const int panels_of = rows ? ceil_div(in.channels, kPanel) : panels;
+      const double vectors = double(once || rows ? in.pixels() : made.pixels()) * panels_of;
       t.of[kVectors] += vectors;
       t.of[kVectorTaps] += vectors * (once ? 1 : n.y.kernel * n.x.kernel);
       t.of[kCalls] += double(chunks) * (once ? steps : made.height);

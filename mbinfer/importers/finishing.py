@@ -51,6 +51,8 @@ def _output(walk: Walk, nodes: Sequence[SourceNode], name: str) -> Output:
             walk.graph.types[value] = kind
         found = replace(found, value=value)
     groups = found.groups()
+    if len(found.shape) == 4 and walk.is_number(found):
+        return Output(name, found.value, (1, found.dims[0], found.dims[2], 1))
     if len(found.shape) == 4 and groups is not None and all(len(group) <= 1 for group in groups):
         return Output(name, found.value, (1, *found.dims))
     if found.order != "".join(axis for axis in AXES if axis in found.order):

@@ -10,7 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from ..graph import Positions
+from ..check import MAX_TOLD_APART
+from ..graph import Positions, Type
 from .emitting import SourceNode
 from .layout import AXES, Tensor, order_of
 from .walking import Array, Walk
@@ -134,6 +135,22 @@ def swapped_groups(x: Tensor, perm: Sequence[int]) -> int:
         if moved == expected and groups * each == x.dims[2] and before == outer:
             return groups
     return 0
+
+
+def largest(low: Walk, node: SourceNode, x: Tensor, axis: int, keeps: bool, part: str = "") -> Tensor:
+    """The number of the largest channel of each pixel, as a byte where that tells them apart; `axis` is the channels'.
+
+    Its value has a pixel for each row, and in that a number for each of the row's pixels.
+    """
+    groups, channels = x.groups(), x.dims[2]
+    of_pixels = x.order.replace("C", "") == order_of("HW", x.dims)
+    if groups is None or groups[axis] != ("C" if channels > 1 else "") or not of_pixels:
+        raise low.unsupported(node, f"along axis {axis} of {x.shape}", "over the channels of a picture")
+    value = low.emit(node, "argmax", [x.value], part)
+    if channels <= MAX_TOLD_APART:
+        low.graph.types[value] = Type("uint8", 1.0, 0)
+    shape = (*x.shape[:axis], *((1,) if keeps else ()), *x.shape[axis + 1 :])
+    return Tensor(value, low.builder.dims(value), order_of("HWC", low.builder.dims(value)), shape)
 
 
 def blocks(

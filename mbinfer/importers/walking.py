@@ -19,7 +19,7 @@ from .layout import Tensor
 MOST_NAMED = 6  # operators and tensors that a message lists
 SUPPORTED = (
     "convolutions (transposed too), dense layers, pools, means, batch norm, arithmetic, ReLU, sigmoid, SiLU, GELU, "
-    "tanh, hard-swish, softmax, resizing, concatenation, slices, channel shuffle"
+    "tanh, hard-swish, softmax, argmax, resizing, concatenation, slices, channel shuffle"
 )
 
 Array = npt.NDArray[Any]
@@ -129,6 +129,13 @@ class Walk(Emitter):
                 "a computed tensor there, which is the first output of its node",
             )
         return found
+
+    def is_number(self, x: Tensor) -> bool:
+        """Whether it holds numbers of channels, which are integers that stand for themselves."""
+        node = self.writer.get(x.value)
+        while node is not None and node.op == "convert":
+            node = self.writer.get(node.inputs[0])
+        return node is not None and node.op == "argmax"
 
     def constant(self, node: SourceNode, index: int, default: Any = None) -> Any:
         """A constant input, `default` where it is left out."""

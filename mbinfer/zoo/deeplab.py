@@ -3,7 +3,11 @@ atrous spatial pyramid pooling."""
 
 from __future__ import annotations
 
-from ..graph import Graph, Recipe
+from typing import Any
+
+from ..check import MAX_TOLD_APART
+from ..errors import ShapeError
+from ..graph import Graph, Recipe, Type
 from .mobilenet2 import v2_blocks
 from .network import Network
 from .weights import Weights
@@ -14,7 +18,12 @@ RATES = (6, 12, 18)
 
 
 def deeplab_v3(
-    resolution: int = 513, classes: int = 21, weights: Weights = None, seed: int = 0, aspp: bool = False
+    resolution: int = 513,
+    classes: int = 21,
+    weights: Weights = None,
+    seed: int = 0,
+    aspp: bool = False,
+    mask: bool = False,
 ) -> Graph:
     """DeepLabv3 on MobileNetV2 with input ``image``, (resolution, resolution, 3).
 
@@ -22,6 +31,9 @@ def deeplab_v3(
     backbone ends before V2's last convolution; its last four blocks keep their input's size, three of them with a
     dilation of 2. `aspp` adds three convolutions of dilation 6, 12 and 18 to the 1x1 convolution and the mean of the
     picture, which are there without it.
+
+    `mask` has the logits made as large as the picture, bilinearly, and the output ``mask``, (1, resolution, resolution)
+    of uint8, is the class of each pixel; no more than a few rows of such logits exist at a time.
 
     `weights` as in `mobilenet_v2`, whose names the backbone has, as ``backbone.0.0.weight``; ``classifier.0.*`` are
     those of torchvision's `ASPP`, ``classifier.1.*`` the last convolution. Batch norm has eps 1e-5.
@@ -39,5 +51,21 @@ def deeplab_v3(
     value = net.follow("concat", "branches", branches) if aspp else branches[0]
     value = net.project("project", [value, pooled], ("classifier.0.project.0", "classifier.0.project.1"), CHANNELS)
     net.conv("logits", value, ("classifier.1", None), classes, act="none")
-    net.builder.output("logits", name="logits")
+    if mask:
+        _classify_pixels(net, "logits")
+    else:
+        net.builder.output("logits", name="logits")
     return net.checked()
+
+
+def _classify_pixels(net: Network, logits: str) -> None:
+    """The corners of the map are those of the picture, as in the published models."""
+    (height, width, _), sizes = net.builder.dims("image"), net.builder.dims(logits)
+    if sizes[2] > MAX_TOLD_APART:
+        raise ShapeError(f"a mask of {sizes[2]} classes; it has a byte for each pixel, which holds {MAX_TOLD_APART}")
+    rows, columns = ((old - 1, made - 1, 0) if made > 1 else (0, 1, 0) for old, made in zip(sizes, (height, width)))
+    fields: dict[str, Any] = {"kernel": (2, 2), "rows": rows, "columns": columns, "size": (height, width)}
+    spread = net.follow("resize", "spread", [logits], **fields)
+    net.follow("argmax", "mask", [spread])
+    net.builder.graph.types["mask"] = Type("uint8", 1.0, 0)
+    net.builder.output("mask", (1, height, width), "mask")

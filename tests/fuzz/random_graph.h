@@ -106,10 +106,10 @@ class RandomGraph {
 
   mbinfer::Node choose(int input) {
     static const Op kChoice[] = {
-        Op::kConv, Op::kDepthwise, Op::kConv,          Op::kDepthwise, Op::kAdd,     Op::kConv,        Op::kMaxPool,
-        Op::kConv, Op::kAvgPool,   Op::kGlobalAvgPool, Op::kSoftmax,   Op::kMul,     Op::kConcat,      Op::kSub,
-        Op::kMax,  Op::kMin,       Op::kDiv,           Op::kConvert,   Op::kLookup,  Op::kResize,      Op::kSlice,
-        Op::kAdd,  Op::kDepthwise, Op::kConcat,        Op::kShuffle,   Op::kConvert, Op::kDepthToSpace};
+        Op::kConv, Op::kDepthwise, Op::kConv,          Op::kDepthwise, Op::kAdd,     Op::kConv,         Op::kMaxPool,
+        Op::kConv, Op::kAvgPool,   Op::kGlobalAvgPool, Op::kSoftmax,   Op::kMul,     Op::kConcat,       Op::kSub,
+        Op::kMax,  Op::kMin,       Op::kDiv,           Op::kConvert,   Op::kLookup,  Op::kResize,       Op::kSlice,
+        Op::kAdd,  Op::kDepthwise, Op::kConcat,        Op::kShuffle,   Op::kConvert, Op::kDepthToSpace, Op::kArgmax};
     mbinfer::Node node;
     node.op = kChoice[choices_.below(sizeof kChoice / sizeof kChoice[0])];
     node.inputs = {input};
@@ -177,6 +177,8 @@ class RandomGraph {
         return {shape.height, shape.width, choices_.between(1, 20)};
       case Area::kScaled:
         return {choices_.between(1, 30), choices_.between(1, 30), shape.channels};
+      case Area::kRow:
+        return {shape.height, 1, shape.width};
       case Area::kBlocks:
         return {shape.height * node.y.denominator, shape.width * node.x.denominator,
                 shape.channels / (node.y.denominator * node.x.denominator)};
@@ -189,6 +191,8 @@ class RandomGraph {
     const mbinfer::Type& in = graph_.values[size_t(node.inputs[0])].type;
     const mbinfer::Types types = mbinfer::info_of(node.op).types;
     if (types == mbinfer::Types::kAny) return choices_.one_in(3) ? mbinfer::Type() : bytes();
+    if (types == mbinfer::Types::kNumbers)
+      return choices_.one_in(3) ? mbinfer::Type() : mbinfer::Type{DType::kUint8, 1, 0};
     if (types == mbinfer::Types::kKept || node.op == Op::kLookup) return in;
     return in.dtype == DType::kUint8 ? bytes() : in;
   }

@@ -9,7 +9,7 @@ import numpy as np
 
 from ..arithmetic import join
 from ..layout import Tensor
-from ..moving import blocks, cut, factor_of, pixels, positions, shuffled, transposed_convolution
+from ..moving import blocks, cut, factor_of, largest, pixels, positions, shuffled, transposed_convolution
 from .lowering import Lowering, lowers
 from .reading import OnnxNode
 
@@ -18,6 +18,14 @@ from .reading import OnnxNode
 def concat(low: Lowering, node: OnnxNode) -> Tensor:
     tensors = [low.tensor(node, i) for i in range(len(node.inputs))]
     return join(low, node, tensors, node.attrs["axis"])
+
+
+@lowers("ArgMax")
+def argmax(low: Lowering, node: OnnxNode) -> Tensor:
+    x = low.tensor(node)
+    if node.attrs.get("select_last_index", 0):
+        raise low.unsupported(node, "the last of several largest", "the first of them")
+    return largest(low, node, x, node.attrs.get("axis", 0) % len(x.shape), bool(node.attrs.get("keepdims", 1)))
 
 
 @lowers("Resize", "Upsample")

@@ -13,12 +13,15 @@ from .lowering import Lowering, lowers
 from .reading import OnnxNode
 
 _FLOAT32 = 1  # onnx.TensorProto.FLOAT
+_INTEGERS = (2, 4, 5, 6, 7, 12, 13)  # of any size: numbers of channels fit
 
 
 @lowers("Identity", "Dropout", "Cast", sees_all_outputs=True)
 def same(low: Lowering, node: OnnxNode) -> Tensor:
     if any(low.is_read(output) for output in node.outputs[1:] if output):
         raise low.unsupported(node, "its mask is read", "its first output alone")
+    if node.op == "Cast" and node.attrs["to"] in _INTEGERS and low.is_number(low.tensor(node)):
+        return low.tensor(node)
     if node.op == "Cast" and node.attrs["to"] != _FLOAT32:
         raise low.unsupported(node, "cast of a computed tensor to another type", "casts to float32")
     if node.op == "Dropout" and bool(np.any(low.constant(node, 2, False))):
@@ -26,7 +29,7 @@ def same(low: Lowering, node: OnnxNode) -> Tensor:
     x = low.tensor(node)
     if node.op != "Cast" or x.value not in low.graph.types:
         return x
-    if x.value not in low.plain:
+    if x.value not in low.plain and not low.is_number(x):
         raise low.unsupported(node, "a quantised tensor", "DequantizeLinear between them")
     return replace(x, value=low.emit(node, "convert", [x.value]))
 

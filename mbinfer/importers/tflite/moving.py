@@ -8,7 +8,7 @@ import numpy as np
 
 from ..emitting import SourceNode
 from ..layout import Tensor
-from ..moving import blocks, cut, pixels, positions, transposed_convolution
+from ..moving import blocks, cut, largest, pixels, positions, transposed_convolution
 from ..walking import Array
 from .lowering import Lowering, lowers
 
@@ -26,6 +26,12 @@ def resize(low: Lowering, node: SourceNode) -> Tensor:
     rows, columns = (positions(Fraction(old, new), old, new, way, rounding) for old, new in zip(x.dims, size))
     assert rows is not None and columns is not None  # of these ways there are positions
     return pixels(low, node, x, rows, columns, (size[0], size[1]), 1 if nearest else 2)
+
+
+@lowers("ARG_MAX")
+def argmax(low: Lowering, node: SourceNode) -> Tensor:
+    x = low.tensor(node)
+    return largest(low, node, x, int(low.constant(node, 1).item()) % len(x.shape), keeps=False)
 
 
 @lowers("DEPTH_TO_SPACE")

@@ -49,6 +49,8 @@ def transpose(low: Lowering, node: SourceNode) -> Tensor:
 @lowers("CAST")
 def cast(low: Lowering, node: SourceNode) -> Tensor:
     x = low.tensor(node)
+    if low.is_number(x) and np.dtype(low.source.tensors[node.outputs[0]].kind).kind in "iu":
+        return x
     if low.source.tensors[node.outputs[0]].kind != "<f4" or low.type_of(node, node.inputs[0]) is not None:
         raise low.unsupported(node, "a cast of a computed tensor to another type", "casts from float32 to float32")
     return x

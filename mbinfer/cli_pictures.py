@@ -1,0 +1,66 @@
+"""The commands that look into a picture and draw what they find: segment."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from typing import Any, Callable
+
+import numpy as np
+import numpy.typing as npt
+
+from . import image, segmentation
+from .errors import Error, ShapeError
+from .messages import printable
+
+
+def add_commands(
+    command: Callable[..., argparse.ArgumentParser],
+    planning: argparse.ArgumentParser,
+    open_session: Callable[[argparse.Namespace], Any],
+    show: Callable[[argparse.Namespace, str, Any], None],
+) -> None:
+    """`open_session` and `show` are the command line's: a session by the options, and its text or JSON."""
+
+    def segment(options: argparse.Namespace) -> None:
+        show(options, *_segment(options, open_session(options)))
+
+    sub = command(segment, "tell which class each pixel of a picture belongs to", planning)
+    sub.add_argument("model", metavar="MODEL")
+    sub.add_argument("picture", metavar="PICTURE")
+    sub.add_argument("-o", "--output", metavar="PNG", help="where to draw the classes: a picture of PICTURE's size")
+
+
+def _segment(options: argparse.Namespace, session: Any) -> tuple[str, Any]:
+    try:
+        classes = segmentation.segment(session, _look_at(options, session))
+    except ShapeError as error:
+        raise Error(f"{options.model}: {error}") from None
+    numbers, counts = np.unique(classes, return_counts=True)
+    order = np.argsort(-counts, kind="stable")
+    found: list[dict[str, Any]] = [
+        {"class": int(numbers[i]), "label": _label(session, int(numbers[i])), "share": float(counts[i] / classes.size)}
+        for i in order
+    ]
+    if options.output:
+        image.save_classes(options.output, classes, segmentation.colors(256), image.size(options.picture))
+    text = "\n".join(
+        [
+            f"{options.picture}: {classes.shape[1]} x {classes.shape[0]} pixels"
+            + (f", drawn in {options.output}" if options.output else ""),
+            *(f"  {100 * one['share']:6.2f} %  {printable(one['label'])}" for one in found),
+        ]
+    )
+    shape = dict(zip(("height", "width"), classes.shape))
+    return text, {"path": options.picture, "output": options.output, **shape, "classes": found}
+
+
+def _look_at(options: argparse.Namespace, session: Any) -> npt.NDArray[np.uint8]:
+    """The whole picture, of the network's size."""
+    _, height, width, _ = session.inputs[0].shape
+    return image.load(options.picture, session.recipe, height, width, whole=True)
+
+
+def _label(session: Any, number: int) -> str:
+    labels: Sequence[str] = session.labels
+    return labels[number] if number < len(labels) else f"class {number}"

@@ -51,7 +51,7 @@ class GraphBuilder:
         """Append ``Node(op, name, inputs, output, **fields)`` with the activation `act` (kind, bounds).
 
         `channels` of the output are needed where a convolution has no weight yet, and of a slice; `size` (height,
-        width) is what a resize makes. Without names the node is called
+        width) is what a resize or a stack makes, the latter by default a column. Without names the node is called
         after its operator and its place, and its value after the node.
         """
         name = f"{op}{len(self.graph.nodes)}" if name is None else name
@@ -96,6 +96,8 @@ class GraphBuilder:
             return height * down, width * across, inputs // (down * across)
         if area == "row":
             return height, 1, width
+        if area == "stacked":
+            return *(size or (sum(math.prod(self.dims(name)[:2]) for name in node.inputs), 1)), inputs
         if area == "joined":
             return height, width, sum(self.dims(name)[2] for name in node.inputs)
         return height, width, inputs if OPS[node.op].keeps_channels or channels is None else channels

@@ -19,7 +19,7 @@ MAX_STORED = (1 << 31) - 1  # elements of a value, channels padded to multiples 
 MAX_READS = 1 << 28  # taps x channels that make one output
 MAX_FRACTION = 1 << 26  # numbers that say positions
 MAX_TOLD_APART = 1 << 8  # channels whose numbers a byte tells apart
-MOVES = ("joined", "sliced", "shuffled", "blocks", "row")  # areas of operators that compute nothing
+MOVES = ("joined", "sliced", "shuffled", "blocks", "row", "stacked")  # areas of operators that compute nothing
 MAX_MACS = 1 << 53  # multiply-adds of the network
 MAX_COUNTS = {"values": 1 << 16, "nodes": 1 << 16, "inputs": 256, "outputs": 4096, "metadata": 256}
 MAX_NODE_INPUTS = 1 << 18  # of all nodes together
@@ -163,6 +163,8 @@ def _check_node(graph: Graph, node: Node, writer: dict[str, str]) -> int:
         height, width = output[:2]
     elif op.area == "blocks":
         height, width = height * node.rows[1], width * node.columns[1]
+    elif op.area == "stacked":
+        height, width = _pixels_stacked(where, node, shapes, output)
     expected = (height, width, _channels_made(where, node, op, shapes, output[2]))
     if output != expected:
         raise ShapeError(f"{where}: makes {expected} of {shapes[0]}, but its output '{node.output}' is {output}")
@@ -173,6 +175,16 @@ def _check_node(graph: Graph, node: Node, writer: dict[str, str]) -> int:
         raise FormatError(f"{where}: kernel {node.kernel} over {read} channels; at most {MAX_READS} are read at once")
     _check_weights(where, node, channels, output[2], graph.types[node.inputs[0]] if quantised else None)
     return math.prod(output) * taps * (1 if op.keeps_channels else channels // node.groups) if op.weights else 0
+
+
+def _pixels_stacked(
+    where: str, node: Node, shapes: list[tuple[int, int, int]], output: tuple[int, int, int]
+) -> tuple[int, int]:
+    """The height and width of a stack: any that have the pixels of all inputs."""
+    pixels = sum(height * width for height, width, _ in shapes)
+    if pixels != output[0] * output[1]:
+        raise ShapeError(f"{where}: {pixels} pixels in all, but its output '{node.output}' is {output}")
+    return output[:2]
 
 
 def _channels_made(where: str, node: Node, op: OpInfo, shapes: list[tuple[int, int, int]], given: int) -> int:
@@ -261,9 +273,15 @@ def _check_shapes(where: str, op: OpInfo, shapes: list[tuple[int, int, int]]) ->
         "same": lambda shape: shape == first,
         "gated": lambda shape: shape in (first, (1, 1, first[2])),
         "joined": lambda shape: shape[:2] == first[:2],
+        "stacked": lambda shape: shape[2] == first[2],
     }
     if op.area in allowed and not all(map(allowed[op.area], shapes)):
-        words = {"same": "equal", "gated": "equal, or the second one 1 x 1", "joined": "equal but for channels"}
+        words = {
+            "same": "equal",
+            "gated": "equal, or the second one 1 x 1",
+            "joined": "equal but for channels",
+            "stacked": "of as many channels",
+        }
         raise ShapeError(
             f"{where}: inputs of shapes {', '.join(map(str, shapes))}; the shapes must be {words[op.area]}"
         )

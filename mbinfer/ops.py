@@ -10,7 +10,8 @@ class OpInfo(NamedTuple):
     # of the output: "window" (kernel, stride, padding), "whole" (1 x 1), "same" (every input's shape), "gated" (the
     # first input's shape; the second has it too, or is 1 x 1), "joined" (channels are the inputs', one after another),
     # "sliced" (some of its input's channels), "shuffled" (all, in another order), "scaled" (of any size), "blocks" (of
-    # pixels, one for each pixel), "row" (a pixel for each row, of numbers about all of it)
+    # pixels, one for each pixel), "row" (a pixel for each row, of numbers about all of it), "stacked" (any, of the
+    # pixels of all inputs)
     area: str
     weights: bool  # and a bias
     # "alike" (all float32, or all uint8), "kept" (one type), "floats", "any", "table" (uint8), "numbers" (of channels:
@@ -42,5 +43,6 @@ OPS = {  # in the order of their numbers in the file, from 1
     "shuffle": OpInfo(1, "shuffled", False, "kept", False, False, 0),
     "depth_to_space": OpInfo(1, "blocks", False, "kept", False, False, 0),
     "argmax": OpInfo(1, "row", False, "numbers", False, False, 0),
+    "stack": OpInfo(-1, "stacked", False, "kept", True, False, 0),
 }
 CODES = {name: code for code, name in enumerate(OPS, 1)}

@@ -5,6 +5,8 @@ Shapes and structure are drawn, so that they shrink; weights come from a drawn s
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 from hypothesis import strategies as st
 
@@ -136,9 +138,9 @@ def concat_block(draw, net: GraphBuilder, value: str) -> str:
 
 
 def moving_block(draw, net: GraphBuilder, value: str) -> str:
-    """Another size, some of the channels, their order, or blocks of pixels."""
+    """Another size, some of the channels, their order, blocks of pixels, or pixels of several values."""
     height, width, channels = net.dims(value)
-    kind = draw(st.sampled_from(["resize", "resize", "slice", "shuffle", "depth_to_space"]))
+    kind = draw(st.sampled_from(["resize", "resize", "slice", "shuffle", "depth_to_space", "stack"]))
     if kind == "resize":
         size = (draw(st.integers(1, 20)), draw(st.integers(1, 20)))
         taps = draw(st.sampled_from([1, 2]))
@@ -149,6 +151,11 @@ def moving_block(draw, net: GraphBuilder, value: str) -> str:
     if kind == "slice":
         first = draw(st.integers(-3, channels - 1))
         return net.add("slice", [value], draw(st.integers(max(1, 1 - first), 24)), first_channel=first)
+    if kind == "stack":
+        alike = [
+            name for name, other in net.graph.values.items() if other[2] == channels and math.prod(other[:2]) < 150
+        ]
+        return net.add("stack", [value, *draw(st.lists(st.sampled_from([value, *alike]), min_size=1, max_size=2))])
     if kind == "shuffle":
         groups = draw(st.sampled_from([g for g in range(1, channels + 1) if channels % g == 0]))
         return net.add("shuffle", [value], groups=groups)

@@ -13,7 +13,7 @@ F = np.float32
 NOT_COPIED = ("inputs", "output", "weight", "bias", "slopes")
 COMPUTED = {"conv", "depthwise", "add", "max_pool", "avg_pool", "global_avg_pool", "softmax", "convert", "lookup"}
 PAIRS = {"mul": np.multiply, "sub": np.subtract, "max": np.maximum, "min": np.minimum}
-COMPUTED |= {"concat", *PAIRS}
+COMPUTED |= {"concat", "stack", *PAIRS}
 
 
 def quantised(graph: Graph, rng: np.random.Generator, extreme: bool = False, outside: str = "float32") -> Graph:
@@ -189,6 +189,8 @@ def run_node(node: Node, graph: Graph, values: dict[str, np.ndarray]) -> np.ndar
         return node.weight[x]
     if node.op == "concat":
         return np.concatenate(xs, 2)
+    if node.op == "stack":
+        return np.concatenate([x.reshape(-1, dims[2]) for x in xs]).reshape(dims)
     if node.op in PAIRS:
         lo, hi = node.clamp
         return np.minimum(np.maximum(PAIRS[node.op](*xs), F(lo)), F(hi))

@@ -204,6 +204,15 @@ LIES = {
         node(ADD, op="concat", activation="none", clamp=(-INF, INF)),
     ),
     "concatenation with an activation": (field("node", ADD, op=10), node(ADD, op="concat")),
+    "stack of other channels": (
+        both(field("node", ADD, op=21, activation=0, clamp_lo=-INF), lambda r: r.node_input.__setitem__(4, STEM_OUT)),
+        node(ADD, op="stack", activation="none", clamp=(-INF, INF), inputs=["mix", "stem"]),
+    ),
+    "stack of other pixels": (
+        field("node", ADD, op=21, activation=0, clamp_lo=-INF),
+        node(ADD, op="stack", activation="none", clamp=(-INF, INF)),
+    ),
+    "stack with an activation": (field("node", ADD, op=21), node(ADD, op="stack")),
     "gate of other channels": (
         both(field("node", ADD, op=11), lambda r: r.node_input.__setitem__(4, STEM_OUT)),
         node(ADD, op="mul", inputs=["mix", "stem"]),

@@ -42,6 +42,9 @@ def graph_to_onnx(graph, opset: int = 20) -> onnx.ModelProto:
         elif node.op in ("resize", "slice", "shuffle", "depth_to_space"):
             nodes += _moved(node, inputs[0], result, graph.values, constant)
             made = helper.make_node("Identity", [result], [f"{result}:same"])
+        elif node.op == "stack":
+            nodes += _stacked(node, inputs, result, graph.values, constant)
+            made = helper.make_node("Identity", [result], [f"{result}:same"])
         else:
             attrs = {"axis": 1} if node.op == "concat" else {}
             op = {"global_avg_pool": "GlobalAveragePool"}.get(node.op, node.op.capitalize())
@@ -92,6 +95,19 @@ def _moved(node, x: str, y: str, values, constant) -> list[onnx.NodeProto]:
     return [
         helper.make_node("Pad", [x, padded], [f"{y}:padded"]),
         helper.make_node("Gather", [f"{y}:padded", index], [y], axis=1),
+    ]
+
+
+def _stacked(node, inputs, y: str, values, constant) -> list[onnx.NodeProto]:
+    """Pictures laid flat, put one after the other, and given their shape."""
+    height, width, channels = values[node.output]
+    flat = constant(f"{node.name}:flat", np.array([1, channels, -1]))
+    whole = constant(f"{node.name}:whole", np.array([1, channels, height, width]))
+    rows = [f"{y}:{i}" for i in range(len(inputs))]
+    return [
+        *(helper.make_node("Reshape", [x, flat], [row]) for x, row in zip(inputs, rows)),
+        helper.make_node("Concat", rows, [f"{y}:joined"], axis=2),
+        helper.make_node("Reshape", [f"{y}:joined", whole], [y]),
     ]
 
 

@@ -99,6 +99,22 @@ struct Builder {
     graph.nodes.back().first_channel = first;
     return made;
   }
+  int spread(int v, int pixels) {  // of each pixel so many
+    const int made = add_node(Op::kDepthToSpace, {v}, channels(v) / pixels, 1, 1);
+    Node& node = graph.nodes.back();
+    node.y.numerator = node.y.denominator = node.x.numerator = 1;
+    node.x.denominator = pixels;
+    graph.values[made].shape.width *= pixels;
+    return made;
+  }
+  int stack(std::vector<int> inputs) {
+    int pixels = 0;
+    for (int v : inputs) pixels += int(graph.values[v].shape.pixels());
+    const int made = add_node(Op::kStack, inputs, channels(inputs[0]), 1, 1);
+    graph.values[made].shape.height = pixels;
+    graph.values[made].shape.width = 1;
+    return made;
+  }
   void output(int v) {
     graph.values[v].is_output = true;
     const Shape& s = graph.values[v].shape;
@@ -152,6 +168,18 @@ Graph concatenating() {
     v = net.add_node(Op::kConcat, {net.conv(left, 8), right}, 32, 1, 1);
   }
   return net.finish(net.conv(v, 40, 3, 1));
+}
+
+// Heads of pictures of two sizes in one row of pixels, one of them as blocks, some of which are read again.
+Graph stacking() {
+  Builder net({40, 36, 3});
+  const int a = net.inverted_residual(net.conv(0, 16, 3, 2), 3, 16, 3, 1);
+  const int b = net.inverted_residual(a, 3, 24, 3, 2);
+  const int wide = net.spread(net.conv(a, 48), 3), flat = net.conv(b, 16, 3, 1);
+  const int boxes = net.stack({wide, flat});
+  net.output(net.stack({net.spread(net.conv(a, 4), 2), net.conv(b, 2)}));
+  net.output(net.stack({net.conv(boxes, 16), flat}));
+  return net.finish(net.add_node(Op::kConcat, {net.slice(boxes, 0, 8), net.conv(boxes, 8)}, 16, 1, 1));
 }
 
 // The same network of int8 values, whose sums are larger than they are.
@@ -233,7 +261,7 @@ class Breaker {
     for (int v = 0; v < int(plan_.values.size()); v++)
       if (plan_.values[v].kind == Placement::kArena && plan_.values[v].home.value != v)
         for (int panels : {-1, 1})
-          must_catch("beside its place", value(v).name, [&](Plan* p) { p->values[v].home.channel += panels * kPanel; });
+          must_catch("beside its place", value(v).name, [&](Plan* p) { p->values[v].home.first += panels * kPanel; });
   }
 
   void expanded() {
@@ -633,11 +661,13 @@ int main(int argc, char** argv) {
   for (int resolution : {33, 224}) limits_hold(mobilenet_v2(resolution), "MobileNetV2@" + std::to_string(resolution));
   limits_hold(branching(), "branching");
   limits_hold(concatenating(), "concatenating");
+  limits_hold(stacking(), "stacking");
   for (uint64_t seed = 1; seed <= 12; seed++) limits_hold(drawn(seed), "network " + std::to_string(seed));
 
   check(mobilenet_v2(96), "MobileNetV2");
   check(branching(), "branching");
   check(concatenating(), "concatenating");
+  check(stacking(), "stacking");
   check(quantised(mobilenet_v2(96)), "MobileNetV2 int8");
   for (int i = 1; i < argc; i++) check(read_model(Source::from_path(argv[i]))->graph, argv[i]);
 

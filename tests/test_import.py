@@ -257,7 +257,7 @@ def test_symbolic_sizes():
         ("PRelu", [node("PRelu", "a", "image")]),
         ("ConvTranspose", [node("ConvTranspose", "a", "k", dilations=[2, 2])]),
         ("Resize", [node("Resize", "a", "", "twice", mode="cubic")]),
-        ("Concat", [node("Concat", "a", "a", axis=2)]),
+        ("Concat", [node("Concat", "a", "a", axis=3)]),
         ("Concat", [node("Transpose", "a", to="t", perm=[0, 1, 3, 2]), node("Concat", "a", "t", axis=1)]),
         ("Sub", [node("GlobalAveragePool", "a", to="s"), node("Sub", "s", "a")]),
         (

@@ -390,7 +390,8 @@ constexpr Maker kMakers[] = {{conv, 1},
                              {slice, 1},
                              {shuffle, 4},
                              {depth_to_space, 1},
-                             {argmax, 32}};
+                             {argmax, 32},
+                             {nullptr, 0}};  // what is stacked is a place in every plan
 static_assert(sizeof kMakers / sizeof kMakers[0] == kOpCount, "every operator has a function");
 
 const Maker& maker_of(const Node& node) { return kMakers[int(node.op) - 1]; }

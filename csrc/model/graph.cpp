@@ -90,8 +90,41 @@ static void pair_concats(Graph* graph) {
   link(graph);
 }
 
+// What is stacked lies inside of the stack: a value that is stacked twice is copied for the second time, as blocks of
+// one pixel.
+static void copy_stacked_twice(Graph* graph) {
+  auto stacks = [](const Node& node) { return info_of(node.op).area == Area::kStacked; };
+  if (std::none_of(graph->nodes.begin(), graph->nodes.end(), stacks)) return;
+  std::vector<bool> stacked(graph->values.size(), false);
+  std::vector<Node> nodes;
+  for (Node& node : graph->nodes) {
+    for (int& v : node.inputs) {
+      if (!stacks(node)) break;
+      if (!stacked[size_t(v)]) {
+        stacked[size_t(v)] = true;
+        continue;
+      }
+      Node copy;
+      copy.name = graph->keep(node.name + "/copy");
+      copy.op = Op::kDepthToSpace;
+      copy.y.numerator = copy.y.denominator = copy.x.numerator = copy.x.denominator = 1;
+      copy.inputs = {v};
+      copy.output = v = int(graph->values.size());
+      Value made = graph->values[size_t(copy.inputs[0])];
+      made.name = copy.name;
+      made.is_output = false;
+      graph->values.push_back(std::move(made));
+      nodes.push_back(std::move(copy));
+    }
+    nodes.push_back(std::move(node));
+  }
+  graph->nodes.swap(nodes);
+  link(graph);
+}
+
 void prepare(Graph* graph) {
   pair_concats(graph);
+  copy_stacked_twice(graph);
   std::vector<Node> converts;
   std::vector<Indices> readers;  // of each
   for (const GraphInput& in : graph->inputs) {

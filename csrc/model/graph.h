@@ -131,7 +131,8 @@ struct Graph {
   std::shared_ptr<std::forward_list<std::string>> strings_;
 };
 
-// Makes a graph one that is planned. A concatenation of many values becomes several of two. Conversions come behind
+// Makes a graph one that is planned. A concatenation of many values becomes several of two, and no value is stacked
+// twice. Conversions come behind
 // inputs. Convolutions of floats take pixels of any size one element at a time: they read an input in place, and one
 // with a recipe from a conversion of their own, of which they hold a patch at a time; so do those of int8, which take
 // four channels at a time. Where something else reads the input, one conversion makes a whole value of it. A conversion

@@ -27,6 +27,7 @@ enum class Op : uint8_t {
   kShuffle,
   kDepthToSpace,
   kArgmax,
+  kStack,
 };
 
 enum class Area : uint8_t {  // the height and width that a node makes
@@ -40,6 +41,7 @@ enum class Area : uint8_t {  // the height and width that a node makes
   kScaled,                   // any, of positions that its window steps through in fractions
   kRow,                      // its input's height: row y is one pixel of numbers about all of row y
   kBlocks,                   // each pixel of its input is a block of pixels
+  kStacked,                  // any, of the pixels of its inputs, one input after the other, row by row
 };
 
 enum class Types : uint8_t {  // of its inputs and its output
@@ -85,6 +87,7 @@ constexpr OpInfo kOps[] = {
     {"shuffle", 1, Area::kShuffled, false, Types::kKept, false, false, 0},  // channels of groups in turn
     {"depth_to_space", 1, Area::kBlocks, false, Types::kKept, false, false, 0},
     {"argmax", 1, Area::kRow, false, Types::kNumbers, false, false, 0},  // of each pixel, the largest channel's number
+    {"stack", -1, Area::kStacked, false, Types::kKept, true, false, 0},  // pixels of pictures of as many channels
 };
 constexpr int kOpCount = sizeof kOps / sizeof kOps[0];
 
@@ -101,7 +104,7 @@ constexpr bool in_fractions(Op op) { return info_of(op).area == Area::kScaled ||
 constexpr bool takes_activation(Op op) {
   const Area area = info_of(op).area;
   return area != Area::kJoined && area != Area::kSliced && area != Area::kShuffled && area != Area::kBlocks &&
-         area != Area::kRow;
+         area != Area::kRow && area != Area::kStacked;
 }
 constexpr const char* op_name(Op op) { return info_of(op).name; }
 

@@ -118,6 +118,18 @@ std::string wrong_with_shapes(const Graph& graph, const Node& node) {
   return area == Area::kJoined && channels != out.channels ? "has other channels than its inputs together" : "";
 }
 
+// Of an operator whose output has the pixels of all inputs.
+std::string wrong_with_pixels(const Graph& graph, const Node& node) {
+  const Shape& out = graph.values[node.output].shape;
+  int64_t pixels = 0;
+  for (int input : node.inputs) {
+    const Shape& in = graph.values[input].shape;
+    if (in.channels != out.channels) return "has inputs of other channels than its output";
+    pixels += in.pixels();
+  }
+  return pixels == out.pixels() ? "" : "has other pixels than its inputs together";
+}
+
 }  // namespace
 
 bool is_utf8(const char* text, size_t bytes) {
@@ -176,6 +188,10 @@ std::string wrong_with_node(const Graph& graph, const Node& node) {
   }
   if (op.area == Area::kRow && (out.height != in.height || out.width != 1 || out.channels != in.width))
     return "has an output of another shape than a pixel for each row";
+  if (op.area == Area::kStacked) {
+    wrong = wrong_with_pixels(graph, node);
+    if (!wrong.empty()) return wrong;
+  }
   if (op.area == Area::kBlocks &&
       (out.height != in.height * int64_t(node.y.denominator) || out.width != in.width * int64_t(node.x.denominator)))
     return "has an output that its blocks do not fill";

@@ -12,7 +12,8 @@ namespace {
 constexpr int kNobody = -1, kSeveral = -2;
 
 struct Cell {
-  int64_t owner = -1;  // the row that it holds: a tag
+  int64_t owner = -1;  // what it holds: a tag
+  int maker = -1;      // of what lies with other values in one: the value
   int64_t pass = -1;   // the last pass that touched it, and who did then
   int writer = kNobody, reader = kNobody;
 };
@@ -44,10 +45,10 @@ class Checker {
         plan_(plan),
         grain_(least_panel(graph)),
         cells_(size_t(std::max<int64_t>(0, ceil_div(plan.peak_bytes, grain_)))),
-        makers_(graph.values.size()) {
-    for (const Stage& stage : plan.stages)
-      if (plan.values[stage.output].home.value >= 0)
-        makers_[size_t(plan.values[stage.output].home.value)].push_back(stage.output);
+        shared_(graph.values.size(), false) {
+    for (int v = 0; v < int(plan.values.size()); v++)
+      if (plan.values[v].home.value >= 0 && plan.values[v].home.value != v)
+        shared_[size_t(plan.values[v].home.value)] = true;
   }
 
   std::string run() {
@@ -91,13 +92,16 @@ class Checker {
     if (wrong_.empty()) wrong_ = what;
   }
 
-  void touch(int64_t offset, int64_t bytes, int64_t tag, bool writes, int piece, const What& what) {
+  void touch(int64_t offset, int64_t bytes, int64_t tag, bool writes, int piece, const What& what, int maker = -1) {
     if (offset < 0 || offset + bytes > plan_.peak_bytes) return fail(what.text() + " lies outside the arena");
     for (int64_t g = offset / grain_; g * grain_ < offset + bytes; g++) {
       Cell& cell = cells_[size_t(g)];
       if (!writes && cell.owner != tag) return fail(what.text() + " was overwritten, or never made");
-      if (writes) cell.owner = tag;
-      if (cell.pass != pass_) cell = {cell.owner, pass_, kNobody, kNobody};
+      if (writes && maker >= 0 && cell.owner == tag && cell.maker != maker)
+        return fail(what.text() + " was made before, as another value");
+      if (writes) cell.owner = tag, cell.maker = maker;
+      if (maker >= 0) tag++;  // where it is in what holds it
+      if (cell.pass != pass_) cell = {cell.owner, cell.maker, pass_, kNobody, kNobody};
       if (piece == kNobody) continue;  // outside of passes
       const bool raced = (cell.writer != kNobody && (cell.writer != piece || piece == kSeveral)) ||
                          (writes && cell.reader != kNobody && (cell.reader != piece || piece == kSeveral));
@@ -109,26 +113,23 @@ class Checker {
 
   void touch_value(int v, int segment, bool writes, const char* by) {
     const Value& value = graph_.values[v];
-    touch_value(value_view(graph_, plan_, v, segment), v, writes, kNobody, {0, value.shape.height},
+    touch_value(value_view(graph_, plan_, v, segment), segment, v, writes, kNobody, {0, value.shape.height},
                 {0, value.shape.width}, {0, value.shape.channels * int(size_of(value.type))},
                 {"a row of '", value.name.c_str(), by});
   }
 
-  // The same of a value, whose channels may be those of several that stages made: each has rows of its own.
-  void touch_value(const View& view, int v, bool writes, int piece, Rows rows, Rows columns, Range bytes,
+  // The same of a value. One that shares its memory is told by where in it that is, so that whoever made it may be read
+  // as another value.
+  void touch_value(const View& view, int segment, int v, bool writes, int piece, Rows rows, Rows columns, Range bytes,
                    const What& what) {
-    const Home home = plan_.values[v].home;
-    const int size = int(size_of(graph_.values[v].type));
-    int found = 0;
-    for (int made : makers_[size_t(home.value)]) {
-      const int channel = plan_.values[made].home.channel - home.channel;
-      const Range all = {channel * size, (channel + graph_.values[made].shape.channels) * size};
-      const Range part = {std::max(bytes.begin, all.begin), std::min(bytes.end, all.end)};
-      if (part.empty()) continue;
-      touch_view(view, {1, made, 0, 0}, writes, piece, rows, columns, part, what);
-      found += part.count();
-    }
-    if (found != bytes.count()) fail(what.text() + " was never made, or made twice");
+    const int holder = plan_.values[v].home.value;
+    if (!shared_[size_t(holder)]) return touch_view(view, {1, v, 0, 0}, writes, piece, rows, columns, bytes, what);
+    const int64_t begin = value_view(graph_, plan_, holder, segment).base;
+    for (int r = rows.begin; r < rows.end; r++)
+      for (int x = columns.begin; x < columns.end; x++) {
+        const int64_t at = view.offset(r, x) + bytes.begin;
+        touch(at, bytes.count(), Tag{1, holder, 0, 0}.of(int(at / grain_ - begin / grain_)), writes, piece, what, v);
+      }
   }
 
   void move(int v) {
@@ -197,9 +198,14 @@ class Checker {
           {"scratch of '", plan_.stages[stage].name.c_str(), "'"});
   }
 
-  Tag tag_of(int stage, int part, int chunk) const {  // of what a part makes
+  // Of what a part makes.
+  void touch_made(const View& view, int stage, int part, int chunk, bool writes, const Piece& piece, Range bytes) {
     const Stage& s = plan_.stages[stage];
-    return part < s.last() ? Tag{2, stage, part, chunk} : Tag{1, s.output, 0, 0};
+    const What what = name_of(stage, part);
+    if (part < s.last())
+      touch_view(view, {2, stage, part, chunk}, writes, piece.index, piece.rows, piece.columns, bytes, what);
+    else
+      touch_value(view, segment_, s.output, writes, piece.index, piece.rows, piece.columns, bytes, what);
   }
 
   What name_of(int stage, int part) const {
@@ -221,16 +227,17 @@ class Checker {
     read_inputs(stage, step, pass, part, piece);
     if (!made.starts || !made.ends) {
       const bool own = s.parts[part].sums.bytes > 0;
-      const Tag tag = own ? Tag{3, stage, part, 0} : tag_of(stage, part, step.chunk);
       const Range bytes = bytes_of(own ? sums_of(value.type) : value.type, first);
       const View sums = sums_view(graph_, plan_, stage, part, step, segment_);
-      const What what = own ? What{"sums of '", s.name.c_str(), "'"} : name_of(stage, part);
-      if (!made.starts) touch_view(sums, tag, false, piece.index, piece.rows, piece.columns, bytes, what);
-      if (!made.ends || own) touch_view(sums, tag, true, piece.index, piece.rows, piece.columns, bytes, what);
+      auto touch_sums = [&](bool writes) {
+        if (!own) return touch_made(sums, stage, part, step.chunk, writes, piece, bytes);
+        touch_view(sums, {3, stage, part, 0}, writes, piece.index, piece.rows, piece.columns, bytes,
+                   {"sums of '", s.name.c_str(), "'"});
+      };
+      if (!made.starts) touch_sums(false);
+      if (!made.ends || own) touch_sums(true);
     }
-    if (made.ends)
-      touch_view(out, tag_of(stage, part, step.chunk), true, piece.index, piece.rows, piece.columns,
-                 bytes_of(value.type, first), name_of(stage, part));
+    if (made.ends) touch_made(out, stage, part, step.chunk, true, piece, bytes_of(value.type, first));
     read_inputs(stage, step, pass, part, piece);  // a kernel may write before it has read all
   }
 
@@ -260,7 +267,7 @@ class Checker {
       const Range some = {columns.first, columns.second};
       const Range bytes = {panels.begin * panel, panels.end * panel};
       if (part > 0)
-        touch_view(in, tag_of(stage, part - 1, step.chunk), false, reader, rows, some, bytes, name_of(stage, part - 1));
+        touch_made(in, stage, part - 1, step.chunk, false, {reader, rows, some, {}}, bytes);
       else
         read_value(in, s.input, all.begin, reader, rows, some, bytes, "', read,");
     }
@@ -288,14 +295,14 @@ class Checker {
     const int size = int(size_of(value.type));
     view.base -= first * size;
     bytes = {bytes.begin + first * size, std::min(bytes.end + first * size, value.shape.channels * size)};
-    touch_value(view, v, false, piece, rows, columns, bytes, {"a row of '", value.name.c_str(), by});
+    touch_value(view, segment_, v, false, piece, rows, columns, bytes, {"a row of '", value.name.c_str(), by});
   }
 
   const Graph& graph_;
   const Plan& plan_;
   const int64_t grain_;  // bytes of a cell
   std::vector<Cell> cells_;
-  std::vector<std::vector<int>> makers_;  // by value with memory of its own: what stages make in it
+  std::vector<bool> shared_;  // by value with memory of its own: whether others lie in it
   std::string wrong_;
   int segment_ = 0;
   int64_t pass_ = 0;

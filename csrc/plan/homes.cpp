@@ -3,33 +3,65 @@
 #include <algorithm>
 
 namespace mbinfer {
+namespace {
+
 // Each value is linked to the one that holds it, or to none; no circle comes of it, as slices link to values made
-// before, and concatenations, which are no slices, to values made later.
+// before, and all else, which is no slice, to values made later.
 class Placing {
  public:
-  explicit Placing(const Graph& graph) : graph_(graph), links_(graph.values.size()), copied_(graph.nodes.size(), true) {
-    for (int n = int(graph.nodes.size()); n-- > 0;)
-      if (joins(graph.nodes[n])) join(n);
-    for (int n = int(graph.nodes.size()); n-- > 0;)  // readers first
-      if (slices(graph.nodes[n])) slice(n);
+  Placing(const Graph& graph, Homes::Which which)
+      : graph_(graph), links_(graph.values.size()), copied_(graph.nodes.size(), true) {
+    backwards(stacks, &Placing::stack);
+    if (which == Homes::kStacksOnly) return;
+    backwards(joins, &Placing::join);
+    backwards(slices, &Placing::slice);  // readers first
+    strides_.resize(links_.size());
+    each_holder_first([&](int v) {
+      strides_[size_t(v)] = linked(v) ? strides_[size_t(links_[size_t(v)].value)] : value(v).stride();
+    });
+    backwards(spreads, &Placing::spread);
   }
 
   std::vector<Home> homes() const {
     std::vector<Home> homes;
-    bool any = false;
-    for (int v = 0; v < int(links_.size()); v++) {
-      Home home = {v, 0};
-      for (const Home* at = &links_[size_t(v)]; at->value >= 0; at = &links_[size_t(at->value)]) {
-        home = {at->value, home.channel + at->channel};
-        any = true;
-      }
-      homes.push_back(home);
-    }
-    if (!any) homes.clear();
+    if (std::all_of(links_.begin(), links_.end(), [](const Link& link) { return link.value < 0; })) return homes;
+    homes.resize(links_.size());
+    each_holder_first([&](int v) {
+      const Link& link = links_[size_t(v)];
+      homes[size_t(v)] = linked(v) ? homes[size_t(link.value)] : Home{v, 0, value(v).stride()};
+      homes[size_t(v)].first += link.pixel * homes[size_t(v)].stride + link.channel;
+      if (link.spread) homes[size_t(v)].stride = value(v).stride();
+    });
     return homes;
   }
 
  private:
+  struct Link {
+    int value = -1;
+    int64_t pixel = 0;  // of that value, at which this one begins
+    int channel = 0;
+    bool spread = false;  // that one's pixels are parts of this one's
+  };
+
+  void backwards(bool (*wanted)(const Node&), void (Placing::*place)(int)) {
+    for (int n = int(graph_.nodes.size()); n-- > 0;)
+      if (wanted(graph_.nodes[size_t(n)])) (this->*place)(n);
+  }
+
+  // Calls visit(v) for every value, after the one that holds it.
+  template <class Visit>
+  void each_holder_first(Visit&& visit) const {
+    std::vector<bool> visited(links_.size(), false);
+    std::vector<int> path;
+    for (int v = 0; v < int(links_.size()); v++) {
+      for (int at = v; at >= 0 && !visited[size_t(at)]; at = links_[size_t(at)].value) path.push_back(at);
+      for (; !path.empty(); path.pop_back()) {
+        visited[size_t(path.back())] = true;
+        visit(path.back());
+      }
+    }
+  }
+
   const Value& value(int v) const { return graph_.values[size_t(v)]; }
   bool linked(int v) const { return links_[size_t(v)].value >= 0; }
 
@@ -37,6 +69,16 @@ class Placing {
   bool fits(int v, int at, int end) const {
     const bool panels = at % kPanel == 0 && (value(v).shape.channels % kPanel == 0 || !end);
     return panels && value(v).producer >= 0 && !linked(v);
+  }
+
+  // What is stacked lies nowhere else: prepare() saw to that.
+  void stack(int n) {
+    const Node& node = graph_.nodes[size_t(n)];
+    int64_t at = 0;
+    for (int v : node.inputs) {
+      links_[size_t(v)] = {node.output, at, 0, false};
+      at += value(v).shape.pixels();
+    }
   }
 
   void join(int n) {
@@ -54,7 +96,7 @@ class Placing {
     copied_[size_t(n)] = false;
     at = 0;
     for (int v : node.inputs) {
-      links_[size_t(v)] = {node.output, at};
+      links_[size_t(v)] = {node.output, 0, at, false};
       at += value(v).shape.channels;
     }
   }
@@ -74,28 +116,58 @@ class Placing {
     if (node.first_channel % kPanel || (channels % kPanel && left))
       if (!std::all_of(readers.begin(), readers.end(), [&](int reader) { return reads_any(reader); })) return;
     copied_[size_t(n)] = false;
-    links_[size_t(node.output)] = {node.inputs[0], node.first_channel};
+    links_[size_t(node.output)] = {node.inputs[0], 0, node.first_channel, false};
+  }
+
+  // Pixels without a gap, on both sides.
+  void spread(int n) {
+    const Node& node = graph_.nodes[size_t(n)];
+    const int v = node.inputs[0], made = node.output;
+    if (linked(v) || value(v).producer < 0 || value(made).shape.channels % kPanel) return;
+    if (strides_[size_t(made)] != value(made).stride()) return;
+    copied_[size_t(n)] = false;
+    links_[size_t(v)] = {made, 0, 0, true};
   }
 
   const Graph& graph_;
-  std::vector<Home> links_;
+  std::vector<Link> links_;
   std::vector<bool> copied_;  // nodes, so far
+  std::vector<int> strides_;  // by value: elements from one of its pixels to the next
 };
 
-Homes::Homes(const Graph& graph) : of_(Placing(graph).homes()) {}
+}  // namespace
+
+Homes::Homes(const Graph& graph, Which which) : of_(Placing(graph, which).homes()) {}
 
 bool Homes::overlap(const Graph& graph, int a, int b) const {
+  const Value &of_a = graph.values[size_t(a)], &of_b = graph.values[size_t(b)];
   const Home x = of(a), y = of(b);
-  return x.value == y.value && x.channel < y.channel + graph.values[size_t(b)].shape.channels &&
-         y.channel < x.channel + graph.values[size_t(a)].shape.channels;
+  const int64_t stride = x.stride_of(of_a), ahead = y.first - x.first;
+  const int64_t last_a = of_a.shape.pixels() - 1, last_b = of_b.shape.pixels() - 1;
+  if (x.value != y.value) return false;
+  if (y.stride_of(of_b) != stride)  // all of their bytes, the gaps between pixels too
+    return ahead < last_a * stride + of_a.shape.channels && -ahead < last_b * y.stride_of(of_b) + of_b.shape.channels;
+  // Pixel i of a and pixel j of b meet where (i - j) * stride is near `ahead`.
+  const int64_t below = (ahead < 0 ? ahead - stride + 1 : ahead) / stride;
+  for (int64_t apart : {below, below + 1})
+    if (apart >= -last_b && apart <= last_a && apart * stride - ahead < of_b.shape.channels &&
+        ahead - apart * stride < of_a.shape.channels)
+      return true;
+  return false;
 }
 
 std::vector<Homes> homes_to_try(const Graph& graph) {
-  const bool any =
-      std::any_of(graph.nodes.begin(), graph.nodes.end(), [](const Node& node) { return joins(node) || slices(node); });
-  if (!any) return {Homes()};
-  const Homes all(graph);
-  return all.apart() ? std::vector<Homes>{all} : std::vector<Homes>{all, Homes()};
+  auto any = [&](bool (*wanted)(const Node&)) { return std::any_of(graph.nodes.begin(), graph.nodes.end(), wanted); };
+  if (!any(joins) && !any(slices) && !any(spreads) && !any(stacks)) return {Homes()};
+  const Homes all(graph, Homes::kAll);
+  if (all.apart()) return {all};
+  std::vector<Homes> homes = {all};
+  const Homes least(graph, Homes::kStacksOnly);
+  auto places = [&](const Homes& in) {
+    return std::count_if(graph.nodes.begin(), graph.nodes.end(), [&](const Node& n) { return in.placed(graph, n); });
+  };
+  if (places(all) > places(least)) homes.push_back(least);
+  return homes;
 }
 
 }  // namespace mbinfer

@@ -140,7 +140,7 @@ class Layout {
       placed.rows = ring ? std::min(out.shape.height, needs.ring_rows[s - segment.first]) : out.shape.height;
       if (lives_.begins(stage, s))
         add(ring ? Buffer::kRing : Buffer::kValue, lives_.home(stage.output),
-            placed.rows * lives_.room(stage.output).row_bytes(), g,
+            ring ? placed.rows * out.row_bytes() : lives_.room(stage.output).bytes(), g,
             std::min(last_segment, std::max(g, last_use(stage.output))));
       if (stage.keep) add(Buffer::kExpanded, s, stage.kept_bytes(), g, g);
       transient = std::max(transient, stage.transient_bytes());

@@ -27,6 +27,9 @@ class Lives {
 
   const Life& of(int value) const { return lives_[size_t(homes_.of(value).value)]; }
   int home(int value) const { return homes_.of(value).value; }
+  // Bytes from the beginning of its room to a row of a value, and to the end of its first rows.
+  int64_t begin(int value, int row) const { return homes_.of(value).begin(graph_.values[size_t(value)], row); }
+  int64_t end(int value, int rows) const { return homes_.of(value).end(graph_.values[size_t(value)], rows); }
   const Value& room(int value) const { return graph_.values[size_t(home(value))]; }  // that it has with others
   int64_t bytes(int value) const { return round_up(room(value).bytes(), kArenaAlign); }
 

@@ -143,7 +143,7 @@ struct Segment {
 struct Placement {
   enum Kind { kAbsent, kExternal, kArena } kind = kAbsent;  // absent: inside a stage; external: the caller holds it
   int input = -1;                                           // of an external one: its number among the graph's inputs
-  Home home;                                                // whose pixels hold it, and from which channel on
+  Home home;                                                // whose pixels hold it, and where among them
   int rows = 0;                                             // fewer than the value's height: a ring
   // A value that slid down over another one may be moved before segment `moved_before`, its last reader, so that the
   // next one has room to slide over it.

@@ -42,7 +42,8 @@ SegmentNeeds measure_segment(const Graph& graph, const Plan& plan, const Segment
   auto room = [&](int v) -> const Value& { return graph.values[plan.values[v].home.value]; };
   int pulled = 0;                   // rows of the segment's input that were asked for
   needs.slide = -room(in).bytes();  // where nothing is read once rows of the output are made, it may lie anywhere
-  const int64_t in_row = room(in).row_bytes(), out_row = room(out).row_bytes();
+  auto write_end = [&](int rows) { return plan.values[out].home.end(graph.values[out], rows); };
+  auto read_begin = [&](int row) { return plan.values[in].home.begin(graph.values[in], row); };
   auto oldest = [&](int c, int v) { return oldest_row(graph, plan, produced, c, v); };
   run_segment(graph, plan, segment, produced.data(), [&](int stage, int r0, int r1) {
     const Stage& s = plan.stages[stage];
@@ -67,7 +68,7 @@ SegmentNeeds measure_segment(const Graph& graph, const Plan& plan, const Segment
     if (stage == segment.last - 1)
       for_each_write(graph, s, in, r0, r1, [&](int end, int row) {
         row = std::min(row, later);
-        if (row < graph.values[in].shape.height) needs.slide = std::max(needs.slide, end * out_row - row * in_row);
+        if (row < graph.values[in].shape.height) needs.slide = std::max(needs.slide, write_end(end) - read_begin(row));
       });
     produced[stage] = r0;
   });

@@ -32,7 +32,6 @@ int64_t Slides::overlap(int a, const std::vector<int>& options, int64_t* spent) 
 int64_t Slides::distance(int a, const std::vector<int>& chosen, int64_t* spent) const {
   const int b = a + int(chosen.size()) - 1;
   const int in = stages_[a].input, none = value(in).shape.height, height = value(stages_[b].output).shape.height;
-  const int64_t out_row = lives_.room(stages_[b].output).row_bytes(), in_row = lives_.room(in).row_bytes();
   auto option = [&](int s) -> const Option& { return choices_[s].options[size_t(chosen[size_t(s - a)])]; };
   auto reads = [&](int s) -> const std::pmr::vector<Rows>& { return choices_[s].reads[size_t(option(s).way())]; };
   auto rows = [&](int s) { return choices_[s].rows(option(s)); };
@@ -57,7 +56,7 @@ int64_t Slides::distance(int a, const std::vector<int>& chosen, int64_t* spent) 
     }
     for_each_write(graph_, final, in, r0, r1, [&](int end, int row) {
       row = std::min(row, later);
-      if (row < none) distance = std::max(distance, end * out_row - row * in_row);
+      if (row < none) distance = std::max(distance, lives_.end(stages_[b].output, end) - lives_.begin(in, row));
     });
   }
   return aligned(distance);

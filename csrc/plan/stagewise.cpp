@@ -25,10 +25,12 @@ std::vector<int> even_chunks(int channels) {
 
 // Bytes in which the output of a whole map, made step by step, may lie over the stage's input.
 int64_t overlap_of(const Graph& graph, const Homes& homes, const Stage& stage) {
-  const Value &in = graph.values[homes.of(stage.input).value], &out = graph.values[homes.of(stage.output).value];
+  const Home home_in = homes.of(stage.input), home_out = homes.of(stage.output);
+  const Value &in = graph.values[home_in.value], &out = graph.values[home_out.value];
+  const Value &read = graph.values[stage.input], &made = graph.values[stage.output];
   int64_t distance = 0;
   for_each_write(graph, stage, stage.input, 0, stage.rows, [&](int end, int row) {
-    if (row < in.shape.height) distance = std::max(distance, end * out.row_bytes() - row * in.row_bytes());
+    if (row < read.shape.height) distance = std::max(distance, home_out.end(made, end) - home_in.begin(read, row));
   });
   return std::max<int64_t>(
       0, std::min(aligned(std::min(in.bytes(), out.bytes())), aligned(out.bytes()) - aligned(distance)));

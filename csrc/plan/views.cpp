@@ -28,10 +28,9 @@ int64_t chunk_begin(const Stage& stage, int part, int chunk, const Value& value)
 
 View value_view(const Graph& graph, const Plan& plan, int value, int segment) {
   const Home& home = plan.values[value].home;
-  const Value& holder = graph.values[home.value];
-  const Placement& placed = plan.values[home.value];
-  const int64_t channel = home.channel * int64_t(size_of(holder.type));
-  return rows_of(holder, holder.type, placed.at(segment) + channel, 0, placed.rows, holder.stride());
+  const Value& v = graph.values[value];
+  const int64_t base = plan.values[home.value].at(segment) + home.begin(v, 0);
+  return rows_of(v, v.type, base, 0, plan.values[value].rows, home.stride_of(v));
 }
 
 Range made_panels(const Graph& graph, const Stage& stage, int part, int chunk) {

@@ -166,28 +166,3 @@ def _relu6_factor(chain: list[_Map]) -> float | None:
     if lo != 0 or not 0 < hi < np.inf:
         return None
     return hi if np.allclose((scale / hi, bias / hi), _RELU6_GATE, rtol=1e-5, atol=0) else None
-
-
-def join(low: Walk, node: SourceNode, tensors: list[Tensor], axis: int) -> Tensor:
-    """A concatenation: channels of several tensors, one after the other."""
-    x = tensors[0]
-    if len(tensors) == 1:
-        return x
-    axis %= len(x.shape)
-    orders = {t.order.replace("C", "") for t in tensors}
-    layouts = [t.groups() for t in tensors]
-    joined = all(
-        groups is not None and groups[axis] in ("C", "") and t.size("C") == t.shape[axis] and t.dims[:2] == x.dims[:2]
-        for t, groups in zip(tensors, layouts)
-    )
-    if not joined or len(orders) > 1:
-        raise low.unsupported(
-            node, f"shapes {', '.join(str(t.shape) for t in tensors)} on axis {axis}", "channels of equal pictures"
-        )
-    value = low.emit(node, "concat", [t.value for t in tensors])
-    if x.value in low.graph.types:  # all are of one type
-        low.graph.types[value] = low.graph.types[x.value]
-    shape = (*x.shape[:axis], sum(t.shape[axis] for t in tensors), *x.shape[axis + 1 :])
-    names = [group.replace("C", "") for group in layouts[0] or []]
-    order = "".join(names[:axis]) + "C" + "".join(names[axis:])
-    return Tensor(value, low.builder.dims(value), order, shape)

@@ -105,11 +105,12 @@ class RandomGraph {
   }
 
   mbinfer::Node choose(int input) {
-    static const Op kChoice[] = {
-        Op::kConv, Op::kDepthwise, Op::kConv,          Op::kDepthwise, Op::kAdd,     Op::kConv,         Op::kMaxPool,
-        Op::kConv, Op::kAvgPool,   Op::kGlobalAvgPool, Op::kSoftmax,   Op::kMul,     Op::kConcat,       Op::kSub,
-        Op::kMax,  Op::kMin,       Op::kDiv,           Op::kConvert,   Op::kLookup,  Op::kResize,       Op::kSlice,
-        Op::kAdd,  Op::kDepthwise, Op::kConcat,        Op::kShuffle,   Op::kConvert, Op::kDepthToSpace, Op::kArgmax};
+    static const Op kChoice[] = {Op::kConv,    Op::kDepthwise,    Op::kConv,      Op::kDepthwise, Op::kAdd,
+                                 Op::kConv,    Op::kMaxPool,      Op::kConv,      Op::kAvgPool,   Op::kGlobalAvgPool,
+                                 Op::kSoftmax, Op::kMul,          Op::kConcat,    Op::kSub,       Op::kMax,
+                                 Op::kMin,     Op::kDiv,          Op::kConvert,   Op::kLookup,    Op::kResize,
+                                 Op::kSlice,   Op::kAdd,          Op::kDepthwise, Op::kConcat,    Op::kShuffle,
+                                 Op::kConvert, Op::kDepthToSpace, Op::kArgmax,    Op::kStack};
     mbinfer::Node node;
     node.op = kChoice[choices_.below(sizeof kChoice / sizeof kChoice[0])];
     node.inputs = {input};
@@ -124,9 +125,10 @@ class RandomGraph {
         const mbinfer::Shape& other = graph_.values[v].shape;
         const bool gate = op.area == mbinfer::Area::kGated && other == mbinfer::Shape{1, 1, in.channels};
         const bool joins = op.area == mbinfer::Area::kJoined && other.height == in.height && other.width == in.width;
+        const bool stacks = op.area == mbinfer::Area::kStacked && other.channels == in.channels;
         const mbinfer::Type &type = graph_.values[v].type, &first = graph_.values[size_t(input)].type;
         const bool alike = op.types == mbinfer::Types::kKept ? type == first : type.dtype == first.dtype;
-        if ((other == in || gate || joins) && alike) fit.push_back(int(v));
+        if ((other == in || gate || joins || stacks) && alike) fit.push_back(int(v));
       }
       node.inputs.push_back(fit[size_t(choices_.below(int(fit.size())))]);
     }
@@ -173,6 +175,11 @@ class RandomGraph {
         shape.channels = 0;
         for (int input : node.inputs) shape.channels += graph_.values[size_t(input)].shape.channels;
         return shape;
+      case Area::kStacked: {
+        int64_t pixels = 0;
+        for (int input : node.inputs) pixels += graph_.values[size_t(input)].shape.pixels();
+        return pixels < 400 ? mbinfer::Shape{int(pixels), 1, shape.channels} : mbinfer::Shape();
+      }
       case Area::kSliced:
         return {shape.height, shape.width, choices_.between(1, 20)};
       case Area::kScaled:

@@ -7,7 +7,7 @@ from fractions import Fraction
 
 import numpy as np
 
-from ..arithmetic import join
+from ..joining import join
 from ..layout import Tensor
 from ..moving import blocks, cut, factor_of, largest, pixels, positions, shuffled, transposed_convolution
 from .lowering import Lowering, lowers

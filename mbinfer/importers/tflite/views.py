@@ -7,8 +7,8 @@ from dataclasses import replace
 
 import numpy as np
 
-from ..arithmetic import join
 from ..emitting import SourceNode
+from ..joining import join
 from ..layout import Tensor
 from .fixed_point import scaled_table
 from .lowering import Lowering, lowers

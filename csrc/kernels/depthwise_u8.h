@@ -1,54 +1,131 @@
 // The depthwise kernel of uint8: as in depthwise.h, a column of the input is loaded once for every pixel of a tile that
-// reads it. Rows and columns outside the input are columns of its zero point. Included by isa.cpp only.
+// reads it; of some rows and panels together, as the leaf multiplies them. Rows and columns outside the input are those
+// of its zero point. Included by isa.cpp only.
 #pragma once
 
 namespace mbinfer {
 namespace {
 
-using ByteSum = ByteColumns::Sum;
+constexpr int kByteRows = ByteColumns::kRows;
 
-inline const int8_t* byte_weights(const DepthwiseArgs& a, int panel) {
-  const int node_panel = a.panel + panel;
-  return static_cast<const int8_t*>(a.weights) + ptrdiff_t(node_panel / 2) * a.kernel_h * a.kernel_w * kRow +
-         node_panel % 2 * kPanel;
-}
-
-template <int kPixels>
-MBI_INLINE void finish_bytes(const DepthwiseArgs& a, const i32x8 (&sums)[kPixels], const Channels& channels,
-                             const ByteOutput& output, uint8_t* out) {
-  const f32x8 multiplier = f32x8::load(channels.multiplier);
-  auto steps = [&](int t) { return mul(to_float(sums[t]), multiplier); };
-  MBI_UNROLL for (int t = 0; t < kPixels; t += 2) {
-    const f32x8 first = steps(t);
-    const u8x16 bytes = output(first, t + 1 < kPixels ? steps(t + 1 < kPixels ? t + 1 : t) : first);
-    store_half(out + t * a.out_stride, bytes);
-    if (t + 1 < kPixels) store_second_half(out + (t + 1) * a.out_stride, bytes);
+// Where rows of something lie that are multiplied together; those that do not exist are `missing`, again and again.
+struct ByteRows {
+  const uint8_t* row[kByteRows];
+  ptrdiff_t step[kByteRows];  // to the next column
+  MBI_INLINE ByteRows(const void* const* rows, int count, ptrdiff_t offset, ptrdiff_t stride, const uint8_t* missing) {
+    MBI_UNROLL for (int r = 0; r < kByteRows; r++) {
+      const bool exists = r < count && rows[r];
+      row[r] = exists ? static_cast<const uint8_t*>(rows[r]) + offset : missing;
+      step[r] = exists ? stride : 0;
+    }
   }
+  MBI_INLINE void next() { MBI_UNROLL for (int r = 0; r < kByteRows; r++) row[r] = pace(row[r] + step[r]); }
+};
+
+// Some panels of a call that are filtered at a time: their weights, and what becomes of their sums.
+template <class Columns, int kPanels>
+struct BytePanels;
+
+template <class Columns>
+struct BytePanels<Columns, 1> {
+  const int panel;
+  const typename Columns::Lanes lanes = {};
+  const int8_t* const weights;
+  const Channels& channels;
+  BytePanels(const DepthwiseArgs& a, int index)
+      : panel(index - a.panel),
+        weights(static_cast<const int8_t*>(a.weights) + ptrdiff_t(index / 2) * a.kernel_h * a.kernel_w * kRow +
+                index % 2 * kPanel),
+        channels(static_cast<const Channels*>(a.bias)[panel]) {}
+  i32x8 bias() const { return i32x8::load(channels.bias); }
+
+  template <int kPixels>
+  MBI_INLINE void finish(const DepthwiseArgs& a, const i32x8 (&sums)[kPixels], const ByteOutput& output,
+                         uint8_t* out) const {
+    const f32x8 multiplier = f32x8::load(channels.multiplier);
+    auto steps = [&](int t) { return mul(to_float(sums[t]), multiplier); };
+    out += panel * kPanel;
+    MBI_UNROLL for (int t = 0; t < kPixels; t += 2) {
+      const f32x8 first = steps(t);
+      const u8x16 bytes = output(first, t + 1 < kPixels ? steps(t + 1 < kPixels ? t + 1 : t) : first);
+      store_half(out + t * a.out_stride, bytes);
+      if (t + 1 < kPixels) store_second_half(out + (t + 1) * a.out_stride, bytes);
+    }
+  }
+};
+
+template <class Columns>
+struct BytePanels<Columns, 2> {
+  const BytePair pair;
+  const int panel;
+  const typename Columns::Lanes lanes;
+  const int8_t* const weights;
+  const Channels *const first, *const second;
+  BytePanels(const DepthwiseArgs& a, int index)
+      : pair(a.panel, a.panels, index),
+        panel(pair.panel),
+        lanes(Columns::lanes(pair.has[0], pair.has[1])),
+        weights(static_cast<const int8_t*>(a.weights) + ptrdiff_t(index) * a.kernel_h * a.kernel_w * kRow),
+        first(static_cast<const Channels*>(a.bias) + pair.made(0)),
+        second(static_cast<const Channels*>(a.bias) + pair.made(1)) {}
+  i32x16 bias() const { return i32x16::load(first->bias, second->bias); }
+
+  template <int kPixels>
+  MBI_INLINE void finish(const DepthwiseArgs& a, const i32x16 (&sums)[kPixels], const ByteOutput& output,
+                         uint8_t* out) const {
+    const ByteScale scale(first->multiplier, second->multiplier);
+    out += pair.made(0) * kPanel;
+    MBI_UNROLL for (int t = 0; t < kPixels; t++, out += a.out_stride) {
+      const u8x16 bytes = output(sums[t], scale);
+      if (__builtin_expect(pair.has[0] && pair.has[1], 1))
+        store(out, bytes);
+      else if (pair.has[0])
+        store_half(out, bytes);
+      else
+        store_second_half(out, bytes);
+    }
+  }
+};
+
+using ByteGroup = BytePanels<ByteColumns, ByteColumns::kPanels>;
+
+template <class Body>
+MBI_INLINE void for_each_group(const DepthwiseArgs& a, Body&& body) {
+  for (int i = a.panel / ByteColumns::kPanels; i * ByteColumns::kPanels < a.panel + a.panels; i++)
+    body(ByteGroup(a, i));
 }
 
-// A tile of kPixels from x on, panel after panel; at an edge some columns do not exist.
+// Weights of rows [ky, ky + kByteRows) of the kernel, of one column.
+MBI_INLINE ByteColumns::Weight byte_weight(const DepthwiseArgs& a, const int8_t* weights, int ky, int kx) {
+  alignas(16) static constexpr int8_t kNone[kRow] = {};
+  const int8_t* rows[kByteRows];
+  MBI_UNROLL for (int r = 0; r < kByteRows; r++) rows[r] =
+      r == 0 || ky + r < a.kernel_h ? weights + ((ky + r) * a.kernel_w + kx) * kRow : kNone;
+  return ByteColumns::weight(rows);
+}
+
+// A tile of kPixels from x on, a group of panels after the other; at an edge the outer columns may not exist, nor some
+// rows.
 template <int kKernel, int kStride, int kPixels, bool kEdge>
-MBI_INLINE void byte_tile(const DepthwiseArgs& a, int x, const ByteOutput& output) {
-  constexpr int kColumns = (kPixels - 1) * kStride + kKernel;
+MBI_INLINE void byte_tile(const DepthwiseArgs& a, int x, const ByteOutput& output, const uint8_t* missing) {
+  constexpr int kColumns = (kPixels - 1) * kStride + kKernel, kOuter = kKernel / 2;
   const int first = x * kStride - a.pad_left, inside = a.in_width - first;
-  auto exists = [&](int c) { return !kEdge || (c >= -first && c < inside); };
+  auto exists = [&](int c) {
+    return !kEdge || ((c >= kOuter || c >= -first) && (c < kColumns - kOuter || c < inside));
+  };
   const auto outside = ByteColumns::outside(a.in_type.zero_point);
-  const auto* channels = static_cast<const Channels*>(a.bias);
   uint8_t* out = static_cast<uint8_t*>(a.out) + (x - a.x0) * a.out_stride;
-  ptrdiff_t offset = first * a.in_stride;
-  for (int panel = 0; panel < a.panels; panel++, channels++, out += kPanel, offset += kPanel) {
-    const int8_t* weights = byte_weights(a, panel);
-    const i32x8 bias = i32x8::load(channels->bias);
-    ByteSum sums[kPixels];
+  for_each_group(a, [&](const ByteGroup& group) {
+    const auto bias = group.bias();
+    ByteColumns::Sum sums[kPixels];
     MBI_UNROLL for (int t = 0; t < kPixels; t++) sums[t] = ByteColumns::start(bias);
-    for (int ky = 0; ky < a.kernel_h; ky++, weights += kKernel * kRow) {
-      const bool row = a.rows[ky] != nullptr;
-      const uint8_t* in = static_cast<const uint8_t*>(a.rows[ky]) + (row ? offset : 0);
-      decltype(ByteColumns::weight(weights)) w[kKernel];
-      MBI_UNROLL for (int kx = 0; kx < kKernel; kx++) w[kx] = ByteColumns::weight(weights + kx * kRow);
+    for (int ky = 0; ky < a.kernel_h; ky += kByteRows) {
+      ByteRows in(a.rows + ky, a.kernel_h - ky, first * a.in_stride + group.panel * kPanel, a.in_stride, missing);
+      ByteColumns::Weight w[kKernel];
+      MBI_UNROLL for (int kx = 0; kx < kKernel; kx++) w[kx] = byte_weight(a, group.weights, ky, kx);
       MBI_UNROLL for (int c = 0; c < kColumns; c++) {
-        const auto column = row && exists(c) ? ByteColumns::column(in) : outside;
-        in = row ? pace(in + a.in_stride) : in;
+        const auto column = exists(c) ? ByteColumns::column(in.row, group.lanes) : outside;
+        in.next();
         MBI_UNROLL for (int t = 0; t < kPixels; t++) {
           const int kx = c - t * kStride;
           if (kx < 0 || kx >= kKernel) continue;
@@ -56,78 +133,83 @@ MBI_INLINE void byte_tile(const DepthwiseArgs& a, int x, const ByteOutput& outpu
         }
       }
     }
-    i32x8 integers[kPixels];
+    decltype(group.bias()) integers[kPixels];
     MBI_UNROLL for (int t = 0; t < kPixels; t++) integers[t] = ByteColumns::end(sums[t], bias);
-    finish_bytes(a, integers, *channels, output, out);
+    group.finish(a, integers, output, out);
+  });
+}
+
+// Any kernel, stride and dilation, pixels [x, end): one at a time.
+__attribute__((noinline)) void byte_pixels(const DepthwiseArgs& a, int x, int end, const ByteOutput& output,
+                                           const uint8_t* missing) {
+  constexpr int kMost = ByteColumns::kMostTaps;
+  const auto outside = ByteColumns::outside(a.in_type.zero_point);
+  for (; x < end; x++) {
+    const int first = x * a.stride - a.pad_left;
+    uint8_t* out = static_cast<uint8_t*>(a.out) + (x - a.x0) * a.out_stride;
+    for_each_group(a, [&](const ByteGroup& group) {
+      decltype(group.bias()) total[1] = {group.bias()};
+      for (int ky = 0; ky < a.kernel_h; ky += kByteRows) {
+        for (int begin = 0; begin < a.kernel_w; begin += kMost) {
+          const int some = begin + kMost < a.kernel_w ? begin + kMost : a.kernel_w;
+          ByteColumns::Sum sum = ByteColumns::start(total[0]);
+          for (int kx = begin; kx < some; kx++) {
+            const int ix = first + kx * a.dilation;
+            const ByteRows in(a.rows + ky, a.kernel_h - ky, ix * a.in_stride + group.panel * kPanel, 0, missing);
+            const bool inside = ix >= 0 && ix < a.in_width;
+            sum = ByteColumns::multiply(inside ? ByteColumns::column(in.row, group.lanes) : outside,
+                                        byte_weight(a, group.weights, ky, kx), sum);
+          }
+          total[0] = ByteColumns::end(sum, total[0]);
+        }
+      }
+      group.finish(a, total, output, out);
+    });
   }
 }
 
 template <int kKernel, int kStride, int kPixels>
-__attribute__((noinline)) int byte_row_tiles(const DepthwiseArgs& a, int x, const ByteOutput& output) {
+__attribute__((noinline)) int byte_row_tiles(const DepthwiseArgs& a, int x, const ByteOutput& output,
+                                             const uint8_t* missing) {
+  constexpr int kOuter = kKernel / 2;
   bool whole = true;
   for (int ky = 0; ky < a.kernel_h; ky++) whole = whole && a.rows[ky];
   for (; a.x1 - x >= kPixels; x += kPixels) {
-    const int first = x * kStride - a.pad_left, end = first + (kPixels - 1) * kStride + kKernel;
-    if (whole && first >= 0 && end <= a.in_width)
-      byte_tile<kKernel, kStride, kPixels, false>(a, x, output);
+    const int first = x * kStride - a.pad_left, past = first + (kPixels - 1) * kStride + kKernel - a.in_width;
+    if (whole && first >= 0 && past <= 0)
+      byte_tile<kKernel, kStride, kPixels, false>(a, x, output, missing);
+    else if (first >= -kOuter && past <= kOuter)
+      byte_tile<kKernel, kStride, kPixels, true>(a, x, output, missing);
     else
-      byte_tile<kKernel, kStride, kPixels, true>(a, x, output);
+      byte_pixels(a, x, x + kPixels, output, missing);
   }
   return x;
 }
 
 template <int kKernel, int kStride>
-void byte_row(const DepthwiseArgs& a, const ByteOutput& output) {
+void byte_row(const DepthwiseArgs& a, const ByteOutput& output, const uint8_t* missing) {
   constexpr int kMost = ByteTiles::depthwise_pixels[kKernel / 2];
   int x = a.x0;
   if constexpr (kMost >= 8) {
-    if ((a.x1 - x) % 8 && (a.x1 - x) % 7 == 0) x = byte_row_tiles<kKernel, kStride, 7>(a, x, output);
-    x = byte_row_tiles<kKernel, kStride, 8>(a, x, output);
+    if ((a.x1 - x) % 8 && (a.x1 - x) % 7 == 0) x = byte_row_tiles<kKernel, kStride, 7>(a, x, output, missing);
+    x = byte_row_tiles<kKernel, kStride, 8>(a, x, output, missing);
   }
-  x = byte_row_tiles<kKernel, kStride, 4>(a, x, output);
-  x = byte_row_tiles<kKernel, kStride, 2>(a, x, output);
-  byte_row_tiles<kKernel, kStride, 1>(a, x, output);
-}
-
-// Any kernel, stride and dilation: one pixel at a time.
-void byte_pixels(const DepthwiseArgs& a, const ByteOutput& output) {
-  constexpr int kMost = ByteColumns::kMostTaps;
-  const auto outside = ByteColumns::outside(a.in_type.zero_point);
-  for (int x = a.x0; x < a.x1; x++) {
-    const int first = x * a.stride - a.pad_left;
-    for (int panel = 0; panel < a.panels; panel++) {
-      const int8_t* weights = byte_weights(a, panel);
-      const Channels& channels = static_cast<const Channels*>(a.bias)[panel];
-      i32x8 total[1] = {i32x8::load(channels.bias)};
-      for (int ky = 0; ky < a.kernel_h; ky++) {
-        const auto* row = static_cast<const uint8_t*>(a.rows[ky]);
-        for (int begin = 0; begin < a.kernel_w; begin += kMost) {
-          const int end = begin + kMost < a.kernel_w ? begin + kMost : a.kernel_w;
-          ByteSum sum = ByteColumns::start(total[0]);
-          for (int kx = begin; kx < end; kx++, weights += kRow) {
-            const int ix = first + kx * a.dilation;
-            const bool inside = row && ix >= 0 && ix < a.in_width;
-            sum = ByteColumns::multiply(inside ? ByteColumns::column(row + ix * a.in_stride + panel * kPanel) : outside,
-                                        ByteColumns::weight(weights), sum);
-          }
-          total[0] = ByteColumns::end(sum, total[0]);
-        }
-      }
-      finish_bytes(a, total, channels, output,
-                   static_cast<uint8_t*>(a.out) + (x - a.x0) * a.out_stride + panel * kPanel);
-    }
-  }
+  x = byte_row_tiles<kKernel, kStride, 4>(a, x, output, missing);
+  x = byte_row_tiles<kKernel, kStride, 2>(a, x, output, missing);
+  byte_row_tiles<kKernel, kStride, 1>(a, x, output, missing);
 }
 
 void depthwise_u8(const DepthwiseArgs* a) {
   const ByteOutput output(a->activation, a->out_type);
+  alignas(16) uint8_t missing[2 * kPanel];  // of a row that does not exist
+  __builtin_memset(missing, a->in_type.zero_point, sizeof missing);
   if (a->dilation == 1 && (a->stride == 1 || a->stride == 2)) {
     const bool one = a->stride == 1;
-    if (a->kernel_w == 3) return one ? byte_row<3, 1>(*a, output) : byte_row<3, 2>(*a, output);
-    if (a->kernel_w == 5) return one ? byte_row<5, 1>(*a, output) : byte_row<5, 2>(*a, output);
-    if (a->kernel_w == 7) return one ? byte_row<7, 1>(*a, output) : byte_row<7, 2>(*a, output);
+    if (a->kernel_w == 3) return one ? byte_row<3, 1>(*a, output, missing) : byte_row<3, 2>(*a, output, missing);
+    if (a->kernel_w == 5) return one ? byte_row<5, 1>(*a, output, missing) : byte_row<5, 2>(*a, output, missing);
+    if (a->kernel_w == 7) return one ? byte_row<7, 1>(*a, output, missing) : byte_row<7, 2>(*a, output, missing);
   }
-  byte_pixels(*a, output);
+  byte_pixels(*a, a->x0, a->x1, output, missing);
 }
 
 }  // namespace

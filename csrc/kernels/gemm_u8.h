@@ -20,8 +20,8 @@ struct ByteTerm {
 struct BytePair {
   int pair, panel;  // of the node's; the first panel of those that the call makes, -1 where it is not made
   bool has[2];
-  BytePair(const GemmArgs& a, int pair)
-      : pair(pair), panel(pair * 2 - a.panel), has{panel >= 0, panel + 1 < a.panels} {}
+  BytePair(int first, int panels, int pair)
+      : pair(pair), panel(pair * 2 - first), has{panel >= 0, panel + 1 < panels} {}
   int made(int n) const { return panel + (has[n] ? n : 1 - n); }  // or the other one, whose numbers do no harm
 };
 
@@ -245,7 +245,7 @@ void run_byte_block(const ByteBlock& block) {
   const GemmArgs& a = block.a;
   const int tiles = (block.pixels + kMost - 1) / kMost, height = block.pixels / tiles, taller = block.pixels % tiles;
   for (int pair = a.panel / 2; pair * 2 < a.panel + a.panels; pair++) {
-    const BytePair panels(a, pair);
+    const BytePair panels(a.panel, a.panels, pair);
     if (taller) run_byte_tiles<kMost, kFull, kEnd>(block, panels, height + 1, block.first, taller);
     run_byte_tiles<kMost, kFull, kEnd>(block, panels, height, block.first + taller * (height + 1), tiles - taller);
   }

@@ -1,6 +1,15 @@
 // Vectors of integers on AVX2, and the tile that multiplies bytes, see vec_u8.h. Included by isa.cpp only.
 #pragma once
 
+// Sums of a pair of panels lie in one register where bytes are multiplied in registers of that size.
+#if defined(__AVX512VNNI__) || (defined(MBINFER_SIMDE) && !defined(MBINFER_BYTES))
+#define MBI_SUMS_512
+#endif
+
+#if defined(MBINFER_SIMDE) && defined(MBI_SUMS_512)
+#include "kernels/simde_avx512.h"
+#endif
+
 namespace mbinfer {
 namespace {
 
@@ -229,19 +238,59 @@ struct ByteTiles {
 namespace mbinfer {
 namespace {
 
+#ifdef MBI_SUMS_512
+
+// Four rows of a pair of panels: of each channel four bytes side by side, which one instruction multiplies and adds up.
+struct ByteColumns {
+  using Sum = i32x16;
+  using Weight = __m512i;
+  using Lanes = __mmask16;  // bytes of a row that may be read
+  static constexpr int kPanels = 2, kRows = 4, kMostTaps = 1 << 30;
+  static Lanes lanes(bool first, bool second) { return Lanes((first ? 0x00FF : 0) | (second ? 0xFF00 : 0)); }
+
+  static MBI_INLINE __m512i transposed(__m128i a, __m128i b, __m128i c, __m128i d) {
+    const __m256i ab = _mm256_inserti128_si256(_mm256_castsi128_si256(a), b, 1),
+                  cd = _mm256_inserti128_si256(_mm256_castsi128_si256(c), d, 1);
+    const __m512i rows = _mm512_inserti64x4(_mm512_castsi256_si512(ab), cd, 1);
+    const __m512i channels = _mm512_setr_epi32(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15);  // by four
+    const __m512i bytes = _mm512_broadcast_i32x4(_mm_setr_epi8(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15));
+    return _mm512_shuffle_epi8(_mm512_permutexvar_epi32(channels, rows), bytes);
+  }
+  static MBI_INLINE __m512i column(const uint8_t* const (&rows)[kRows], Lanes which) {
+    auto row = [&](int r) { return _mm_maskz_loadu_epi8(which, rows[r]); };
+    return transposed(row(0), row(1), row(2), row(3));
+  }
+  static MBI_INLINE __m512i weight(const int8_t* const (&rows)[kRows]) {
+    auto row = [&](int r) { return _mm_loadu_si128(reinterpret_cast<const __m128i*>(rows[r])); };
+    return transposed(row(0), row(1), row(2), row(3));
+  }
+  static __m512i outside(int zero_point) { return _mm512_set1_epi8(char(zero_point)); }
+  static Sum start(i32x16 bias) { return bias; }
+  static MBI_INLINE Sum multiply(__m512i column, __m512i weight, Sum sum) {
+    return {_mm512_dpbusd_epi32(sum.v, column, weight)};
+  }
+  static i32x16 end(Sum sum, i32x16) { return sum; }
+};
+
+#else
+
 // Columns and weights of a depthwise convolution, as floats: sums of up to 514 products are exact in them.
 struct ByteColumns {
   using Sum = f32x8;
-  static constexpr int kMostTaps = 514;
-  static f32x8 column(const uint8_t* p) { return f32x8::widen_u8(p); }
+  using Weight = f32x8;
+  struct Lanes {};
+  static constexpr int kPanels = 1, kRows = 1, kMostTaps = 514;
+  static f32x8 column(const uint8_t* const (&rows)[1], Lanes) { return f32x8::widen_u8(rows[0]); }
   static f32x8 outside(int zero_point) { return f32x8::splat(float(zero_point)); }
-  static f32x8 weight(const int8_t* p) {
-    return {_mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(_mm_loadl_epi64(reinterpret_cast<const __m128i*>(p))))};
+  static f32x8 weight(const int8_t* const (&rows)[1]) {
+    return {_mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(_mm_loadl_epi64(reinterpret_cast<const __m128i*>(rows[0]))))};
   }
   static f32x8 start(i32x8) { return f32x8::splat(0.0f); }
   static f32x8 multiply(f32x8 column, f32x8 weight, f32x8 sum) { return fma(column, weight, sum); }
   static i32x8 end(f32x8 sum, i32x8 bias) { return add(to_int(sum), bias); }
 };
+
+#endif
 
 }  // namespace
 }  // namespace mbinfer

@@ -239,10 +239,14 @@ struct ByteTiles {
 // Columns and weights of a depthwise convolution, widened to 16 bits.
 struct ByteColumns {
   using Sum = i32x8;
-  static constexpr int kMostTaps = 1 << 15;
-  static int16x8_t column(const uint8_t* p) { return vreinterpretq_s16_u16(vmovl_u8(vld1_u8(p))); }
+  using Weight = int16x8_t;
+  struct Lanes {};
+  static constexpr int kPanels = 1, kRows = 1, kMostTaps = 1 << 15;
+  static int16x8_t column(const uint8_t* const (&rows)[1], Lanes) {
+    return vreinterpretq_s16_u16(vmovl_u8(vld1_u8(rows[0])));
+  }
   static int16x8_t outside(int zero_point) { return vdupq_n_s16(int16_t(zero_point)); }
-  static int16x8_t weight(const int8_t* p) { return vmovl_s8(vld1_s8(p)); }
+  static int16x8_t weight(const int8_t* const (&rows)[1]) { return vmovl_s8(vld1_s8(rows[0])); }
   static Sum start(i32x8 bias) { return bias; }
   static Sum multiply(int16x8_t column, int16x8_t weight, Sum sum) {
 #ifdef __aarch64__

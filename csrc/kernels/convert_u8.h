@@ -173,26 +173,27 @@ void for_each_run(const ConvertArgs& a, const Run& numbers) {
 void quantise_quads(const ConvertArgs& a) {
   constexpr int kPixels = 64;
   const Quantiser numbers(a.out_type);
-  uint8_t bytes[kPixels * 4];
-  ConvertArgs some = a;
-  some.in = bytes;
-  some.in_type = a.out_type;
-  some.in_stride = a.channels;
-  for (int p = 0; p < a.pixels; p += some.pixels) {
-    some.pixels = a.pixels - p < kPixels ? a.pixels - p : kPixels;
-    some.out = static_cast<uint8_t*>(a.out) + p * a.out_stride;
-    numbers.run(static_cast<const float*>(a.in) + p * a.channels, bytes, some.pixels * a.channels);
-    quantise_pixels(some);
+  const uint32_t mask = uint32_t(0xFFFFFFFFu) >> (8 * (4 - a.channels));
+  uint8_t bytes[kPixels * 4 + 4] = {};  // the last pixel, too, is read as four
+  const float* in = static_cast<const float*>(a.in);
+  uint8_t* out = static_cast<uint8_t*>(a.out);
+  for (int p = 0, some; p < a.pixels; p += some, in += some * a.channels) {
+    some = a.pixels - p < kPixels ? a.pixels - p : kPixels;
+    numbers.run(in, bytes, some * a.channels);
+    const uint8_t* from = bytes;
+    for (int i = 0; i < some; i++, from += a.channels, out += 4) {
+      uint32_t quad;
+      __builtin_memcpy(&quad, from, 4);
+      quad &= mask;
+      __builtin_memcpy(out, &quad, 4);
+    }
   }
 }
 
 // float32 to bytes, or bytes to float32.
 void convert_bytes(const ConvertArgs& a) {
   if (is_byte(a.in_type)) return for_each_run<uint8_t, float>(a, Dequantiser(a.in_type));
-  ConvertArgs bytes = a;
-  bytes.in_type = a.out_type;
-  if (fills_quads(a) && a.in_stride == a.channels * ptrdiff_t(sizeof(float)) && keeps_bytes(bytes))
-    return quantise_quads(a);
+  if (fills_quads(a) && a.in_stride == a.channels * ptrdiff_t(sizeof(float))) return quantise_quads(a);
   for_each_run<float, uint8_t>(a, Quantiser(a.out_type));
 }
 

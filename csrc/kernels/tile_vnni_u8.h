@@ -28,11 +28,31 @@ inline int quad_at(const uint8_t* p) {
 
 template <int kPixels, bool kFull>
 struct ByteTile {
+  // An instruction waits for the one before it that adds to the same sum: few pixels have several sums each.
+  static constexpr int kChains = kPixels == 1 ? 4 : kPixels <= 3 ? 2 : 1;
   i32x16 sums[kPixels];
   MBI_INLINE void start() {}
   MBI_INLINE void settle() {}
 
   MBI_INLINE void multiply(const uint8_t* in, const ptrdiff_t (&pixels)[kPixels], const int8_t* weights, int quads) {
+    if (kChains > 1 && quads >= kChains) {
+      __m512i more[kChains - 1 ? kChains - 1 : 1][kPixels];
+      MBI_UNROLL for (int i = 0; i + 1 < kChains; i++) {
+        MBI_UNROLL for (int p = 0; p < kPixels; p++) more[i][p] = _mm512_setzero_si512();
+      }
+      for (; quads >= kChains; quads -= kChains, in += 4 * kChains, weights += 64 * kChains) {
+        MBI_UNROLL for (int i = 0; i < kChains; i++) {
+          const __m512i both = _mm512_loadu_si512(weights + 64 * i);
+          MBI_UNROLL for (int p = 0; p < kPixels; p++) {
+            __m512i& sum = i ? more[i - 1][p] : sums[p].v;
+            sum = _mm512_dpbusd_epi32(sum, _mm512_set1_epi32(quad_at(in + pixels[p] + 4 * i)), both);
+          }
+        }
+      }
+      MBI_UNROLL for (int i = 0; i + 1 < kChains; i++) {
+        MBI_UNROLL for (int p = 0; p < kPixels; p++) sums[p].v = _mm512_add_epi32(sums[p].v, more[i][p]);
+      }
+    }
     for (; quads > 0; quads--, in += 4, weights += 64) {
       const __m512i both = _mm512_loadu_si512(weights);
       MBI_UNROLL for (int p = 0; p < kPixels; p++) sums[p].v =

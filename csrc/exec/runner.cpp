@@ -107,19 +107,39 @@ void Runner::make_patches(int index, const Step& step, const Pass& pass, int beg
     conv.in = input.view;
     return make_part(conv);
   }
-  const int width = conv.out.width;
+  const int width = conv.out.width, padding = padding_held(image.type, conv.node.x), left = padding ? conv.x.pad : 0;
+  if (padding) conv.x.pad = 0, conv.in_width += padding;
+  Rows held = {0, 0};  // by the patch, of whole rows
   for (int p = begin; p < end; p = conv.end) {
     const int row = conv.makes.begin + p / width, x = p % width;
     conv.begin = p;
     conv.end = p + std::min({kPatchPixels, width - x, end - p});
-    const auto columns = conv.node.x.input_range(x, x + conv.end - p, image.shape.width);
-    convert.makes = input_rows(graph_, conv.node, {row, row + 1});
-    conv.in = patch_view(graph_, stage, pass.first, convert.makes, {columns.first, columns.second}, member_.thread());
+    const auto columns = conv.x.input_range(x, x + conv.end - p, conv.in_width);
+    const Rows rows = input_rows(graph_, conv.node, {row, row + 1});
+    conv.in = patch_view(graph_, stage, pass.first, {columns.first, columns.second}, member_.thread());
     conv.in.memory = run_.arena;
-    convert.out = conv.in;
-    convert.end = std::max(0, convert.makes.count()) * conv.in.width;
-    make_part(convert);
+    convert.makes = {std::max(rows.begin, held.end), rows.end};
+    convert_patch(image, conv.in, left, &convert);
+    held = conv.end - p == width ? rows : Rows{0, 0};
     make_part(conv);
+  }
+}
+
+// Rows of a patch that begins `left` columns before the image: what there is of it, and zeros.
+void Runner::convert_patch(const Value& image, const View& patch, int left, Task* convert) {
+  const int begin = patch.first_column - left, end = begin + patch.width;  // columns of the image
+  const Range inside = {std::max(begin, 0), std::max(std::max(begin, 0), std::min(end, image.shape.width))};
+  convert->out = patch;
+  convert->out.base += (inside.begin - begin) * patch.pixel_stride;
+  convert->out.first_column = inside.begin;
+  convert->out.width = inside.count();
+  convert->end = std::max(0, convert->makes.count()) * inside.count();
+  if (convert->end) make_part(*convert);
+  for (int row = convert->makes.begin; row < convert->makes.end && inside.count() < patch.width; row++) {
+    char* from = patch.at(row, patch.first_column);
+    const ptrdiff_t pixel = patch.pixel_stride;
+    std::memset(from, image.type.zero_point, size_t((inside.begin - begin) * pixel));
+    std::memset(from + (inside.end - begin) * pixel, image.type.zero_point, size_t((end - inside.end) * pixel));
   }
 }
 

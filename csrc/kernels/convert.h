@@ -27,9 +27,9 @@ MBI_INLINE void normalise_run(const ConvertArgs& a, const uint8_t* in, float* ou
 
 void convert(const ConvertArgs* a) {
   const bool picture = a->mean != nullptr;
-  if (fills_quads(*a) && a->in_type.dtype == DType::kUint8 && a->out_type.dtype == DType::kUint8 &&
-      (picture || keeps_bytes(*a)))
-    return quantise_pixels(*a);
+  const int flip = flipped_bits(*a);
+  if (flip >= 0) return copy_bytes(*a, flip);
+  if (picture && fills_quads(*a) && a->out_type.dtype == DType::kUint8) return quantise_pixels(*a);
   if (!picture && is_byte(a->in_type) != is_byte(a->out_type)) return convert_bytes(*a);
   if (a->out_type.dtype != DType::kFloat32 || (!picture && a->in_type.dtype != DType::kFloat32))
     return convert_reference(a);

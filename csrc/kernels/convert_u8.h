@@ -6,16 +6,30 @@ namespace {
 
 inline bool is_byte(const Type& type) { return type.dtype != DType::kFloat32; }
 
-// Whether a byte of the input is the same byte of the output: (q - zero) * scale / scale is rounded back to q - zero,
-// where nothing is denormal or infinite on the way.
-bool keeps_bytes(const ConvertArgs& a) {
-  if (a.in_type.dtype != DType::kUint8 || a.out_type.dtype != DType::kUint8) return false;
-  const float zero = float(a.out_type.zero_point), scale = a.out_type.scale;
-  if (!(scale > 1e-30f && scale < 1e30f)) return false;
-  if (!a.mean) return a.in_type.zero_point == a.out_type.zero_point && a.in_type.scale == scale;
+// An int8 is the uint8 of a zero point that is higher by so much, with another first bit.
+constexpr int kHalfByte = 0x80;
+
+// The bits in which each byte of the output differs from that of the input, 0 or kHalfByte: (q - zero) * scale / scale
+// is rounded back to q - zero, where nothing is denormal or infinite on the way. -1 where it is another number.
+int flipped_bits(const ConvertArgs& a) {
+  const Type &in = a.in_type, &out = a.out_type;
+  if (!is_byte(in) || !is_byte(out) || !(out.scale > 1e-30f && out.scale < 1e30f)) return -1;
+  if (!a.mean) {
+    const int more = in.dtype == out.dtype ? 0 : out.dtype == DType::kUint8 ? kHalfByte : -kHalfByte;
+    return in.scale != out.scale || in.zero_point + more != out.zero_point ? -1 : more ? kHalfByte : 0;
+  }
   for (int c = 0; c < a.channels; c++)
-    if (a.mean[c] != zero || a.scale[c] != scale) return false;
-  return true;
+    if (a.mean[c] != float(out.zero_point) || a.scale[c] != out.scale) return -1;
+  return in.dtype == out.dtype ? 0 : -1;
+}
+
+// The first `count` of four bytes.
+uint32_t four_bytes(int count, int byte) {
+  uint8_t bytes[4];
+  for (int c = 0; c < 4; c++) bytes[c] = uint8_t(c < count ? byte : 0);
+  uint32_t four;
+  __builtin_memcpy(&four, bytes, sizeof four);
+  return four;
 }
 
 // body(two, p, count) for two pixels p, p + 1 of at most four bytes each, or the last one: as a number that is filled
@@ -23,10 +37,8 @@ bool keeps_bytes(const ConvertArgs& a) {
 template <class Body>
 MBI_INLINE void for_two_pixels(const ConvertArgs& a, Body&& body) {
   const uint8_t* in = static_cast<const uint8_t*>(a.in);
-  uint8_t mask_bytes[4];
-  for (int c = 0; c < 4; c++) mask_bytes[c] = c < a.channels ? 255 : 0;
-  uint32_t mask, one, other;
-  __builtin_memcpy(&mask, mask_bytes, 4);
+  const uint32_t mask = four_bytes(a.channels, 255);
+  uint32_t one, other;
   int p = 0;
   auto readable = [&] { return a.pixels - p >= 2 && (a.pixels - p - 2) * a.in_stride + a.channels >= 4; };
   for (; readable(); p += 2, in += 2 * a.in_stride) {
@@ -44,16 +56,22 @@ MBI_INLINE void for_two_pixels(const ConvertArgs& a, Body&& body) {
   }
 }
 
-// Pixels of at most four bytes to quantised numbers of four.
+// Pixels of at most four bytes as four.
+void copy_pixels(const ConvertArgs& a, int flip) {
+  uint8_t* out = static_cast<uint8_t*>(a.out);
+  const uint64_t bits = four_bytes(a.channels, flip) * uint64_t(0x100000001);
+  for_two_pixels(a, [&](uint64_t two, int p, int count) {
+    two ^= bits;
+    if (count == 2)
+      __builtin_memcpy(out + p * 4, &two, 8);
+    else
+      __builtin_memcpy(out + p * 4, &two, 4);
+  });
+}
+
+// Pixels of a picture of at most four bytes to quantised numbers of four.
 void quantise_pixels(const ConvertArgs& a) {
   uint8_t* out = static_cast<uint8_t*>(a.out);
-  if (keeps_bytes(a))
-    return for_two_pixels(a, [&](uint64_t two, int p, int count) {
-      if (count == 2)
-        __builtin_memcpy(out + p * 4, &two, 8);
-      else
-        __builtin_memcpy(out + p * 4, &two, 4);
-    });
   float means[8] = {}, scales[8] = {};
   uint8_t mask[16] = {};
   for (int i = 0; i < 8; i++)
@@ -78,12 +96,11 @@ bool fills_quads(const ConvertArgs& a) {
   return a.channels <= 4 && a.in_stride >= 0 && a.out_channels == 4 && a.out_stride == 4;
 }
 
-// An int8 is the uint8 of a zero point that is higher by 128, with another first bit.
 struct ByteNumbers {
   Type type;
   uint64_t flip;  // of eight
   explicit ByteNumbers(const Type& t) : type(t), flip(t.dtype == DType::kInt8 ? 0x8080808080808080u : 0) {
-    if (flip) type.zero_point += 128;
+    if (flip) type.zero_point += kHalfByte;
   }
 };
 
@@ -167,6 +184,17 @@ void for_each_run(const ConvertArgs& a, const Run& numbers) {
     numbers.run(reinterpret_cast<const In*>(static_cast<const char*>(a.in) + p * a.in_stride), to, a.channels);
     __builtin_memset(to + a.channels, 0, size_t(empty) * sizeof(Out));
   }
+}
+
+struct Copier {
+  const int flip;
+  void run(const uint8_t* in, uint8_t* out, int count) const {
+    for (int i = 0; i < count; i++) out[i] = uint8_t(in[i] ^ flip);
+  }
+};
+
+void copy_bytes(const ConvertArgs& a, int flip) {
+  fills_quads(a) ? copy_pixels(a, flip) : for_each_run<uint8_t, uint8_t>(a, Copier{flip});
 }
 
 // Pixels of few floats become bytes that follow one another first, then four each.

@@ -136,28 +136,54 @@ void depthwise_row(const DepthwiseArgs& a) {
   depthwise_tiles<W, kKernel, kStride, 1>(a, x);
 }
 
-// Any kernel, stride and dilation: one pixel at a time, taps cut to the input.
-template <class W>
-void depthwise_pixels(const DepthwiseArgs& a) {
-  for (int x = a.x0; x < a.x1; x++) {
+struct Inside {  // taps [begin, end) of a row
+  int begin, end;
+};
+
+// Of a pixel whose first tap is column `first` of the input.
+inline Inside taps_inside(const DepthwiseArgs& a, int first) {
+  auto taps_before = [&](int columns) { return columns <= 0 ? 0 : (columns + a.dilation - 1) / a.dilation; };
+  const int begin = taps_before(-first), end = taps_before(a.in_width - first);
+  if (end < begin) return {0, 0};
+  return {begin < a.kernel_w ? begin : a.kernel_w, end < a.kernel_w ? end : a.kernel_w};
+}
+
+// Any kernel, stride and dilation, in tiles of kPixels, whose taps are all inside where they are several. Returns the
+// pixel after the last one done.
+template <class W, int kPixels>
+int depthwise_any(const DepthwiseArgs& a, int x, int end) {
+  const ptrdiff_t column = a.dilation * a.in_stride, pixel = a.stride * a.in_stride;
+  for (; end - x >= kPixels; x += kPixels) {
     const int first = x * a.stride - a.pad_left;
-    const int kx0 = first < 0 ? (-first + a.dilation - 1) / a.dilation : 0;
-    const int room = a.in_width - first <= 0 ? 0 : (a.in_width - first + a.dilation - 1) / a.dilation;
-    const int kx1 = room < a.kernel_w ? room : a.kernel_w;
+    const Inside inside = taps_inside(a, first);
     for (int panel = 0; panel < a.panels; panel++) {
       const int c = panel * kPanel;
       const W* weights = panel_weights<W>(a.weights, a.kernel_h * a.kernel_w, a.panel + panel);
-      f32x8 sum = f32x8::load(static_cast<const float*>(a.bias) + c);
-      for (int ky = 0; ky < a.kernel_h; ky++) {
-        if (!a.rows[ky]) continue;
-        const float* row = static_cast<const float*>(a.rows[ky]) + c;
-        for (int kx = kx0; kx < kx1; kx++)
-          sum = fma(f32x8::load(at(row, (first + kx * a.dilation) * a.in_stride)),
-                    f32x8::load(weights + (ky * a.kernel_w + kx) * kRow), sum);
+      f32x8 sums[kPixels];
+      MBI_UNROLL for (int t = 0; t < kPixels; t++) sums[t] = f32x8::load(static_cast<const float*>(a.bias) + c);
+      for (int ky = 0; ky < a.kernel_h; ky++, weights += a.kernel_w * kRow) {
+        if (!a.rows[ky] || inside.begin == inside.end) continue;
+        const float* in = at(static_cast<const float*>(a.rows[ky]) + c, first * a.in_stride + inside.begin * column);
+        for (int kx = inside.begin; kx < inside.end; kx++, in = at(in, column)) {
+          const f32x8 weight = f32x8::load(weights + kx * kRow);
+          MBI_UNROLL for (int t = 0; t < kPixels; t++) sums[t] = fma(f32x8::load(at(in, t * pixel)), weight, sums[t]);
+        }
       }
-      store(at(a.out, (x - a.x0) * a.out_stride) + c, activate(sum, a.activation, panel));
+      MBI_UNROLL for (int t = 0; t < kPixels; t++)
+          store(at(a.out, (x + t - a.x0) * a.out_stride) + c, activate(sums[t], a.activation, panel));
     }
   }
+  return x;
+}
+
+// Several pixels at a time where all of their taps are inside, one at a time before and after these.
+template <class W>
+void depthwise_pixels(const DepthwiseArgs& a) {
+  const int room = a.in_width + a.pad_left - (a.kernel_w - 1) * a.dilation - 1;
+  const int begin = (a.pad_left + a.stride - 1) / a.stride, end = room < 0 ? 0 : room / a.stride + 1;
+  int x = depthwise_any<W, 1>(a, a.x0, begin < a.x1 ? begin : a.x1);
+  x = depthwise_any<W, 4>(a, x, end < a.x1 ? end : a.x1);
+  depthwise_any<W, 1>(a, x, a.x1);
 }
 
 template <class W>

@@ -224,7 +224,7 @@ void size_scratch(const Graph& graph, Stage* stage) {
   if (stage->parts[0].ring.patch) {
     const Node& conv = node(1);
     const Value& image = made(0);
-    const int64_t pixels = window(conv.x, kPatchPixels, image.shape.width);
+    const int64_t pixels = window(conv.x, kPatchPixels, image.shape.width + padding_held(image.type, conv.x));
     const int rows = std::min(conv.y.extent(), image.shape.height);
     Scratch& patch = stage->parts[0].ring;
     patch.rows = rows;

@@ -81,12 +81,11 @@ View sums_view(const Graph& graph, const Plan& plan, int stage, int part, const 
                  s.chunk && part == s.split ? s.chunk : made.stride());
 }
 
-View patch_view(const Graph& graph, const Stage& stage, int part, Range rows, Range columns, int copy) {
+View patch_view(const Graph& graph, const Stage& stage, int part, Range columns, int copy) {
   const Value& made = made_by(graph, stage, part);
   const Scratch& patch = stage.parts[part].ring;
   View view;
   view.base = patch.at(copy);
-  view.first = rows.begin;
   view.rows = patch.rows;
   view.pixel_stride = patch_channels(graph, stage) * ptrdiff_t(size_of(made.type));
   view.row_stride = patch.bytes / patch.copies / patch.rows;

@@ -40,7 +40,7 @@ View input_view(const Graph& graph, const Plan& plan, int stage, int part, const
 View output_view(const Graph& graph, const Plan& plan, int stage, int part, const Step& step, int segment);
 View sums_view(const Graph& graph, const Plan& plan, int stage, int part, const Step& step, int segment);
 
-// Of an input that is converted for one convolution, as many rows and columns as some of its pixels see.
-View patch_view(const Graph& graph, const Stage& stage, int part, Range rows, Range columns, int copy);
+// Of an input that is converted for one convolution: a ring of as many rows as one of its rows sees, and some columns.
+View patch_view(const Graph& graph, const Stage& stage, int part, Range columns, int copy);
 
 }  // namespace mbinfer

@@ -313,6 +313,7 @@ Plan planned(const Graph& graph, const PlanOptions& options, const Homes& homes)
   Work work(cost_model(options.isa));
   Candidate taken = candidate(layerwise_draft(graph, rules, &work));
   const int64_t layerwise_bytes = taken->peak_bytes;
+  const double layerwise_cycles = taken->cycles;
   int64_t fused_bytes = 0;
   {
     const Fused fused(graph, rules, limit, taken, &work);
@@ -323,6 +324,10 @@ Plan planned(const Graph& graph, const PlanOptions& options, const Homes& homes)
     else if (!options.chunks && (options.schedule == Schedule::kStreamed || options.schedule == Schedule::kAuto))
       taken = Streamed(graph, options, rules, fused, &work).within(limit);
   }
+  // Blocks of small maps may take longer as one operator than node by node, and save nothing.
+  if (options.schedule == Schedule::kAuto && taken && taken->peak_bytes >= layerwise_bytes &&
+      taken->cycles > layerwise_cycles)
+    taken = candidate(layerwise_draft(graph, rules, &work));
 
   Plan plan;
   if (options.chunks)

@@ -72,7 +72,7 @@ Runner::Pieces Runner::cut(const Stage& stage, const Step& step, const Pass& pas
   if (threads == 1) return {total, pass.grain, 1};
   int64_t all = 0;
   for (int p = pass.first; p < pass.last; p++) all += work(stage, step, p);
-  return {total, pass.grain, piece_count(ceil_div(total, pass.grain), all, threads)};
+  return {total, pass.grain, piece_count(ceil_div<int>(total, pass.grain), all, threads)};
 }
 
 // Multiply-adds of a part in a step, or what takes as long.

@@ -115,8 +115,8 @@ class Placer {
   std::vector<std::pair<int64_t, int64_t>> forbidden_;  // offsets
 };
 
-// First fit in the order of birth, against the blocks still alive: where so many are alive at once that their pairs
-// would fill a table of megabytes.
+// First fit in the order of birth, against the blocks still alive: where there are so many, alone or at once, that what
+// a search holds of them would fill megabytes.
 int64_t place_by_birth(std::vector<Block>* blocks, const std::vector<Slide>& slides) {
   std::vector<int> slide_of(blocks->size(), -1), over(blocks->size(), -1);  // as the lower, the upper block
   for (int k = 0; k < int(slides.size()); k++)
@@ -258,7 +258,7 @@ int64_t place(std::vector<Block>* blocks, const std::vector<Slide>& slides, int6
   const int count = int(blocks->size());
   if (!count) return 0;
   std::vector<std::pair<int, int>> pairs;
-  if (!find_pairs(*blocks, &pairs)) {
+  if (count > kPlacementBlocks || !find_pairs(*blocks, &pairs)) {
     work->spent += int64_t(count) * count;
     work->shortcuts |= kPlacementShortcut;
     return place_by_birth(blocks, slides);

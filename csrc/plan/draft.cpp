@@ -29,32 +29,29 @@ void put_in_order(const std::vector<int>& order, std::vector<Stage>* stages) {
 }
 
 bool same_choices(const Draft& a, const Draft& b) {
-  auto same_split = [](const Split& x, const Split& y) {
-    return x.rows == y.rows && x.chunk == y.chunk && x.step == y.step && x.keep == y.keep;
-  };
-  auto same_segment = [](const Segment& x, const Segment& y) { return x.first == y.first && x.last == y.last; };
-  return a.schedule == b.schedule && a.order == b.order &&
-         std::equal(a.splits.begin(), a.splits.end(), b.splits.begin(), b.splits.end(), same_split) &&
-         std::equal(a.segments.begin(), a.segments.end(), b.segments.begin(), b.segments.end(), same_segment);
+  return a.schedule == b.schedule && a.order == b.order && a.splits == b.splits;
 }
 
 void apply(const Split& split, Stage* stage) {
-  stage->rows = split.rows;
-  stage->chunk = split.chunk;
-  stage->step = split.step;
+  stage->rows = int(split.rows);
+  stage->chunk = split.chunk();
+  stage->step = int(split.step);
   stage->keep = split.keep;
 }
 
 namespace {
 
-void lay_out_draft(const Graph& graph, const Draft& draft, Plan* plan, Work* work) {
+void lay_out_draft(const Graph& graph, const Lives& lives, const Draft& draft, Plan* plan, Work* work) {
   plan->schedule = draft.schedule;
-  plan->segments = draft.segments;
-  for (size_t s = 0; s < plan->stages.size(); s++) {
-    apply(draft.splits[s], &plan->stages[s]);
-    size_scratch(graph, &plan->stages[s]);
+  const auto ends = [](const Split& split) { return bool(split.ends); };
+  plan->segments.reserve(size_t(std::count_if(draft.splits.begin(), draft.splits.end(), ends)));
+  for (int s = 0, first = 0; s < int(plan->stages.size()); s++) {
+    const Split& split = draft.splits[size_t(s)];
+    apply(split, &plan->stages[size_t(s)]);
+    size_scratch(graph, &plan->stages[size_t(s)]);
+    if (split.ends) plan->segments.push_back({std::exchange(first, s + 1), s + 1});
   }
-  lay_out(graph, draft.order->rules.homes, plan, work);
+  lay_out(graph, draft.order->rules.homes, lives, plan, work);
 }
 
 }  // namespace
@@ -62,14 +59,15 @@ void lay_out_draft(const Graph& graph, const Draft& draft, Plan* plan, Work* wor
 Plan finish(const Graph& graph, const Draft& draft, Work* work) {
   Plan plan;
   plan.stages = draft.order->stages(graph);
-  lay_out_draft(graph, draft, &plan, work);
+  const Lives lives(graph, plan.stages, draft.order->rules.homes);
+  lay_out_draft(graph, lives, draft, &plan, work);
   return plan;
 }
 
-void weigh(const Graph& graph, Draft* draft, std::vector<Stage>* stages, Work* work) {
+void weigh(const Graph& graph, const Lives& lives, Draft* draft, std::vector<Stage>* stages, Work* work) {
   Plan plan;
   plan.stages.swap(*stages);
-  lay_out_draft(graph, *draft, &plan, work);
+  lay_out_draft(graph, lives, *draft, &plan, work);
   plan.stages.swap(*stages);
   draft->peak_bytes = plan.peak_bytes;
   draft->cycles = plan.cycles;

@@ -6,6 +6,7 @@
 #include <memory>
 #include <vector>
 
+#include "plan/lives.h"
 #include "plan/plan.h"
 #include "plan/stages.h"
 #include "plan/work.h"
@@ -25,19 +26,29 @@ struct StageOrder {
 // Moves stage order[i] to place i.
 void put_in_order(const std::vector<int>& order, std::vector<Stage>* stages);
 
-struct Split {  // what is chosen of a stage
-  int rows = 0, chunk = 0, step = 0;
-  bool keep = false;
+struct Split {  // what is chosen of a stage, in a word: drafts of networks of thousands of stages are compared
+  Split() : rows(0), step(0), panels(0), keep(false), ends(false) {}
+  Split(int rows, int chunk, int step, bool keep)
+      : rows(unsigned(rows)), step(unsigned(step)), panels(unsigned(chunk / kPanel)), keep(keep), ends(false) {}
+  uint64_t rows : 20, step : 20, panels : 20, keep : 1;
+  uint64_t ends : 1;  // a segment
+  int chunk() const { return int(panels) * kPanel; }
+  bool operator==(const Split& o) const {
+    return rows == o.rows && step == o.step && panels == o.panels && keep == o.keep && ends == o.ends;
+  }
 };
+
+static_assert(sizeof(Split) == 8, "a word");
 
 struct Draft {
   Schedule schedule = Schedule::kFused;
   std::shared_ptr<const StageOrder> order;
-  std::vector<Split> splits;      // by stage
-  std::vector<Segment> segments;  // none: there is no such plan
+  std::vector<Split> splits;  // by stage; none: there is no such plan
   int64_t peak_bytes = 0;
   double cycles = 0;
   int64_t extra_macs = 0;  // done again
+
+  bool none() const { return splits.empty(); }
 };
 
 bool same_choices(const Draft& a, const Draft& b);
@@ -47,6 +58,6 @@ void apply(const Split& split, Stage* stage);
 Plan finish(const Graph& graph, const Draft& draft, Work* work);
 
 // Sets the bytes and cycles of the plan that it would be. stages: those of its order; they are laid out where they are.
-void weigh(const Graph& graph, Draft* draft, std::vector<Stage>* stages, Work* work);
+void weigh(const Graph& graph, const Lives& lives, Draft* draft, std::vector<Stage>* stages, Work* work);
 
 }  // namespace mbinfer

@@ -14,8 +14,8 @@ namespace {
 
 class Layout {
  public:
-  Layout(const Graph& graph, const Homes& homes, Plan* plan)
-      : graph_(graph), homes_(homes), plan_(*plan), lives_(graph, plan->stages, homes) {
+  Layout(const Graph& graph, const Homes& homes, const Lives& lives, Plan* plan)
+      : graph_(graph), homes_(homes), plan_(*plan), lives_(lives) {
     segment_of_.reserve(plan_.stages.size());
     for (int g = 0; g < int(plan_.segments.size()); g++)
       for (int s = plan_.segments[g].first; s < plan_.segments[g].last; s++) segment_of_.push_back(g);
@@ -45,7 +45,7 @@ class Layout {
       // The input dies here, row by row, while the output grows: it may slide over it.
       const int last = plan_.segments[g].last - 1, out = plan_.stages[last].output;
       if (plan_.values[in].kind == Placement::kArena && last_use(in) == g && lives_.begins(plan_.stages[last], last))
-        slid_.push_back({g, lives_.home(in), lives_.home(out), needs.slide});
+        slid_.push_back({holder_[size_t(lives_.home(out))], holder_[size_t(lives_.home(in))], needs.slide});
     }
     find_input_rows();
   }
@@ -69,13 +69,14 @@ class Layout {
         if ((!moves || !slid_.empty()) && place_buffers(moves, effort, &best, work)) moving = moves;
     for (size_t i = 0; i < plan_.buffers.size(); i++) plan_.buffers[i].offset = best[i].offset;
     size_t next = plan_.buffers.size();
-    for (const SlidOver& s : slid_) {
-      Buffer& over = plan_.buffers[size_t(holder_[size_t(s.input)])];
-      if (!moving || over.first >= s.segment) continue;
+    for (const Slide& s : slid_) {
+      Buffer& over = plan_.buffers[size_t(s.above)];
+      const int segment = plan_.buffers[size_t(s.below)].first;
+      if (!moving || over.first >= segment) continue;
       Buffer moved = over;
-      moved.first = s.segment;
+      moved.first = segment;
       moved.offset = best[next++].offset;
-      over.last = s.segment - 1;
+      over.last = segment - 1;
       plan_.buffers.push_back(moved);
     }
   }
@@ -97,11 +98,6 @@ class Layout {
   }
 
  private:
-  struct SlidOver {  // segment, its input and output, least distance
-    int segment, input, output;
-    int64_t distance;
-  };
-
   // The last segment that reads a value; INT_MAX: it stays for the caller; -1: none does.
   int last_use(int value) const {
     const int reader = lives_.of(value).last_reader;
@@ -188,16 +184,15 @@ class Layout {
     blocks.reserve(plan_.buffers.size() + (moves ? slid_.size() : 0));
     slides.reserve(slid_.size());
     for (const Buffer& b : plan_.buffers) blocks.push_back({b.bytes, b.first, b.last});
-    for (const SlidOver& s : slid_) {
-      int above = holder_[size_t(s.input)];
-      Block& over = blocks[size_t(above)];
-      if (moves && over.first < s.segment) {
-        const Block moved = {over.bytes, s.segment, over.last};
-        over.last = s.segment - 1;
-        above = int(blocks.size());
-        blocks.push_back(moved);
-      }
-      slides.push_back({holder_[size_t(s.output)], above, s.distance});
+    for (const Slide& s : slid_) {
+      slides.push_back(s);
+      Block& over = blocks[size_t(s.above)];
+      const int segment = blocks[size_t(s.below)].first;
+      if (!moves || over.first >= segment) continue;
+      const Block moved = {over.bytes, segment, over.last};
+      over.last = segment - 1;
+      slides.back().above = int(blocks.size());
+      blocks.push_back(moved);
     }
     plan_.lower_bound_bytes = std::min(plan_.lower_bound_bytes, placement_bound(blocks, slides));
     const int64_t peak = place(&blocks, slides, effort, work);
@@ -232,24 +227,25 @@ class Layout {
   const Graph& graph_;
   const Homes& homes_;
   Plan& plan_;
-  const Lives lives_;
+  const Lives& lives_;
   std::vector<int> segment_of_;   // by stage
   std::vector<int> source_rows_;  // by segment
   std::vector<int> holder_;       // by value: its buffer
-  std::vector<SlidOver> slid_;
+  std::vector<Slide> slid_;       // of buffers: outputs over inputs
 };
 
 }  // namespace
 
-void lay_out(const Graph& graph, const Homes& homes, Plan* plan, Work* work) {
-  Layout layout(graph, homes, plan);
+void lay_out(const Graph& graph, const Homes& homes, const Lives& lives, Plan* plan, Work* work) {
+  Layout layout(graph, homes, lives, plan);
   layout.find_buffers(work->costs);
   layout.place_together(work);
   layout.assign_offsets();
 }
 
 void lay_out_apart(const Graph& graph, const Homes& homes, Plan* plan, const CostModel& costs) {
-  Layout layout(graph, homes, plan);
+  const Lives lives(graph, plan->stages, homes);
+  Layout layout(graph, homes, lives, plan);
   layout.find_buffers(costs);
   layout.place_apart();
   layout.assign_offsets();

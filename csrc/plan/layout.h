@@ -1,13 +1,15 @@
 // From stages and segments to a finished plan: placements, buffers and the arena, multiply-adds and cost.
 #pragma once
 
+#include "plan/lives.h"
 #include "plan/plan.h"
 #include "plan/work.h"
 
 namespace mbinfer {
 
 // Fills in everything that follows from the stages (ordered, with strip, chunk and step) and the segments.
-void lay_out(const Graph& graph, const Homes& homes, Plan* plan, Work* work);
+// lives: of these stages.
+void lay_out(const Graph& graph, const Homes& homes, const Lives& lives, Plan* plan, Work* work);
 
 // The same, with no two buffers in the same bytes.
 void lay_out_apart(const Graph& graph, const Homes& homes, Plan* plan, const CostModel& costs);

@@ -89,12 +89,12 @@ class Parts {
 enum class Axis : uint8_t { kRows, kPixels, kPanels };  // of what a pass makes: rows, pixels row by row, or panels
 
 struct Pass {
-  Pass() = default;
+  Pass() : first(0), last(0) {}
   Pass(int first, int last, Axis axis, int grain)
-      : first(uint8_t(first)), last(uint8_t(last)), axis(axis), grain(grain) {}
-  uint8_t first = 0, last = 0;  // parts [first, last): a thread makes its piece of each, without waiting for others
+      : first(uint8_t(first) & 15), last(uint8_t(last) & 15), axis(axis), grain(uint16_t(grain)) {}
+  uint8_t first : 4, last : 4;  // parts [first, last): a thread makes its piece of each, without waiting for others
   Axis axis = Axis::kRows;
-  int grain = 1;  // pieces are whole multiples of it
+  uint16_t grain = 1;  // pieces are whole multiples of it
 };
 
 // Why the nodes around a stage were not fused into it; `about`: a value or a node.
@@ -105,20 +105,19 @@ struct Stage {
   Parts parts;
   // In a block the part whose channels come chunk by chunk, as those of the part before it do; the part after it sums
   // them up. -1 in other stages.
-  int split = -1;
-  int input = -1, residual = -1, output = -1;  // values; residual: what is added
+  int16_t split = -1;
   Apart why = Apart::kNothing;
-  int about = -1;
+  bool keep = false;  // expanded rows stay from strip to strip; otherwise each strip expands its first rows again
+  uint8_t pass_count = 0;
+  int16_t threads = 1;                         // that run it
+  int input = -1, residual = -1, output = -1;  // values; residual: what is added
+  int about = -1;                              // what `why` is about
 
   int rows = 0;   // strip: output rows at a time
   int chunk = 0;  // channels of the expanded tensor at a time; 0 where nothing is split
   int step = 0;   // within a strip, for each chunk: rows at a time (of the output; of the input under a global pool)
-  bool keep = false;  // expanded rows stay from strip to strip; otherwise each strip expands its first rows again
 
-  int threads = 1;  // that run it
   Pass passes[kMaxParts];
-  int pass_count = 0;
-
   int64_t macs = 0, extra_macs = 0;  // of the operator, and what recomputation adds
 
   bool bottleneck() const { return split >= 0; }

@@ -20,7 +20,7 @@ constexpr const char* kScheduleNames[] = {"naive", "layerwise", "fused", "stream
 // Of two plans the one to take under a limit: one that fits, and of those the
 // faster; otherwise the smaller.
 bool better(const Draft& plan, const Draft& than, int64_t limit) {
-  if (plan.segments.empty() || than.segments.empty()) return !plan.segments.empty();
+  if (plan.none() || than.none()) return !plan.none();
   if ((plan.peak_bytes <= limit) != (than.peak_bytes <= limit)) return plan.peak_bytes <= limit;
   return plan.peak_bytes <= limit ? plan.cycles < than.cycles : plan.peak_bytes < than.peak_bytes;
 }
@@ -159,7 +159,7 @@ Plan chunked_plan(const Graph& graph, const StageRules& rules, int chunks, Work*
     set_whole(graph, &stage, round_up(ceil_div(std::max(1, expanded_channels(graph, stage)), chunks), kPanel), INT_MAX);
     plan.segments.push_back({s, s + 1});
   }
-  lay_out(graph, rules.homes, &plan, work);
+  lay_out(graph, rules.homes, Lives(graph, plan.stages, rules.homes), &plan, work);
   return plan;
 }
 
@@ -203,15 +203,15 @@ class Streamed {
     blocks_.reset();
     Streamer streamer(graph_, order, std::move(stages), options_.recompute, most_, work_);
     Candidate plan = candidate(options_.least ? Draft() : streamer.within(std::min(limit, most_)));
-    if ((automatic || plan->segments.empty()) && better(*one_by_one.best, *plan, limit)) plan = one_by_one.best;
+    if ((automatic || plan->none()) && better(*one_by_one.best, *plan, limit)) plan = one_by_one.best;
     if (automatic && limit == INT64_MAX && searched_whole) plan = smallest_of(plan, one_by_one.best, &streamer);
-    const bool fits = plan->peak_bytes <= limit && !plan->segments.empty();
+    const bool fits = plan->peak_bytes <= limit && !plan->none();
     if (fits && plan->peak_bytes >= one_by_one.least->peak_bytes) return plan;
     const int64_t known = fits ? plan->peak_bytes : one_by_one.least->peak_bytes;
     // Mostly a plan of half the bytes shows that this one takes no less than the least, and is found sooner.
-    const bool half = fits && !streamer.smallest(known / 2).segments.empty();
+    const bool half = fits && !streamer.smallest(known / 2).none();
     const Draft& small = half ? streamer.smallest(known / 2) : streamer.smallest(known);
-    if (fits && !small.segments.empty() && plan->peak_bytes >= small.peak_bytes) return plan;
+    if (fits && !small.none() && plan->peak_bytes >= small.peak_bytes) return plan;
     if (!fits) plan.reset();
     one_by_one.best.reset();
     const Candidate least = candidate(streamer.least(known));
@@ -246,7 +246,7 @@ class Streamed {
     const double cycles = kNearFastest * fastest->cycles;
     const Candidate& known = one_by_one->cycles <= cycles ? one_by_one : fastest;
     const Candidate plan = candidate(streamer->smallest_of(cycles, known->peak_bytes));
-    return plan->segments.empty() ? known : plan;
+    return plan->none() ? known : plan;
   }
 
   // The search takes every block as one operator.
@@ -329,6 +329,7 @@ Plan planned(const Graph& graph, const PlanOptions& options, const Homes& homes)
       taken->cycles > layerwise_cycles)
     taken = candidate(layerwise_draft(graph, rules, &work));
 
+  const int64_t all = naive_bytes(graph, rules);
   Plan plan;
   if (options.chunks)
     plan = chunked_plan(graph, rules, options.chunks, &work);
@@ -338,7 +339,7 @@ Plan planned(const Graph& graph, const PlanOptions& options, const Homes& homes)
     plan = finish(graph, *taken, &work);
   plan.shortcuts = work.shortcuts;
   plan.work = work.spent;
-  plan.naive_bytes = naive_bytes(graph, rules);
+  plan.naive_bytes = all;
   plan.layerwise_bytes = layerwise_bytes;
   plan.fused_bytes = fused_bytes;
   return plan;
@@ -356,7 +357,9 @@ bool better(const Plan& plan, const Plan& than, const PlanOptions& options) {
   return plan.peak_bytes < than.peak_bytes;
 }
 
-Plan best_plan(const Graph& graph, const PlanOptions& options) {
+}  // namespace
+
+Plan make_plan(const Graph& graph, const PlanOptions& options) {
   check_supported(graph);
   const std::vector<Homes> homes = homes_to_try(graph);
   Plan best = planned(graph, options, homes[0]);
@@ -373,15 +376,6 @@ Plan best_plan(const Graph& graph, const PlanOptions& options) {
     refuse(options.schedule, best.peak_bytes, limit_of(options));
   share_out(graph, options, &best);
   return best;
-}
-
-}  // namespace
-
-// What planning held is free before the plan is copied: the copy lies where that was, not above it, and leaves the heap
-// in one piece for the arena.
-Plan make_plan(const Graph& graph, const PlanOptions& options) {
-  const Plan plan = best_plan(graph, options);
-  return Plan(plan);
 }
 
 }  // namespace mbinfer

@@ -64,7 +64,7 @@ class SegmentSearch::Impl {
   int64_t spent() const { return spent_; }
   bool complete() const { return complete_; }
 
-  std::vector<Segment> smallest(int64_t limit, std::vector<Split>* splits, int64_t* bytes) {
+  bool smallest(int64_t limit, std::vector<Split>* splits, int64_t* bytes) {
     start(std::min(limit, most_), true);
     find_usable();
     for (int a = 0; a < count_; a++) extend_from(a);
@@ -72,11 +72,11 @@ class SegmentSearch::Impl {
     return path(splits);
   }
 
-  std::vector<Segment> cheapest(int64_t limit, double cycles, std::vector<Split>* splits) {
+  bool cheapest(int64_t limit, double cycles, std::vector<Split>* splits) {
     start(std::min(limit, most_), false);
     for (int a = count_ - 1; a >= 0; a--) upper_bound_after_[size_t(a)] = upper_bound_after_[size_t(a) + 1] + alone(a);
     bound_ = std::min(cycles, upper_bound_after_[0]) * kRounding;
-    if (lower_bound_after_[0] > bound_) return {};
+    if (lower_bound_after_[0] > bound_) return false;
     find_usable();
     for (int a = 0; a < count_; a++) extend_from(a);
     return path(splits);
@@ -293,18 +293,17 @@ class SegmentSearch::Impl {
     if (!at_any_cost_) bound_ = std::min(bound_, (best.cost + upper_bound_after_[size_t(b) + 1]) * kRounding);
   }
 
-  std::vector<Segment> path(std::vector<Split>* splits) const {
-    std::vector<Segment> segments;
-    if (reached_[size_t(count_)].from < 0) return segments;
+  bool path(std::vector<Split>* splits) const {
+    if (reached_[size_t(count_)].from < 0) return false;
     for (int end = count_; end > 0; end = reached_[end].from) {
       const Reached& last = reached_[end];
-      segments.insert(segments.begin(), Segment{first_ + last.from, first_ + end});
       for (int s = last.from; s < end; s++) {
         const StageChoices& choices = choices_[size_t(s)];
         (*splits)[size_t(first_ + s)] = choices.split(choices.options[size_t(last.options[size_t(s - last.from)])]);
       }
+      (*splits)[size_t(first_ + end - 1)].ends = true;
     }
-    return segments;
+    return true;
   }
 
   const Graph& graph_;
@@ -338,9 +337,9 @@ class SegmentSearch::Impl {
   std::vector<std::vector<int>> due_, let_in_;  // by stage: options that are let in next, and those that are
 };
 
-SegmentSearch::SegmentSearch(const Graph& graph, const std::vector<Stage>& stages, const Homes& homes,
+SegmentSearch::SegmentSearch(const Graph& graph, const std::vector<Stage>& stages, const Lives& lives,
                              const CostModel& costs, bool recompute, int64_t most, Work* work)
-    : graph_(graph), stages_(stages), lives_(graph, stages, homes), work_(work) {
+    : graph_(graph), stages_(stages), lives_(lives), work_(work) {
   const int count = int(stages.size());
   windows_ = ceil_div(count, kWindow);
   const int strips = strips_allowed(graph, stages);
@@ -363,37 +362,32 @@ std::unique_ptr<SegmentSearch::Impl> SegmentSearch::window(int index) const {
 }
 
 template <class Run>
-std::vector<Segment> SegmentSearch::run_windows(Run&& run) const {
-  std::vector<Segment> segments;
+void SegmentSearch::run_windows(std::vector<Split>* splits, Run&& run) const {
+  splits->assign(stages_.size(), {});
   for (int i = 0; i < windows_; i++) {
     const std::unique_ptr<Impl> made = only_ ? nullptr : window(i);
     Impl& impl = only_ ? *only_ : *made;
-    const std::vector<Segment> found = run(&impl);
+    const bool found = run(&impl);
     work_->spent += impl.spent();
     if (!impl.complete()) work_->shortcuts |= kSegmentShortcut;
-    if (found.empty()) return {};
-    segments.insert(segments.end(), found.begin(), found.end());
+    if (!found) return splits->clear();
   }
-  return segments;
 }
 
-std::vector<Segment> SegmentSearch::smallest(int64_t limit, std::vector<Split>* splits, int64_t* bytes) const {
+void SegmentSearch::smallest(int64_t limit, std::vector<Split>* splits, int64_t* bytes) const {
   *bytes = 0;
-  splits->resize(stages_.size());
-  std::vector<Segment> segments = run_windows([&](Impl* window) {
+  run_windows(splits, [&](Impl* window) {
     int64_t largest;
-    std::vector<Segment> found = window->smallest(limit, splits, &largest);
+    const bool found = window->smallest(limit, splits, &largest);
     *bytes = std::max(*bytes, largest);
     return found;
   });
-  if (segments.empty()) *bytes = -1;
-  return segments;
+  if (splits->empty()) *bytes = -1;
 }
 
-std::vector<Segment> SegmentSearch::cheapest(int64_t limit, double cycles, std::vector<Split>* splits) const {
-  splits->resize(stages_.size());
+void SegmentSearch::cheapest(int64_t limit, double cycles, std::vector<Split>* splits) const {
   if (windows_ > 1) cycles = INFINITY;  // of all together, not of one
-  return run_windows([&](Impl* window) { return window->cheapest(limit, cycles, splits); });
+  run_windows(splits, [&](Impl* window) { return window->cheapest(limit, cycles, splits); });
 }
 
 }  // namespace mbinfer

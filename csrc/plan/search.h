@@ -17,25 +17,25 @@ namespace mbinfer {
 // nothing. A long network is searched a window of stages after the other.
 class SegmentSearch {
  public:
-  // recompute: strips may expand rows again. most: bytes that no answer exceeds. The stages have to outlive it.
-  SegmentSearch(const Graph& graph, const std::vector<Stage>& stages, const Homes& homes, const CostModel& costs,
+  // recompute: strips may expand rows again. most: bytes that no answer exceeds. Stages and lives have to outlive it.
+  SegmentSearch(const Graph& graph, const std::vector<Stage>& stages, const Lives& lives, const CostModel& costs,
                 bool recompute, int64_t most, Work* work);
   ~SegmentSearch();
 
-  // Both set what is chosen of each stage and return the segments. Empty: nothing fits.
+  // Both set what is chosen of each stage, where segments end too. None: nothing fits.
   // At any cost; of at most `limit` bytes.
-  std::vector<Segment> smallest(int64_t limit, std::vector<Split>* splits, int64_t* bytes) const;
-  std::vector<Segment> cheapest(int64_t limit, double cycles, std::vector<Split>* splits) const;  // of at most so many
+  void smallest(int64_t limit, std::vector<Split>* splits, int64_t* bytes) const;
+  void cheapest(int64_t limit, double cycles, std::vector<Split>* splits) const;  // of at most so many
 
  private:
   class Impl;
   std::unique_ptr<Impl> window(int index) const;
   template <class Run>
-  std::vector<Segment> run_windows(Run&& run) const;
+  void run_windows(std::vector<Split>* splits, Run&& run) const;
 
   const Graph& graph_;
   const std::vector<Stage>& stages_;
-  const Lives lives_;
+  const Lives& lives_;
   std::vector<int64_t> waiting_;  // by stage: bytes of values made before it and read by it or later
   Work* work_;
   ChoiceRules rules_;

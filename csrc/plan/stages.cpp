@@ -86,7 +86,7 @@ class Fuser {
     const int next = only_reader(n, s);
     if (next < 0 || !is_filter(node(next))) return;
     if (node(n).pointwise() || (fusion_ == Fusion::kAnyExpansion && node(next).op == Op::kDepthwise)) {
-      s->split = s->part_count();
+      s->split = int16_t(s->part_count());
       add_part(s, next);
     } else if (node(next).op == Op::kDepthwise) {
       set_apart(s, Apart::kNotPointwise, n);
@@ -98,7 +98,7 @@ class Fuser {
     const int next = only_reader(n, s);
     if (next < 0 || node(next).op != Op::kConv) return;
     if (node(next).pointwise()) {
-      s->split = s->last();
+      s->split = int16_t(s->last());
       add_part(s, next);
     } else {
       set_apart(s, Apart::kNotPointwise, next);
@@ -149,7 +149,7 @@ std::vector<Stage> make_stages(const Graph& graph, Fusion fusion, const StageRul
                                const std::vector<bool>& apart) {
   std::vector<Stage> stages = Fuser(graph, fusion, rules.homes, apart).run();
   for (Stage& s : stages) {
-    s.threads = rules.threads;
+    s.threads = int16_t(rules.threads);
     if (s.part_count() > 1 && graph.nodes[s.parts[0].node].op == Op::kConvert) {
       s.parts[0].ring.copies = int16_t(rules.threads);
       s.parts[0].ring.patch = true;

@@ -209,15 +209,14 @@ Draft Stagewise::with(WayOf&& way_of) {
   draft.schedule = schedule_;
   draft.order = order_;
   draft.splits.reserve(stages_.size());
-  draft.segments.reserve(stages_.size());
   for (int s = 0; s < int(stages_.size()); s++) {
     Stage& stage = stages_[size_t(s)];
     const Way& way = way_of(s);
     set_whole(graph_, &stage, way.chunk, way.step);
-    draft.splits.push_back({stage.rows, stage.chunk, stage.step, stage.keep});
-    draft.segments.push_back({s, s + 1});
+    draft.splits.emplace_back(stage.rows, stage.chunk, stage.step, stage.keep);
+    draft.splits.back().ends = true;
   }
-  weigh(graph_, &draft, &stages_, work_);
+  weigh(graph_, *lives_, &draft, &stages_, work_);
   return draft;
 }
 

@@ -9,7 +9,7 @@ namespace mbinfer {
 namespace {
 
 bool smaller(const Draft& plan, const Draft& than) {
-  return !plan.segments.empty() && (than.segments.empty() || plan.peak_bytes < than.peak_bytes);
+  return !plan.none() && (than.none() || plan.peak_bytes < than.peak_bytes);
 }
 
 // A stage that sees nothing but padding lets those before it idle, and the search counts their rings.
@@ -33,28 +33,29 @@ Streamer::Streamer(const Graph& graph, std::shared_ptr<const StageOrder> order, 
       stages_(std::move(stages)),
       most_(most),
       most_again_(multiply_adds_again(graph, recompute)),
-      search_(graph, stages_, order_->rules.homes, work->costs, most_again_ > 0, most, work) {}
+      lives_(graph, stages_, order_->rules.homes),
+      search_(graph, stages_, lives_, work->costs, most_again_ > 0, most, work) {}
 
 const Draft& Streamer::smallest(int64_t known) {
-  if (smallest_.order && (!smallest_.segments.empty() || known <= known_)) return smallest_;
+  if (smallest_.order && (!smallest_.none() || known <= known_)) return smallest_;
   known_ = known;
   smallest_.schedule = Schedule::kStreamed;
   smallest_.order = order_;
-  smallest_.segments = search_.smallest(known, &smallest_.splits, &counted_);
-  if (!smallest_.segments.empty()) weigh(graph_, &smallest_, &stages_, work_);
+  search_.smallest(known, &smallest_.splits, &counted_);
+  if (!smallest_.none()) weigh(graph_, lives_, &smallest_, &stages_, work_);
   return smallest_;
 }
 
 Draft Streamer::least(int64_t known) {
   Draft best;
-  if (smallest(known).segments.empty() && smallest(INT64_MAX).segments.empty()) return best;
+  if (smallest(known).none() && smallest(INT64_MAX).none()) return best;
   for (double more : {1.0, 1.01, 1.03, 1.06}) {
     Draft plan = attempt(int64_t(double(counted_) * more));
     if (smaller(plan, best)) best = std::move(plan);
-    if (!best.segments.empty() && best.peak_bytes <= counted_) break;
+    if (!best.none() && best.peak_bytes <= counted_) break;
   }
   if (allowed(smallest_) && smaller(smallest_, best)) best = smallest_;
-  if (best.segments.empty()) return least_of_few(known);
+  if (best.none()) return least_of_few(known);
   bool overcounted = best.peak_bytes > counted_;
   for (const Stage& s : stages_) overcounted = overcounted || sees_padding_only(graph_, s);
   if (!overcounted) return best;
@@ -65,7 +66,7 @@ Draft Streamer::least(int64_t known) {
 Draft Streamer::within(int64_t limit) {
   for (int64_t counted = limit, tries = 0; tries < kMostTries && counted > 0; tries++) {
     Draft plan = attempt(counted);
-    if (plan.segments.empty() || plan.peak_bytes <= limit) return plan;
+    if (plan.none() || plan.peak_bytes <= limit) return plan;
     counted -= plan.peak_bytes - limit;
   }
   return {};
@@ -84,11 +85,11 @@ Draft Streamer::smallest_of(double cycles, int64_t bytes) {
     const int64_t counted = low ? int64_t(std::sqrt(double(low) * double(high))) : high / 4;
     if (double(high) < kSmallestStep * double(low) || counted <= low) break;
     Draft plan = found(search_, counted, cycles);
-    (plan.segments.empty() ? low : high) = counted;
-    if (!plan.segments.empty()) best = std::move(plan);
+    (plan.none() ? low : high) = counted;
+    if (!plan.none()) best = std::move(plan);
   }
-  if (best.segments.empty()) return best;
-  weigh(graph_, &best, &stages_, work_);
+  if (best.none()) return best;
+  weigh(graph_, lives_, &best, &stages_, work_);
   if (!allowed(best)) best = attempt(high, cycles);
   return best.cycles <= cycles && best.peak_bytes < bytes ? best : Draft();
 }
@@ -100,14 +101,14 @@ Draft Streamer::least_of_few(int64_t known) {
   for (int tries = 0; tries < kLeastTries && high - low >= kArenaAlign; tries++) {
     const int64_t counted = tries ? int64_t(std::sqrt(double(low) * double(high))) : high;
     Draft plan = attempt_at(kPrices[std::size(kPrices) - 1], counted);
-    if (allowed(plan) && (best.segments.empty() || plan.peak_bytes <= best.peak_bytes)) {
+    if (allowed(plan) && (best.none() || plan.peak_bytes <= best.peak_bytes)) {
       high = std::min(counted, plan.peak_bytes);
       best = std::move(plan);
     } else if (tries) {
       low = counted;
     }
   }
-  if (best.segments.empty()) return best;
+  if (best.none()) return best;
   Draft plan = attempt(best.peak_bytes);
   return allowed(plan) && plan.peak_bytes <= best.peak_bytes && plan.cycles < best.cycles ? plan : best;
 }
@@ -115,7 +116,7 @@ Draft Streamer::least_of_few(int64_t known) {
 Draft Streamer::attempt(int64_t counted, double cycles) {
   Draft plan = attempt_at(0, counted, cycles);
   for (double price : kPrices) {
-    if (plan.segments.empty() || allowed(plan)) return plan;
+    if (plan.none() || allowed(plan)) return plan;
     plan = attempt_at(price, counted, cycles);
   }
   return allowed(plan) ? plan : Draft();
@@ -126,12 +127,12 @@ Draft Streamer::attempt_at(double price, int64_t counted, double cycles) {
     CostModel costs = work_->costs;
     costs.again = price_ = price;
     priced_.reset();
-    priced_.reset(new SegmentSearch(graph_, stages_, order_->rules.homes, costs, true, most_, work_));
+    priced_.reset(new SegmentSearch(graph_, stages_, lives_, costs, true, most_, work_));
   }
   // A plan that may be costs no more than that, but one of far more cycles than the smallest plan.
-  if (price > 0 && !smallest_.segments.empty()) cycles = std::min(cycles, 2 * smallest_.cycles);
+  if (price > 0 && !smallest_.none()) cycles = std::min(cycles, 2 * smallest_.cycles);
   Draft plan = found(price > 0 ? *priced_ : search_, counted, cycles + price * double(most_again_));
-  if (!plan.segments.empty()) weigh(graph_, &plan, &stages_, work_);
+  if (!plan.none()) weigh(graph_, lives_, &plan, &stages_, work_);
   return plan.cycles <= cycles ? plan : Draft();
 }
 
@@ -139,7 +140,7 @@ Draft Streamer::found(const SegmentSearch& search, int64_t counted, double cost)
   Draft plan;
   plan.schedule = Schedule::kStreamed;
   plan.order = order_;
-  plan.segments = search.cheapest(counted, cost, &plan.splits);
+  search.cheapest(counted, cost, &plan.splits);
   return plan;
 }
 

@@ -36,7 +36,7 @@ class Streamer {
   Draft attempt_at(double price, int64_t counted, double cycles = INFINITY);
   Draft found(const SegmentSearch& search, int64_t counted, double cost) const;  // not placed yet
   Draft least_of_few(int64_t known);
-  bool allowed(const Draft& plan) const { return !plan.segments.empty() && plan.extra_macs <= most_again_; }
+  bool allowed(const Draft& plan) const { return !plan.none() && plan.extra_macs <= most_again_; }
 
   const Graph& graph_;
   Work* work_;
@@ -44,6 +44,7 @@ class Streamer {
   std::vector<Stage> stages_;
   const int64_t most_;
   const int64_t most_again_;  // multiply-adds
+  const Lives lives_;
   const SegmentSearch search_;
   std::unique_ptr<const SegmentSearch> priced_;  // with a price on what is done again
   double price_ = 0;

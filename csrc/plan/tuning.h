@@ -49,6 +49,7 @@ constexpr int kOrderLookAhead = 32;       // stages of a chain
 constexpr int kPlacementAll = 7;           // blocks, of which every sequence is tried
 constexpr int64_t kPlacementAttempt = 32;  // what an attempt takes beside its pairs
 constexpr size_t kPlacementPairs = 1 << 15;
+constexpr int kPlacementBlocks = 1 << 11;  // of which sequences are searched
 
 // --- what threads share out ---
 

@@ -5,6 +5,7 @@
 #include <cstddef>
 #include <cstring>
 
+#include "model/crc32.h"
 #include "model/format.h"
 #include "model/rules.h"
 #include "pages.h"
@@ -13,23 +14,6 @@ namespace mbinfer {
 namespace {
 
 using namespace format;
-
-uint32_t crc32(uint32_t crc, const uint8_t* data, uint64_t size) {
-  struct Table {
-    uint32_t entries[256];
-    Table() {
-      for (uint32_t i = 0; i < 256; i++) {
-        uint32_t c = i;
-        for (int bit = 0; bit < 8; bit++) c = c & 1 ? 0xEDB88320u ^ (c >> 1) : c >> 1;
-        entries[i] = c;
-      }
-    }
-  };
-  static const Table table;
-  crc = ~crc;
-  for (uint64_t i = 0; i < size; i++) crc = table.entries[(crc ^ data[i]) & 0xFF] ^ (crc >> 8);
-  return ~crc;
-}
 
 bool all_zero(const void* data, size_t bytes) {
   const auto* b = static_cast<const uint8_t*>(data);
@@ -138,7 +122,7 @@ class Reader {
     source_.read(0, structure_.size(), structure_.data());
     constexpr size_t at = offsetof(Header, structure_crc);
     std::memset(structure_.data() + at, 0, 4);
-    require(crc32(0, bytes(), structure_.size()) == header_.structure_crc,
+    require(crc32(0, structure_.data(), structure_.size()) == header_.structure_crc,
             "checksum mismatch, the file is damaged; copy it again");
     std::memcpy(structure_.data() + at, &header_.structure_crc, 4);
     require(!std::memcmp(structure_.data(), &header_, sizeof header_), "the file changed while it was read");

@@ -219,8 +219,7 @@ void run_panels(const GemmArgs& a, int panel, int end) {
       run_tiles<W, V, 1, Sizes::row_vectors>(a, 1, 0, 1, panel, none);
   // Tiles of few pixels want more vectors for the same reason.
   constexpr int kHigh = Sizes::gemm_vectors >= 3 ? Sizes::gemm_pixels[2] : 1;
-  const bool few =
-      Sizes::gemm_vectors >= 3 && a.pixels < (Sizes::gemm_pixels[3] + 1) * tiles_of<kHigh>(a.pixels, a.in_stride);
+  const bool few = Sizes::gemm_vectors >= 3 && a.pixels < Sizes::few_pixels * tiles_of<kHigh>(a.pixels, a.in_stride);
   while (panel < end) {
     const int left = (end - panel) / V::kPanels;
     auto run = [&](auto vectors) {

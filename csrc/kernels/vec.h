@@ -27,6 +27,7 @@
 //     gemm_pixels[n]       most pixels of a matrix tile of n vectors, 1 to 3
 //     gemm_vectors         most vectors of a tile
 //     row_vectors          vectors of a tile of one pixel
+//     few_pixels           tiles of fewer pixels than this want three vectors, where there are that many
 //     depthwise_pixels[n]  most pixels of a depthwise tile of kernel 2n + 1
 //     prefetch_inputs[2]   of a matrix tile of few and of many inputs: after so many, weights are asked for ahead
 //     thin_vectors         vectors side by side where a depthwise tile has at most half as many pixels

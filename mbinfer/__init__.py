@@ -3,6 +3,7 @@
 from typing import TYPE_CHECKING
 
 from mbinfer.convert import convert
+from mbinfer.detection import detect
 from mbinfer.errors import ArgumentError, Error, FormatError, MemoryLimitError, ShapeError, UnsupportedError
 from mbinfer.plan import Plan
 from mbinfer.segmentation import segment
@@ -19,6 +20,7 @@ __all__ = [
     "TensorInfo",
     "UnsupportedError",
     "convert",
+    "detect",
     "segment",
     "zoo",
 ]

@@ -57,7 +57,7 @@ class GraphBuilder:
         name = f"{op}{len(self.graph.nodes)}" if name is None else name
         output = f"{name}_out" if output is None else output
         node = Node(op, name, inputs, output, **{"activation": act[0], "clamp": act[1], **fields})
-        if node.weight is not None and not OPS[op].keeps_channels:
+        if node.weight is not None and OPS[op].weights and not OPS[op].keeps_channels:
             channels = len(node.weight)
         if self.rng is not None and OPS[op].weights and node.weight is None:
             self._draw(node, channels, self.rng)
@@ -95,7 +95,9 @@ class GraphBuilder:
             down, across = node.rows[1], node.columns[1]
             return height * down, width * across, inputs // (down * across)
         if area == "row":
-            return height, 1, width
+            return height, 1, width if channels is None else channels
+        if area == "all":
+            return 1, 1, inputs if channels is None else channels
         if area == "stacked":
             return *(size or (sum(math.prod(self.dims(name)[:2]) for name in node.inputs), 1)), inputs
         if area == "joined":

@@ -8,6 +8,7 @@ from collections.abc import Iterable
 import numpy as np
 import numpy.typing as npt
 
+from .check_boxes import BOX_OPS, check_boxes
 from .errors import FormatError, ShapeError, UnsupportedError
 from .graph import ACTIVATIONS, COLORS, Graph, Node, Output, Recipe, Type
 from .ops import OPS, OpInfo
@@ -19,7 +20,7 @@ MAX_STORED = (1 << 31) - 1  # elements of a value, channels padded to multiples 
 MAX_READS = 1 << 28  # taps x channels that make one output
 MAX_FRACTION = 1 << 26  # numbers that say positions
 MAX_TOLD_APART = 1 << 8  # channels whose numbers a byte tells apart
-MOVES = ("joined", "sliced", "shuffled", "blocks", "row", "stacked")  # areas of operators that compute nothing
+MOVES = ("joined", "sliced", "shuffled", "blocks", "row", "all", "stacked")  # areas of operators that compute nothing
 MAX_MACS = 1 << 53  # multiply-adds of the network
 MAX_COUNTS = {"values": 1 << 16, "nodes": 1 << 16, "inputs": 256, "outputs": 4096, "metadata": 256}
 MAX_NODE_INPUTS = 1 << 18  # of all nodes together
@@ -28,6 +29,7 @@ MAX_STRINGS = 1 << 26  # bytes of all strings
 MAX_U16 = (1 << 16) - 1
 COUNTS_PADDING = 1  # flag of avg_pool
 FULL_RANGE = 2  # flag of conv with int8 weights, some of which are -128
+SOFTMAX = 16  # flag of candidates
 HALVES = {"even": 0, "away": 4, "up": 8}  # flags of means of uint8
 MAX_HALVED = 1 << 11  # numbers of a mean whose halves do not go to even
 ZERO_POINTS = {"float32": (0, 0), "int8": (-128, 127), "uint8": (0, 255)}  # of values, by dtype
@@ -159,12 +161,18 @@ def _check_node(graph: Graph, node: Node, writer: dict[str, str]) -> int:
         height = width = 1
     elif op.area == "row":
         width = 1
+    elif op.area == "all":
+        height = width = 1
     elif op.area == "scaled":
         height, width = output[:2]
     elif op.area == "blocks":
         height, width = height * node.rows[1], width * node.columns[1]
     elif op.area == "stacked":
         height, width = _pixels_stacked(where, node, shapes, output)
+    if node.op in BOX_OPS:
+        check_boxes(where, node, shapes, output[2])
+    elif node.boxes is not None or node.softmax:
+        raise FormatError(f"{where}: numbers of boxes, which this op does not take")
     expected = (height, width, _channels_made(where, node, op, shapes, output[2]))
     if output != expected:
         raise ShapeError(f"{where}: makes {expected} of {shapes[0]}, but its output '{node.output}' is {output}")
@@ -196,7 +204,7 @@ def _channels_made(where: str, node: Node, op: OpInfo, shapes: list[tuple[int, i
         if not -given < node.first_channel < channels:
             raise FormatError(f"{where}: {given} channels from {node.first_channel} on, of which none exists")
         return given
-    if op.area == "row":
+    if op.area == "row" and node.op not in BOX_OPS:
         return shapes[0][1]
     if op.area == "blocks":
         pixels = node.rows[1] * node.columns[1]
@@ -220,7 +228,7 @@ def _check_positions(where: str, node: Node) -> None:
             raise FormatError(f"{where}: positions {positions}; the term is up to {MAX_FRACTION}")
         elif area == "blocks" and (numerator, term) != (1, 0):
             raise FormatError(f"{where}: positions {positions}, which are no blocks")
-    if node.first_channel and area != "sliced":
+    if node.first_channel and area != "sliced" and node.op not in BOX_OPS:
         raise FormatError(f"{where}: a first channel, {node.first_channel}; this op takes none")
 
 
@@ -231,6 +239,10 @@ def _check_types(where: str, graph: Graph, node: Node) -> bool:
     if kind == "any":
         if node.activation != "none":
             raise FormatError(f"{where}: activation '{node.activation}' of a conversion; give it to another node")
+        return False
+    if kind == "reals":
+        if made != Type() or any(other.dtype not in ("float32", "uint8") for other in read):
+            raise FormatError(f"{where}: makes {made} of {read}; it makes float32 of float32 or uint8")
         return False
     if kind == "numbers":
         _check_numbers(where, made, read[0], graph.values[node.inputs[0]][2])
@@ -332,7 +344,9 @@ def _check_fields(where: str, node: Node) -> None:
         raise FormatError(f"{where}: activation '{node.activation}' and slopes; prelu has them, and no other")
     if not _is_int(node.groups, 1, MAX_SIDE):
         raise FormatError(f"{where}: groups {node.groups}, not an integer from 1 to {MAX_SIDE}")
-    if node.groups != 1 and (OPS[node.op].keeps_channels or OPS[node.op].area in ("joined", "sliced", "blocks", "row")):
+    if node.groups != 1 and (
+        OPS[node.op].keeps_channels or OPS[node.op].area in ("joined", "sliced", "blocks", "row", "all")
+    ):
         raise FormatError(f"{where}: groups {node.groups}; only conv has groups (depthwise means one for each channel)")
 
 
@@ -364,6 +378,8 @@ def _check_weights(where: str, node: Node, inputs: int, outputs: int, read: Type
 
     `read` is the type of a uint8 input.
     """
+    if node.op in BOX_OPS:
+        return
     arrays: list[tuple[str, np.ndarray | None, tuple[int, ...]]] = [("slopes", node.slopes, (outputs,))]
     if OPS[node.op].weights:
         dense = (outputs, *node.kernel, inputs // node.groups)

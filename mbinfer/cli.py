@@ -62,6 +62,7 @@ def _add_makers(command: Callable[..., argparse.ArgumentParser]) -> None:
     sub.add_argument("--resolution", type=int, help="pixels on a side, from 32 up (default: the paper's, mostly 224)")
     sub.add_argument("--classes", type=int, help="default: those of the paper's data set, mostly 1000")
     sub.add_argument("--mask", action="store_true", default=None, help="of a segmenter: end in each pixel's class")
+    sub.add_argument("--boxes", action="store_true", default=None, help="of a detector: end in boxes")
     sub.add_argument("--seed", type=int, default=0, help="of the random weights, where no --weights are given")
     sub.add_argument("--weights", metavar="FILE", help="a state dict: .pth, .pt, .safetensors, .npz")
     sub.add_argument("--dtype", default="float32", help="float32 (the default), float16 (its weights) or int8")
@@ -152,7 +153,7 @@ def _build(options: argparse.Namespace) -> None:
     make = ARCHITECTURES[options.arch]
     known = inspect.signature(make).parameters
     arguments = {"weights": options.weights, "seed": options.seed}
-    for name in ("width", "resolution", "classes", "mask"):
+    for name in ("width", "resolution", "classes", "mask", "boxes"):
         if getattr(options, name) is not None:
             if name not in known:
                 raise Error(f"{options.arch} takes no --{name}; it has one only")

@@ -43,6 +43,20 @@ class Recipe:
 Positions = tuple[int, int, int]  # numerator, denominator, term
 
 
+@dataclass(frozen=True)
+class Boxes:
+    """The numbers of `candidates` and `nms`.
+
+    least_score: what a box scores more than (candidates). overlap: the share of what two boxes of a class cover that
+        both do, more than which costs the lesser one its place; 1: none (nms). scale: of the numbers that say how far
+        a box's y, x, height and width are from its anchor's (candidates).
+    """
+
+    least_score: float = 0.0
+    overlap: float = 0.0
+    scale: tuple[float, float, float, float] = (0.0, 0.0, 0.0, 0.0)
+
+
 @dataclass
 class Node:
     """One primitive operation; activation included: ``clamp`` with bounds covers ReLU, ReLU6 and Clip, ``prelu`` with
@@ -54,7 +68,8 @@ class Node:
 
     A node of uint8 values has int8 weights, real weights being ``weight * weight_scale[output channel]``, and an int32
     bias in units of ``input scale * weight_scale``. Its clamp is in real numbers, as everywhere. ``lookup`` has a table
-    of 256 uint8 as its weight.
+    of 256 uint8 as its weight, ``candidates`` the anchors, float32 ``[height, width, anchors, 4]``: middle y and x,
+    height, width.
     """
 
     op: str
@@ -70,7 +85,9 @@ class Node:
     clamp: tuple[float, float] = (-np.inf, np.inf)
     counts_padding: bool = False  # avg_pool: divide by kh*kw at the border too
     halves: str = "even"  # where a mean of uint8 rounds them: "even", "up", or "away" from 128, as TensorFlow Lite does
-    first_channel: int = 0  # slice: of the input, below 0 too
+    first_channel: int = 0  # slice: of the input, below 0 too; candidates: the first class that counts
+    softmax: bool = False  # candidates: scores become probabilities of each anchor's classes
+    boxes: Boxes | None = None  # candidates, nms
     # resize, depth_to_space: output row o begins at input row floor((o * numerator + term) / denominator)
     rows: Positions = (0, 0, 0)
     columns: Positions = (0, 0, 0)

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping, Sequence
 from types import ModuleType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -79,6 +80,30 @@ def save_classes(path: str | os.PathLike[str], classes: np.ndarray, colors: np.n
     picture = picture.resize((size[1], size[0]), pillow.Resampling.NEAREST)
     picture.putpalette(colors.astype(np.uint8).tobytes())
     picture.save(path)
+
+
+def save_boxes(
+    path: str | os.PathLike[str],
+    picture: str | os.PathLike[str],
+    boxes: Sequence[Mapping[str, Any]],
+    colors: np.ndarray,
+) -> None:
+    """Writes `picture` with `boxes`, of pixels from y0, x0 to y1, x1, in their class's colour, and with labels."""
+    from PIL import ImageDraw
+
+    with _pillow().open(picture) as image:
+        drawn = _eight_bit(_upright(image), "RGB")
+    canvas = ImageDraw.Draw(drawn)
+    line = max(1, round(min(drawn.size) / 150))
+    for box in reversed(boxes):  # the best ones on top
+        color = tuple(int(level) for level in colors[box["class"] % len(colors)])
+        corners = [max(0, min(round(box[side]), drawn.size[side[0] == "y"] - 1)) for side in ("x0", "y0", "x1", "y1")]
+        canvas.rectangle(corners, outline=color, width=line)
+        canvas.text((corners[0] + line + 1, corners[1] + line), box["label"], fill=color)
+    try:
+        drawn.save(path)
+    except ValueError as error:
+        raise Error(f"{path}: cannot draw there: {error}") from error
 
 
 def _pillow() -> ModuleType:

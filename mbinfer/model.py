@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from .check import COUNTS_PADDING, FULL_RANGE, HALVES, check_graph
+from .check import COUNTS_PADDING, FULL_RANGE, HALVES, SOFTMAX, check_graph
 from .errors import ArgumentError, UnsupportedError
 from .graph import ACTIVATIONS, COLORS, Graph, Node, Type
 from .ops import CODES, OPS
@@ -98,6 +98,8 @@ NODE = np.dtype(
         ("reserved", "<u4", (1,)),
     ]
 )
+# Of a node: where its outputs lie, or the bits of six float32 numbers of boxes.
+POSITIONS = [f"{axis}_{name}" for axis in ("row", "column") for name in ("numerator", "denominator", "term")]
 INPUT = np.dtype(
     [
         ("value", "<u4"),
@@ -218,15 +220,20 @@ def _fill_node(
 ) -> None:
     record["name"], record["output"], record["groups"] = strings.add(node.name), index[node.output], node.groups
     record["op"], record["activation"] = CODES[node.op], ACTIVATIONS.index(node.activation)
-    record["flags"] = (COUNTS_PADDING if node.counts_padding else 0) | HALVES[node.halves]
+    record["flags"] = (
+        (COUNTS_PADDING if node.counts_padding else 0) | HALVES[node.halves] | (SOFTMAX if node.softmax else 0)
+    )
     for field in ("kernel", "stride", "dilation"):
         record[field + "_h"], record[field + "_w"] = getattr(node, field)
     record["pad_top"], record["pad_left"], record["pad_bottom"], record["pad_right"] = node.pads
     record["clamp_lo"], record["clamp_hi"] = _clamp(node, graph)
     record["first_channel"] = node.first_channel
-    for axis, numbers in (("row", node.rows), ("column", node.columns)):
-        for name, number in zip(("numerator", "denominator", "term"), numbers):
-            record[f"{axis}_{name}"] = number
+    for name, number in zip(POSITIONS, (*node.rows, *node.columns)):
+        record[name] = number
+    if node.boxes is not None:
+        numbers = np.array([node.boxes.least_score, node.boxes.overlap, *node.boxes.scale], "<f4")
+        for name, bits in zip(POSITIONS, numbers.view("<u4")):
+            record[name] = bits.astype(record[name].dtype)
     if node.slopes is not None:
         record["slope_offset"], _ = weights.add(_by_channel(node.slopes))
     if node.weight is None:
@@ -234,6 +241,10 @@ def _fill_node(
     if OPS[node.op].types == "table":
         record["weight_dtype"] = DTYPES["uint8"]
         record["weight_offset"], record["weight_bytes"] = weights.add(np.asarray(node.weight, np.uint8))
+        return
+    if node.op == "candidates":
+        record["weight_dtype"] = DTYPES["float32"]
+        record["weight_offset"], record["weight_bytes"] = weights.add(float32(node.weight))
         return
     quantised = node.weight.dtype == np.int8
     if quantised and not OPS[node.op].keeps_channels and (node.weight == -128).any():

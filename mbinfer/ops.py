@@ -11,15 +11,16 @@ class OpInfo(NamedTuple):
     # first input's shape; the second has it too, or is 1 x 1), "joined" (channels are the inputs', one after another),
     # "sliced" (some of its input's channels), "shuffled" (all, in another order), "scaled" (of any size), "blocks" (of
     # pixels, one for each pixel), "row" (a pixel for each row, of numbers about all of it), "stacked" (any, of the
-    # pixels of all inputs)
+    # pixels of all inputs), "all" (1 x 1, of the whole map at once)
     area: str
     weights: bool  # and a bias
     # "alike" (all float32, or all uint8), "kept" (one type), "floats", "any", "table" (uint8), "numbers" (of channels:
-    # float32, or uint8 of scale 1)
+    # float32, or uint8 of scale 1), "reals" (float32, of float32 and uint8)
     types: str
     keeps_channels: bool  # output channel c is made of input channel c alone; otherwise of all channels of its group
     pools: bool  # no dilation, and no window that sees nothing but padding
-    flags: int  # bits of the file's record that may be set; 1: counts_padding, 2: int8 weights of -128, 4, 8: halves
+    # bits of the file's record that may be set; 1: counts_padding, 2: int8 weights of -128, 4, 8: halves, 16: softmax
+    flags: int
 
 
 OPS = {  # in the order of their numbers in the file, from 1
@@ -44,5 +45,7 @@ OPS = {  # in the order of their numbers in the file, from 1
     "depth_to_space": OpInfo(1, "blocks", False, "kept", False, False, 0),
     "argmax": OpInfo(1, "row", False, "numbers", False, False, 0),
     "stack": OpInfo(-1, "stacked", False, "kept", True, False, 0),
+    "candidates": OpInfo(2, "row", False, "reals", False, False, 16),
+    "nms": OpInfo(1, "all", False, "floats", False, False, 0),
 }
 CODES = {name: code for code, name in enumerate(OPS, 1)}

@@ -14,7 +14,7 @@ from records import Records
 from test_format import MAX, MIX, STEM, tiny_graph
 
 import mbinfer
-from mbinfer import check, model
+from mbinfer import check, check_boxes, model
 from mbinfer.graph import Output, Recipe
 
 ROOT = Path(__file__).parents[1]
@@ -110,6 +110,7 @@ def test_limits_are_those_of_the_manual():
         "kMaxStored": check.MAX_STORED,
         "kMaxReads": check.MAX_READS,
         "kMaxHalved": check.MAX_HALVED,
+        "kMaxBoxes": check_boxes.MAX_BOXES,
         "kMaxToldApart": check.MAX_TOLD_APART,
         "kMaxMacs": check.MAX_MACS,
         "kMaxFraction": check.MAX_FRACTION,
@@ -128,7 +129,7 @@ def test_limits_are_those_of_the_manual():
         "4,095; 65,535; 2^26",
         "2^28; 2^31 - 1",
         "| 2,048 |",
-        "| 256 |",
+        "| 256; 16,384 |",
         "| 2^53 |",
     ):
         assert number in manual

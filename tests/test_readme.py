@@ -58,7 +58,16 @@ def test_python(here):
 def test_command_lines(here, capsys):
     lines = "\n".join(blocks("sh")).replace("&&\n", "\n").splitlines()
     commands = [shlex.split(line, comments=True) for line in lines if line.startswith("mbinfer ")]
-    assert {command[1] for command in commands} == {"build", "convert", "info", "plan", "run", "bench"}
+    assert {command[1] for command in commands} == {
+        "build",
+        "convert",
+        "info",
+        "plan",
+        "run",
+        "segment",
+        "detect",
+        "bench",
+    }
     for _, *words in commands:
         arguments = [found for word in words for found in (sorted(glob.glob(word)) or [word])]
         code = cli.main(arguments)

@@ -199,6 +199,36 @@ struct ArgmaxArgs {
   int pixels, channels;
 };
 
+constexpr int kBox = 6;  // numbers of a box: y0, x0, y1, x1 as shares of the picture, score, class
+
+// The best `boxes` boxes of a row of pixels, of those that score more than `least_score`, best first, of equal ones the
+// first; zeros behind them. Pixels have `anchors` times `classes` scores, and of each anchor how far the box's middle
+// and size are from it: middle + step / scale * size, size * e^(step / scale), along y and x; boxes are cut to the
+// picture.
+struct CandidatesArgs {
+  const void *scores, *places;
+  Type scores_type, places_type;
+  ptrdiff_t scores_stride, places_stride;
+  int pixels, anchors, classes, first_class;  // classes before `first_class` are no boxes
+  bool softmax;                               // over the classes of an anchor
+  const void* table;                          // float32: middle y and x, height, width, of each anchor of each pixel
+  int first_pixel;                            // of the row, in that table
+  float least_score, scale[4];
+  void* out;  // float32
+  int boxes;
+};
+
+// The best `most` of boxes, best first, of equal ones the first, without those of which a better one of their class
+// shares more than `overlap` of what both cover; of an overlap of 1 or more all stay. Zeros behind them.
+struct NmsArgs {
+  const void* in;
+  ptrdiff_t in_stride;  // from row to row
+  int rows, boxes;      // boxes of each row, of which those of score 0 are none
+  float overlap;
+  void* out;
+  int most;
+};
+
 // Numbers of one type as numbers of another: float32, uint8 and int8, through the real number x that they stand for,
 // which is (in - zero_point) * scale, or (in[c] - mean[c]) * scale[c] where there is a mean. A quantised number is x /
 // scale, NaN taken for the least, clamped to what the type holds and rounded half to even, plus the zero point.
@@ -260,6 +290,8 @@ void softmax_u8(const SoftmaxArgs* args);
 extern const Kernels kReferenceU8;
 void lookup_reference(const LookupArgs* args);
 void convert_reference(const ConvertArgs* args);
-void argmax(const ArgmaxArgs* args);  // one scalar routine for every instruction set
+void argmax(const ArgmaxArgs* args);
+void candidates(const CandidatesArgs* args);
+void nms(const NmsArgs* args);  // one scalar routine for every instruction set
 
 }  // namespace mbinfer

@@ -57,6 +57,8 @@ constexpr uint8_t kFullRange = 2;      // flag of conv with int8 weights: some a
 // Flags of means of uint8: halves are rounded away from 128, or up, as TensorFlow Lite does; otherwise to even.
 constexpr uint8_t kHalvesAway = 4, kHalvesUp = 8;
 
+constexpr uint8_t kSoftmaxed = 16;  // flag of candidates: scores become probabilities of each anchor's classes
+
 struct NodeRecord {
   uint32_t name;
   uint8_t op, activation;  // Op of ops.h, ActivationCode
@@ -73,11 +75,12 @@ struct NodeRecord {
   uint64_t bias_offset, bias_bytes;      // of panels of 8 channels: float32[8], or a ChannelRecord with int8 weights
   uint64_t slope_offset;                 // of kPrelu: float32, padded with zeros to 8 channels; else 0
   // resize, depth_to_space: output row o begins at floor((o * numerator + term) / denominator), columns likewise.
+  // candidates, nms: the bits of six float32: least score, overlap, scales of y, x, height and width.
   uint32_t row_numerator, row_denominator;
   int32_t row_term;
   uint32_t column_numerator, column_denominator;
   int32_t column_term;
-  int32_t first_channel;  // slice: of the input, below 0 too
+  int32_t first_channel;  // slice: of the input, below 0 too; candidates: the first class that counts
   uint32_t reserved[1];   // attributes of operators to come; zero is what every present one does
 };
 // Packing, with N output channels, two panels of 8 side by side (the last ones padded with zeros), K in (ky, kx,
@@ -87,6 +90,7 @@ struct NodeRecord {
 //              every tap starts at a group of 4
 //   depthwise  [C/16][kh*kw][16] in every dtype
 //   lookup     uint8[256]
+//   candidates float32 [pixels][anchors][4]: middle y and x, height, width
 // A grouped convolution stores, for each panel, the input channels that the panel's groups read (see panel_channels()).
 
 struct InputRecord {

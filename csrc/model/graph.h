@@ -72,7 +72,11 @@ struct Node {
   int16_t halves_from = -1;  // means of uint8: the number that halves are rounded away from; -1: they go to even
   Window y, x;
   int groups = 1;         // of kShuffle, too
-  int first_channel = 0;  // kSlice
+  int first_channel = 0;  // kSlice; of kCandidates, the first class that counts
+  bool softmax = false;   // kCandidates: scores become probabilities of each anchor's classes
+  struct Boxes {          // of kCandidates; overlap of kNms
+    float least_score = 0, overlap = 0, scale[4] = {};
+  } boxes;
   // What its output is clamped to: real numbers, or steps from a uint8's zero point.
   float lo = -INFINITY, hi = INFINITY;
   const float* slopes = nullptr;  // of kPrelu, for each output channel
@@ -98,6 +102,8 @@ struct PanelChannels {
   PanelChannels(int inputs, int outputs, int groups);
   int first(int panel) const;
 };
+
+constexpr int kBoxNumbers = 6;  // y0, x0, y1, x1, score, class
 
 struct Recipe {  // x = (u8 - mean) * scale
   bool present = false;

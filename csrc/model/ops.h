@@ -28,6 +28,8 @@ enum class Op : uint8_t {
   kDepthToSpace,
   kArgmax,
   kStack,
+  kCandidates,
+  kNms,
 };
 
 enum class Area : uint8_t {  // the height and width that a node makes
@@ -39,6 +41,7 @@ enum class Area : uint8_t {  // the height and width that a node makes
   kSliced,                   // its input's, of whose channels it takes some that follow one another
   kShuffled,                 // its input's, whose channels it takes in another order
   kScaled,                   // any, of positions that its window steps through in fractions
+  kAll,                      // 1 x 1, of the whole map at once
   kRow,                      // its input's height: row y is one pixel of numbers about all of row y
   kBlocks,                   // each pixel of its input is a block of pixels
   kStacked,                  // any, of the pixels of its inputs, one input after the other, row by row
@@ -49,6 +52,7 @@ enum class Types : uint8_t {  // of its inputs and its output
   kKept,                      // the same, and what it makes has the type of its input
   kFloats,                    // float32
   kAny,                       // float32, uint8 and int8, each
+  kReals,                     // float32, of float32 and uint8
   kNumbers,                   // of float32 or uint8 it makes whole numbers: float32, or uint8 of scale 1
   kTable,                     // uint8: a table in the file has an output for each of 256 inputs
 };
@@ -88,6 +92,8 @@ constexpr OpInfo kOps[] = {
     {"depth_to_space", 1, Area::kBlocks, false, Types::kKept, false, false, 0},
     {"argmax", 1, Area::kRow, false, Types::kNumbers, false, false, 0},  // of each pixel, the largest channel's number
     {"stack", -1, Area::kStacked, false, Types::kKept, true, false, 0},  // pixels of pictures of as many channels
+    {"candidates", 2, Area::kRow, false, Types::kReals, false, false, 16},  // boxes, of scores and of places
+    {"nms", 1, Area::kAll, false, Types::kFloats, false, false, 0},         // the best boxes that no better one covers
 };
 constexpr int kOpCount = sizeof kOps / sizeof kOps[0];
 
@@ -98,13 +104,15 @@ constexpr bool by_pixel(Op op) {
   return area == Area::kSame || area == Area::kGated || area == Area::kJoined || area == Area::kSliced ||
          area == Area::kShuffled;
 }
+constexpr bool takes_anchors(Op op) { return op == Op::kCandidates; }
+constexpr bool has_boxes(Op op) { return op == Op::kCandidates || op == Op::kNms; }
 // Whether its window steps through the input in fractions.
 constexpr bool in_fractions(Op op) { return info_of(op).area == Area::kScaled || info_of(op).area == Area::kBlocks; }
 // Operators that only move numbers take none.
 constexpr bool takes_activation(Op op) {
   const Area area = info_of(op).area;
   return area != Area::kJoined && area != Area::kSliced && area != Area::kShuffled && area != Area::kBlocks &&
-         area != Area::kRow && area != Area::kStacked;
+         area != Area::kRow && area != Area::kAll && area != Area::kStacked;
 }
 constexpr const char* op_name(Op op) { return info_of(op).name; }
 

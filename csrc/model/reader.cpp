@@ -279,6 +279,7 @@ class Reader {
     need(!(r.flags & ~info_of(n.op).flags), "has an unknown flag");
     n.counts_padding = r.flags & format::kCountsPadding;
     n.full_range = r.flags & format::kFullRange;
+    n.softmax = r.flags & format::kSoftmaxed;
     need(!n.full_range || r.weight_dtype == format::kInt8, "has a flag of int8 weights");
     need((r.flags & (format::kHalvesAway | format::kHalvesUp)) != (format::kHalvesAway | format::kHalvesUp),
          "rounds halves in two ways");
@@ -298,7 +299,7 @@ class Reader {
     need(r.groups <= uint32_t(kMaxSide), "has too many groups");
     n.groups = int(r.groups);
     require_none(wrong_with_node(graph_, n), "node", n.name);
-    if (info_of(n.op).weights || info_of(n.op).types == Types::kTable)
+    if (info_of(n.op).weights || info_of(n.op).types == Types::kTable || takes_anchors(n.op))
       read_weights(r, &n);
     else
       need(!r.weight_dtype && !r.weight_offset && !r.weight_bytes, "has weights that its op does not take");
@@ -314,6 +315,13 @@ class Reader {
   }
 
   void read_positions(const NodeRecord& r, Node* n) const {
+    if (has_boxes(n->op)) {
+      const uint32_t bits[] = {r.row_numerator,    r.row_denominator,    uint32_t(r.row_term),
+                               r.column_numerator, r.column_denominator, uint32_t(r.column_term)};
+      static_assert(sizeof bits == sizeof n->boxes, "six numbers");
+      std::memcpy(&n->boxes, bits, sizeof bits);
+      return;
+    }
     const bool none = !r.row_numerator && !r.row_denominator && !r.row_term && !r.column_numerator &&
                       !r.column_denominator && !r.column_term;
     require_about(none || in_fractions(n->op), "node", n->name, "has positions that its op does not take");
@@ -331,8 +339,9 @@ class Reader {
   void read_weights(const NodeRecord& r, Node* n) const {
     auto need = [&](bool ok, const char* what) { require_about(ok, "node", n->name, what); };
     const bool quantised = graph_.values[n->output].type.dtype == DType::kUint8,
-               table = info_of(n->op).types == Types::kTable;
+               table = info_of(n->op).types == Types::kTable, anchors = takes_anchors(n->op);
     need(table       ? r.weight_dtype == format::kUint8
+         : anchors   ? r.weight_dtype == format::kFloat32
          : quantised ? r.weight_dtype == format::kInt8
                      : r.weight_dtype == format::kFloat32 || r.weight_dtype == format::kFloat16,
          "has an unknown weight dtype, or one that does not go with its values");
@@ -340,7 +349,7 @@ class Reader {
     n->weight_bytes = packed_weights(graph_, *n) * int64_t(size_of(n->weight_dtype));
     need(r.weight_bytes == uint64_t(n->weight_bytes), "has weights of the wrong size");
     n->weights = tensor(r.weight_offset, r.weight_bytes, "node", n->name);
-    if (table) return;
+    if (table || anchors) return;
     const int panels = graph_.values[n->output].stride() / kPanel;
     n->bias_bytes = panels * int64_t(quantised ? sizeof(ChannelRecord) : kPanel * sizeof(float));
     need(r.bias_bytes == uint64_t(n->bias_bytes), "has a bias of the wrong size");

@@ -49,6 +49,12 @@ std::string wrong_with_types(const Graph& graph, const Node& node) {
         return "converts a type that no kernel knows; they know float32, uint8 and int8";
     return node.activation == Activation::kNone ? "" : "converts with an activation, which is for another node";
   }
+  if (types == Types::kReals) {
+    for (int input : node.inputs)
+      if (graph.values[input].type.dtype != DType::kFloat32 && graph.values[input].type.dtype != DType::kUint8)
+        return "reads other numbers than float32 or uint8";
+    return out.dtype == DType::kFloat32 ? "" : "makes other numbers than float32";
+  }
   if (types == Types::kNumbers) return wrong_with_numbers(graph.values[node.inputs[0]], out);
   if (out.dtype != DType::kFloat32 && out.dtype != DType::kUint8)
     return "makes values of a type that only conversions make; operators make float32 or uint8";
@@ -75,6 +81,28 @@ std::string wrong_with_halves(const Graph& graph, const Node& node) {
   return count <= kMaxHalved ? "" : "rounds halves away of a mean of too many numbers";
 }
 
+// Of a node that makes boxes: shapes, and numbers by themselves.
+std::string wrong_with_boxes(const Graph& graph, const Node& node) {
+  const Node::Boxes& b = node.boxes;
+  const bool decodes = takes_anchors(node.op);
+  bool fits = b.least_score >= 0 && b.overlap >= 0 && std::isfinite(b.least_score) && std::isfinite(b.overlap);
+  for (float scale : b.scale) fits = fits && std::isfinite(scale) && (decodes ? scale > 0 : scale == 0);
+  if (!fits || (decodes ? b.overlap != 0 : b.least_score != 0))
+    return "has a score, overlap or scale that makes no sense";
+  const Shape &in = graph.values[node.inputs[0]].shape, &out = graph.values[node.output].shape;
+  if (out.channels % kBoxNumbers) return "makes numbers that are no boxes";
+  if (!decodes) {
+    const int64_t boxes = int64_t(in.height) * in.width * (in.channels / kBoxNumbers);
+    if (in.width != 1 || in.channels % kBoxNumbers) return "reads numbers that are no boxes";
+    return boxes <= kMaxBoxes ? "" : "has too many boxes to choose from";
+  }
+  const Shape& places = graph.values[node.inputs[1]].shape;
+  const int anchors = places.channels / 4;
+  if (places.height != in.height || places.width != in.width || places.channels % 4 || in.channels % anchors)
+    return "has scores and places of different anchors";
+  return node.first_channel >= 0 && node.first_channel < in.channels / anchors ? "" : "takes no class";
+}
+
 constexpr char kWrongGroups[] = "has groups that do not divide its channels";
 
 // The pixels of a block, and the channels of each, follow from the denominators alone.
@@ -89,6 +117,8 @@ std::string wrong_with_blocks(const Node& node, int in, int out) {
 std::string wrong_with_channels(const Node& node, int in, int out) {
   const Area area = info_of(node.op).area;
   const bool slices = area == Area::kSliced;
+  if (has_boxes(node.op))
+    return node.groups == 1 && (takes_anchors(node.op) || !node.first_channel) ? "" : kWrongGroups;
   if (slices ? node.first_channel <= -out || node.first_channel >= in : node.first_channel != 0)
     return "takes channels that do not exist";
   if (area == Area::kShuffled) return in == out && node.groups >= 1 && in % node.groups == 0 ? "" : kWrongGroups;
@@ -181,12 +211,18 @@ std::string wrong_with_node(const Graph& graph, const Node& node) {
   if (wrong.empty()) wrong = wrong_with_types(graph, node);
   if (wrong.empty()) wrong = wrong_with_halves(graph, node);
   if (!wrong.empty()) return wrong;
-  if (op.area == Area::kWhole && (out.height != 1 || out.width != 1)) return "has the wrong output shape";
+  if (has_boxes(node.op)) {
+    wrong = wrong_with_boxes(graph, node);
+    if (!wrong.empty()) return wrong;
+  }
+  if ((op.area == Area::kWhole || op.area == Area::kAll) && (out.height != 1 || out.width != 1))
+    return "has the wrong output shape";
   if (by_pixel(node.op)) {
     wrong = wrong_with_shapes(graph, node);
     if (!wrong.empty()) return wrong;
   }
-  if (op.area == Area::kRow && (out.height != in.height || out.width != 1 || out.channels != in.width))
+  const bool numbers = op.types == Types::kNumbers;
+  if (op.area == Area::kRow && (out.height != in.height || out.width != 1 || (numbers && out.channels != in.width)))
     return "has an output of another shape than a pixel for each row";
   if (op.area == Area::kStacked) {
     wrong = wrong_with_pixels(graph, node);
@@ -219,6 +255,7 @@ int64_t reads(const Graph& graph, const Node& node) {
 
 int64_t packed_weights(const Graph& graph, const Node& node) {
   if (info_of(node.op).types == Types::kTable) return 256;
+  if (takes_anchors(node.op)) return graph.values[node.inputs[1]].shape.elements();
   // None of the products of a row may belong to the next tap.
   const int64_t channels = round_up<int64_t>(channels_read(graph, node), node.row_inputs());
   constexpr int kPair = 2 * kPanel;  // panels lie two by two, the second one zeros where there is none

@@ -11,6 +11,7 @@ constexpr int64_t kMaxElements = 1 << 28;  // of a value
 constexpr int64_t kMaxStored = INT32_MAX;  // elements of a value, channels padded to panels
 constexpr int64_t kMaxReads = 1 << 28;     // taps x channels that make one output: packed weights of a panel < 2^31
 constexpr int64_t kMaxHalved = 1 << 11;    // numbers of a mean whose halves are rounded away from one
+constexpr int kMaxBoxes = 1 << 14;         // that nms chooses from
 constexpr int kMaxToldApart = 1 << 8;      // channels whose numbers a byte tells apart
 constexpr int64_t kMaxMacs = int64_t(1) << 53;  // of the network
 constexpr int64_t kMaxFraction = 1 << 26;       // of numbers that say positions

@@ -250,7 +250,7 @@ class Checker {
       const Value& value = graph_.values[node.inputs[0]];
       const View in = input_view(graph_, plan_, stage, part, step, segment_);
       const Rows rows = whole ? step.part[part].reads : input_rows(graph_, node, piece.rows);
-      const auto columns = whole || area == Area::kRow
+      const auto columns = whole || area == Area::kRow || area == Area::kAll
                                ? std::make_pair(0, value.shape.width)
                                : node.x.input_range(piece.columns.begin, piece.columns.end, value.shape.width);
       const int panel = kPanel * int(size_of(value.type));
@@ -280,10 +280,12 @@ class Checker {
     if (plan_.values[s.residual].kind != Placement::kArena) return;
     const Value& value = graph_.values[s.residual];
     const int panel = kPanel * int(size_of(value.type));
-    const bool joined = info_of(graph_.nodes[s.parts[part].node].op).area == Area::kJoined;
-    const Range panels = joined ? Range{0, value.stride() / kPanel} : piece.panels;
+    const Area area = info_of(graph_.nodes[s.parts[part].node].op).area;
+    const Range panels = area == Area::kJoined || area == Area::kRow ? Range{0, value.stride() / kPanel} : piece.panels;
     const Rows rows = added_rows(graph_, s, piece.rows);
-    const Range columns = value.shape.width < graph_.values[s.output].shape.width ? Range{0, 1} : piece.columns;
+    const Range columns = area == Area::kRow                                        ? Range{0, value.shape.width}
+                          : value.shape.width < graph_.values[s.output].shape.width ? Range{0, 1}
+                                                                                    : piece.columns;
     read_value(value_view(graph_, plan_, s.residual, segment_), s.residual, 0,
                value.shape == graph_.values[s.output].shape ? piece.index : kSeveral, rows, columns,
                {panels.begin * panel, panels.end * panel}, "', added,");

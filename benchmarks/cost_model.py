@@ -15,6 +15,7 @@ import json
 import os
 import sys
 import tempfile
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -85,9 +86,9 @@ def main() -> None:
     options = parser.parse_args()
     rows = []  # network, session, terms, nanoseconds, cycles of the present model
     with tempfile.TemporaryDirectory() as folder:
-        for name, network in NETWORKS.items():
+        for name, (make, width, resolution) in NETWORKS.items():
             path = os.path.join(folder, "model.bin")
-            save_network(*network, options.dtype, path)
+            save_network(partial(make, width), resolution, options.dtype, path)
             for number, session in enumerate(sessions(path)):
                 if sys.stderr.isatty():
                     print(f"\r{name}: plan {number + 1}  ", end="", file=sys.stderr, flush=True)

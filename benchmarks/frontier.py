@@ -12,6 +12,7 @@ import argparse
 import json
 import os
 import tempfile
+from functools import partial
 
 from markers import program_of, write_table
 from memory import DTYPES, save_network
@@ -59,7 +60,7 @@ def measure_all(dtype: str) -> dict[str, dict]:
         path = os.path.join(folder, "model.bin")
         for name in progress(list(NETWORKS), str):
             make, width, resolution, *_ = NETWORKS[name]
-            save_network(make, width, resolution, dtype, path)
+            save_network(partial(make, width), resolution, dtype, path)
             results[name] = frontier(path)
     return results
 

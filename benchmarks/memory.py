@@ -30,21 +30,32 @@ import os
 import subprocess
 import sys
 import tempfile
+from collections.abc import Callable
+from functools import partial
 
 import numpy as np
 from markers import program_of, write_table
 
 import mbinfer
 from mbinfer import measure, model, zoo
+from mbinfer.graph import Graph
 from mbinfer.progress import progress
 from mbinfer.quantize import noise, quantize
 from mbinfer.show.text import size
 
-NETWORKS = {  # name: architecture, width, resolution
-    "MobileNetV2 1.0@224": (zoo.mobilenet_v2, 1.0, 224),
-    "MobileNetV2 1.4@224": (zoo.mobilenet_v2, 1.4, 224),
-    "MobileNetV2 0.35@96": (zoo.mobilenet_v2, 0.35, 96),
-    "MobileNetV1 1.0@224": (zoo.mobilenet_v1, 1.0, 224),
+DRAWN = {  # name: what makes it, and of which resolution
+    "MobileNetV2 1.0@224": (partial(zoo.mobilenet_v2, 1.0), 224),
+    "MobileNetV2 1.4@224": (partial(zoo.mobilenet_v2, 1.4), 224),
+    "MobileNetV2 0.35@96": (partial(zoo.mobilenet_v2, 0.35), 96),
+    "MobileNetV1 1.0@224": (partial(zoo.mobilenet_v1, 1.0), 224),
+}
+NETWORKS = {
+    **DRAWN,
+    "MobileNetV3-Large@224": (zoo.mobilenet_v3_large, 224),
+    "EfficientNet-Lite0@224": (zoo.efficientnet_lite0, 224),
+    "EfficientNet-B0@224": (zoo.efficientnet_b0, 224),
+    "SSDLite-V2@320, to its boxes": (partial(zoo.ssdlite_v2, boxes=True), 320),
+    "DeepLabv3-V2@513, to its mask": (partial(zoo.deeplab_v3, mask=True), 513),
 }
 SESSIONS = {  # name: options of Session
     "naive": {"schedule": "naive"},
@@ -148,9 +159,9 @@ def fresh(path: str, resolution: int, schedule: str, plan_only: bool = False) ->
     return json.loads(done.stdout)
 
 
-def save_network(make, width: float, resolution: int, dtype: str, path: str) -> None:
+def save_network(make: Callable[..., Graph], resolution: int, dtype: str, path: str) -> None:
     """Writes a network of seeded random weights, quantised after noise where that is asked for."""
-    graph = make(width, resolution)
+    graph = make(resolution=resolution)
     halves = "float16" if dtype == "float16" else None
     model.save(quantize(graph, noise(graph, 1)) if dtype == "int8" else graph, path, halves)
 
@@ -162,9 +173,9 @@ def measure_all(networks: list[str], dtype: str) -> list[dict]:
     with tempfile.TemporaryDirectory() as folder:
         path = os.path.join(folder, "model.bin")
         for network, schedule in progress(cases, " ".join):
-            make, width, resolution = NETWORKS[network]
+            make, resolution = NETWORKS[network]
             if schedule == CONTROL:
-                save_network(make, width, resolution, dtype, path)
+                save_network(make, resolution, dtype, path)
                 control = fresh(path, resolution, CONTROL)
                 continue
             seen = fresh(path, resolution, schedule)
@@ -235,8 +246,8 @@ def plot(results: list[dict], path: str) -> None:
     matplotlib.rcParams.update({"svg.hashsalt": "mbinfer", "svg.fonttype": "none"})
     from matplotlib import pyplot
 
-    figure, panels = pyplot.subplots(1, len(NETWORKS), figsize=(3.1 * len(NETWORKS), 3.2), constrained_layout=True)
-    for panel, network in zip(panels, NETWORKS):
+    figure, panels = pyplot.subplots(1, len(DRAWN), figsize=(3.1 * len(DRAWN), 3.2), constrained_layout=True)
+    for panel, network in zip(panels, DRAWN):
         rows = [row for row in results if row["network"] == network]
         names, planned, observed = zip(*((r["schedule"], r["planned"] / 2**20, r["observed"] / 2**20) for r in rows))
         panel.bar(names, planned, color="#8fb8de", label="planned: the arena")

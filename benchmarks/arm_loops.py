@@ -144,6 +144,7 @@ def functions(text: str):
 def short(function: str) -> str:
     """``GemmTile<5, 2>::run`` of a demangled declaration."""
     function = re.sub(r"mbinfer::|\(anonymous namespace\)::|^(void|int) | \[clone.*", "", function)
+    function = re.sub(r"\(\w+\)(\d)", r"\1", function)  # a number of an enumeration
     return re.sub(r"\(.*", "", function)
 
 

@@ -95,21 +95,51 @@ def test_the_tables(arm):
     counts = [
         {
             "machine": "aarch64",
+            "core": "cortex-a53",
             "isa": isa,
+            "dtype": dtype,
             "instructions": number,
             "macs": 2_000_000,
             "functions": {"gemm": number // 2},
         }
-        for isa, number in (("neon", 1_500_000), ("reference", 30_000_000))
+        for isa, dtype, number in (
+            ("neon", "float32", 1_500_000),
+            ("neon", "int8", 600_000),
+            ("reference", "float32", 30_000_000),
+            ("reference", "int8", 60_000_000),
+        )
     ]
     text = arm.markdown([{"isa": "aarch64", "limits": limits, "loops": [loop]}], counts)
     for line in (
         "; no model of cortex-a7",
         "| the limit | | | | | 1.00 | 0.50 |",
         "| matrix | `GemmTile<5, 2>::run` | 80 | 99 | 0 | 1.73 | ? |",
-        "| aarch64 | neon | 1.5 | 0.75 | 0.050 | gemm 50 % |",
+        "| aarch64, cortex-a53 | neon | float32 | 1.5 | 0.75 |  | 0.050 | gemm 50 % |",
+        "| aarch64, cortex-a53 | neon | int8 | 0.6 | 0.30 | 0.40 | 0.010 | gemm 50 % |",
     ):
         assert line in text
+
+
+def test_the_table_of_peers(load_benchmark):
+    peers = load_benchmark("arm_peers")
+    found = {"mbinfer": 1_500_000, "ncnn": 3_000_000, "MNN": 2_000_000, "onnxruntime": "it crashed"}
+    rows = [
+        {"network": "n", "dtype": "float32", "core": "cortex-a53", "engine": engine, "instructions": number}
+        for engine, number in found.items()
+    ]
+    text = peers.markdown(rows, {"n": "Net"})
+    assert "| Net, float32 | cortex-a53 | 0.75 | 1.5 |  |  |  | 3.0 | 2.0 |" in text
+    assert "Not counted: onnxruntime on cortex-a53 (it crashed)." in text
+
+
+def test_instructions_of_one_inference(load_benchmark):
+    peers = load_benchmark("arm_peers")
+
+    def counter(error):
+        return lambda command: (1000 + 7 * int(command[-1]), f"error {error}\n")
+
+    assert peers.count(["engine"], counter(1e-6), 20, 1e-3) == 7
+    assert peers.count(["engine"], counter(0.5), 20, 1e-3) == "the logits are off by 0.50 of the largest"
 
 
 def test_llvm_mca(arm):

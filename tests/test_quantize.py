@@ -24,9 +24,10 @@ from mbinfer.cli import main
 from mbinfer.graph import Recipe, Type
 from mbinfer.quantize import Quantizer, noise, quantize
 from mbinfer.quantize.emit import INTEGER
-from mbinfer.quantize.equalise import ROOM, equalise, pairs
+from mbinfer.quantize.equalise import ROOM, equalise, streams
 from mbinfer.quantize.observe import Histogram, observe
 from mbinfer.quantize.ranges import METHODS, PERCENTILE, picture_type, type_of
+from mbinfer.quantize.rounding import observe_inputs, rounded
 from mbinfer.quantize.samples import Samples
 from mbinfer.quantize.tables import TABLES, split_activations, table_of
 from mbinfer.quantize.weights import integers, mean_shift, weight_scales
@@ -169,7 +170,62 @@ def test_values_that_others_read_are_not_scaled():
     first = net.add("conv", ["input"], 8, RELU6)
     second = net.add("conv", [first], 8)
     net.output(net.add("add", [first, second]))
-    assert pairs(net.graph) == []
+    assert streams(net.graph) == []
+
+
+@pytest.mark.parametrize("per_channel", [True, False])
+def test_a_chain_of_residual_blocks_is_equalised_as_one(per_channel):
+    """Every summand of an addition gets the same factors: what is added, what adds, and who reads either."""
+    sizes = np.float32(10 ** np.random.default_rng(0).uniform(-2, 0, 8))
+    net = GraphBuilder(np.random.default_rng(0), (8, 8, 8))
+    value = chain = net.convolve("input", 8)
+    for _ in range(2):
+        value = net.add("add", [value, net.convolve(net.convolve(value, 8), 8)])
+    net.output(net.convolve(net.add("max_pool", [value], kernel=(2, 2), stride=(2, 2)), 8))
+    graph = net.graph
+    for node in graph.nodes:
+        if node.weight is not None and node.activation == "none":
+            node.weight, node.bias = np.float32(node.weight * sizes[:, None, None, None]), node.bias * sizes
+    (stream,) = (stream for stream in streams(graph) if chain in stream.values)
+    assert (len(stream.makers), len(stream.carriers), len(stream.readers)) == (3, 3, 3)
+    before, samples = copy.deepcopy(graph), Samples(graph, inputs_of(graph))
+    seen = observe(graph, samples)
+    assert equalise(graph, seen, per_channel) > 8
+    for arrays in inputs_of(graph):
+        batch = {name: array[None] for name, array in arrays.items()}
+        (exact,), (found,) = run_graph(before, batch).values(), run_graph(graph, batch).values()
+        assert np.abs(found - exact).max() <= 1e-4 * np.abs(exact).max()
+    after = observe(graph, samples)
+    spread = [np.ptp(np.log(s[value].highs - s[value].lows)) for s in (seen, after)]
+    assert not per_channel or spread[1] < 0.7 * spread[0]
+
+
+@pytest.mark.parametrize(("op", "groups"), [("conv", 1), ("conv", 2), ("depthwise", 8)])
+def test_compensated_weights_lose_less_of_the_sums(op, groups):
+    """Of outputs on the samples, beside weights rounded to the nearest step; and the same where nothing correlates."""
+    rng = np.random.default_rng(0)
+    net = GraphBuilder(rng, (12, 12, 8))
+    shape = {"kernel": (3, 3), "pads": (1, 1, 1, 1), "stride": (1, 2)}
+    net.output(net.add(op, ["input"], 8, **shape, **({"groups": groups} if op == "conv" else {})))
+    node = net.graph.nodes[0]
+    smooth = rng.standard_normal((4, 12, 12, 3)) @ rng.standard_normal((3, 8))  # channels that say the same
+    for axis in (1, 1, 2, 2):
+        smooth = smooth + np.roll(smooth, 1, axis)
+    smooth = smooth.astype(np.float32)
+    samples = Samples(net.graph, [{"input": array} for array in smooth])
+    covariance = observe_inputs(net.graph, samples, [node])[node.name]
+    exact = np.asarray(node.weight, np.float64) / 0.05
+    losses = []
+    for weight in np.rint(exact), rounded(node, exact, covariance):
+        assert (weight == np.rint(weight)).all() and np.abs(weight).max() <= 127
+        results = []
+        for node.weight in np.float32(exact), np.float32(weight):
+            results.append([next(iter(run_graph(net.graph, {"input": array[None]}).values())) for array in smooth])
+        lost = np.subtract(*results)
+        losses.append(float(np.square(lost - lost.mean((0, 1, 2, 3))).mean()))
+    assert losses[1] < 0.7 * losses[0]
+    alone = np.broadcast_to(np.eye(covariance.shape[-1]), covariance.shape)
+    assert np.array_equal(rounded(node, exact, alone), np.rint(exact))
 
 
 @given(st.sampled_from(["conv", "depthwise", "groups"]), st.booleans(), st.integers(0, 2**32 - 1))

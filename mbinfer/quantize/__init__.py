@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 from collections.abc import Collection
 
@@ -9,12 +10,13 @@ import numpy as np
 
 from ..errors import ArgumentError
 from ..graph import Graph, Recipe, Type
-from .emit import INTEGER, emit
+from .emit import INTEGER, Seen, emit
 from .equalise import equalise as equalise_layers
 from .observe import Statistics, observe
 from .ranges import METHODS, picture_type, type_of
 from .report import Report, compare
-from .samples import Array, Calibration, Samples
+from .rounding import observe_inputs
+from .samples import Array, Calibration, Float64, Samples
 from .tables import matters, split_activations
 
 __all__ = ["Quantizer", "Report", "noise", "quantize"]
@@ -29,6 +31,7 @@ def quantize(
     per_channel: bool = True,
     equalise: bool = True,
     correct_bias: bool = True,
+    compensate: bool = True,
     report: str | os.PathLike[str] | None = None,
 ) -> Graph:
     """The int8 graph of a float32 one: uint8 values, int8 weights, int32 biases; inputs and outputs are as before.
@@ -39,14 +42,15 @@ def quantize(
     ranges: "percentile", 99.99 % of what was seen; "mse", the ends of least squared error; "minmax", all.
     keep_float: names of nodes that stay float32.
     per_channel: a weight scale for every output channel, or one for each node.
-    equalise: scale channels between two convolutions so that small ones lose less (arXiv 1906.04721).
+    equalise: scale channels between convolutions so that small ones lose less (arXiv 1906.04721).
     correct_bias: let biases take back what rounding the weights does to the means (the same paper).
+    compensate: round a weight so that those rounded after it can take back what it loses (GPTQ, arXiv 2210.17323).
     report: a file that `Report.save` writes: what each stage loses.
 
     Raises `ArgumentError` for what it cannot take, `ShapeError` for samples that do not fit.
     """
     quantizer = Quantizer(graph, calibration, keep_float, per_channel, equalise)
-    made = quantizer.quantized(ranges, correct_bias)
+    made = quantizer.quantized(ranges, correct_bias, compensate)
     if report is not None:
         quantizer.report(made).save(report)
     return made
@@ -85,10 +89,16 @@ class Quantizer:
             equalise_layers(self._source, observe(self._source, self._samples, "channels"), per_channel)
         self._statistics = observe(self._source, self._samples, "ranges")
 
-    def quantized(self, ranges: str = "percentile", correct_bias: bool = True) -> Graph:
+    def quantized(self, ranges: str = "percentile", correct_bias: bool = True, compensate: bool = True) -> Graph:
         types, recipes = _types(self._source, self._statistics, ranges, self._keep_float)
-        means = {name: seen.means for name, seen in self._statistics.items()} if correct_bias else None
-        return emit(self._source, types, recipes, means, self._keep_float, self._per_channel)
+        means = {name: seen.means for name, seen in self._statistics.items()} if correct_bias else {}
+        seen = Seen(means, self._covariances if compensate else {})
+        return emit(self._source, types, recipes, seen, self._keep_float, self._per_channel)
+
+    @functools.cached_property
+    def _covariances(self) -> dict[str, Float64]:
+        nodes = [node for node in self._source.nodes if node.op in INTEGER and node.weight is not None]
+        return observe_inputs(self._source, self._samples, [n for n in nodes if n.name not in self._keep_float])
 
     def report(self, made: Graph) -> Report:
         """Runs the float32 network and `made` of it on some of the samples and compares every value."""

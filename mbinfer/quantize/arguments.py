@@ -17,6 +17,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     group.add_argument("--per-tensor", action="store_true", help="one scale for all weights of a node")
     group.add_argument("--no-equalise", action="store_true", help="leave the scales of channels as they are")
     group.add_argument("--no-bias-correction", action="store_true", help="leave biases as they are")
+    group.add_argument("--no-compensation", action="store_true", help="round every weight by itself")
     group.add_argument("--report", metavar="FILE", help="what each stage loses: .svg, .png, .json, or a table")
 
 
@@ -29,6 +30,7 @@ def given(options: argparse.Namespace) -> dict[str, Any]:
         "per_channel": False if options.per_tensor else None,
         "equalise": False if options.no_equalise else None,
         "correct_bias": False if options.no_bias_correction else None,
+        "compensate": False if options.no_compensation else None,
         "report": options.report,
     }
     found = {name: value for name, value in found.items() if value is not None}

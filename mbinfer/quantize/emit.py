@@ -4,30 +4,39 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Collection
+from typing import NamedTuple
 
 import numpy as np
 
 from ..graph import Graph, Node, Output, Recipe, Type
+from .samples import Float64
 from .tables import fresh, is_table, table_of
-from .weights import Float64, integers, mean_shift
+from .weights import integers, mean_shift
 
 INTEGER = ("conv", "depthwise", "add", "max_pool", "avg_pool", "global_avg_pool")  # ops that run on 8 bits
 KEEPS_TYPE = ("max_pool",)  # a node's output has its input's type
+
+
+class Seen(NamedTuple):
+    """What the samples said that weights and biases are made after. What is not there is not corrected."""
+
+    means: dict[str, Float64] = {}  # of every value's channels: biases take back what rounding adds to them
+    covariances: dict[str, Float64] = {}  # of the inputs of a node's outputs, by the node's name: see rounding.py
 
 
 def emit(
     graph: Graph,
     types: dict[str, Type],
     recipes: dict[str, Recipe],
-    means: dict[str, Float64] | None,
+    seen: Seen,
     keep_float: Collection[str] = (),
     per_channel: bool = True,
 ) -> Graph:
     """The int8 graph of the float32 `graph`; inputs and outputs stay float32.
 
     types: of every value, should it be quantised. recipes: of the inputs that get another one than `graph` has, whose
-    readers' biases take the difference. means: of every value's channels, to correct biases by; None: do not.
-    keep_float: names of nodes that stay float32.
+    readers' biases take the difference. seen: what weights and biases are made after. keep_float: names of nodes that
+    stay float32.
     """
     made = _Emitter(graph, types, keep_float)
     for name in graph.inputs:
@@ -39,7 +48,7 @@ def emit(
         elif is_table(node):
             made.lookup(node)
         else:
-            made.integer(_recentred(graph, node, recipes), means, per_channel)
+            made.integer(_recentred(graph, node, recipes), seen, per_channel)
     made.graph.outputs = [
         Output(output.name, made.read(output.value, "float32"), output.shape) for output in graph.outputs
     ]
@@ -63,7 +72,7 @@ class _Emitter:
         self.define(node.output, node.output, dtype)
         self.graph.nodes.append(node)
 
-    def integer(self, node: Node, means: dict[str, Float64] | None, per_channel: bool) -> None:
+    def integer(self, node: Node, seen: Seen, per_channel: bool) -> None:
         source = node.inputs[0]
         inputs = [self.read(name, "uint8") for name in node.inputs]
         if node.op in KEEPS_TYPE:
@@ -71,8 +80,9 @@ class _Emitter:
         made = dataclasses.replace(node, inputs=inputs)
         if node.weight is not None:
             scale = self.kinds[source].scale
-            input_means = None if means is None else means[source]
-            made.weight, made.weight_scale, made.bias = integers(node, scale, per_channel, input_means)
+            made.weight, made.weight_scale, made.bias = integers(
+                node, scale, per_channel, seen.means.get(source), seen.covariances.get(node.name)
+            )
         self.append(made, "uint8")
 
     def lookup(self, node: Node) -> None:

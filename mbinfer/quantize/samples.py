@@ -14,6 +14,7 @@ from ..graph import Graph
 from ..image import load
 
 Array = npt.NDArray[Any]
+Float64 = npt.NDArray[np.float64]
 Calibration = Union[str, "os.PathLike[str]", Array, Iterable[Any]]
 PICTURES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm")
 WANTED = (

@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ..graph import Graph, Node, Type
-from .weights import Float64
+from .samples import Float64
 
 Function = Callable[[Any], Any]
 

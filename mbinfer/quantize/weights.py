@@ -7,11 +7,10 @@ import numpy.typing as npt
 
 from ..graph import Node
 from ..ops import OPS
+from .rounding import LARGEST, rounded
+from .samples import Float64
 
-LARGEST = 127  # of a weight, either sign
 SUM = 2.0**30  # most of a bias, and of the products without it, so that an int32 holds both
-
-Float64 = npt.NDArray[np.float64]
 
 
 def other_axes(node: Node) -> tuple[int, ...]:
@@ -34,12 +33,17 @@ def weight_scales(node: Node, per_channel: bool) -> Float64:
 
 
 def integers(
-    node: Node, scale_in: float, per_channel: bool, input_means: Float64 | None
+    node: Node,
+    scale_in: float,
+    per_channel: bool,
+    input_means: Float64 | None,
+    covariance: Float64 | None = None,
 ) -> tuple[npt.NDArray[np.int8], npt.NDArray[np.float32], npt.NDArray[np.int32]]:
     """Weight, weight scales and bias of an int8 node whose input has the scale `scale_in`.
 
     With `input_means`, the mean of each input channel, the bias takes back what rounding the weights adds to the mean
-    of each output channel (arXiv 1906.04721, section 4.2, from calibration samples).
+    of each output channel (arXiv 1906.04721, section 4.2, from calibration samples). With `covariance`, that of an
+    output's inputs, weights are not rounded one by one (`rounding.rounded`).
     """
     scales = weight_scales(node, per_channel)
     bias = np.zeros(len(scales)) if node.bias is None else np.asarray(node.bias, np.float64)
@@ -47,7 +51,8 @@ def integers(
     products = np.abs(real).sum(other_axes(node)) * 255
     scales = np.maximum(scales, np.maximum(products, np.abs(bias) / scale_in) / SUM)
     scales = scales.astype(np.float32).astype(np.float64)
-    weight = np.rint(np.clip(real / by_channel(node, scales), -LARGEST, LARGEST))
+    steps = np.clip(real / by_channel(node, scales), -LARGEST, LARGEST)
+    weight = np.rint(steps) if covariance is None else rounded(node, steps, covariance)
     if input_means is not None:
         bias = bias - mean_shift(node, weight * by_channel(node, scales) - real, input_means)
     bias = np.clip(np.rint(bias / (scale_in * scales)), -SUM, SUM)

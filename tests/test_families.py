@@ -8,6 +8,7 @@ from torch_modules import import_torchvision, outputs_of, picture_for, with_stat
 
 import mbinfer
 from mbinfer import model, zoo
+from mbinfer.zoo import ssdlite
 
 
 def assert_agree(graph, module, path):
@@ -88,3 +89,13 @@ def test_deeplab_agrees_with_torchvisions_parts(rates, tmp_path):
     expected = outputs_of(lambda x: head(backbone(x)), picture).numpy().transpose(0, 2, 3, 1)
     found = mbinfer.Session(tmp_path / "net.bin").run(picture)
     assert np.abs(found - expected).max() <= 1e-4 * np.abs(expected).max() and expected.std() > 1e-4
+
+
+def test_anchors_of_ssdlite_are_torchvisions():
+    import_torchvision()
+    utils = pytest.importorskip("torchvision.models.detection.anchor_utils")
+    sizes = [(20, 20), (10, 10), (5, 5), (3, 4), (2, 2), (1, 1)]
+    theirs = utils.DefaultBoxGenerator([[2, 3]] * 6, min_ratio=0.2, max_ratio=0.95)
+    expected = theirs._grid_default_boxes(sizes, (320, 320)).numpy()  # x, y, width, height
+    ours = np.concatenate([anchors.reshape(-1, 4) for anchors in ssdlite.anchors_of(sizes)])
+    assert np.abs(ours[:, [1, 0, 3, 2]] - expected).max() < 1e-6

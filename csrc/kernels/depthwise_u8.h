@@ -95,12 +95,11 @@ MBI_INLINE void for_each_group(const DepthwiseArgs& a, Body&& body) {
     body(ByteGroup(a, i));
 }
 
-// Weights of rows [ky, ky + kByteRows) of the kernel, of one column.
-MBI_INLINE ByteColumns::Weight byte_weight(const DepthwiseArgs& a, const int8_t* weights, int ky, int kx) {
+// Weights of as many taps as are multiplied together, so far apart, of which there are `count` at least.
+MBI_INLINE ByteColumns::Weight byte_weight(const int8_t* weights, ptrdiff_t step, int count) {
   alignas(16) static constexpr int8_t kNone[kRow] = {};
   const int8_t* rows[kByteRows];
-  MBI_UNROLL for (int r = 0; r < kByteRows; r++) rows[r] =
-      r == 0 || ky + r < a.kernel_h ? weights + ((ky + r) * a.kernel_w + kx) * kRow : kNone;
+  MBI_UNROLL for (int r = 0; r < kByteRows; r++) rows[r] = r == 0 || r < count ? weights + r * step : kNone;
   return ByteColumns::weight(rows);
 }
 
@@ -122,7 +121,8 @@ MBI_INLINE void byte_tile(const DepthwiseArgs& a, int x, const ByteOutput& outpu
     for (int ky = 0; ky < a.kernel_h; ky += kByteRows) {
       ByteRows in(a.rows + ky, a.kernel_h - ky, first * a.in_stride + group.panel * kPanel, a.in_stride, missing);
       ByteColumns::Weight w[kKernel];
-      MBI_UNROLL for (int kx = 0; kx < kKernel; kx++) w[kx] = byte_weight(a, group.weights, ky, kx);
+      MBI_UNROLL for (int kx = 0; kx < kKernel; kx++) w[kx] =
+          byte_weight(group.weights + (ky * a.kernel_w + kx) * kRow, a.kernel_w * kRow, a.kernel_h - ky);
       MBI_UNROLL for (int c = 0; c < kColumns; c++) {
         const auto column = exists(c) ? ByteColumns::column(in.row, group.lanes) : outside;
         in.next();
@@ -139,29 +139,38 @@ MBI_INLINE void byte_tile(const DepthwiseArgs& a, int x, const ByteOutput& outpu
   });
 }
 
-// Any kernel, stride and dilation, pixels [x, end): one at a time.
+// Any kernel, stride and dilation, pixels [x, end): one at a time, and of each some taps after the other, which are
+// looked up once for all panels.
 __attribute__((noinline)) void byte_pixels(const DepthwiseArgs& a, int x, int end, const ByteOutput& output,
                                            const uint8_t* missing) {
-  constexpr int kMost = ByteColumns::kMostTaps;
-  const auto outside = ByteColumns::outside(a.in_type.zero_point);
+  constexpr int kMost = 64;
+  static_assert(kMost <= ByteColumns::kMostTaps, "sums of them are exact");
+  const void* taps[kMost];  // null: outside
+  const int all = a.kernel_h * a.kernel_w;
+  auto look_up = [&](int first, int begin, int count) {
+    int ky = begin / a.kernel_w, kx = begin % a.kernel_w;
+    for (int i = 0; i < count; i++) {
+      const int ix = first + kx * a.dilation;
+      const bool inside = a.rows[ky] && ix >= 0 && ix < a.in_width;
+      taps[i] = inside ? static_cast<const uint8_t*>(a.rows[ky]) + ix * a.in_stride : nullptr;
+      if (++kx == a.kernel_w) ky++, kx = 0;
+    }
+  };
   for (; x < end; x++) {
-    const int first = x * a.stride - a.pad_left;
     uint8_t* out = static_cast<uint8_t*>(a.out) + (x - a.x0) * a.out_stride;
+    int held = -1;
     for_each_group(a, [&](const ByteGroup& group) {
       decltype(group.bias()) total[1] = {group.bias()};
-      for (int ky = 0; ky < a.kernel_h; ky += kByteRows) {
-        for (int begin = 0; begin < a.kernel_w; begin += kMost) {
-          const int some = begin + kMost < a.kernel_w ? begin + kMost : a.kernel_w;
-          ByteColumns::Sum sum = ByteColumns::start(total[0]);
-          for (int kx = begin; kx < some; kx++) {
-            const int ix = first + kx * a.dilation;
-            const ByteRows in(a.rows + ky, a.kernel_h - ky, ix * a.in_stride + group.panel * kPanel, 0, missing);
-            const bool inside = ix >= 0 && ix < a.in_width;
-            sum = ByteColumns::multiply(inside ? ByteColumns::column(in.row, group.lanes) : outside,
-                                        byte_weight(a, group.weights, ky, kx), sum);
-          }
-          total[0] = ByteColumns::end(sum, total[0]);
+      for (int begin = 0; begin < all; begin += kMost) {
+        const int count = all - begin < kMost ? all - begin : kMost;
+        if (held != begin) look_up(x * a.stride - a.pad_left, held = begin, count);
+        ByteColumns::Sum sum = ByteColumns::start(total[0]);
+        for (int i = 0; i < count; i += kByteRows) {
+          const ByteRows in(taps + i, count - i, group.panel * kPanel, 0, missing);
+          sum = ByteColumns::multiply(ByteColumns::column(in.row, group.lanes),
+                                      byte_weight(group.weights + (begin + i) * kRow, kRow, count - i), sum);
         }
+        total[0] = ByteColumns::end(sum, total[0]);
       }
       group.finish(a, total, output, out);
     });

@@ -100,6 +100,24 @@ def test_a_picture_goes_straight_to_uint8():
     assert np.array_equal(session.run_rows(iter(image))[0], expected)
 
 
+@pytest.mark.parametrize("width", [1, 3, 5, 31, 34, 70])
+@pytest.mark.parametrize("outside", ["int8", "float32"])
+def test_padding_of_an_input_that_is_converted(width, outside):
+    """A patch of it holds padding too, and rows that the next row of a narrow map reads again."""
+    for kernel, stride, dilation, pads in (
+        ((3, 3), (1, 1), (1, 1), (1, 1, 1, 1)),
+        ((5, 3), (2, 2), (1, 1), (2, 2, 1, 0)),
+        ((3, 3), (1, 1), (2, 2), (2, 2, 2, 2)),
+        ((1, 2), (3, 1), (1, 1), (0, 1, 0, 1)),
+        ((9, 1), (1, 1), (1, 1), (4, 0, 4, 0)),
+    ):
+        net = GraphBuilder(np.random.default_rng(0), (23, width, 3))
+        options = {"kernel": kernel, "stride": stride, "dilation": dilation, "pads": pads}
+        net.output(net.add("conv", ["input"], 11, **options), name="out")
+        rng = np.random.default_rng(width)
+        check(quantised(net.graph, rng, False, outside), rng, [{}, {"threads": 2}, {"memory_limit": "least"}])
+
+
 @pytest.mark.parametrize("groups", [1, 2])
 def test_windows_of_more_taps_than_a_call_takes(groups):
     """Sums wait between calls of a kernel, where the output cannot hold them."""

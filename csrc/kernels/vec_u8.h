@@ -18,5 +18,6 @@
 //     multiply(in, pixels, weights, quads)
 //                          adds four inputs of each pixel at a time, `quads` times; pixels: how far each is from `in`
 //   ByteTiles              the sizes that suit the register file: gemm_pixels at most, depthwise_pixels as in vec.h
-//   ByteColumns            what a depthwise convolution multiplies: column, outside, weight of eight channels;
-//                          start(bias), multiply(column, weight, sum), end(sum, bias): exact for up to kMostTaps taps
+//   ByteColumns            what a depthwise convolution multiplies: column, outside, weight of kRows rows of kPanels
+//                          panels (of two, those `lanes` that may be read); start(bias), multiply(column, weight, sum),
+//                          end(sum, bias): exact for up to kMostTaps columns

@@ -182,6 +182,19 @@ Graph stacking() {
   return net.finish(net.add_node(Op::kConcat, {net.slice(boxes, 0, 8), net.conv(boxes, 8)}, 16, 1, 1));
 }
 
+// Gated blocks, which are run twice where memory is short.
+Graph gated() {
+  Builder net({44, 40, 3});
+  int v = net.conv(0, 8, 3, 2);
+  for (int stride : {1, 2, 1}) {
+    const int wide = net.add_node(Op::kDepthwise, {net.conv(v, 48)}, 48, 3, stride);
+    const int gate = net.conv(net.add_node(Op::kGlobalAvgPool, {wide}, 48, 1, 1), 48);
+    const int made = net.conv(net.add_node(Op::kMul, {wide, gate}, 48, 1, 1), 8);
+    v = stride == 1 ? net.add_node(Op::kAdd, {v, made}, 8, 1, 1) : made;
+  }
+  return net.finish(net.conv(v, 16));
+}
+
 // The same network of int8 values, whose sums are larger than they are.
 Graph quantised(Graph graph) {
   for (Value& value : graph.values)
@@ -662,12 +675,14 @@ int main(int argc, char** argv) {
   limits_hold(branching(), "branching");
   limits_hold(concatenating(), "concatenating");
   limits_hold(stacking(), "stacking");
+  limits_hold(gated(), "gated");
   for (uint64_t seed = 1; seed <= 12; seed++) limits_hold(drawn(seed), "network " + std::to_string(seed));
 
   check(mobilenet_v2(96), "MobileNetV2");
   check(branching(), "branching");
   check(concatenating(), "concatenating");
   check(stacking(), "stacking");
+  check(gated(), "gated");
   check(quantised(mobilenet_v2(96)), "MobileNetV2 int8");
   for (int i = 1; i < argc; i++) check(read_model(Source::from_path(argv[i]))->graph, argv[i]);
 

@@ -169,8 +169,8 @@ Task Runner::task_of(int index, const Step& step, const Pass& pass, int part, in
     task.in_type = input.type;
     task.recipe = input.recipe;
   }
-  if (part == stage.last() && stage.residual >= 0) {
-    task.added = value_view(graph_, plan_, stage.residual, segment_);
+  if (added_value(stage, part) >= 0) {
+    task.added = added_view(graph_, plan_, index, part, step, segment_);
     task.added.memory = run_.arena;
   }
   const int width = task.out.width;

@@ -72,7 +72,7 @@ class Checker {
   struct Tag {
     int kind, index, part, chunk;
     int64_t of(int row) const {
-      return ((((int64_t(kind) * 4 + part) << 14 | chunk) << 20 | index) << 24) | (row & 0xFFFFFF);
+      return ((((int64_t(kind) * 8 + part) << 14 | chunk) << 20 | index) << 24) | (row & 0xFFFFFF);
     }
   };
 
@@ -276,18 +276,18 @@ class Checker {
 
   void read_added(int stage, const Step& step, int part, const Piece& piece) {
     const Stage& s = plan_.stages[stage];
-    if (part != s.last() || s.residual < 0 || !step.part[part].ends) return;
-    if (plan_.values[s.residual].kind != Placement::kArena) return;
-    const Value& value = graph_.values[s.residual];
+    const int added = added_value(s, part);
+    if (added < 0 || !step.part[part].ends || plan_.values[added].kind != Placement::kArena) return;
+    const Value& value = graph_.values[added];
     const int panel = kPanel * int(size_of(value.type));
     const Area area = info_of(graph_.nodes[s.parts[part].node].op).area;
     const Range panels = area == Area::kJoined || area == Area::kRow ? Range{0, value.stride() / kPanel} : piece.panels;
-    const Rows rows = added_rows(graph_, s, piece.rows);
-    const Range columns = area == Area::kRow                                        ? Range{0, value.shape.width}
-                          : value.shape.width < graph_.values[s.output].shape.width ? Range{0, 1}
-                                                                                    : piece.columns;
-    read_value(value_view(graph_, plan_, s.residual, segment_), s.residual, 0,
-               value.shape == graph_.values[s.output].shape ? piece.index : kSeveral, rows, columns,
+    const bool gate = added == s.gate;
+    const bool one = gate || value.shape.width < graph_.values[s.output].shape.width;
+    const Rows rows = gate ? Rows{0, 1} : added_rows(graph_, s, piece.rows);
+    const Range columns = area == Area::kRow ? Range{0, value.shape.width} : one ? Range{0, 1} : piece.columns;
+    read_value(value_view(graph_, plan_, added, segment_), added, 0,
+               !gate && value.shape == graph_.values[s.output].shape ? piece.index : kSeveral, rows, columns,
                {panels.begin * panel, panels.end * panel}, "', added,");
   }
 

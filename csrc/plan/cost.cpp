@@ -36,7 +36,7 @@ StepCounts count_steps(const Graph& graph, const Stage& stage) {
     counts.steps += ceil_div(stepped_rows(graph, stage, r0, r1).count(), stage.step);
     if (!stage.expands()) continue;
     if (touching) {
-      const Rows rows = input_rows(graph, stepping, {r0, r1});
+      const Rows rows = input_rows(graph, stepping, stepped_rows(graph, stage, r0, r1));
       counts.expanded_rows += std::max(0, rows.end - std::max(rows.begin, kept));
       if (stage.keep) kept = std::max(kept, rows.end);
     } else {
@@ -71,7 +71,7 @@ CostTerms cost_terms(const Graph& graph, const CostModel& model, const Stage& st
     const int64_t read = n.weight_bytes / round_up(panels, 2) * panels;  // without what fills up the last pair
     weights += read;
     if (!once) stepped_weights += read;
-    const bool expands = p == stage.split - 1, projects = stage.bottleneck() && p == stage.split + 1;
+    const bool expands = p == stage.split - 1, projects = stage.bottleneck() && p == stage.through + 1;
     if (n.mixes_channels()) {
       const double rows = expands ? double(counts.expanded_rows) : double(made.height);
       const double calls = !n.pointwise() ? 3 * rows : expands ? steps : projects ? (once ? 1 : steps) : strips;
@@ -89,7 +89,8 @@ CostTerms cost_terms(const Graph& graph, const CostModel& model, const Stage& st
       t.of[kVectorTaps] += vectors * (once ? 1 : n.y.kernel * n.x.kernel);
       t.of[kCalls] += double(chunks) * (once ? steps : made.height);
     }
-    if (part.add >= 0 || (by_pixel(n.op) && stage.part_count() == 1)) t.of[kElements] += double(made.pixels()) * panels;
+    if (part.add >= 0 || (by_pixel(n.op) && (stage.part_count() == 1 || p == stage.through)))
+      t.of[kElements] += double(made.pixels()) * panels;
   }
 
   t.of[kSteps] += double(chunks) * steps * stage.part_count();

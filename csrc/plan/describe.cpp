@@ -43,7 +43,7 @@ StageInfo describe_stage(const Graph& graph, const Plan& plan, const Stage& s) {
   for (int p = 0; p < s.part_count(); p++)  // conversions are no nodes of the model, and have no name
     for (int n : {s.parts[p].node, s.parts[p].add})
       if (n >= 0 && *graph.nodes[n].name.c_str()) info.nodes.push_back(graph.nodes[n].name.c_str());
-  for (int v : {s.input, s.residual})
+  for (int v : {s.input, s.residual, s.gate})
     if (v >= 0) info.inputs.push_back(graph.values[v].name.c_str());
   info.output = graph.values[s.output].name.c_str();
   info.output_shape = graph.values[s.output].shape;

@@ -149,7 +149,8 @@ class Layout {
     for (int s = segment.first; s < segment.last; s++) {
       Stage& stage = plan_.stages[s];
       stage.macs = 0;
-      for (int p = 0; p < stage.part_count(); p++) stage.macs += macs(graph_, graph_.nodes[stage.parts[p].node]);
+      for (int p = stage.again; p < stage.part_count(); p++)
+        stage.macs += macs(graph_, graph_.nodes[stage.parts[p].node]);
       stage.extra_macs = std::max<int64_t>(0, needs.stage_macs[s - segment.first] - stage.macs);
       plan_.macs += stage.macs;
       plan_.extra_macs += stage.extra_macs;

@@ -56,6 +56,7 @@ template <class Read>
 void for_each_read(const Stage& stage, Read&& read) {
   if (stage.input >= 0) read(stage.input);
   if (stage.residual >= 0 && stage.residual != stage.input) read(stage.residual);
+  if (stage.gate >= 0) read(stage.gate);
 }
 
 }  // namespace mbinfer

@@ -120,7 +120,10 @@ class OrderSearch {
   void for_each_room(const Stage& stage, Read&& read) const {
     const int first = lives_.home(stage.input);
     read(first);
-    if (stage.residual >= 0 && lives_.home(stage.residual) != first) read(lives_.home(stage.residual));
+    const int added = stage.residual >= 0 ? lives_.home(stage.residual) : first;
+    if (added != first) read(added);
+    const int gate = stage.gate >= 0 ? lives_.home(stage.gate) : first;
+    if (gate != first && gate != added) read(gate);
   }
 
   // A stage of those that make value v which has not run, or -1.

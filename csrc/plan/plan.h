@@ -54,7 +54,7 @@ struct Part {  // a node of a stage
   Scratch ring;  // where its rows wait for the next part; the last part's are the stage's output
   Scratch sums;  // what is summed up step by step; none: the output can hold it
 };
-constexpr int kMaxParts = 4;
+constexpr int kMaxParts = 5;
 
 // The parts of a stage: as many as it has, since most stages of a long network have one.
 class Parts {
@@ -106,11 +106,14 @@ struct Stage {
   // In a block the part whose channels come chunk by chunk, as those of the part before it do; the part after it sums
   // them up. -1 in other stages.
   int16_t split = -1;
+  int16_t through = -1;  // the last part that goes chunk by chunk: a pool, or a product, behind it
+  int16_t again = 0;     // of its first parts, those that another stage runs too
   Apart why = Apart::kNothing;
   bool keep = false;  // expanded rows stay from strip to strip; otherwise each strip expands its first rows again
   uint8_t pass_count = 0;
   int16_t threads = 1;                         // that run it
   int input = -1, residual = -1, output = -1;  // values; residual: what is added
+  int gate = -1;                               // a value of one pixel, by which a part multiplies
   int about = -1;                              // what `why` is about
 
   int rows = 0;   // strip: output rows at a time
@@ -122,6 +125,8 @@ struct Stage {
 
   bool bottleneck() const { return split >= 0; }
   bool expands() const { return split > 0; }
+  bool in_chunks(int part) const { return part >= split - 1 && part <= through; }
+  bool sums_chunks() const { return bottleneck() && through < last(); }  // in its last part
   int part_count() const { return parts.size(); }
   int last() const { return parts.size() - 1; }
   Scratch& expanded() { return parts[split - 1].ring; }  // where it expands

@@ -1,5 +1,7 @@
 // make_plan: which plans of a schedule are made and compared.
 #include <algorithm>
+#include <functional>
+#include <map>
 #include <memory>
 #include <optional>
 #include <utility>
@@ -307,8 +309,8 @@ int64_t limit_of(const PlanOptions& options) {
   return options.least ? 0 : options.memory_limit < 0 ? INT64_MAX : options.memory_limit;
 }
 
-Plan planned(const Graph& graph, const PlanOptions& options, const Homes& homes) {
-  const StageRules rules = {options.threads, homes};
+Plan planned(const Graph& graph, const PlanOptions& options, const Homes& homes, int64_t twice_from = INT64_MAX) {
+  const StageRules rules = {options.threads, homes, twice_from};
   const int64_t limit = limit_of(options);
   Work work(cost_model(options.isa));
   Candidate taken = candidate(layerwise_draft(graph, rules, &work));
@@ -357,6 +359,48 @@ bool better(const Plan& plan, const Plan& than, const PlanOptions& options) {
   return plan.peak_bytes < than.peak_bytes;
 }
 
+// From how many bytes on gated blocks are run twice, in plans that are compared: the largest, or as many as half of
+// those tried next; those that do no more again than may be done.
+std::vector<int64_t> held_sizes(const Graph& graph, const PlanOptions& options) {
+  std::map<int64_t, double, std::greater<int64_t>> again;  // by bytes: multiply-adds
+  double all = 0;
+  for (int n = 0; n < int(graph.nodes.size()); n++) {
+    const Node& node = graph.nodes[size_t(n)];
+    all += double(macs(graph, node));
+    if (gated_block(graph, n).product < 0) continue;
+    const int before = graph.values[node.inputs[0]].producer;
+    const double expansion = before < 0 ? 0 : double(macs(graph, graph.nodes[size_t(before)]));
+    again[graph.values[node.output].bytes()] += double(macs(graph, node)) + expansion;
+  }
+  std::vector<int64_t> sizes, tried;
+  double sum = 0;
+  for (const auto& [bytes, macs] : again)
+    if ((sum += macs) <= options.recompute * all) sizes.push_back(bytes);
+  for (size_t i = 0; i < sizes.size(); i = 2 * i + 1) tried.push_back(sizes[i]);
+  if (!sizes.empty() && tried.back() != sizes.back()) tried.push_back(sizes.back());
+  return tried;
+}
+
+// Where memory is short, what a gate multiplies may be made twice and not held.
+void try_gates_again(const Graph& graph, const PlanOptions& options, const Homes& homes, Plan* best) {
+  const bool searched = options.schedule == Schedule::kStreamed || options.schedule == Schedule::kAuto;
+  if (!searched || options.chunks || limit_of(options) == INT64_MAX) return;
+  for (int64_t bytes : held_sizes(graph, options)) {
+    Plan plan = planned(graph, options, homes, bytes);
+    plan.naive_bytes = best->naive_bytes;
+    plan.layerwise_bytes = best->layerwise_bytes;
+    plan.fused_bytes = best->fused_bytes;
+    plan.shortcuts |= best->shortcuts;
+    plan.work += best->work;
+    if (better(plan, *best, options)) {
+      std::swap(plan, *best);
+    } else {
+      best->shortcuts = plan.shortcuts;
+      best->work = plan.work;
+    }
+  }
+}
+
 }  // namespace
 
 Plan make_plan(const Graph& graph, const PlanOptions& options) {
@@ -372,6 +416,7 @@ Plan make_plan(const Graph& graph, const PlanOptions& options) {
     best.shortcuts |= plan.shortcuts;
     best.work += plan.work;
   }
+  try_gates_again(graph, options, homes[0], &best);
   if (!options.least && best.peak_bytes > limit_of(options))
     refuse(options.schedule, best.peak_bytes, limit_of(options));
   share_out(graph, options, &best);

@@ -57,9 +57,10 @@ inline int stepping_part(const Stage& stage) { return stage.bottleneck() ? stage
 // The rows that a strip goes through step by step: those that it makes; all of the input where a pool takes the whole
 // map, which makes its one row of a few rows at a time.
 inline Rows stepped_rows(const Graph& graph, const Stage& stage, int r0, int r1) {
-  const Node& node = graph.nodes[stage.parts[stepping_part(stage)].node];
+  const int at = stepping_part(stage);
+  const Node& node = graph.nodes[stage.parts[at].node];
   if (info_of(node.op).area == Area::kWhole) return input_rows(graph, node, {r0, r1});
-  return {r0, r1};
+  return needs(graph, stage, at + 1, {r0, r1});
 }
 
 // What a strip does, in order: for each chunk, for each step, every part makes the rows that the next one needs and has
@@ -80,7 +81,8 @@ void for_each_step(const Graph& graph, const Stage& stage, int r0, int r1, int c
   const Rows all = stepped_rows(graph, stage, r0, r1);
   const int at = stepping_part(stage), kept = stage.keep && r0 > 0 ? needs(graph, stage, stage.split, {0, r0}).end : 0;
   const Node& stepping = graph.nodes[stage.parts[at].node];
-  const bool whole = info_of(stepping.op).area == Area::kWhole;
+  auto is_whole = [&](int p) { return info_of(graph.nodes[stage.parts[p].node].op).area == Area::kWhole; };
+  const bool whole = is_whole(at), pools = stage.through > at && is_whole(stage.through);
   Step step;
   for (step.chunk = 0; step.chunk < chunks; step.chunk++) {
     step.last_chunk = step.chunk == chunks - 1;
@@ -88,11 +90,19 @@ void for_each_step(const Graph& graph, const Stage& stage, int r0, int r1, int c
     for (int t0 = all.begin; t0 < all.end; t0 += stage.step) {
       const Rows now = {t0, std::min(all.end, t0 + stage.step)};
       Step::Made& made = step.part[at];
-      made.makes = step.output = whole ? Rows{r0, r1} : now;
+      made.makes = whole ? Rows{r0, r1} : now;
+      step.output = whole || pools ? Rows{r0, r1} : now;
       made.reads = whole ? now : input_rows(graph, stepping, now);
       made.starts = !whole || now.begin == all.begin;
       made.ends = !whole || now.end == all.end;
-      for (int p = at + 1; p < stage.part_count(); p++) {  // 1x1, over the channels of the chunk
+      if (stage.through > at) {  // a pool of what the steps make, or a product with it
+        step.part[stage.through].reads = now;
+        step.part[stage.through].makes = step.output;
+        step.part[stage.through].starts = !pools || now.begin == all.begin;
+        step.part[stage.through].ends = !pools || now.end == all.end;
+      }
+      for (int p = std::max(at, int(stage.through)) + 1; p < stage.part_count();
+           p++) {  // 1x1, over the chunk's channels
         step.part[p].reads = step.part[p].makes = made.ends ? step.output : Rows{r0, r0};
         step.part[p].starts = step.chunk == 0;
         step.part[p].ends = step.last_chunk;
@@ -120,7 +130,7 @@ void for_each_write(const Graph& graph, const Stage& stage, int in, int r0, int 
   if (!reads && !adds) return write(r1, none);
   // For every chunk but the last, all rows are read again, and written over, unless sums wait elsewhere.
   const Type& made = graph.values[graph.nodes[stage.parts[stage.last()].node].output].type;
-  const bool waits = stage.split < stage.last() && sums_of(made).dtype != made.dtype;
+  const bool waits = stage.sums_chunks() && sums_of(made).dtype != made.dtype;
   if (chunk_count(graph, stage) > 1 && !waits)
     write(r1, std::min(reads ? strip_rows(graph, stage, r0, r1).begin : none,
                        adds ? added_rows(graph, stage, {r0, r1}).begin : none));

@@ -1,6 +1,7 @@
 #include "plan/stages.h"
 
 #include <algorithm>
+#include <map>
 
 namespace mbinfer {
 namespace {
@@ -9,8 +10,13 @@ bool is_filter(const Node& n) { return n.op == Op::kDepthwise || n.op == Op::kGl
 
 class Fuser {
  public:
-  Fuser(const Graph& graph, Fusion fusion, const Homes& homes, const std::vector<bool>& apart)
-      : graph_(graph), fusion_(fusion), homes_(homes), apart_(apart), taken_(graph.nodes.size(), false) {}
+  Fuser(const Graph& graph, Fusion fusion, const StageRules& rules, const std::vector<bool>& apart)
+      : graph_(graph),
+        fusion_(fusion),
+        homes_(rules.homes),
+        twice_from_(fusion == Fusion::kNone ? INT64_MAX : rules.twice_from),
+        apart_(apart),
+        taken_(graph.nodes.size(), false) {}
 
   std::vector<Stage> run() {
     std::vector<Stage> stages;
@@ -66,7 +72,36 @@ class Fuser {
     return -1;
   }
 
-  void start_at(int n, Stage* s) const {
+  bool is_apart(int n) const { return !apart_.empty() && apart_[size_t(n)]; }
+
+  // Of a gated block (squeeze and excitation) that is run twice, once for the means that its gate is made of and once
+  // for the product with that, by the node that makes what would be held otherwise: the product. -1: it is none.
+  int product_of(int n) const {
+    const int v = node(n).output;
+    const GatedBlock block = gated_block(graph_, n);
+    if (block.product < 0 || graph_.values[size_t(v)].bytes() < twice_from_) return -1;
+    for (int part : {n, block.product, block.projection})
+      if (is_apart(part)) return -1;
+    return block.product;
+  }
+
+  // The second stage of a block that is run twice, whose product is node n.
+  bool start_product(int n, Stage* s) const {
+    const auto found = fronts_.find(n);
+    if (found == fronts_.end()) return false;
+    for (int part : found->second) add_part(s, part);
+    s->split = int16_t(s->last());
+    s->again = int16_t(s->part_count());
+    s->through = int16_t(s->part_count());
+    add_part(s, n);
+    s->gate = node(n).inputs[1];
+    add_part(s, graph_.values[node(n).output].consumers[0]);
+    fuse_add(s);
+    return true;
+  }
+
+  void start_at(int n, Stage* s) {
+    if (start_product(n, s)) return;
     const int maker = graph_.values[node(n).inputs[0]].producer;
     if (maker >= 0 && patches_of(maker) == n) add_part(s, maker);
     add_part(s, n);
@@ -77,6 +112,15 @@ class Fuser {
     }
     if (node(n).op == Op::kConv) expand(n, s);
     const int last = s->parts[s->last()].node;
+    if (node(last).op == Op::kDepthwise && product_of(last) >= 0) {
+      s->split = int16_t(s->last());
+      s->through = int16_t(s->part_count());
+      std::vector<int>& front = fronts_[product_of(last)];
+      front.clear();
+      for (const Part& part : s->parts) front.push_back(part.node);
+      add_part(s, gated_block(graph_, last).pool);
+      return;
+    }
     if (is_filter(node(last))) project(last, s);
     if (node(s->parts[s->last()].node).op == Op::kConv) fuse_add(s);
   }
@@ -122,6 +166,7 @@ class Fuser {
   }
 
   void finish(Stage* s) {
+    if (s->through < 0) s->through = int16_t(s->split);
     for (int p = 0; p < s->part_count(); p++) taken_[s->parts[p].node] = true;
     const Part& part = s->parts[s->last()];
     const Node& last = node(part.node);
@@ -139,15 +184,35 @@ class Fuser {
   const Graph& graph_;
   const Fusion fusion_;
   const Homes& homes_;
+  const int64_t twice_from_;
   const std::vector<bool>& apart_;
   std::vector<bool> taken_;
+  std::map<int, std::vector<int>> fronts_;  // of blocks that are run twice: the product, and the parts before it
 };
 
 }  // namespace
 
+GatedBlock gated_block(const Graph& graph, int n) {
+  const Value& held = graph.values[graph.nodes[n].output];
+  GatedBlock block;
+  if (graph.nodes[n].op != Op::kDepthwise || held.is_output || held.consumers.size() != 2) return block;
+  for (int reader : held.consumers) {
+    const Node& node = graph.nodes[reader];
+    if (node.op == Op::kGlobalAvgPool) block.pool = reader;
+    if (node.op == Op::kMul && node.inputs[0] == graph.nodes[n].output && node.inputs[1] != node.inputs[0])
+      block.product = reader;
+  }
+  if (block.pool < 0 || block.product < 0) return {};
+  const Value &product = graph.values[graph.nodes[block.product].output],
+              &gate = graph.values[graph.nodes[block.product].inputs[1]];
+  if (gate.shape.pixels() != 1 || gate.producer < 0 || product.is_output || product.consumers.size() != 1) return {};
+  block.projection = product.consumers[0];
+  return graph.nodes[block.projection].pointwise() ? block : GatedBlock();
+}
+
 std::vector<Stage> make_stages(const Graph& graph, Fusion fusion, const StageRules& rules,
                                const std::vector<bool>& apart) {
-  std::vector<Stage> stages = Fuser(graph, fusion, rules.homes, apart).run();
+  std::vector<Stage> stages = Fuser(graph, fusion, rules, apart).run();
   for (Stage& s : stages) {
     s.threads = int16_t(rules.threads);
     if (s.part_count() > 1 && graph.nodes[s.parts[0].node].op == Op::kConvert) {
@@ -217,8 +282,9 @@ void size_scratch(const Graph& graph, Stage* stage) {
       chunk_rows(split - 1, rows, stage->keep ? chunk_count(graph, *stage) : 1);
     }
     if (split < stage->last()) {
-      chunk_rows(split, whole ? 1 : stage->step, 1);
-      if (chunk_count(graph, *stage) > 1) size_sums(split + 1, stage->rows, made(split + 1).stride());
+      for (int p = split; p <= stage->through && p < stage->last(); p++) chunk_rows(p, whole ? 1 : stage->step, 1);
+      const int sums = stage->through + 1;
+      if (stage->sums_chunks() && chunk_count(graph, *stage) > 1) size_sums(sums, stage->rows, made(sums).stride());
     }
   }
   if (stage->parts[0].ring.patch) {

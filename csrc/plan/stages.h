@@ -14,7 +14,16 @@ enum class Fusion { kNone, kBlocks, kAnyExpansion };
 struct StageRules {
   int threads;         // that run them
   const Homes& homes;  // what is placed there is no stage
+  // A picture times a gate that is made of its means: of so many bytes it is not held in between, but made twice.
+  int64_t twice_from = INT64_MAX;
 };
+
+// What follows a depthwise convolution whose output is multiplied by a gate made of its means (arXiv 1709.01507), by
+// node; -1 where something else does.
+struct GatedBlock {
+  int pool = -1, product = -1, projection = -1;
+};
+GatedBlock gated_block(const Graph& graph, int node);
 
 // Every node in exactly one stage, but those that are placed, in the graph's order. Nodes marked in `apart` are not
 // fused.

@@ -20,8 +20,8 @@ const Value& made_by(const Graph& graph, const Stage& stage, int part) {
 }
 
 // Where the chunk's channels begin in a value that has all of them.
-int64_t chunk_begin(const Stage& stage, int part, int chunk, const Value& value) {
-  return stage.chunk && part == stage.split ? int64_t(chunk) * stage.chunk * int64_t(size_of(value.type)) : 0;
+int64_t chunk_begin(const Stage& stage, int chunk, const Value& value) {
+  return int64_t(chunk) * stage.chunk * int64_t(size_of(value.type));
 }
 
 }  // namespace
@@ -35,7 +35,7 @@ View value_view(const Graph& graph, const Plan& plan, int value, int segment) {
 
 Range made_panels(const Graph& graph, const Stage& stage, int part, int chunk) {
   const int panels = made_by(graph, stage, part).stride() / kPanel;
-  if (!stage.chunk || (part != stage.split && part != stage.split - 1)) return {0, panels};
+  if (!stage.chunk || !stage.in_chunks(part)) return {0, panels};
   const int begin = chunk * stage.chunk / kPanel;
   return {begin, std::min(panels, begin + stage.chunk / kPanel)};
 }
@@ -60,7 +60,7 @@ View input_view(const Graph& graph, const Plan& plan, int stage, int part, const
   const Stage& s = plan.stages[stage];
   if (part > 0) return ring_view(graph, s, part - 1, step);
   View view = value_view(graph, plan, s.input, segment);
-  view.base += chunk_begin(s, part, step.chunk, graph.values[s.input]);
+  if (part == s.split) view.base += chunk_begin(s, step.chunk, graph.values[s.input]);
   return view;
 }
 
@@ -68,7 +68,15 @@ View output_view(const Graph& graph, const Plan& plan, int stage, int part, cons
   const Stage& s = plan.stages[stage];
   if (part < s.last()) return ring_view(graph, s, part, step);
   View view = value_view(graph, plan, s.output, segment);
-  view.base += chunk_begin(s, part, step.chunk, graph.values[s.output]);
+  if (part == s.through) view.base += chunk_begin(s, step.chunk, graph.values[s.output]);
+  return view;
+}
+
+View added_view(const Graph& graph, const Plan& plan, int stage, int part, const Step& step, int segment) {
+  const Stage& s = plan.stages[stage];
+  const int added = added_value(s, part);
+  View view = value_view(graph, plan, added, segment);
+  if (added == s.gate) view.base += chunk_begin(s, step.chunk, graph.values[added]);
   return view;
 }
 
@@ -78,7 +86,7 @@ View sums_view(const Graph& graph, const Plan& plan, int stage, int part, const 
   if (!sums.bytes) return output_view(graph, plan, stage, part, step, segment);
   const Value& made = made_by(graph, s, part);
   return rows_of(made, sums_of(made.type), sums.offset, 0, sums.rows,
-                 s.chunk && part == s.split ? s.chunk : made.stride());
+                 s.chunk && s.in_chunks(part) ? s.chunk : made.stride());
 }
 
 View patch_view(const Graph& graph, const Stage& stage, int part, Range columns, int copy) {

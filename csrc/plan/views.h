@@ -38,6 +38,11 @@ View ring_view(const Graph& graph, const Stage& stage, int part, const Step& ste
 // handed over within a pass is made by patch_view().
 View input_view(const Graph& graph, const Plan& plan, int stage, int part, const Step& step, int segment);
 View output_view(const Graph& graph, const Plan& plan, int stage, int part, const Step& step, int segment);
+// The second value that a part reads: the gate of a product inside a block, what the last part adds; -1: none.
+inline int added_value(const Stage& stage, int part) {
+  return stage.gate >= 0 && part == stage.through ? stage.gate : part == stage.last() ? stage.residual : -1;
+}
+View added_view(const Graph& graph, const Plan& plan, int stage, int part, const Step& step, int segment);
 View sums_view(const Graph& graph, const Plan& plan, int stage, int part, const Step& step, int segment);
 
 // Of an input that is converted for one convolution: a ring of as many rows as one of its rows sees, and some columns.

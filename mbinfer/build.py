@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from .errors import ArgumentError
-from .graph import Graph, Node, Output, Recipe
+from .graph import SLOPED, Graph, Node, Output, Recipe
 from .ops import OPS
 
 LINEAR = ("none", (-math.inf, math.inf))
@@ -62,7 +62,7 @@ class GraphBuilder:
         if self.rng is not None and OPS[op].weights and node.weight is None:
             self._draw(node, channels, self.rng)
         self.graph.values[output] = dims = self._output_dims(node, channels, size)
-        if self.rng is not None and node.activation == "prelu" and node.slopes is None:
+        if self.rng is not None and node.activation in SLOPED and node.slopes is None:
             node.slopes = self.rng.uniform(0.05, 0.5, dims[2]).astype(np.float32)
         self.graph.nodes.append(node)
         return output

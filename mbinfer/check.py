@@ -10,8 +10,8 @@ import numpy.typing as npt
 
 from .check_boxes import BOX_OPS, check_boxes
 from .errors import FormatError, ShapeError, UnsupportedError
-from .graph import ACTIVATIONS, COLORS, Graph, Node, Output, Recipe, Type
-from .ops import OPS, OpInfo
+from .graph import ACTIVATIONS, COLORS, SLOPED, Graph, Node, Output, Recipe, Type
+from .ops import MOVES, NORM_FACTORS, OPS, OpInfo, takes_activation
 from .packing import PANEL, panel_channels
 
 MAX_SIDE = 1 << 16  # of a value, and of its channels
@@ -20,7 +20,7 @@ MAX_STORED = (1 << 31) - 1  # elements of a value, channels padded to multiples 
 MAX_READS = 1 << 28  # taps x channels that make one output
 MAX_FRACTION = 1 << 26  # numbers that say positions
 MAX_TOLD_APART = 1 << 8  # channels whose numbers a byte tells apart
-MOVES = ("joined", "sliced", "shuffled", "blocks", "row", "all", "stacked")  # areas of operators that compute nothing
+MAX_WINDOW_CHANNELS = 64  # of a norm that is not of all channels
 MAX_MACS = 1 << 53  # multiply-adds of the network
 MAX_COUNTS = {"values": 1 << 16, "nodes": 1 << 16, "inputs": 256, "outputs": 4096, "metadata": 256}
 MAX_NODE_INPUTS = 1 << 18  # of all nodes together
@@ -30,6 +30,7 @@ MAX_U16 = (1 << 16) - 1
 COUNTS_PADDING = 1  # flag of avg_pool
 FULL_RANGE = 2  # flag of conv with int8 weights, some of which are -128
 SOFTMAX = 16  # flag of candidates
+LOGARITHM, CENTRED = 64, 32  # flags of softmax and norm
 HALVES = {"even": 0, "away": 4, "up": 8}  # flags of means of uint8
 MAX_HALVED = 1 << 11  # numbers of a mean whose halves do not go to even
 ZERO_POINTS = {"float32": (0, 0), "int8": (-128, 127), "uint8": (0, 255)}  # of values, by dtype
@@ -258,11 +259,13 @@ def _check_types(where: str, graph: Graph, node: Node) -> bool:
         if kind == "table":
             raise UnsupportedError(f"{where}: looks up float32; a table is of uint8", node.name, node.op)
         return False
+    if node.logarithm:
+        raise UnsupportedError(f"{where}: logarithms of a quantised softmax", node.name, node.op)
     if node.activation != "none" and (node.activation != "clamp" or kind == "table"):
         raise UnsupportedError(
             f"{where}: activation '{node.activation}' of uint8; make it op 'lookup'", node.name, node.op
         )
-    if kind == "floats":
+    if kind in ("floats", "factors"):
         raise UnsupportedError(f"{where}: makes uint8; this op runs in float32 only", node.name, node.op)
     for other in read:
         if kind == "kept" and other != made:
@@ -283,14 +286,14 @@ def _check_shapes(where: str, op: OpInfo, shapes: list[tuple[int, int, int]]) ->
     first = shapes[0]
     allowed = {
         "same": lambda shape: shape == first,
-        "gated": lambda shape: shape in (first, (1, 1, first[2])),
+        "gated": lambda shape: shape[:2] in (first[:2], (1, 1)) and shape[2] in (first[2], 1),
         "joined": lambda shape: shape[:2] == first[:2],
         "stacked": lambda shape: shape[2] == first[2],
     }
     if op.area in allowed and not all(map(allowed[op.area], shapes)):
         words = {
             "same": "equal",
-            "gated": "equal, or the second one 1 x 1",
+            "gated": "equal, or the second one has one pixel or one channel",
             "joined": "equal but for channels",
             "stacked": "of as many channels",
         }
@@ -338,16 +341,30 @@ def _check_fields(where: str, node: Node) -> None:
     if node.activation != "clamp" and (lo, hi) != (-math.inf, math.inf):
         raise FormatError(f"{where}: clamp bounds {node.clamp} with activation '{node.activation}'; make it 'clamp'")
     _check_positions(where, node)
-    if node.activation != "none" and OPS[node.op].area in MOVES:
+    _check_channels(where, node)
+    if node.activation != "none" and not takes_activation(node.op):
         raise FormatError(f"{where}: activation '{node.activation}'; this op takes none")
-    if (node.activation == "prelu") != (node.slopes is not None):
-        raise FormatError(f"{where}: activation '{node.activation}' and slopes; prelu has them, and no other")
+    if (node.activation in SLOPED) != (node.slopes is not None):
+        raise FormatError(f"{where}: activation '{node.activation}' and slopes; prelu and elu have them, and no other")
     if not _is_int(node.groups, 1, MAX_SIDE):
         raise FormatError(f"{where}: groups {node.groups}, not an integer from 1 to {MAX_SIDE}")
     if node.groups != 1 and (
         OPS[node.op].keeps_channels or OPS[node.op].area in ("joined", "sliced", "blocks", "row", "all")
     ):
         raise FormatError(f"{where}: groups {node.groups}; only conv has groups (depthwise means one for each channel)")
+
+
+def _check_channels(where: str, node: Node) -> None:
+    """Check what is said of all channels of a pixel together."""
+    if not _is_int(node.window_channels, 0, MAX_WINDOW_CHANNELS if node.op == "norm" else 0):
+        raise FormatError(
+            f"{where}: a window of {node.window_channels} channels; of norm it has up to {MAX_WINDOW_CHANNELS}"
+        )
+    for field, bit in (("logarithm", LOGARITHM), ("centred", CENTRED)):
+        if getattr(node, field) and not OPS[node.op].flags & bit:
+            raise FormatError(f"{where}: {field}, which this op does not take")
+    if node.centred and node.window_channels:
+        raise FormatError(f"{where}: centred over a window of channels; only norms of all channels are")
 
 
 def _output_size(where: str, node: Node, axis: int, size: int) -> int:
@@ -390,6 +407,10 @@ def _check_weights(where: str, node: Node, inputs: int, outputs: int, read: Type
             raise FormatError(f"{where}: its weight is a table of 256 uint8")
         if node.bias is not None or node.weight_scale is not None:
             raise FormatError(f"{where}: this op takes a table, no bias and no scales")
+    elif OPS[node.op].types == "factors":
+        if node.bias is not None or node.weight_scale is not None:
+            raise FormatError(f"{where}: this op takes no bias and no scales")
+        arrays += [("weight", node.weight, (len(NORM_FACTORS),))]
     elif node.weight is not None or node.bias is not None or node.weight_scale is not None:
         raise FormatError(f"{where}: this op takes no weight and no bias")
     for field, array, expected in arrays:

@@ -11,7 +11,11 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-ACTIVATIONS = ("none", "clamp", "hard_swish", "sigmoid", "silu", "tanh", "gelu", "gelu_tanh", "prelu")
+ACTIVATIONS = (  # in the order of their numbers in the file
+    *("none", "clamp", "hard_swish", "sigmoid", "silu", "tanh", "gelu", "gelu_tanh", "prelu"),
+    *("elu", "exp", "log", "root", "reciprocal", "softplus", "mish"),
+)
+SLOPED = ("prelu", "elu")  # activations of one slope for each channel
 COLORS = ("RGB", "BGR", "grey")
 
 
@@ -69,7 +73,8 @@ class Node:
     A node of uint8 values has int8 weights, real weights being ``weight * weight_scale[output channel]``, and an int32
     bias in units of ``input scale * weight_scale``. Its clamp is in real numbers, as everywhere. ``lookup`` has a table
     of 256 uint8 as its weight, ``candidates`` the anchors, float32 ``[height, width, anchors, 4]``: middle y and x,
-    height, width.
+    height, width; ``norm`` those that
+    `mbinfer.ops.NORM_FACTORS` names.
     """
 
     op: str
@@ -88,6 +93,9 @@ class Node:
     first_channel: int = 0  # slice: of the input, below 0 too; candidates: the first class that counts
     softmax: bool = False  # candidates: scores become probabilities of each anchor's classes
     boxes: Boxes | None = None  # candidates, nms
+    window_channels: int = 0  # norm: around each channel, whose squares are summed; 0: all of them
+    logarithm: bool = False  # softmax: of what it makes
+    centred: bool = False  # norm: of numbers less the mean of their pixel
     # resize, depth_to_space: output row o begins at input row floor((o * numerator + term) / denominator)
     rows: Positions = (0, 0, 0)
     columns: Positions = (0, 0, 0)
@@ -96,7 +104,7 @@ class Node:
     bias: np.ndarray | None = field(default=None, repr=False)
     slopes: np.ndarray | None = field(
         default=None, repr=False
-    )  # of prelu: what negative numbers of each channel are multiplied by
+    )  # of prelu: what negative numbers of each channel are multiplied by; of elu: e^x - 1
 
 
 @dataclass

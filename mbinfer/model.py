@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from .check import COUNTS_PADDING, FULL_RANGE, HALVES, SOFTMAX, check_graph
+from .check import CENTRED, COUNTS_PADDING, FULL_RANGE, HALVES, LOGARITHM, SOFTMAX, check_graph
 from .errors import ArgumentError, UnsupportedError
 from .graph import ACTIVATIONS, COLORS, Graph, Node, Type
 from .ops import CODES, OPS
@@ -82,7 +82,7 @@ NODE = np.dtype(
         ("pad_right", "<u2"),
         ("clamp_lo", "<f4"),
         ("clamp_hi", "<f4"),
-        ("reserved0", "<u4"),
+        ("window_channels", "<u4"),
         ("weight_offset", "<u8"),
         ("weight_bytes", "<u8"),
         ("bias_offset", "<u8"),
@@ -220,14 +220,16 @@ def _fill_node(
 ) -> None:
     record["name"], record["output"], record["groups"] = strings.add(node.name), index[node.output], node.groups
     record["op"], record["activation"] = CODES[node.op], ACTIVATIONS.index(node.activation)
-    record["flags"] = (
-        (COUNTS_PADDING if node.counts_padding else 0) | HALVES[node.halves] | (SOFTMAX if node.softmax else 0)
+    flags = (
+        *((COUNTS_PADDING, node.counts_padding), (SOFTMAX, node.softmax)),
+        *((LOGARITHM, node.logarithm), (CENTRED, node.centred)),
     )
+    record["flags"] = sum(bit for bit, is_set in flags if is_set) | HALVES[node.halves]
     for field in ("kernel", "stride", "dilation"):
         record[field + "_h"], record[field + "_w"] = getattr(node, field)
     record["pad_top"], record["pad_left"], record["pad_bottom"], record["pad_right"] = node.pads
     record["clamp_lo"], record["clamp_hi"] = _clamp(node, graph)
-    record["first_channel"] = node.first_channel
+    record["first_channel"], record["window_channels"] = node.first_channel, node.window_channels
     for name, number in zip(POSITIONS, (*node.rows, *node.columns)):
         record[name] = number
     if node.boxes is not None:
@@ -242,7 +244,7 @@ def _fill_node(
         record["weight_dtype"] = DTYPES["uint8"]
         record["weight_offset"], record["weight_bytes"] = weights.add(np.asarray(node.weight, np.uint8))
         return
-    if node.op == "candidates":
+    if node.op == "candidates" or OPS[node.op].types == "factors":
         record["weight_dtype"] = DTYPES["float32"]
         record["weight_offset"], record["weight_bytes"] = weights.add(float32(node.weight))
         return

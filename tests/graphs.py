@@ -19,6 +19,7 @@ ACTIVATIONS = [
     ("clamp", (0.0, np.inf)),
     ("clamp", (-1.0, 2.0)),
     *[(kind, (-np.inf, np.inf)) for kind in ("hard_swish", "sigmoid", "silu", "tanh", "gelu", "gelu_tanh", "prelu")],
+    *[(kind, (-np.inf, np.inf)) for kind in ("elu", "softplus", "mish")],
 ]
 CHANNELS = st.integers(1, 20)
 
@@ -29,13 +30,14 @@ def random_graph(draw, max_blocks: int = 5, channels=CHANNELS, moves: bool = Tru
 
     Kernels 1/3/5/7, strides 1/2, asymmetric pads, dilation, groups, odd sizes, channels that are no multiple of 8; in
     a quarter of them weights of float16.
-    `channels` is the strategy for those of the input; without `moves` no operator that only moves numbers is drawn.
+    `channels` is the strategy for those of the input; without `moves` neither a norm nor an operator that only moves
+    numbers is drawn.
     """
     rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
     net = GraphBuilder(rng, (draw(st.integers(1, 17)), draw(st.integers(1, 17)), draw(channels)))
     value = "input"
     for _ in range(draw(st.integers(1, max_blocks))):
-        value = draw(st.sampled_from(BLOCKS if moves else BLOCKS[:-1]))(draw, net, value)
+        value = draw(st.sampled_from(BLOCKS if moves else BLOCKS[:-2]))(draw, net, value)
     value = draw(st.sampled_from(HEADS))(draw, net, value)
     net.output(value)
     if draw(st.integers(0, 3)) == 3:
@@ -113,9 +115,13 @@ def add_block(draw, net: GraphBuilder, value: str) -> str:
 
 
 def pair_block(draw, net: GraphBuilder, value: str) -> str:
-    """A product, maximum ... with any value of the same shape, or with one number for each channel."""
+    """A product, maximum ... with any value of the same shape, or with one number for each channel or pixel."""
     dims = net.graph.values[value]
-    equal = [name for name, other in net.graph.values.items() if other in (dims, (1, 1, dims[2]))]
+    equal = [
+        name for name, other in net.graph.values.items() if other[:2] in (dims[:2], (1, 1)) and other[2] in (dims[2], 1)
+    ]
+    if draw(st.integers(0, 3)) == 3:
+        equal = [net.add("conv", [value], 1, ("sigmoid", (-np.inf, np.inf)))]
     op = draw(st.sampled_from(["mul", "mul", "sub", "max", "min"]))
     return net.add(op, [value, draw(st.sampled_from(equal))], act=draw(st.sampled_from(ACTIVATIONS)))
 
@@ -126,6 +132,14 @@ def squeeze_excite(draw, net: GraphBuilder, value: str) -> str:
     gate = net.add("conv", [gate], draw(CHANNELS), ("clamp", (0.0, np.inf)))
     gate = net.add("conv", [gate], net.dims(value)[2], ("sigmoid", (-np.inf, np.inf)))
     return net.add("mul", [value, gate], act=draw(st.sampled_from([LINEAR, ACTIVATIONS[2]])))
+
+
+def norm_block(draw, net: GraphBuilder, value: str) -> str:
+    """Local response, L2 and layer normalisation."""
+    window = draw(st.sampled_from([0, 0, 1, 4, 5]))
+    numbers = np.float32([draw(st.sampled_from([0.2, 1.0])), 0.5, draw(st.sampled_from([0.5, 0.75, 1.0, 0.6])), 1e-6])
+    centred = not window and draw(st.booleans())
+    return net.add("norm", [value], weight=numbers, window_channels=window, centred=centred)
 
 
 def concat_block(draw, net: GraphBuilder, value: str) -> str:
@@ -189,7 +203,7 @@ def dense_head(draw, net: GraphBuilder, value: str) -> str:
 
 
 def softmax_head(draw, net: GraphBuilder, value: str) -> str:
-    return net.add("softmax", [value])
+    return net.add("softmax", [value], logarithm=draw(st.booleans()))
 
 
 BLOCKS = [
@@ -203,6 +217,7 @@ BLOCKS = [
     squeeze_excite,
     concat_block,
     pointwise_block,
+    norm_block,
     moving_block,
 ]
 HEADS = [no_head, pooled_head, dense_head, softmax_head]

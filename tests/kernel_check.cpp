@@ -116,7 +116,7 @@ ActivationArgs any_activation() {
   static const std::vector<float> slopes = floats(kMostPanels * kPanel, kPlain);
   static const ActivationArgs all[] = {bounds(-kInf, kInf), bounds(-kInf, kInf), bounds(0, 6), bounds(0, kInf),
                                        bounds(-0.5f, 0.75f)};
-  const int choice = between(0, 4 + kPrelu);
+  const int choice = between(0, 4 + kMish);
   if (choice < 5) return all[choice];
   return {-kInf, kInf, choice - 4, slopes.data()};
 }
@@ -345,13 +345,37 @@ void check_pair(const KernelTable& table, int pixels, int panels, Numbers number
   const auto a = floats(size_t((pixels - 1) * a_stride + width), numbers),
              b = floats(size_t((pixels - 1) * b_stride + width), numbers);
   Output expected(pixels, width, out_stride), found = expected;
-  PairArgs args = {Pair(between(0, 4)), a.data(), b.data(), expected.data(), a_stride * kFloat, b_stride * kFloat,
-                   out_stride * kFloat, pixels,   panels,   any_activation()};
+  PairArgs args = {Pair(between(0, 4)), a.data(), b.data(), expected.data(),  a_stride * kFloat, b_stride * kFloat,
+                   out_stride * kFloat, pixels,   panels,   any_activation(), between(0, 1)};
   kReferenceKernels.f32.pair(&args);
   args.out = found.data();
   table.f32.pair(&args);
   judge(expected == found, "%s pair %d: %d pixels, %d panels, numbers %d", table.isa, args.pair, pixels, panels,
         numbers);
+}
+
+void check_norm(const KernelTable& table, int pixels, int panels, Numbers numbers) {
+  static const float exponents[] = {0.5f, 0.75f, 1.0f, 0.3f};
+  const int channels = panels * 8 - between(0, 7), in_stride = panels * 8 + between(0, 8),
+            out_stride = panels * 8 + 8 * between(0, 2);
+  const auto in = floats(size_t((pixels - 1) * in_stride + channels), numbers);
+  const float parameters[] = {1.0f / 3, float(between(0, 2)), exponents[between(0, 3)], 1e-12f};
+  Output expected(pixels, panels * 8, out_stride), found = expected;
+  NormArgs args = {in.data(),
+                   expected.data(),
+                   in_stride * kFloat,
+                   out_stride * kFloat,
+                   pixels,
+                   channels,
+                   between(0, 1) ? between(1, 9) : 0,
+                   0,
+                   parameters};
+  if (!args.window) args.centred = between(0, 1);
+  kReferenceKernels.f32.norm(&args);
+  args.out = found.data();
+  table.f32.norm(&args);
+  judge(expected == found, "%s norm: %d pixels, %d channels, window %d, numbers %d", table.isa, pixels, channels,
+        args.window, numbers);
 }
 
 void check_resize(const KernelTable& table, int pixels, int width, Numbers numbers) {
@@ -432,6 +456,7 @@ void check(const KernelTable& table) {
       for (int panels = 1; panels <= 5; panels++) {
         check_add(table, pixels, panels, numbers);
         for (int i = 0; i < 5; i++) check_pair(table, pixels, panels, numbers);
+        for (int i = 0; i < 4; i++) check_norm(table, pixels, panels, numbers);
         for (int i = 0; i < 3; i++) check_resize(table, pixels, between(1, 12), numbers);
         for (int ends = 0; ends < 4; ends++) check_reduce(table, pixels, panels, ends & 1, ends >> 1, numbers);
       }
@@ -535,11 +560,12 @@ double worst_ulps(const KernelTable& table, Curve curve, double (*exact)(double)
       const uint32_t each = (bits + uint32_t(n) * 0x9b / 2) | (n % 2 ? 0x80000000 : 0);
       std::memcpy(&x[n], &each, sizeof each);
     }
-    const AddArgs args = {x, zero, out, 0, 0, 0, 1, 1, {-kInf, kInf, curve, nullptr}};
+    static const std::vector<float> ones(kPanel, 1.0f);
+    const AddArgs args = {x, zero, out, 0, 0, 0, 1, 1, {-kInf, kInf, curve, ones.data()}};
     table.f32.add(&args);
     for (int n = 0; n < kPanel; n++) {
       const double y = exact(double(x[n]));
-      if (std::fabs(y) < least && std::fabs(out[n]) < least) continue;
+      if ((std::fabs(y) < least && std::fabs(out[n]) < least) || (std::isinf(y) && out[n] == y)) continue;
       worst = std::max(worst, std::fabs(out[n] - y) / std::ldexp(1.0, std::max(-126, std::ilogb(y)) - 23));
     }
   }
@@ -559,6 +585,11 @@ void check_curves(const KernelTable& table) {
       {"gelu", kGelu, [](double x) { return x * std::erfc(-x * std::sqrt(0.5)) / 2; }, 10, 1e-2},
       {"gelu_tanh", kGeluTanh,
        [](double x) { return x / (1 + std::exp(-2 * std::sqrt(2 / M_PI) * (x + 0.044715 * x * x * x))); }, 10, 1e-2},
+      {"elu", kElu, [](double x) { return x < 0 ? std::expm1(x) : x; }, 3, 0},
+      {"exp", kExp, [](double x) { return x > 88.72 ? kInf : std::exp(x); }, 4, 1e-37},
+      {"log", kLog, [](double x) { return x < 0 ? 0 : std::log(x); }, 4, 0},
+      {"softplus", kSoftplus, [](double x) { return std::fmax(x, 0) + std::log1p(std::exp(-std::fabs(x))); }, 3, 1e-37},
+      {"mish", kMish, [](double x) { return x * std::tanh(std::log1p(std::exp(x))); }, 4, 1e-34},
   };
   for (const auto& c : curves) {
     const double worst = worst_ulps(table, c.curve, c.exact, c.least);

@@ -251,7 +251,22 @@ LIES = {
         node(SOFTMAX, op="argmax", activation="sigmoid"),
     ),
     "op 255": (field("node", ADD, op=255), node(ADD, op="")),
-    "activation 9": (field("node", ADD, activation=9), node(ADD, activation="mish")),
+    "activation 16": (field("node", ADD, activation=16), node(ADD, activation="sine")),
+    "activation of a softmax": (
+        field("node", SOFTMAX, activation=3),
+        node(SOFTMAX, activation="sigmoid"),
+    ),
+    "logarithms of another op": (field("node", ADD, flags=64), node(ADD, logarithm=True)),
+    "a window of channels of another op": (field("node", ADD, window_channels=3), node(ADD, window_channels=3)),
+    "a norm without its numbers": (field("node", SOFTMAX, op=24), node(SOFTMAX, op="norm")),
+    "a norm over too many channels": (
+        field("node", SOFTMAX, op=24, window_channels=65),
+        node(SOFTMAX, op="norm", window_channels=65, weight=np.ones(4, np.float32)),
+    ),
+    "a norm centred over a window": (
+        field("node", SOFTMAX, op=24, window_channels=3, flags=32),
+        node(SOFTMAX, op="norm", window_channels=3, centred=True, weight=np.ones(4, np.float32)),
+    ),
     "slopes of another activation": (field("node", ADD, slope_offset=64), node(ADD, slopes=np.zeros(9))),
     "slopes outside": (field("node", ADD, activation=8, slope_offset=1 << 40), node(ADD, activation="prelu")),
     "slopes of other channels": (
@@ -352,7 +367,7 @@ LIES = {
         field("node", ADD, weight_dtype=2),
         node(ADD, weight=np.zeros(9, np.float16)),
     ),
-    "reserved in a node with weights": (field("node", STEM, reserved0=1), None),
+    "reserved in a node with weights": (item("node", STEM, "reserved", 0, 1), None),
     "weights of an addition": (field("node", ADD, weight_dtype=1), node(ADD, weight=np.zeros(9))),
     "offset of no weights": (field("node", ADD, weight_offset=64), None),
     "bias of a pool": (field("node", MEAN, bias_bytes=64), node(MEAN, bias=np.zeros(9))),

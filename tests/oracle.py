@@ -38,7 +38,10 @@ def graph_to_onnx(graph, opset: int = 20) -> onnx.ModelProto:
             counts = int(node.counts_padding)
             made = helper.make_node("AveragePool", inputs, [result], count_include_pad=counts, **window)
         elif node.op == "softmax":
-            made = helper.make_node("Softmax", inputs, [result], axis=1)
+            made = helper.make_node("LogSoftmax" if node.logarithm else "Softmax", inputs, [result], axis=1)
+        elif node.op == "norm":
+            nodes += _norm(node, inputs[0], result, graph.values[node.output][2], constant)
+            made = helper.make_node("Identity", [result], [f"{result}:same"])
         elif node.op in ("resize", "slice", "shuffle", "depth_to_space"):
             nodes += _moved(node, inputs[0], result, graph.values, constant)
             made = helper.make_node("Identity", [result], [f"{result}:same"])
@@ -111,6 +114,28 @@ def _stacked(node, inputs, y: str, values, constant) -> list[onnx.NodeProto]:
     ]
 
 
+def _norm(node, x: str, y: str, channels: int, constant) -> list[onnx.NodeProto]:
+    """x / max(offset + factor * sum of squares, least)^exponent; a window's sum is a convolution of all channels."""
+    factor, offset, exponent, least = (constant(f"{y}:{i}", np.float32(v)) for i, v in enumerate(node.weight))
+    channel = np.arange(channels)
+    window, before = node.window_channels, (node.window_channels - 1) // 2
+    distance = channel - channel[:, None] + before if window else np.zeros((channels, channels))
+    inside = np.float32((distance >= 0) & (distance < max(window, 1)))[:, :, None, None]
+    mean = constant(f"{y}:mean", np.full((channels, channels, 1, 1), node.centred / channels, np.float32))
+    steps = [
+        ("Conv", x, mean, "m"),
+        ("Sub", x, f"{y}:m", "c"),
+        ("Mul", f"{y}:c", f"{y}:c", "square"),
+        ("Conv", f"{y}:square", constant(f"{y}:inside", inside), "sum"),
+        ("Mul", f"{y}:sum", factor, "scaled"),
+        ("Add", f"{y}:scaled", offset, "base"),
+        ("Max", f"{y}:base", least, "most"),
+        ("Pow", f"{y}:most", exponent, "power"),
+    ]
+    nodes = [helper.make_node(op, [a, b], [f"{y}:{name}"]) for op, a, b, name in steps]
+    return [*nodes, helper.make_node("Div", [f"{y}:c", f"{y}:power"], [y])]
+
+
 def _resized(constant, x: str, y: str, axis: int, positions, taps: int, size: int, made: int) -> list[onnx.NodeProto]:
     """One axis, gathered by index: the numbers on both sides of a position, and what lies between."""
     numerator, denominator, term = positions
@@ -145,11 +170,24 @@ def _activation(node, x: str, y: str, constant) -> list[onnx.NodeProto]:
         return chain(("Clip", x, *bounds))
     if kind == "prelu":
         return chain(("PRelu", x, constant(f"{node.name}:slopes", np.float32(node.slopes).reshape(-1, 1, 1))))
+    if kind == "elu":
+        slopes = constant(f"{node.name}:slopes", np.float32(node.slopes).reshape(-1, 1, 1))
+        zero = constant(f"{node.name}:zero", np.float32(0))
+        steps = chain(("Min", x, zero), ("Exp", ""), ("Sub", "", constant(f"{node.name}:one", np.float32(1))))
+        steps = [*steps[:-1], helper.make_node("Sub", list(steps[-1].input), [f"{y}:less"])]
+        return [
+            *steps,
+            helper.make_node("Mul", [f"{y}:less", slopes], [f"{y}:below"]),
+            helper.make_node("Relu", [x], [f"{y}:above"]),
+            helper.make_node("Add", [f"{y}:below", f"{y}:above"], [y]),
+        ]
+    if kind == "root":
+        return chain(("Sqrt", x))
     if kind == "silu":
         return chain(("Sigmoid", x), ("Mul", x, ""))
     if kind.startswith("gelu"):
         return [helper.make_node("Gelu", [x], [y], approximate="tanh" if kind == "gelu_tanh" else "none")]
-    return chain(({"none": "Identity", "hard_swish": "HardSwish", "sigmoid": "Sigmoid", "tanh": "Tanh"}[kind], x))
+    return chain(({"none": "Identity", "hard_swish": "HardSwish"}.get(kind, kind.capitalize()), x))
 
 
 def run_onnx(model: onnx.ModelProto, inputs: dict[str, np.ndarray]) -> dict[str, np.ndarray]:

@@ -114,6 +114,7 @@ def test_limits_are_those_of_the_manual():
         "kMaxToldApart": check.MAX_TOLD_APART,
         "kMaxMacs": check.MAX_MACS,
         "kMaxFraction": check.MAX_FRACTION,
+        "kMaxWindowChannels": check.MAX_WINDOW_CHANNELS,
         "kMaxNodeInputs": check.MAX_NODE_INPUTS,
         "kMaxName": check.MAX_NAME,
         "kMaxText": check.MAX_TEXT,
@@ -131,6 +132,7 @@ def test_limits_are_those_of_the_manual():
         "| 2,048 |",
         "| 256; 16,384 |",
         "| 2^53 |",
+        "| 64 |",
     ):
         assert number in manual
 

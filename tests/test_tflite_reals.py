@@ -233,3 +233,53 @@ def test_transposed_convolution_with_a_bias(padding):
     inputs = {"x": models[0].rng.standard_normal((1, 4, 5, 3)).astype(np.float32)}
     (found,), (expected,) = ours(models[0], inputs).values(), run_litert(models[1].model(), inputs).values()
     np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-5)
+
+
+FUNCTIONS = {
+    **dict.fromkeys(("EXP", "LOG", "SQRT", "RSQRT", "SQUARE", "ABS", "NEG", "ELU", "LOG_SOFTMAX"), ("", {})),
+    "L2_NORMALIZATION": ("L2NormOptions", {"fusedActivationFunction": 0}),
+    "LOCAL_RESPONSE_NORMALIZATION": (
+        "LocalResponseNormalizationOptions",
+        {"radius": 2, "bias": 1.0, "alpha": 0.4, "beta": 0.75},
+    ),
+    "SPACE_TO_DEPTH": ("SpaceToDepthOptions", {"blockSize": 2}),
+    "REDUCE_MIN": ("ReducerOptions", {"keepDims": True}),
+    "REDUCE_MAX": ("ReducerOptions", {"keepDims": True}),
+    "SUM": ("ReducerOptions", {"keepDims": True}),
+}
+
+
+@pytest.mark.parametrize("op", [*FUNCTIONS, "POW", "SQUARED_DIFFERENCE"])
+def test_functions_and_norms_of_real_numbers(op):
+    net, shape = builder("float32"), (1, 6, 8, 8)
+    x = net.input(shape)
+    options, fields = FUNCTIONS.get(op, ("", {}))
+    inputs, made = [x.index], shape
+    if options == "ReducerOptions":
+        inputs.append(net.constant([3]))
+        made = (1, 6, 8, 1)
+    elif op == "SPACE_TO_DEPTH":
+        made = (1, 3, 4, 32)
+    elif op in ("POW", "SQUARED_DIFFERENCE"):
+        inputs.append(net.tensor("c", (), "float32", np.float32(1.7)))
+    y = net.values(made)
+    net.operator(op, inputs, y.index, *([options] if options else []), **fields)
+    net.outputs.append(y.index)
+    picture = np.abs(net.rng.standard_normal(shape)).astype(np.float32) + np.float32(0.1)
+    found, expected = ours(net, {"x": picture}), run_litert(net.model(), {"x": picture})
+    for name, array in expected.items():
+        assert found[name].shape == array.shape and array.std() > 1e-3
+        assert np.abs(found[name] - array).max() <= 2e-6 * np.abs(array).max()
+
+
+@pytest.mark.parametrize("op", ["EXP", "RSQRT", "L2_NORMALIZATION"])
+def test_functions_and_norms_of_quantised_values(op):
+    net = builder()
+    x = net.input(SHAPE, scale=0.02, zero_point=-128 if op == "RSQRT" else -7)
+    y = net.values(SHAPE, 1 / 128 if op == "L2_NORMALIZATION" else 0.05, 0 if op == "L2_NORMALIZATION" else -128)
+    options, fields = FUNCTIONS[op]
+    net.operator(op, [x.index], y.index, *([options] if options else []), **fields)
+    net.outputs.append(y.index)
+    inputs = integers(net)
+    inputs["x"] = np.maximum(inputs["x"], -127)  # LiteRT refuses the root of 0
+    nearly_equal(net, inputs, 0.9)  # LiteRT's fixed point

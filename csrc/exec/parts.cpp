@@ -10,7 +10,8 @@ namespace mbinfer {
 namespace {
 
 // In the order of Activation.
-constexpr Curve kCurves[] = {kNoCurve, kNoCurve, kHardSwish, kSigmoid, kSilu, kTanh, kGelu, kGeluTanh, kPrelu};
+constexpr Curve kCurves[] = {kNoCurve, kNoCurve, kHardSwish, kSigmoid, kSilu, kTanh,       kGelu,     kGeluTanh,
+                             kPrelu,   kElu,     kExp,       kLog,     kRoot, kReciprocal, kSoftplus, kMish};
 
 // From the node's panel `panel` on.
 ActivationArgs activation(const Node& node, int panel) {
@@ -255,10 +256,10 @@ void add(const Task& w) {
   });
 }
 
-// Of two maps, or of a map and one pixel.
+// Of two maps, or of a map and one pixel, one channel or one number.
 void pair(const Task& w, Pair pair) {
   const Shape &map = output_of(w).shape, &other = w.graph.values[w.node.inputs[1]].shape;
-  const bool gate = !(map == other);
+  const bool gate = other.height != map.height || other.width != map.width;
   by_row(w, [&](int row, int x0, int x1) {
     PairArgs args;
     args.pair = pair;
@@ -271,6 +272,7 @@ void pair(const Task& w, Pair pair) {
     args.pixels = x1 - x0;
     args.panels = w.panels.count();
     args.activation = activation(w.node, w.panels.begin);
+    args.one_channel = other.channels != map.channels;
     kernels_of(w).pair(&args);
   });
 }
@@ -317,9 +319,26 @@ void softmax(const Task& w) {
     args.out_stride = w.out.pixel_stride;
     args.pixels = x1 - x0;
     args.channels = w.channels.count();
+    args.logarithm = w.node.logarithm;
     args.in_type = input_of(w).type;
     args.out_type = output_of(w).type;
     kernels_of(w).softmax(&args);
+  });
+}
+
+void norm(const Task& w) {
+  by_row(w, [&](int row, int x0, int x1) {
+    NormArgs args;
+    args.in = w.in.at(row, x0);
+    args.out = w.out.at(row, x0);
+    args.in_stride = w.in.pixel_stride;
+    args.out_stride = w.out.pixel_stride;
+    args.pixels = x1 - x0;
+    args.channels = w.channels.count();
+    args.window = w.node.window_channels;
+    args.centred = w.node.centred;
+    args.numbers = static_cast<decltype(args.numbers)>(w.node.weights);
+    kernels_of(w).norm(&args);
   });
 }
 
@@ -436,7 +455,8 @@ constexpr Maker kMakers[] = {{conv, 1},
                              {argmax, 32},
                              {nullptr, 0},  // what is stacked is a place in every plan
                              {candidates, 4},
-                             {nms, 64}};
+                             {nms, 64},
+                             {norm, 8}};
 static_assert(sizeof kMakers / sizeof kMakers[0] == kOpCount, "every operator has a function");
 
 const Maker& maker_of(const Node& node) { return kMakers[int(node.op) - 1]; }

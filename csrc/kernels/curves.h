@@ -88,6 +88,63 @@ inline V prelu(V x, V slope) {
   return fma(slope, less(V::splat(0.0f), x), greater(V::splat(0.0f), x));
 }
 
+// For negative x slope (e^x - 1).
+template <class V>
+inline V elu(V x, V slope) {
+  return fma(slope, exp_parts(clamp(x, -87.0f, 0.0f)).minus_one(), greater(V::splat(0.0f), x));
+}
+
+// As a square, for e^89 and what is below 2^-126 have no scale as one power.
+template <class V>
+inline V exp(V x) {
+  const V half = exp_parts(mul(clamp(x, -174.0f, 176.0f), V::splat(0.5f))).value();
+  return mul(half, half);
+}
+
+// log((1 + s) / (1 - s)) = 2 s + s^3 p(s^2) for s up to 1/3, to 2^-30.
+template <class V>
+struct Atanh {
+  V twice, rest;
+  explicit Atanh(V s) : twice(add(s, s)) {
+    const V square = mul(s, s);
+    V p = fma(V::splat(0.242895588f), square, V::splat(0.214307413f));
+    p = fma(p, square, V::splat(0.286165982f));
+    p = fma(p, square, V::splat(0.39998889f));
+    p = fma(p, square, V::splat(0.666666746f));
+    rest = mul(mul(s, square), p);
+  }
+};
+
+// -inf for 0, NaN for what is below, inf for inf.
+template <class V>
+inline V log(V x) {
+  const V zero = V::splat(0.0f), one = V::splat(1.0f), least = V::splat(0x1p-126f), huge = V::splat(0x1p127f);
+  const V finite = less(V::splat(3.40282347e38f), x);
+  V m = x;
+  const V n = binary_log(greater(least, finite), &m);
+  const Atanh<V> part(div(sub(m, one), add(m, one)));
+  const V sum = fma(n, V::splat(0.693147182f), add(part.twice, fma(n, V::splat(-1.90465421e-9f), part.rest)));
+  const V below = mul(mul(greater(zero, sub(least, x)), huge), huge), above = sub(x, finite);
+  return add(add(sub(sum, below), above), mul(root(finite), zero));
+}
+
+// log(1 + e^x) = max(x, 0) + log(1 + u), u = e^-|x|.
+template <class V>
+inline V softplus(V x) {
+  const V size = greater(x, sub(V::splat(0.0f), x));
+  const V u = exp_parts(greater(V::splat(-87.0f), sub(V::splat(0.0f), size))).value();
+  const Atanh<V> part(div(u, add(u, V::splat(2.0f))));
+  return add(greater(V::splat(0.0f), x), add(part.twice, part.rest));
+}
+
+// x tanh(log(1 + e^x)) = x n / (n + 2), n = e^x (e^x + 2).
+template <class V>
+inline V mish(V x) {
+  const V power = exp_parts(clamp(x, -87.0f, 20.0f)).value();
+  const V n = mul(power, add(power, V::splat(2.0f)));
+  return mul(greater(V::splat(-87.0f), x), div(n, add(n, V::splat(2.0f))));
+}
+
 // Never inlined, as it would be into every tile. `panel`: of those that the slopes are of.
 template <class V>
 __attribute__((noinline)) V curved(V x, const ActivationArgs& a, int panel) {
@@ -106,6 +163,20 @@ __attribute__((noinline)) V curved(V x, const ActivationArgs& a, int panel) {
       return gelu_tanh(x);
     case kPrelu:
       return prelu(x, V::load(a.slopes + panel * kPanel));
+    case kElu:
+      return elu(x, V::load(a.slopes + panel * kPanel));
+    case kExp:
+      return exp(x);
+    case kLog:
+      return log(x);
+    case kRoot:
+      return root(x);
+    case kReciprocal:
+      return div(V::splat(1.0f), x);
+    case kSoftplus:
+      return softplus(x);
+    case kMish:
+      return mish(x);
   }
   return x;
 }

@@ -41,8 +41,16 @@
 namespace mbinfer {
 namespace {
 
-constexpr Kernels kBytes = {
-    {ByteTiles::gemm_pixels, 2}, gemm_u8, depthwise_u8, pool_u8, reduce_u8, add_u8, nullptr, nullptr, softmax_u8};
+constexpr Kernels kBytes = {{ByteTiles::gemm_pixels, 2},
+                            gemm_u8,
+                            depthwise_u8,
+                            pool_u8,
+                            reduce_u8,
+                            add_u8,
+                            nullptr,
+                            nullptr,
+                            softmax_u8,
+                            nullptr};
 
 }  // namespace
 }  // namespace mbinfer
@@ -70,6 +78,7 @@ const Kernels kAvxvnniKernels = kBytes;
 #include "kernels/convert.h"
 #include "kernels/depthwise.h"
 #include "kernels/gemm.h"
+#include "kernels/norm.h"
 #include "kernels/rows.h"
 
 namespace mbinfer {
@@ -93,7 +102,16 @@ long multiply_adds(const float* values, float* sums, int rounds) {
 
 constexpr KernelTable table(const char* isa) {
   return {isa,
-          {{kTilePixels, kTileVectors * wide::kPanels}, gemm, depthwise, pool, reduce, add, pair, resize, softmax_f32},
+          {{kTilePixels, kTileVectors * wide::kPanels},
+           gemm,
+           depthwise,
+           pool,
+           reduce,
+           add,
+           pair,
+           resize,
+           softmax_f32,
+           norm_pixels<f32x8>},
           &kBytes,
           lookup_reference,
           convert,

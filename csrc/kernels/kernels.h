@@ -35,12 +35,29 @@
 
 namespace mbinfer {
 
-enum Curve : int { kNoCurve, kHardSwish, kSigmoid, kSilu, kTanh, kGelu, kGeluTanh, kPrelu };
+enum Curve : int {
+  kNoCurve,
+  kHardSwish,
+  kSigmoid,
+  kSilu,
+  kTanh,
+  kGelu,
+  kGeluTanh,
+  kPrelu,
+  kElu,
+  kExp,
+  kLog,
+  kRoot,
+  kReciprocal,
+  kSoftplus,
+  kMish
+};
+constexpr int32_t kRootHalfBits = 0x3F3504F3;  // the bits of sqrt(1/2), for binary_log() of vec.h
 
 struct ActivationArgs {
   float lo, hi;         // -inf, +inf: none; of uint8: whole steps from the zero point, between those of 0 and of 255
   int curve;            // in place of the bounds
-  const float* slopes;  // of kPrelu, where a number is negative: for each channel, from the first panel made on
+  const float* slopes;  // of kPrelu and kElu, where a number is negative: by channel, from the first panel made on
 };
 
 // Of the 8 output channels of a panel, with int8 weights; format.h has the same record.
@@ -148,13 +165,16 @@ struct AddArgs {  // out[p] = activation(a[p] + b[p])
 
 enum Pair : int { kMul, kSub, kMax, kMin, kDiv };
 
-struct PairArgs {  // out[p] = activation(a[p] * b[p]), or another function of the two; b_stride 0: one pixel for all
+// out[p] = activation(a[p] * b[p]), or another function of the two. b_stride 0: one pixel for all; one_channel: the
+// first channel of b for all.
+struct PairArgs {
   Pair pair;
   const void *a, *b;
   void* out;
   ptrdiff_t a_stride, b_stride, out_stride;
   int pixels, panels;
   ActivationArgs activation;
+  int one_channel = 0;
 };
 
 // Pixels of a row between two rows. Pixel 0 lies `rest / denominator` behind `first`, each other one `step` and
@@ -178,7 +198,22 @@ struct SoftmaxArgs {  // over the `channels` of each pixel, which need not fill 
   void* out;
   ptrdiff_t in_stride, out_stride;
   int pixels, channels;
+  int logarithm = 0;  // of what it makes, float32 only
   Type in_type = {}, out_type = {};
+};
+
+// out[p][c] = y / max(offset + factor * sum of squares, least)^exponent, the sum over the channels of a window around
+// c, or over all of them. y is in[p][c], less the mean of the pixel's channels where it is `centred`, which a window is
+// not. The sum of a window is one chain, from its first channel to the last. A sum over all channels is eight chains,
+// each of every eighth channel: s0 to s7, joined as ((s0 + s4) + (s2 + s6)) + ((s1 + s5) + (s3 + s7)).
+struct NormArgs {
+  const void* in;
+  void* out;  // not the input
+  ptrdiff_t in_stride, out_stride;
+  int pixels, channels;
+  int window;  // how many channels, (window - 1) / 2 of them before c; 0: all of the pixel
+  int centred;
+  const float* numbers;  // factor, offset, exponent, least
 };
 
 struct LookupArgs {  // out[p][c] = table[in[p][c]], of uint8
@@ -257,6 +292,7 @@ struct Kernels {  // of one type
   void (*pair)(const PairArgs*);      // float32 only
   void (*resize)(const ResizeArgs*);  // float32 only
   void (*softmax)(const SoftmaxArgs*);
+  void (*norm)(const NormArgs*);  // float32 only
 };
 
 struct KernelTable {  // of one instruction set

@@ -61,7 +61,7 @@ void multiply_add(const float* x, const float* w, float* sums) {
 }
 #endif
 
-// A panel as a vector for the curves: what vec.h says of a leaf, in plain loops.
+// A panel as a vector for curves and norms: what vec.h says of a leaf, in plain loops.
 struct Panel {
   float v[kPanel];
   static Panel load(const float* p) {
@@ -75,6 +75,8 @@ struct Panel {
     return x;
   }
 };
+
+void store(float* p, const Panel& x) { memcpy(p, x.v, sizeof x.v); }
 
 template <class Body>
 Panel lane_by_lane(const Panel& a, const Panel& b, Body&& body) {
@@ -100,6 +102,22 @@ Panel greater(const Panel& a, const Panel& b) {
 Panel less(const Panel& a, const Panel& b) {
   return lane_by_lane(a, b, [](float x, float y) { return x < y ? x : y; });
 }
+Panel root(Panel x) {
+  for (float& element : x.v) element = sqrtf(element);
+  return x;
+}
+Panel binary_log(const Panel& x, Panel* rest) {
+  Panel whole;
+  for (int n = 0; n < kPanel; n++) {
+    int32_t bits;
+    memcpy(&bits, &x.v[n], sizeof bits);
+    const int32_t power = (bits - kRootHalfBits) >> 23;
+    bits -= power * (1 << 23);
+    memcpy(&rest->v[n], &bits, sizeof bits);
+    whole.v[n] = float(power);
+  }
+  return whole;
+}
 Panel fma(const Panel& a, const Panel& b, Panel c) {
   multiply_add<1>(a.v, b.v, c.v);
   return c;
@@ -116,15 +134,14 @@ Panel exponent_of(Panel x) {
 }  // namespace mbinfer
 
 #include "kernels/curves.h"
+//
+#include "kernels/norm.h"
 
 namespace mbinfer {
 namespace {
 
 // What is made of a panel, in its place.
-void activate(float* x, const ActivationArgs& a, int panel) {
-  const Panel y = activate(Panel::load(x), a, panel);
-  memcpy(x, y.v, sizeof y.v);
-}
+void activate(float* x, const ActivationArgs& a, int panel) { store(x, activate(Panel::load(x), a, panel)); }
 
 // A float16 as a float32, exactly. No float on the way is denormal, which a run would take for zero: those of float16
 // are made as 2^-14 and a fraction, less 2^-14.
@@ -281,7 +298,7 @@ void pair(const PairArgs* args) {
   for (int p = 0; p < args->pixels; p++) {
     const float *a = at(args->a, p * args->a_stride), *b = at(args->b, p * args->b_stride);
     float* out = at(args->out, p * args->out_stride);
-    for (int c = 0; c < args->panels * kPanel; c++) out[c] = of_pair(args->pair, a[c], b[c]);
+    for (int c = 0; c < args->panels * kPanel; c++) out[c] = of_pair(args->pair, a[c], b[args->one_channel ? 0 : c]);
     activate_pixel(out, args->panels, args->activation);
   }
 }
@@ -323,7 +340,7 @@ long multiply_adds(const float* values, float* sums, int rounds) {
 }  // namespace
 
 const KernelTable kReferenceKernels = {
-    "reference",       {{8, 1}, gemm, depthwise, pool, reduce, add, pair, resize, softmax_f32},
+    "reference",       {{8, 1}, gemm, depthwise, pool, reduce, add, pair, resize, softmax_f32, norm_pixels<Panel>},
     &kReferenceU8,     lookup_reference,
     convert_reference, multiply_adds};
 

@@ -181,6 +181,6 @@ void convert_reference(const ConvertArgs* a) {
   }
 }
 
-const Kernels kReferenceU8 = {{8, 1}, gemm, depthwise, pool, reduce, add, nullptr, nullptr, softmax_u8};
+const Kernels kReferenceU8 = {{8, 1}, gemm, depthwise, pool, reduce, add, nullptr, nullptr, softmax_u8, nullptr};
 
 }  // namespace mbinfer

@@ -70,7 +70,8 @@ void pair(const PairArgs* args) {
     for_each_vector(args->panels, [&](auto vector, int panel) {
       using V = decltype(vector);
       const int c = panel * kPanel;
-      store(out + c, activate(of_pair(args->pair, V::load(a + c), V::load(b + c)), args->activation, panel));
+      const V other = args->one_channel ? V::splat(*b) : V::load(b + c);
+      store(out + c, activate(of_pair(args->pair, V::load(a + c), other), args->activation, panel));
     });
   }
 }

@@ -19,6 +19,8 @@
 //     nan_or(x, other)     x where it is NaN, else other
 //     div(a, b)            rounded as IEEE 754 says
 //     exponent_of(x)       the last nine bits of x as sign and exponent of a float: 2^n for 1.5 * 2^23 + 127 + n
+//     root(x)              the square root, rounded as IEEE 754 says
+//     binary_log(x, &rest) n of x = 2^n * rest, with rest from sqrt(1/2) up to sqrt(2), of positive x
 //   pace(p)                p, and no compiler derives other pointers from it: a pointer that walks is one register
 //
 // tile_<isa>.h

@@ -50,6 +50,13 @@ inline f32x8 mul(f32x8 a, f32x8 b) { return {_mm256_mul_ps(a.v, b.v)}; }
 inline f32x8 fma(f32x8 a, f32x8 b, f32x8 c) { return {_mm256_fmadd_ps(a.v, b.v, c.v)}; }
 inline f32x8 div(f32x8 a, f32x8 b) { return {_mm256_div_ps(a.v, b.v)}; }
 inline f32x8 exponent_of(f32x8 x) { return {_mm256_castsi256_ps(_mm256_slli_epi32(_mm256_castps_si256(x.v), 23))}; }
+inline f32x8 root(f32x8 x) { return {_mm256_sqrt_ps(x.v)}; }
+inline f32x8 binary_log(f32x8 x, f32x8* rest) {
+  const __m256i bits = _mm256_castps_si256(x.v);
+  const __m256i n = _mm256_srai_epi32(_mm256_sub_epi32(bits, _mm256_set1_epi32(kRootHalfBits)), 23);
+  rest->v = _mm256_castsi256_ps(_mm256_sub_epi32(bits, _mm256_slli_epi32(n, 23)));
+  return {_mm256_cvtepi32_ps(n)};
+}
 inline f32x8 greater(f32x8 a, f32x8 b) { return {_mm256_max_ps(a.v, b.v)}; }
 inline f32x8 less(f32x8 a, f32x8 b) { return {_mm256_min_ps(a.v, b.v)}; }
 inline f32x8 nan_or(f32x8 x, f32x8 other) {

@@ -40,6 +40,13 @@ inline f32x16 mul(f32x16 a, f32x16 b) { return {_mm512_mul_ps(a.v, b.v)}; }
 inline f32x16 fma(f32x16 a, f32x16 b, f32x16 c) { return {_mm512_fmadd_ps(a.v, b.v, c.v)}; }
 inline f32x16 div(f32x16 a, f32x16 b) { return {_mm512_div_ps(a.v, b.v)}; }
 inline f32x16 exponent_of(f32x16 x) { return {_mm512_castsi512_ps(_mm512_slli_epi32(_mm512_castps_si512(x.v), 23))}; }
+inline f32x16 root(f32x16 x) { return {_mm512_sqrt_ps(x.v)}; }
+inline f32x16 binary_log(f32x16 x, f32x16* rest) {
+  const __m512i bits = _mm512_castps_si512(x.v);
+  const __m512i n = _mm512_srai_epi32(_mm512_sub_epi32(bits, _mm512_set1_epi32(kRootHalfBits)), 23);
+  rest->v = _mm512_castsi512_ps(_mm512_sub_epi32(bits, _mm512_slli_epi32(n, 23)));
+  return {_mm512_cvtepi32_ps(n)};
+}
 inline f32x16 greater(f32x16 a, f32x16 b) { return {_mm512_max_ps(a.v, b.v)}; }
 inline f32x16 less(f32x16 a, f32x16 b) { return {_mm512_min_ps(a.v, b.v)}; }
 inline f32x16 nan_or(f32x16 x, f32x16 other) {

@@ -66,6 +66,26 @@ inline float32x4_t exponent_of(float32x4_t x) {
   return vreinterpretq_f32_s32(vshlq_n_s32(vreinterpretq_s32_f32(x), 23));
 }
 inline f32x8 exponent_of(f32x8 x) { return {exponent_of(x.lo), exponent_of(x.hi)}; }
+inline float32x4_t root(float32x4_t x) {
+#ifdef __aarch64__
+  return vsqrtq_f32(x);
+#else  // armv7 has an instruction for one number
+  float32x4_t y = x;
+  for (int lane = 0; lane < 4; lane++) {
+    float number = x[lane];
+    asm("vsqrt.f32 %0, %0" : "+t"(number));
+    y[lane] = number;
+  }
+  return y;
+#endif
+}
+inline f32x8 root(f32x8 x) { return {root(x.lo), root(x.hi)}; }
+inline float32x4_t binary_log(float32x4_t x, float32x4_t* rest) {
+  const int32x4_t bits = vreinterpretq_s32_f32(x), n = vshrq_n_s32(vsubq_s32(bits, vdupq_n_s32(kRootHalfBits)), 23);
+  *rest = vreinterpretq_f32_s32(vsubq_s32(bits, vshlq_n_s32(n, 23)));
+  return vcvtq_f32_s32(n);
+}
+inline f32x8 binary_log(f32x8 x, f32x8* rest) { return {binary_log(x.lo, &rest->lo), binary_log(x.hi, &rest->hi)}; }
 inline uint32x4_t above(float32x4_t a, float32x4_t b) {
 #ifdef __aarch64__
   return vcgtq_f32(a, b);

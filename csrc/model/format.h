@@ -50,12 +50,21 @@ enum ActivationCode : uint8_t {
   kGelu = 6,      // by the error function
   kGeluTanh = 7,  // its approximation by tanh
   kPrelu = 8,     // negative numbers times a slope for each channel
+  kElu = 9,       // slope (e^x - 1) for negative numbers
+  kExp = 10,
+  kLog = 11,
+  kRoot = 12,  // square
+  kReciprocal = 13,
+  kSoftplus = 14,  // log(1 + e^x)
+  kMish = 15,      // x tanh(softplus(x))
 };
 
 constexpr uint8_t kCountsPadding = 1;  // flag of avg_pool: divide by kh*kw also at the border
 constexpr uint8_t kFullRange = 2;      // flag of conv with int8 weights: some are -128, which have no opposite
 // Flags of means of uint8: halves are rounded away from 128, or up, as TensorFlow Lite does; otherwise to even.
 constexpr uint8_t kHalvesAway = 4, kHalvesUp = 8;
+constexpr uint8_t kLogarithm = 64;  // flag of softmax: the logarithm of what it makes
+constexpr uint8_t kCentred = 32;    // flag of norm: of numbers less the mean of their pixel
 
 constexpr uint8_t kSoftmaxed = 16;  // flag of candidates: scores become probabilities of each anchor's classes
 
@@ -69,11 +78,11 @@ struct NodeRecord {
   uint32_t groups;
   uint16_t kernel_h, kernel_w, stride_h, stride_w, dilation_h, dilation_w;
   uint16_t pad_top, pad_left, pad_bottom, pad_right;
-  float clamp_lo, clamp_hi;  // real numbers; of a node that makes uint8, whole ones from 0 to 255
-  uint32_t reserved0;
+  float clamp_lo, clamp_hi;              // real numbers; of a node that makes uint8, whole ones from 0 to 255
+  uint32_t window_channels;              // norm: around each channel, whose squares are summed; 0: all
   uint64_t weight_offset, weight_bytes;  // from the start of the weights; packed as below
   uint64_t bias_offset, bias_bytes;      // of panels of 8 channels: float32[8], or a ChannelRecord with int8 weights
-  uint64_t slope_offset;                 // of kPrelu: float32, padded with zeros to 8 channels; else 0
+  uint64_t slope_offset;                 // of kPrelu, kElu: float32, padded with zeros to 8 channels; else 0
   // resize, depth_to_space: output row o begins at floor((o * numerator + term) / denominator), columns likewise.
   // candidates, nms: the bits of six float32: least score, overlap, scales of y, x, height and width.
   uint32_t row_numerator, row_denominator;

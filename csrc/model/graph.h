@@ -15,7 +15,25 @@
 
 namespace mbinfer {
 
-enum class Activation : uint8_t { kNone, kClamp, kHardSwish, kSigmoid, kSilu, kTanh, kGelu, kGeluTanh, kPrelu };
+enum class Activation : uint8_t {
+  kNone,
+  kClamp,
+  kHardSwish,
+  kSigmoid,
+  kSilu,
+  kTanh,
+  kGelu,
+  kGeluTanh,
+  kPrelu,
+  kElu,
+  kExp,
+  kLog,
+  kRoot,
+  kReciprocal,
+  kSoftplus,
+  kMish
+};
+constexpr bool has_slopes(Activation a) { return a == Activation::kPrelu || a == Activation::kElu; }
 
 struct Position {  // of an output in the input: whole + rest / denominator
   int64_t whole, rest;
@@ -77,9 +95,12 @@ struct Node {
   struct Boxes {          // of kCandidates; overlap of kNms
     float least_score = 0, overlap = 0, scale[4] = {};
   } boxes;
+  int window_channels = 0;  // kNorm: 0: all
+  bool logarithm = false;   // kSoftmax
+  bool centred = false;     // kNorm
   // What its output is clamped to: real numbers, or steps from a uint8's zero point.
   float lo = -INFINITY, hi = INFINITY;
-  const float* slopes = nullptr;  // of kPrelu, for each output channel
+  const float* slopes = nullptr;  // for each output channel
   const void* weights = nullptr;
   const void* bias = nullptr;  // for each panel
   int64_t weight_bytes = 0, bias_bytes = 0;

@@ -30,13 +30,15 @@ enum class Op : uint8_t {
   kStack,
   kCandidates,
   kNms,
+  kNorm,
 };
 
 enum class Area : uint8_t {  // the height and width that a node makes
   kWindow,                   // as its kernel, stride, dilation and padding give them
   kWhole,                    // 1 x 1, of the whole map
   kSame,                     // its input's; all inputs have the shape of the output
-  kGated,                    // its first input's, which has the shape of the output; the second one too, or 1 x 1
+  kGated,                    // its first input's, which has the shape of the output; the second one too, or it has one
+                             // pixel for all, one channel for all, or one number
   kJoined,                   // its inputs'; the output's channels are theirs, one input after the other
   kSliced,                   // its input's, of whose channels it takes some that follow one another
   kShuffled,                 // its input's, whose channels it takes in another order
@@ -55,6 +57,7 @@ enum class Types : uint8_t {  // of its inputs and its output
   kReals,                     // float32, of float32 and uint8
   kNumbers,                   // of float32 or uint8 it makes whole numbers: float32, or uint8 of scale 1
   kTable,                     // uint8: a table in the file has an output for each of 256 inputs
+  kFactors,                   // float32, and the file has some numbers for it where others have weights
 };
 
 struct OpInfo {
@@ -77,9 +80,9 @@ constexpr OpInfo kOps[] = {
     {"max_pool", 1, Area::kWindow, false, Types::kKept, true, true, 0},
     {"avg_pool", 1, Area::kWindow, false, Types::kAlike, true, true, 13},  // the divisor may count padding
     {"global_avg_pool", 1, Area::kWhole, false, Types::kAlike, true, true, 12},
-    {"softmax", 1, Area::kSame, false, Types::kAlike, true, false, 0},  // over channels
-    {"convert", 1, Area::kSame, false, Types::kAny, true, false, 0},    // to another type
-    {"lookup", 1, Area::kSame, false, Types::kTable, true, false, 0},   // any function of a uint8
+    {"softmax", 1, Area::kSame, false, Types::kAlike, true, false, 64},  // over channels
+    {"convert", 1, Area::kSame, false, Types::kAny, true, false, 0},     // to another type
+    {"lookup", 1, Area::kSame, false, Types::kTable, true, false, 0},    // any function of a uint8
     {"concat", -1, Area::kJoined, false, Types::kKept, false, false, 0},
     {"mul", 2, Area::kGated, false, Types::kFloats, true, false, 0},      // of two maps, or of a map and one pixel
     {"resize", 1, Area::kScaled, false, Types::kFloats, true, false, 0},  // nearest or, of two taps, bilinear
@@ -94,6 +97,7 @@ constexpr OpInfo kOps[] = {
     {"stack", -1, Area::kStacked, false, Types::kKept, true, false, 0},  // pixels of pictures of as many channels
     {"candidates", 2, Area::kRow, false, Types::kReals, false, false, 16},  // boxes, of scores and of places
     {"nms", 1, Area::kAll, false, Types::kFloats, false, false, 0},         // the best boxes that no better one covers
+    {"norm", 1, Area::kSame, false, Types::kFactors, true, false, 32},      // by the squares of channels
 };
 constexpr int kOpCount = sizeof kOps / sizeof kOps[0];
 
@@ -108,11 +112,12 @@ constexpr bool takes_anchors(Op op) { return op == Op::kCandidates; }
 constexpr bool has_boxes(Op op) { return op == Op::kCandidates || op == Op::kNms; }
 // Whether its window steps through the input in fractions.
 constexpr bool in_fractions(Op op) { return info_of(op).area == Area::kScaled || info_of(op).area == Area::kBlocks; }
-// Operators that only move numbers take none.
+// Operators that only move numbers take none, nor do those that make all channels of a pixel at once.
 constexpr bool takes_activation(Op op) {
   const Area area = info_of(op).area;
-  return area != Area::kJoined && area != Area::kSliced && area != Area::kShuffled && area != Area::kBlocks &&
-         area != Area::kRow && area != Area::kAll && area != Area::kStacked;
+  return op != Op::kSoftmax && op != Op::kNorm && area != Area::kJoined && area != Area::kSliced &&
+         area != Area::kShuffled && area != Area::kBlocks && area != Area::kRow && area != Area::kAll &&
+         area != Area::kStacked;
 }
 constexpr const char* op_name(Op op) { return info_of(op).name; }
 

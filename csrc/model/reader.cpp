@@ -271,9 +271,9 @@ class Reader {
     Node n;
     n.name = name("node", r.name, names);
     auto need = [&](bool ok, const char* what) { require_about(ok, "node", n.name, what); };
-    require_reserved(r.reserved0, r.reserved);
+    require_reserved(r.reserved);
     need(r.op >= 1 && r.op <= kOpCount && op_name(Op(r.op)), "has an unknown op");
-    need(r.activation <= format::kPrelu, "has an unknown activation");
+    need(r.activation <= format::kMish, "has an unknown activation");
     n.op = Op(r.op);
     n.activation = Activation(r.activation);
     need(!(r.flags & ~info_of(n.op).flags), "has an unknown flag");
@@ -296,10 +296,15 @@ class Reader {
     n.x = {r.kernel_w, r.stride_w, r.dilation_w, r.pad_left, r.pad_right};
     read_positions(r, &n);
     n.first_channel = r.first_channel;
+    need(r.window_channels <= uint32_t(kMaxWindowChannels), "has too wide a window of channels");
+    n.window_channels = int(r.window_channels);
+    n.logarithm = r.flags & format::kLogarithm;
+    n.centred = r.flags & format::kCentred;
     need(r.groups <= uint32_t(kMaxSide), "has too many groups");
     n.groups = int(r.groups);
     require_none(wrong_with_node(graph_, n), "node", n.name);
-    if (info_of(n.op).weights || info_of(n.op).types == Types::kTable || takes_anchors(n.op))
+    const Types types = info_of(n.op).types;
+    if (info_of(n.op).weights || types == Types::kTable || types == Types::kFactors || takes_anchors(n.op))
       read_weights(r, &n);
     else
       need(!r.weight_dtype && !r.weight_offset && !r.weight_bytes, "has weights that its op does not take");
@@ -330,7 +335,7 @@ class Reader {
   }
 
   void read_slopes(const NodeRecord& r, Node* n) const {
-    if (n->activation != Activation::kPrelu)
+    if (!has_slopes(n->activation))
       return require_about(!r.slope_offset, "node", n->name, "has slopes that its activation does not take");
     const uint64_t bytes = uint64_t(graph_.values[n->output].stride()) * sizeof(float);
     n->slopes = reinterpret_cast<const float*>(tensor(r.slope_offset, bytes, "node", n->name));
@@ -339,9 +344,10 @@ class Reader {
   void read_weights(const NodeRecord& r, Node* n) const {
     auto need = [&](bool ok, const char* what) { require_about(ok, "node", n->name, what); };
     const bool quantised = graph_.values[n->output].type.dtype == DType::kUint8,
-               table = info_of(n->op).types == Types::kTable, anchors = takes_anchors(n->op);
+               table = info_of(n->op).types == Types::kTable,
+               numbers = takes_anchors(n->op) || info_of(n->op).types == Types::kFactors;
     need(table       ? r.weight_dtype == format::kUint8
-         : anchors   ? r.weight_dtype == format::kFloat32
+         : numbers   ? r.weight_dtype == format::kFloat32
          : quantised ? r.weight_dtype == format::kInt8
                      : r.weight_dtype == format::kFloat32 || r.weight_dtype == format::kFloat16,
          "has an unknown weight dtype, or one that does not go with its values");
@@ -349,7 +355,7 @@ class Reader {
     n->weight_bytes = packed_weights(graph_, *n) * int64_t(size_of(n->weight_dtype));
     need(r.weight_bytes == uint64_t(n->weight_bytes), "has weights of the wrong size");
     n->weights = tensor(r.weight_offset, r.weight_bytes, "node", n->name);
-    if (table || anchors) return;
+    if (table || numbers) return;
     const int panels = graph_.values[n->output].stride() / kPanel;
     n->bias_bytes = panels * int64_t(quantised ? sizeof(ChannelRecord) : kPanel * sizeof(float));
     need(r.bias_bytes == uint64_t(n->bias_bytes), "has a bias of the wrong size");

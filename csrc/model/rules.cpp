@@ -61,9 +61,10 @@ std::string wrong_with_types(const Graph& graph, const Node& node) {
   for (int input : node.inputs)
     if (graph.values[input].type.dtype != out.dtype) return "reads values of another dtype than it makes";
   if (out.dtype == DType::kFloat32) return types == Types::kTable ? "looks up what is not uint8" : "";
+  if (node.logarithm) return "makes logarithms of a quantised softmax";
   const bool clamps = node.activation == Activation::kClamp && types != Types::kTable;
   if (node.activation != Activation::kNone && !clamps) return "has an activation that uint8 values take from a lookup";
-  if (types == Types::kFloats) return "makes uint8, which its op does not";
+  if (types == Types::kFloats || types == Types::kFactors) return "makes uint8, which its op does not";
   for (int input : node.inputs)
     if (types == Types::kKept && !(graph.values[input].type == out))
       return "reads values of another scale or zero point than it makes";
@@ -121,6 +122,9 @@ std::string wrong_with_channels(const Node& node, int in, int out) {
     return node.groups == 1 && (takes_anchors(node.op) || !node.first_channel) ? "" : kWrongGroups;
   if (slices ? node.first_channel <= -out || node.first_channel >= in : node.first_channel != 0)
     return "takes channels that do not exist";
+  if (node.window_channels < 0 || node.window_channels > (node.op == Op::kNorm ? kMaxWindowChannels : 0))
+    return "has a window of channels that its op does not take";
+  if (node.centred && node.window_channels) return "is centred over a window of channels";
   if (area == Area::kShuffled) return in == out && node.groups >= 1 && in % node.groups == 0 ? "" : kWrongGroups;
   if (area == Area::kBlocks) return wrong_with_blocks(node, in, out);
   if (slices || area == Area::kJoined || area == Area::kRow)
@@ -142,7 +146,8 @@ std::string wrong_with_shapes(const Graph& graph, const Node& node) {
     channels += in.channels;
     const bool any_channels = area == Area::kJoined || area == Area::kSliced;
     if (any_channels ? in.height == out.height && in.width == out.width : in == out) continue;
-    if (area == Area::kGated && i > 0 && in == Shape{1, 1, out.channels}) continue;
+    const bool pixel = in.height == 1 && in.width == 1, map = in.height == out.height && in.width == out.width;
+    if (area == Area::kGated && i > 0 && (pixel || map) && (in.channels == 1 || in.channels == out.channels)) continue;
     return "has inputs of another shape than its output";
   }
   return area == Area::kJoined && channels != out.channels ? "has other channels than its inputs together" : "";
@@ -256,6 +261,7 @@ int64_t reads(const Graph& graph, const Node& node) {
 int64_t packed_weights(const Graph& graph, const Node& node) {
   if (info_of(node.op).types == Types::kTable) return 256;
   if (takes_anchors(node.op)) return graph.values[node.inputs[1]].shape.elements();
+  if (info_of(node.op).types == Types::kFactors) return kNormFactors;
   // None of the products of a row may belong to the next tap.
   const int64_t channels = round_up<int64_t>(channels_read(graph, node), node.row_inputs());
   constexpr int kPair = 2 * kPanel;  // panels lie two by two, the second one zeros where there is none

@@ -281,7 +281,8 @@ class Checker {
     const Value& value = graph_.values[added];
     const int panel = kPanel * int(size_of(value.type));
     const Area area = info_of(graph_.nodes[s.parts[part].node].op).area;
-    const Range panels = area == Area::kJoined || area == Area::kRow ? Range{0, value.stride() / kPanel} : piece.panels;
+    const bool all = area == Area::kJoined || area == Area::kRow || value.shape.channels == 1;
+    const Range panels = all ? Range{0, value.stride() / kPanel} : piece.panels;
     const bool gate = added == s.gate;
     const bool one = gate || value.shape.width < graph_.values[s.output].shape.width;
     const Rows rows = gate ? Rows{0, 1} : added_rows(graph_, s, piece.rows);

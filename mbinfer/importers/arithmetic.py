@@ -46,7 +46,7 @@ def _with_constant(low: Walk, node: SourceNode, op: str, x: Tensor, constant: Ar
     if op == "Add":
         return add_constant(low, node, x, constant)
     if op == "Div" and first:
-        raise low.unsupported(node, "a constant divided by a computed tensor", "division by a constant")
+        x, op = low.affine(node, x, part="reciprocal", activation="reciprocal"), "Mul"
     found = x.per_channel(constant)
     if found is None or (op in ("Min", "Max") and constant.size != 1):
         raise low.unsupported(
@@ -71,27 +71,38 @@ def _two_values(low: Walk, node: SourceNode, op: str, a: Tensor, b: Tensor, part
             found = _gated(low, x, gate)
             if found is not None:
                 return low.affine(node, low.affine(node, x, activation=found[0], part=found[0]), found[1])
-    if op in ("Mul", "Max", "Min") and _gates(b, a):
+    if _gates(b, a):
+        if op in ("Sub", "Div"):  # a - b = -b + a, a / b = 1 / b * a
+            inverse = {"activation": "reciprocal"} if op == "Div" else {}
+            b = low.affine(node, b, -1.0 if op == "Sub" else 1.0, part="inverse", **inverse)
+            op = "Add" if op == "Sub" else "Mul"
         a, b = b, a
+    if op == "Add" and _gates(a, b):
+        b, op = low.affine(node, b, -1.0, part="negative"), "Sub"
     shape = np.broadcast_shapes(a.shape, b.shape)
     same = a.dims == b.dims and a.order == b.order
-    if not (same or (op != "Add" and _gates(a, b))) or math.prod(shape) != math.prod(a.shape):
+    if not (same or _gates(a, b)) or math.prod(shape) != math.prod(a.shape):
         raise low.unsupported(
             node,
             f"tensors of {a.shape} and {b.shape} that hold (height, width, channels) = "
             f"{a.dims} in order {a.order} and {b.dims} in order {b.order}",
-            "equal shapes and layouts" + ("" if op == "Add" else ", or one number for each channel of the first"),
+            "equal shapes and layouts, or one number for each channel or pixel of one of them",
         )
     return replace(a, value=low.emit(node, op.lower(), [a.value, b.value], part), shape=shape)
 
 
 def _gates(x: Tensor, gate: Tensor) -> bool:
-    """Whether `gate` broadcasts to `x` as one number for each channel."""
-    if gate.dims != (1, 1, x.dims[2]) or x.dims[:2] == (1, 1) or len(gate.shape) > len(x.shape):
+    """Whether `gate` broadcasts to `x` as one number for each channel, for each pixel, or for all."""
+    groups, held = x.groups(), {axis for axis in x.order if gate.size(axis) > 1}
+    if groups is None or gate.dims == x.dims or len(gate.shape) > len(x.shape):
         return False
-    groups = x.groups()
+    if gate.dims[:2] not in (x.dims[:2], (1, 1)) or gate.dims[2] not in (x.dims[2], 1):
+        return False
     shape = (1,) * (len(x.shape) - len(gate.shape)) + gate.shape
-    return groups is not None and all(size == (x.dims[2] if "C" in group else 1) for size, group in zip(shape, groups))
+    kept = ["".join(axis for axis in group if axis in held) for group in groups]
+    if any(part not in ("", group) for part, group in zip(kept, groups)) or "".join(kept) != gate.order:
+        return False
+    return all(size == math.prod(x.size(axis) for axis in part) for size, part in zip(shape, kept))
 
 
 def _gated(low: Walk, x: Tensor, gate: Tensor) -> tuple[str, float] | None:

@@ -16,9 +16,8 @@ from typing import Any
 
 import numpy as np
 
-from ..check import MOVES
 from ..graph import Graph, Node
-from ..ops import OPS
+from ..ops import takes_activation
 
 
 def fuse(graph: Graph) -> None:
@@ -113,7 +112,7 @@ def _fold_into_writers(graph: Graph) -> None:
 def _absorb(into: Node, node: Node) -> bool:
     """Apply the pointwise `node` to the output of `into`, if one node can do both."""
     if _is_plain(node):
-        if into.op in ("softmax", "convert", "lookup") or OPS[into.op].area in MOVES or node.activation == "erf":
+        if into.op in ("convert", "lookup") or not takes_activation(into.op) or node.activation == "erf":
             return False
         if into.activation == "clamp" and node.activation == "clamp":
             lo, hi = node.clamp

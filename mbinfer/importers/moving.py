@@ -13,6 +13,7 @@ import numpy as np
 from ..check import MAX_TOLD_APART
 from ..graph import Positions, Type
 from .emitting import SourceNode
+from .joining import join
 from .layout import AXES, Tensor, order_of
 from .walking import Array, Walk
 
@@ -160,6 +161,15 @@ def blocks(
     value = _moved(low, node, "depth_to_space", x, part, rows=(1, size[0], 0), columns=(1, size[1], 0))
     dims = low.builder.dims(value)
     return Tensor(value, dims, order_of(axes, dims), shape)
+
+
+def space_to_blocks(low: Walk, node: SourceNode, x: Tensor, size: int, axis: int) -> Tensor:
+    """Each block of pixels as one pixel, the channels of its pixels following one another; `axis` has the channels."""
+    made = x.dims[0] // size, x.dims[1] // size
+    parts = [
+        pixels(low, node, x, (size, 1, y), (size, 1, z), made, part=f"{y}{z}") for y in range(size) for z in range(size)
+    ]
+    return join(low, node, parts, axis)
 
 
 def transposed_convolution(

@@ -110,7 +110,7 @@ class RandomGraph {
                                  Op::kSoftmax, Op::kMul,          Op::kConcat,    Op::kSub,       Op::kMax,
                                  Op::kMin,     Op::kDiv,          Op::kConvert,   Op::kLookup,    Op::kResize,
                                  Op::kSlice,   Op::kAdd,          Op::kDepthwise, Op::kConcat,    Op::kShuffle,
-                                 Op::kConvert, Op::kDepthToSpace, Op::kArgmax,    Op::kStack};
+                                 Op::kConvert, Op::kDepthToSpace, Op::kArgmax,    Op::kStack,     Op::kNorm};
     mbinfer::Node node;
     node.op = kChoice[choices_.below(sizeof kChoice / sizeof kChoice[0])];
     node.inputs = {input};
@@ -123,7 +123,10 @@ class RandomGraph {
       std::vector<int> fit;
       for (size_t v = 0; v < graph_.values.size(); v++) {
         const mbinfer::Shape& other = graph_.values[v].shape;
-        const bool gate = op.area == mbinfer::Area::kGated && other == mbinfer::Shape{1, 1, in.channels};
+        const bool pixel = other.height == 1 && other.width == 1,
+                   map = other.height == in.height && other.width == in.width;
+        const bool gate = op.area == mbinfer::Area::kGated && (pixel || map) &&
+                          (other.channels == 1 || other.channels == in.channels);
         const bool joins = op.area == mbinfer::Area::kJoined && other.height == in.height && other.width == in.width;
         const bool stacks = op.area == mbinfer::Area::kStacked && other.channels == in.channels;
         const mbinfer::Type &type = graph_.values[v].type, &first = graph_.values[size_t(input)].type;
@@ -138,7 +141,7 @@ class RandomGraph {
     choose_channels(in, &node);
     node.counts_padding = (op.flags & mbinfer::format::kCountsPadding) && choices_.one_in(2);
     node.lo = -INFINITY, node.hi = INFINITY;
-    const int activation = choices_.below(quantised ? 5 : 12);
+    const int activation = choices_.below(quantised ? 5 : 19);
     node.activation = mbinfer::Activation(activation < 3 ? 0 : activation < 5 ? 1 : activation - 3);
     if (!takes_activation(node.op)) node.activation = mbinfer::Activation::kNone;
     if (node.activation == mbinfer::Activation::kClamp)
@@ -149,6 +152,8 @@ class RandomGraph {
   // Which channels an operator takes that moves them, and the fractions of one that makes other maps.
   void choose_channels(mbinfer::Shape in, mbinfer::Node* node) {
     if (node->op == Op::kSlice) node->first_channel = choices_.below(in.channels + 4) - 4;
+    if (node->op == Op::kNorm) node->window_channels = choices_.below(6), node->centred = !node->window_channels;
+    if (node->op == Op::kSoftmax) node->logarithm = choices_.one_in(3);
     if (node->op == Op::kShuffle) node->groups = in.channels % 3 ? in.channels % 2 ? in.channels : 2 : 3;
     if (!mbinfer::in_fractions(node->op)) return;
     const bool blocks = node->op == Op::kDepthToSpace;
@@ -238,7 +243,9 @@ class RandomGraph {
     format::NodeRecord r = {};
     r.name = file_.add_string("n" + std::to_string(file_.nodes.size()));
     r.op = uint8_t(node.op), r.activation = uint8_t(node.activation), r.weight_dtype = uint8_t(node.weight_dtype);
-    r.flags = uint8_t((node.counts_padding ? format::kCountsPadding : 0) | (node.full_range ? format::kFullRange : 0));
+    r.flags = uint8_t((node.counts_padding ? format::kCountsPadding : 0) | (node.full_range ? format::kFullRange : 0) |
+                      (node.logarithm ? format::kLogarithm : 0) | (node.centred ? format::kCentred : 0));
+    r.window_channels = uint32_t(node.window_channels);
     r.first_input = uint32_t(file_.node_inputs.size()), r.input_count = uint32_t(node.inputs.size());
     for (int input : node.inputs) {
       file_.node_inputs.push_back(uint32_t(input));
@@ -257,6 +264,7 @@ class RandomGraph {
     r.column_numerator = uint32_t(node.x.numerator), r.column_denominator = uint32_t(node.x.denominator);
     r.column_term = node.x.term;
     if (node.op == Op::kLookup) r.weight_dtype = format::kUint8, r.weight_bytes = 256;
+    if (node.op == Op::kNorm) r.weight_dtype = format::kFloat32, r.weight_bytes = mbinfer::kNormFactors * sizeof(float);
     if (mbinfer::info_of(node.op).weights) {
       const bool quantised = node.weight_dtype == DType::kInt8;
       r.weight_bytes = uint64_t(packed_weights(graph_, node)) * size_of(node.weight_dtype);
@@ -264,7 +272,7 @@ class RandomGraph {
       r.bias_bytes = quantised ? stride / mbinfer::kPanel * sizeof(format::ChannelRecord) : stride * sizeof(float);
     }
     weights_bytes_ = std::max(weights_bytes_, int64_t(std::max(r.weight_bytes, r.bias_bytes)));
-    if (node.activation == mbinfer::Activation::kPrelu)
+    if (has_slopes(node.activation))
       weights_bytes_ = std::max(weights_bytes_, graph_.values[size_t(node.output)].stride() * int64_t(sizeof(float)));
     macs_ += macs(graph_, node);
     file_.nodes.push_back(r);
@@ -287,7 +295,7 @@ class RandomGraph {
     const size_t every = size_t(choices_.below(4));
     for (size_t i = 0; every && i < file_.nodes.size(); i += every) {
       format::NodeRecord& r = file_.nodes[i];
-      if (r.weight_dtype != format::kFloat32) continue;
+      if (r.weight_dtype != format::kFloat32 || Op(r.op) == Op::kNorm) continue;
       r.weight_dtype = format::kFloat16, r.weight_offset = bytes, r.weight_bytes /= 2;
     }
   }

@@ -26,20 +26,15 @@ _SEES_ALL_OUTPUTS: set[str] = set()  # ops whose handler decides what outputs be
 
 # What users call operators that are not here.
 ALIASES = {
-    "Elu": "ELU",
-    "Exp": "exp",
     "GRU": "recurrent network",
-    "GroupNormalization": "group norm",
-    "InstanceNormalization": "instance norm",
-    "LRN": "local response normalisation",
     "LSTM": "recurrent network",
-    "LayerNormalization": "layer norm",
     "NonMaxSuppression": "NMS, detection post-processing",
     "ConvInteger": "dynamically quantised model",
     "DynamicQuantizeLinear": "dynamically quantised model",
     "MatMulInteger": "dynamically quantised model",
     "QLinearConv": "int8 quantised model",
-    "Softplus": "softplus, Mish",
+    "Sin": "sine",
+    "ThresholdedRelu": "thresholded ReLU",
 }
 
 

@@ -9,7 +9,17 @@ import numpy as np
 
 from ..joining import join
 from ..layout import Tensor
-from ..moving import blocks, cut, factor_of, largest, pixels, positions, shuffled, transposed_convolution
+from ..moving import (
+    blocks,
+    cut,
+    factor_of,
+    largest,
+    pixels,
+    positions,
+    shuffled,
+    space_to_blocks,
+    transposed_convolution,
+)
 from .lowering import Lowering, lowers
 from .reading import OnnxNode
 
@@ -111,13 +121,7 @@ def depth_to_space(low: Lowering, node: OnnxNode) -> Tensor:
 @lowers("SpaceToDepth")
 def space_to_depth(low: Lowering, node: OnnxNode) -> Tensor:
     x, size = low.image(node), node.attrs["blocksize"]
-    height, width = x.dims[0] // size, x.dims[1] // size
-    parts = [
-        pixels(low, node, x, (size, 1, y), (size, 1, z), (height, width), part=f"{y}{z}")
-        for y in range(size)
-        for z in range(size)
-    ]
-    return join(low, node, parts, 1)
+    return space_to_blocks(low, node, x, size, 1)
 
 
 @lowers("Slice")

@@ -6,8 +6,10 @@ from dataclasses import replace
 
 import numpy as np
 
+from .. import functions
 from ..arithmetic import elementwise
 from ..layout import Tensor
+from ..norms import softmax_of_pixels
 from .lowering import Lowering, lowers
 from .reading import OnnxNode
 
@@ -50,9 +52,40 @@ def hard_swish(low: Lowering, node: OnnxNode) -> Tensor:
     return low.affine(node, low.tensor(node), activation="hard_swish")
 
 
-@lowers("Sigmoid", "Tanh", "Erf")
+CURVES = {op: op.lower() for op in ("Sigmoid", "Tanh", "Erf", "Exp", "Log", "Reciprocal", "Softplus", "Mish")}
+CURVES["Sqrt"] = "root"
+
+
+@lowers(*CURVES)
 def curve(low: Lowering, node: OnnxNode) -> Tensor:
-    return low.affine(node, low.tensor(node), activation=node.op.lower())  # erf: part of a GELU, or refused in the end
+    return low.affine(node, low.tensor(node), activation=CURVES[node.op])  # erf: part of a GELU, or refused in the end
+
+
+@lowers("Elu", "Selu", "Celu")
+def elu(low: Lowering, node: OnnxNode) -> Tensor:
+    x, alpha = low.tensor(node), node.attrs.get("alpha", 1.67326319 if node.op == "Selu" else 1.0)
+    if node.op == "Selu":
+        gamma = node.attrs.get("gamma", 1.05070102)
+        return functions.elu(low, node, x, gamma * alpha, gamma)
+    return functions.elu(low, node, x, alpha, inner=1.0 if node.op == "Elu" else 1 / alpha)
+
+
+@lowers("Neg", "Abs", "Softsign")
+def sign(low: Lowering, node: OnnxNode) -> Tensor:
+    x = low.tensor(node)
+    if node.op == "Neg":
+        return low.affine(node, x, -1.0)
+    return (functions.absolute if node.op == "Abs" else functions.softsign)(low, node, x)
+
+
+@lowers("Pow")
+def power(low: Lowering, node: OnnxNode) -> Tensor:
+    base, exponent = low.env.get(node.inputs[0]), low.env.get(node.inputs[1])
+    if isinstance(exponent, np.ndarray) and exponent.size == 1:
+        return functions.power(low, node, low.tensor(node), float(exponent.item()))
+    if isinstance(base, np.ndarray) and base.size == 1:
+        return functions.exponential(low, node, low.tensor(node, 1), float(base.item()))
+    raise low.unsupported(node, "two computed tensors, or many constants", "one constant as the base or the exponent")
 
 
 @lowers("Gelu")
@@ -95,13 +128,19 @@ def arithmetic(low: Lowering, node: OnnxNode) -> Tensor:
     return elementwise(low, node, "Add" if node.op == "Sum" else node.op)
 
 
-@lowers("Softmax")
+@lowers("Softmax", "LogSoftmax")
 def softmax(low: Lowering, node: OnnxNode) -> Tensor:
     x = low.tensor(node)
     rank = len(x.shape)
     axis = node.attrs.get("axis", 1 if low.opset < 13 else -1) % rank
     dimensions = range(axis, rank) if low.opset < 13 else [axis]  # old opsets flatten the rest into one axis
     groups = x.groups()
-    if groups is None or "".join(groups[i] for i in dimensions) != ("C" if x.dims[2] > 1 else ""):
-        raise low.unsupported(node, f"softmax over axis {axis} of {x.shape}, opset {low.opset}", "over the channels")
-    return replace(x, value=low.emit(node, "softmax", [x.value]))
+    over = set() if groups is None else {letter for i in dimensions for letter in groups[i]}
+    logarithm = node.op == "LogSoftmax"
+    if groups is not None and over == ({"C"} if x.dims[2] > 1 else set()):
+        return replace(x, value=low.emit(node, "softmax", [x.value], logarithm=logarithm))
+    if groups is None or over != {letter for letter in x.order if letter != "C"} or logarithm:
+        raise low.unsupported(
+            node, f"softmax over axis {axis} of {x.shape}, opset {low.opset}", "over the channels, or over all pixels"
+        )
+    return softmax_of_pixels(low, node, x)

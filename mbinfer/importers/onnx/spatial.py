@@ -7,6 +7,8 @@ from typing import Any
 import numpy as np
 
 from ..layout import Tensor, order_of
+from ..moving import channels as channels_of
+from ..reducing import reduced
 from .lowering import Lowering, lowers
 from .reading import OnnxNode
 
@@ -60,37 +62,21 @@ def global_pool(low: Lowering, node: OnnxNode) -> Tensor:
     return low.picture(node, "global_avg_pool", x)
 
 
-@lowers("ReduceMean", "ReduceSum", "ReduceMax")
+REDUCTIONS = {
+    **{f"Reduce{kind.capitalize()}": kind for kind in ("mean", "sum", "max", "min", "l1", "l2")},
+    "ReduceSumSquare": "sum_square",
+    "ReduceLogSum": "log_sum",
+}
+
+
+@lowers(*REDUCTIONS)
 def reduce(low: Lowering, node: OnnxNode) -> Tensor:
-    """Over height, width or both a pool as large as the picture; a mean or sum over channels is a 1x1 convolution."""
-    x, rank = low.tensor(node), len(low.tensor(node).shape)
+    x = low.tensor(node)
     axes = low.option(node, "axes", 1, [])
-    if not axes and not node.attrs.get("noop_with_empty_axes", 0):
-        axes = range(rank)
-    axes = {axis % rank for axis in axes}
-    shape = tuple(1 if i in axes else size for i, size in enumerate(x.shape))
-    if not node.attrs.get("keepdims", 1):
-        shape = tuple(size for i, size in enumerate(x.shape) if i not in axes)
-    groups = [x.order] * rank if len(axes) == rank else x.groups()
-    reduced = None if groups is None else {axis for i in axes for axis in groups[i]}
-    if reduced is None or (node.op == "ReduceMax" and "C" in reduced):
-        raise low.unsupported(
-            node, f"over axes {sorted(axes)} of {x.shape}", "mean and sum over whole axes; maxima over height and width"
-        )
-    kernel = tuple(size if axis in reduced else 1 for size, axis in zip(x.dims, "HW"))
-    value, dims = x.value, x.dims
-    if kernel != (1, 1):
-        op = "max_pool" if node.op == "ReduceMax" else "global_avg_pool" if kernel == dims[:2] else "avg_pool"
-        window = {} if op == "global_avg_pool" else {"kernel": kernel}
-        value = low.emit(node, op, [value], "pool" if node.op == "ReduceSum" or "C" in reduced else "", **window)
-    if "C" in reduced:
-        weight = np.full((1, 1, 1, dims[2]), 1 / dims[2])
-        value = low.emit(node, "conv", [value], "channels" if node.op == "ReduceSum" else "", weight=weight)
-    dims = low.builder.dims(value)
-    result = Tensor(value, dims, "".join(axis for axis in x.order if axis not in reduced), shape)
-    if node.op != "ReduceSum" or not reduced:
-        return result
-    return low.affine(node, result, float(np.prod([x.size(axis) for axis in reduced])))
+    if not axes and node.attrs.get("noop_with_empty_axes", 0):
+        return x
+    keep = bool(node.attrs.get("keepdims", 1))
+    return reduced(low, node, x, axes or range(len(x.shape)), keep, REDUCTIONS[node.op])
 
 
 @lowers("Pad")
@@ -105,20 +91,22 @@ def pad(low: Lowering, node: OnnxNode) -> Tensor:
     shape = tuple(int(size) for size in np.add(x.shape, pads.sum(axis=1)))
     if not pads.any():
         return x
-    layout = next(
-        (
-            layout
-            for layout in ("NCHW", "NHWC")
-            if x.shows(layout) and not pads[[layout.index("N"), layout.index("C")]].any()
-        ),
-        None,
-    )
+    layout = next((name for name in ("NCHW", "NHWC") if x.shows(name) and not pads[name.index("N")].any()), None)
+    if layout is not None and mode == "edge" and pads.min() >= 0 and not pads[layout.index("C")].any():
+        return _edge_padded(low, node, x, pads[layout.index("H")].tolist(), pads[layout.index("W")].tolist(), layout)
     if mode != "constant" or np.any(value) or pads.min() < 0 or layout is None:
         raise low.unsupported(
             node,
             f"pads {pads.T.tolist()} of {x.shape}, mode {mode}, value {value}",
-            "zeros around height and width of a rank-4 tensor",
+            "zeros around a rank-4 tensor, or copies of its edge around height and width",
         )
+    axis = layout.index("C")
+    if pads[axis].any():
+        before, count = int(pads[axis][0]), shape[axis]
+        rest = pads[[layout.index("H"), layout.index("W")]].any()
+        x = channels_of(low, node, x, -before, count, axis, "channels" if rest else "")
+        if not rest:
+            return x
     (top, bottom), (left, right) = pads[layout.index("H")].tolist(), pads[layout.index("W")].tolist()
     height, width, channels = x.dims
     dims = (height + top + bottom, width + left + right, channels)
@@ -132,6 +120,15 @@ def pad(low: Lowering, node: OnnxNode) -> Tensor:
         pads=(top, left, bottom, right),
     )
     return Tensor(padded, dims, order_of(layout[1:], dims), shape)
+
+
+def _edge_padded(low: Lowering, node: OnnxNode, x: Tensor, rows: list[int], columns: list[int], layout: str) -> Tensor:
+    """Positions outside of the picture are cut to it, which is what copies its edge."""
+    size = (x.dims[0] + sum(rows), x.dims[1] + sum(columns))
+    value = low.emit(node, "resize", [x.value], rows=(1, 1, -rows[0]), columns=(1, 1, -columns[0]), size=size)
+    dims = low.builder.dims(value)
+    named = dict(zip("HWC", dims), N=1)
+    return Tensor(value, dims, order_of(layout[1:], dims), tuple(named[axis] for axis in layout))
 
 
 def _window(low: Lowering, node: OnnxNode, x: Tensor, kernel: tuple[int, ...]) -> dict[str, Any]:

@@ -8,7 +8,7 @@ import numpy as np
 
 from ..emitting import SourceNode
 from ..layout import Tensor
-from ..moving import blocks, cut, largest, pixels, positions, transposed_convolution
+from ..moving import blocks, cut, largest, pixels, positions, space_to_blocks, transposed_convolution
 from ..walking import Array
 from .lowering import Lowering, lowers
 
@@ -41,6 +41,14 @@ def depth_to_space(low: Lowering, node: SourceNode) -> Tensor:
         raise low.unsupported(node, f"blocks of {size} of {x.dims[2]} channels", "channels that fill the blocks")
     height, width, channels = x.dims
     return blocks(low, node, x, (size, size), "HWC", (1, height * size, width * size, channels // size**2))
+
+
+@lowers("SPACE_TO_DEPTH")
+def space_to_depth(low: Lowering, node: SourceNode) -> Tensor:
+    x, size = low.image(node), node.attrs["block_size"]
+    if size < 1 or x.dims[0] % size or x.dims[1] % size:
+        raise low.unsupported(node, f"blocks of {size} of {x.dims}", "pictures that blocks fill")
+    return space_to_blocks(low, node, x, size, 3)
 
 
 @lowers("TRANSPOSE_CONV", reals=True)

@@ -11,6 +11,7 @@ from ...graph import Type
 from ..arithmetic import elementwise
 from ..emitting import SourceNode
 from ..layout import Tensor
+from ..norms import normalised, over_channels
 from .lowering import Lowering, lowers
 
 _ARITHMETIC = {"ADD": "Add", "SUB": "Sub", "MUL": "Mul", "DIV": "Div", "MINIMUM": "Min", "MAXIMUM": "Max"}
@@ -44,6 +45,28 @@ def _negative(low: Lowering, node: SourceNode, value: str) -> str:
     made = low.emit(node, "lookup", [value], "negative", weight=np.arange(256, dtype=np.uint8)[::-1].copy())
     low.graph.types[made] = Type("uint8", given.scale, 255 - given.zero_point)
     return made
+
+
+@lowers("L2_NORMALIZATION", "LOCAL_RESPONSE_NORMALIZATION", reals=True)
+def norm(low: Lowering, node: SourceNode) -> Tensor:
+    x, attrs = low.tensor(node), node.attrs
+    if not over_channels(x, {len(x.shape) - 1}):
+        raise low.unsupported(node, f"over the last axis of {x.shape}", "over the channels")
+    if node.op == "L2_NORMALIZATION":
+        result, fields = normalised(low, node, x, least=1e-12), low.activation(node)
+        return low.affine(node, result, **fields) if fields else result
+    numbers = {"factor": attrs["alpha"], "offset": attrs["bias"], "exponent": attrs["beta"]}
+    if attrs["radius"] < 0 or min(numbers.values()) < 0:
+        raise low.unsupported(node, f"radius {attrs['radius']}, {numbers}", "numbers from 0 on")
+    return normalised(low, node, x, window=2 * attrs["radius"] + 1, **numbers)
+
+
+@lowers("LOG_SOFTMAX", reals=True)
+def log_softmax(low: Lowering, node: SourceNode) -> Tensor:
+    x = low.tensor(node)
+    if not over_channels(x, {len(x.shape) - 1}):
+        raise low.unsupported(node, f"over the last axis of {x.shape}", "over the channels")
+    return replace(x, value=low.emit(node, "softmax", [x.value], logarithm=True))
 
 
 @lowers("SOFTMAX")

@@ -57,6 +57,12 @@ OPTIONS: dict[str, list[tuple[str, int, str, float]]] = {
     **dict.fromkeys(("ADD", "SUB", "MUL", "DIV", "L2_NORMALIZATION"), _ACTIVATION),
     "CONCATENATION": [("axis", 0, "i", 0), ("activation", 1, "b", 0)],
     "SOFTMAX": [("beta", 0, "f", 0.0)],
+    "LOCAL_RESPONSE_NORMALIZATION": [
+        ("radius", 0, "i", 0),
+        ("bias", 1, "f", 0.0),
+        ("alpha", 2, "f", 0.0),
+        ("beta", 3, "f", 0.0),
+    ],
     "RESHAPE": [("shape", 0, "[", 0)],
     "SQUEEZE": [("axes", 0, "[", 0)],
     **dict.fromkeys(("MEAN", "SUM", "REDUCE_MAX", "REDUCE_MIN", "REDUCE_PROD"), [("keep_dims", 0, "b", 0)]),

@@ -12,6 +12,7 @@ from ...graph import Type
 from ..emitting import SourceNode
 from ..layout import Tensor, nhwc, order_of
 from ..moving import channels as channels_of
+from ..reducing import reduced
 from .lowering import Lowering, lowers
 from .weights import bias_of, fits, weight_of
 
@@ -75,33 +76,29 @@ def _halves(low: Lowering, node: SourceNode, count: int) -> dict[str, str]:
     return {"halves": "away" if low.source.tensors[node.outputs[0]].kind == "i1" else "up"}
 
 
-@lowers("MEAN", "SUM", "REDUCE_MAX")
+REDUCTIONS = {"MEAN": "mean", "SUM": "sum", "REDUCE_MAX": "max", "REDUCE_MIN": "min"}
+
+
+@lowers(*REDUCTIONS)
 def reduce(low: Lowering, node: SourceNode) -> Tensor:
-    """Over height, width or both a pool as large as the picture; a mean over channels is a 1x1 convolution."""
+    """Means and maxima of quantised values over height and width have arithmetic of their own."""
     x, axes = low.tensor(node), {int(axis) for axis in np.ravel(low.constant(node, 1))}
-    rank, quantized = len(x.shape), low.type_of(node, node.inputs[0]) is not None
+    rank, keep = len(x.shape), bool(node.attrs["keep_dims"])
+    if low.type_of(node, node.inputs[0]) is None:
+        return reduced(low, node, x, axes, keep, REDUCTIONS[node.op])
     axes = {axis % rank for axis in axes}
-    keep = bool(node.attrs["keep_dims"])
-    shape = tuple(1 if i in axes else size for i, size in enumerate(x.shape) if keep or i not in axes)
     groups = [x.order] * rank if len(axes) == rank else x.groups()
-    reduced = None if groups is None else {axis for i in axes for axis in groups[i]}
-    if reduced is None or "C" in reduced and node.op == "REDUCE_MAX":
-        raise low.unsupported(node, f"over axes {sorted(axes)} of {x.shape}", "whole axes; for maxima height and width")
-    if quantized and ("C" in reduced or node.op == "SUM"):
+    over = {"C"} if groups is None else {axis for i in axes for axis in groups[i]}
+    same = low.type_of(node, node.inputs[0]) == low.type_of(node, node.outputs[0])
+    if "C" in over or node.op in ("SUM", "REDUCE_MIN") or (node.op == "REDUCE_MAX" and not same):
         return low.in_reals(node, reduce)
+    kernel = tuple(size if axis in over else 1 for size, axis in zip(x.dims, "HW"))
     value = x.value
-    kernel = tuple(size if axis in reduced else 1 for size, axis in zip(x.dims, "HW"))
-    if kernel != (1, 1) or low.type_of(node, node.inputs[0]) != low.type_of(node, node.outputs[0]):
+    if kernel != (1, 1) or not same:
         op = "max_pool" if node.op == "REDUCE_MAX" else "global_avg_pool" if kernel == x.dims[:2] else "avg_pool"
-        fields = {} if op == "global_avg_pool" else {"kernel": kernel}
-        value = low.typed(node, op, [value], "pool" if "C" in reduced or node.op == "SUM" else "", **fields)
-    if "C" in reduced:
-        array = np.full((1, 1, 1, x.dims[2]), 1 / x.dims[2])
-        value = low.typed(node, "conv", [value], "channels" if node.op == "SUM" else "", weight=array)
-    result = Tensor(value, low.builder.dims(value), "".join(a for a in x.order if a not in reduced), shape)
-    if node.op != "SUM" or not reduced:
-        return result
-    return low.affine(node, result, float(math.prod(x.size(axis) for axis in reduced)))
+        value = low.typed(node, op, [value], **({} if op == "global_avg_pool" else {"kernel": kernel}))
+    shape = tuple(1 if i in axes else size for i, size in enumerate(x.shape) if keep or i not in axes)
+    return Tensor(value, low.builder.dims(value), "".join(a for a in x.order if a not in over), shape)
 
 
 @lowers("PAD", "PADV2")

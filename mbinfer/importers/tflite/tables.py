@@ -10,6 +10,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from .. import functions
+from ..arithmetic import elementwise
 from ..emitting import SourceNode
 from ..layout import Tensor
 from .fixed_point import clamped_table, hard_swish_table, scaled_table
@@ -61,6 +63,8 @@ def leaky_relu(low: Lowering, node: SourceNode) -> Tensor:
 _CURVES: dict[str, tuple[Callable[[Reals], Reals], str]] = {
     "LOGISTIC": (lambda x: 1 / (1 + np.exp(-x)), "sigmoid"),
     "TANH": (np.tanh, "tanh"),
+    "EXP": (np.exp, "exp"),
+    "ELU": (lambda x: np.where(x < 0, np.expm1(x), x), "elu"),
 }
 
 
@@ -73,7 +77,31 @@ def curve(low: Lowering, node: SourceNode) -> Tensor:
         function, activation = _CURVES[node.op]
     if low.type_of(node, node.inputs[0]) is not None:
         return apply_table(low, node, function)
-    return low.affine(node, low.tensor(node), activation=activation)
+    x = low.tensor(node)
+    return low.affine(node, x, activation=activation, **({"slopes": np.ones(x.dims[2])} if activation == "elu" else {}))
+
+
+@lowers("LOG", "SQRT", "RSQRT", "SQUARE", "ABS", "NEG", "POW", "SQUARED_DIFFERENCE", reals=True)
+def function(low: Lowering, node: SourceNode) -> Tensor:
+    x = low.tensor(node) if node.op != "POW" or isinstance(low.env[node.inputs[0]], Tensor) else None
+    if node.op == "SQUARED_DIFFERENCE":
+        return functions.square(low, node, elementwise(low, node, "Sub"))
+    if node.op == "POW":
+        numbers = [low.env[name] for name in node.inputs]
+        constant = next((np.asarray(number) for number in numbers if not isinstance(number, Tensor)), np.zeros(0))
+        if constant.size != 1:
+            raise low.unsupported(node, "two computed tensors, or many constants", "one constant")
+        if x is None:
+            return functions.exponential(low, node, low.tensor(node, 1), float(constant.item()))
+        return functions.power(low, node, x, float(constant.item()))
+    assert x is not None
+    if node.op == "NEG":
+        return low.affine(node, x, -1.0)
+    if node.op in ("LOG", "SQRT"):
+        return low.affine(node, x, activation="log" if node.op == "LOG" else "root")
+    return {"RSQRT": functions.reciprocal_root, "SQUARE": functions.square, "ABS": functions.absolute}[node.op](
+        low, node, x
+    )
 
 
 @lowers("RELU", "RELU6", "RELU_N1_TO_1", "RELU_0_TO_1")

@@ -1,0 +1,87 @@
+"""Reductions of any source over height, width or channels: pools as large as the picture, convolutions of ones."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from dataclasses import replace
+
+import numpy as np
+
+from .emitting import SourceNode
+from .functions import absolute, square
+from .layout import Tensor
+from .moving import channels as channels_of
+from .walking import Walk
+
+KINDS = ("mean", "sum", "max", "min", "l1", "l2", "sum_square", "log_sum")
+
+
+def reduced(low: Walk, node: SourceNode, x: Tensor, axes: Iterable[int], keep: bool, kind: str) -> Tensor:
+    """One of KINDS over axes of the source's tensor; `keep` leaves sizes of 1 in their place."""
+    rank = len(x.shape)
+    axes = {axis % rank for axis in axes}
+    shape = tuple(1 if i in axes else size for i, size in enumerate(x.shape) if keep or i not in axes)
+    groups = [x.order] * rank if len(axes) == rank else x.groups()
+    if groups is None:
+        raise low.unsupported(node, f"over axes {sorted(axes)} of {x.shape}", "whole axes")
+    over = {axis for i in axes for axis in groups[i]}
+    if kind in ("sum_square", "l2"):
+        x = square(low, node, x, "square")
+    elif kind == "l1":
+        x = absolute(low, node, x, "absolute")
+    elif kind == "min":
+        x = low.affine(node, x, -1.0, part="negative")
+    if kind == "max":
+        return replace(_largest(low, node, x, over, ""), shape=shape)
+    if kind == "min":
+        return low.affine(node, _largest(low, node, x, over, "most"), -1.0, shape=shape)
+    if kind == "mean":
+        return replace(_mean(low, node, x, over, ""), shape=shape)
+    count = math.prod(x.size(axis) for axis in over)
+    root_or_log = {"l2": "root", "log_sum": "log"}.get(kind)
+    total = low.affine(node, _mean(low, node, x, over, "mean"), float(count), part="sum" if root_or_log else "")
+    total = replace(total, shape=shape)
+    return low.affine(node, total, activation=root_or_log) if root_or_log else total
+
+
+def _without(low: Walk, x: Tensor, value: str, over: set[str]) -> Tensor:
+    order = "".join(axis for axis in x.order if axis not in over)
+    return Tensor(value, low.builder.dims(value), order, x.shape)
+
+
+def _kernel(x: Tensor, over: set[str]) -> tuple[int, int]:
+    height, width = (size if axis in over else 1 for size, axis in zip(x.dims, "HW"))
+    return height, width
+
+
+def _mean(low: Walk, node: SourceNode, x: Tensor, over: set[str], part: str) -> Tensor:
+    value, kernel, channels = x.value, _kernel(x, over), x.dims[2]
+    if kernel == x.dims[:2] and kernel != (1, 1):
+        value = low.emit(node, "global_avg_pool", [value], "pool" if "C" in over else part)
+    elif kernel != (1, 1):
+        value = low.emit(node, "avg_pool", [value], "pool" if "C" in over else part, kernel=kernel)
+    if "C" in over:
+        value = low.emit(node, "conv", [value], part, weight=np.full((1, 1, 1, channels), 1 / channels))
+    return _without(low, x, value, over)
+
+
+def _largest(low: Walk, node: SourceNode, x: Tensor, over: set[str], part: str) -> Tensor:
+    """Of channels by halves, which may have one in common."""
+    value, kernel = x.value, _kernel(x, over)
+    if kernel != (1, 1):
+        value = low.emit(node, "max_pool", [value], "pool" if "C" in over else part, kernel=kernel)
+    found = _without(low, x, value, over - {"C"})
+    while "C" in over and found.dims[2] > 1:
+        count = found.dims[2]
+        half = -(-count // 2)
+        name, whole = f"of{half}", replace(found, shape=(1, *found.dims), order=_all_axes(found))
+        first = channels_of(low, node, whole, 0, half, 3, f"{name}/first")
+        last = channels_of(low, node, whole, count - half, half, 3, f"{name}/last")
+        value = low.emit(node, "max", [first.value, last.value], name if half > 1 else part)
+        found = replace(found, value=value, dims=low.builder.dims(value))
+    return _without(low, x, found.value, over)
+
+
+def _all_axes(x: Tensor) -> str:
+    return "".join(axis for axis, size in zip("HWC", x.dims) if size > 1)

@@ -28,7 +28,7 @@ class Placing {
     homes.resize(links_.size());
     each_holder_first([&](int v) {
       const Link& link = links_[size_t(v)];
-      homes[size_t(v)] = linked(v) ? homes[size_t(link.value)] : Home{v, 0, value(v).stride()};
+      homes[size_t(v)] = linked(v) ? homes[size_t(link.value)] : Home{v, value(v).stride(), 0};
       homes[size_t(v)].first += link.pixel * homes[size_t(v)].stride + link.channel;
       if (link.spread) homes[size_t(v)].stride = value(v).stride();
     });

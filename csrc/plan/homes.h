@@ -12,8 +12,8 @@ namespace mbinfer {
 
 struct Home {         // where a value's pixels are
   int value = -1;     // the one that holds them; itself, where it has memory of its own
-  int64_t first = 0;  // element of that one at which they begin
   int stride = 0;     // elements from one to the next; 0: as in a value with memory of its own
+  int64_t first = 0;  // element of that one at which they begin
 
   int stride_of(const Value& of) const { return stride ? stride : of.stride(); }
   // Bytes from the beginning of that one to a row of the value, and to the end of its first `rows` rows.

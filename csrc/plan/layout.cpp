@@ -181,20 +181,20 @@ class Layout {
   bool place_buffers(bool moves, int64_t effort, std::vector<Block>* best, Work* work) {
     if (plan_.peak_bytes <= plan_.lower_bound_bytes && plan_.peak_bytes < INT64_MAX) return false;
     std::vector<Block> blocks;
-    std::vector<Slide> slides;
+    std::vector<Slide> moved_slides;
     blocks.reserve(plan_.buffers.size() + (moves ? slid_.size() : 0));
-    slides.reserve(slid_.size());
     for (const Buffer& b : plan_.buffers) blocks.push_back({b.bytes, b.first, b.last});
-    for (const Slide& s : slid_) {
-      slides.push_back(s);
+    if (moves) moved_slides = slid_;
+    for (Slide& s : moved_slides) {
       Block& over = blocks[size_t(s.above)];
       const int segment = blocks[size_t(s.below)].first;
-      if (!moves || over.first >= segment) continue;
+      if (over.first >= segment) continue;
       const Block moved = {over.bytes, segment, over.last};
       over.last = segment - 1;
-      slides.back().above = int(blocks.size());
+      s.above = int(blocks.size());
       blocks.push_back(moved);
     }
+    const std::vector<Slide>& slides = moves ? moved_slides : slid_;
     plan_.lower_bound_bytes = std::min(plan_.lower_bound_bytes, placement_bound(blocks, slides));
     const int64_t peak = place(&blocks, slides, effort, work);
     if (peak >= plan_.peak_bytes) return false;

@@ -122,7 +122,8 @@ std::string wrong_with_channels(const Node& node, int in, int out) {
     return node.groups == 1 && (takes_anchors(node.op) || !node.first_channel) ? "" : kWrongGroups;
   if (slices ? node.first_channel <= -out || node.first_channel >= in : node.first_channel != 0)
     return "takes channels that do not exist";
-  if (node.window_channels < 0 || node.window_channels > (node.op == Op::kNorm ? kMaxWindowChannels : 0))
+  if (node.window_channels < 0 ||
+      node.window_channels > (info_of(node.op).types == Types::kFactors ? kMaxWindowChannels : 0))
     return "has a window of channels that its op does not take";
   if (node.centred && node.window_channels) return "is centred over a window of channels";
   if (area == Area::kShuffled) return in == out && node.groups >= 1 && in % node.groups == 0 ? "" : kWrongGroups;

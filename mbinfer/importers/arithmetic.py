@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, replace
 from functools import reduce
+from typing import Any
 
 import numpy as np
 
@@ -73,7 +74,7 @@ def _two_values(low: Walk, node: SourceNode, op: str, a: Tensor, b: Tensor, part
                 return low.affine(node, low.affine(node, x, activation=found[0], part=found[0]), found[1])
     if _gates(b, a):
         if op in ("Sub", "Div"):  # a - b = -b + a, a / b = 1 / b * a
-            inverse = {"activation": "reciprocal"} if op == "Div" else {}
+            inverse: dict[str, Any] = {"activation": "reciprocal"} if op == "Div" else {}
             b = low.affine(node, b, -1.0 if op == "Sub" else 1.0, part="inverse", **inverse)
             op = "Add" if op == "Sub" else "Mul"
         a, b = b, a

@@ -96,7 +96,8 @@ def reduce(low: Lowering, node: SourceNode) -> Tensor:
     value = x.value
     if kernel != (1, 1) or not same:
         op = "max_pool" if node.op == "REDUCE_MAX" else "global_avg_pool" if kernel == x.dims[:2] else "avg_pool"
-        value = low.typed(node, op, [value], **({} if op == "global_avg_pool" else {"kernel": kernel}))
+        fields: dict[str, Any] = {} if op == "global_avg_pool" else {"kernel": kernel}
+        value = low.typed(node, op, [value], **fields)
     shape = tuple(1 if i in axes else size for i, size in enumerate(x.shape) if keep or i not in axes)
     return Tensor(value, low.builder.dims(value), "".join(a for a in x.order if a not in over), shape)
 

@@ -78,7 +78,8 @@ def curve(low: Lowering, node: SourceNode) -> Tensor:
     if low.type_of(node, node.inputs[0]) is not None:
         return apply_table(low, node, function)
     x = low.tensor(node)
-    return low.affine(node, x, activation=activation, **({"slopes": np.ones(x.dims[2])} if activation == "elu" else {}))
+    fields: dict[str, Any] = {"slopes": np.ones(x.dims[2])} if activation == "elu" else {}
+    return low.affine(node, x, activation=activation, **fields)
 
 
 @lowers("LOG", "SQRT", "RSQRT", "SQUARE", "ABS", "NEG", "POW", "SQUARED_DIFFERENCE", reals=True)

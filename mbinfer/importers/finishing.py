@@ -50,12 +50,11 @@ def _output(walk: Walk, nodes: Sequence[SourceNode], name: str) -> Output:
         if kind is not None:
             walk.graph.types[value] = kind
         found = replace(found, value=value)
-    groups = found.groups()
     if len(found.shape) == 4 and walk.is_number(found):
         return Output(name, found.value, (1, found.dims[0], found.dims[2], 1))
-    if len(found.shape) == 4 and groups is not None and all(len(group) <= 1 for group in groups):
+    if found.is_picture():
         return Output(name, found.value, (1, *found.dims))
-    if found.order != "".join(axis for axis in AXES if axis in found.order):
+    if not found.can_end():
         raise UnsupportedError(
             f"output '{name}' of node '{node}' ({op}): shape {found.shape} lists (height, width, channels) = "
             f"{found.dims} in the order {found.order}, and values here are stored {AXES}; supported: the rank-4 tensor "

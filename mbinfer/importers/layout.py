@@ -52,6 +52,15 @@ class Tensor:
             and all(group in ("", axis) for group, axis in zip(groups, layout))
         )
 
+    def is_picture(self) -> bool:
+        """Whether it has four dimensions, each of one axis at most."""
+        groups = self.groups()
+        return len(self.shape) == 4 and groups is not None and all(len(group) <= 1 for group in groups)
+
+    def can_end(self) -> bool:
+        """Whether it can be an output: a picture, or numbers in the order of the value."""
+        return self.is_picture() or self.order == "".join(axis for axis in AXES if axis in self.order)
+
     def transposed(self, perm: Sequence[int]) -> Tensor | None:
         """After a Transpose by `perm`, or None where that would move part of an axis."""
         shape = tuple(self.shape[i] for i in perm)

@@ -16,7 +16,7 @@ from ..errors import Error, UnsupportedError
 from .emitting import Emitter, SourceNode, unsupported
 from .layout import Tensor
 
-MOST_NAMED = 6  # operators and tensors that a message lists
+MOST_KINDS, MOST_CUTS = 12, 6  # operators and tensors that a message lists
 SUPPORTED = (
     "convolutions (transposed too), dense layers, pools, means, batch norm, arithmetic, ReLU, sigmoid, SiLU, GELU, "
     "tanh, hard-swish, softmax, argmax, powers, norms, resizing, concatenation, slices, channel shuffle"
@@ -94,17 +94,22 @@ class Walk(Emitter):
             kinds = [
                 f"{n} {op}" + (f" ({self.aliases[op]})" if op in self.aliases else "") for op, n in found.most_common()
             ]
-            more = f" and {len(kinds) - MOST_NAMED} other operators" if len(kinds) > MOST_NAMED else ""
-            text += f"; in the way: {', '.join(kinds[:MOST_NAMED])}{more}"
+            more = f" and {len(kinds) - MOST_KINDS} other operators" if len(kinds) > MOST_KINDS else ""
+            text += f"; in the way: {', '.join(kinds[:MOST_KINDS])}{more}"
         if self._cuts:
-            text += f"; to end before: convert(..., outputs={list(self._cuts)[:MOST_NAMED]})"
+            text += f"; to end before: convert(..., outputs={list(self._cuts)[:MOST_CUTS]})"
         raise UnsupportedError(text, first.node, first.op)
 
     def _refuse(self, node: SourceNode, error: UnsupportedError, found: Sequence[Any]) -> None:
         """Note a node that cannot run, and the tensors before it at which the model could end."""
         self._refused.append((node, error))
         for name, tensor in zip(node.inputs, found):
-            if isinstance(tensor, Tensor) and tensor.value not in self.graph.inputs:
+            if not isinstance(tensor, Tensor) or tensor.value in self.graph.inputs:
+                continue
+            if not tensor.can_end():  # another view of the same numbers may
+                views = (other for other, t in self.env.items() if isinstance(t, Tensor) and t.value == tensor.value)
+                name = next((other for other in views if self.env[other].can_end()), "")
+            if name:
                 self._cuts[name] = None
         self.env.update(dict.fromkeys((name for name in node.outputs if name), error))
 

@@ -17,8 +17,8 @@ from ..emitting import SourceNode, unsupported
 from .loading import require_onnx
 
 LARGEST_TENSOR = 1 << 28  # elements that a model stores
-MOST_ELEMENTS = 1 << 24  # of one constant that is evaluated
-ALL_ELEMENTS = 1 << 26  # of all of them
+ALL_ELEMENTS = 1 << 26  # of all constants that are evaluated, beside what the model stores
+STEPS = 4  # that the numbers a model stores may go through: cast, turned, scaled ...
 MOST_WORK = 1 << 24  # inputs times outputs, of an operator that is no plain numpy call
 MOST_PRODUCTS = 1 << 32  # multiply-adds of a product of constant matrices
 SMALL = 1 << 10  # elements of an input whose numbers shape inference may look at
@@ -64,8 +64,10 @@ def to_array(tensor: Any) -> npt.NDArray[Any]:
 class Evaluator:
     """Evaluates constants of one model, within one budget."""
 
-    def __init__(self, opset: int):
-        self.opset, self.left = opset, ALL_ELEMENTS
+    def __init__(self, opset: int, stored: int = 0):
+        """`stored`: the elements of all constants in the model."""
+        self.opset, self.most = opset, ALL_ELEMENTS + STEPS * stored
+        self.left = self.most
 
     def __call__(self, node: SourceNode, proto: Any, arrays: list[Any]) -> list[npt.NDArray[Any]]:
         """The outputs of the NodeProto `proto`, of which `node` is the reading; an input that is left out is None."""
@@ -131,11 +133,11 @@ class Evaluator:
         else:
             fits = node.op in PLAIN or made * max(given, default=1) <= MOST_WORK
         self.left -= made
-        if not fits or made > MOST_ELEMENTS or self.left < 0:
+        if not fits or self.left < 0:
             raise unsupported(
                 node,
                 f"a constant of {made} elements made of {sum(given)}",
-                f"constants of up to {MOST_ELEMENTS} elements, {ALL_ELEMENTS} in all",
+                f"constants of up to {self.most} elements in all",
             )
 
 

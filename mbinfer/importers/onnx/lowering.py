@@ -66,7 +66,7 @@ class Lowering(Walk):
         self.nodes = expand(source.nodes)
         super().__init__((name for node in self.nodes for name in (*node.inputs, *node.outputs)), source.constants)
         self.source, self.opset = source, source.opset
-        self._evaluate = Evaluator(source.opset)
+        self._evaluate = Evaluator(source.opset, sum(array.size for array in source.constants.values()))
         self.behind: dict[str, Tensor] = {}  # the integers that a dequantised tensor was made of
         self.plain: set[str] = set()  # integers that stand for themselves
         self.passed: set[int] = set()  # nodes that were lowered with one before them, by id

@@ -205,6 +205,12 @@ class Streamed {
     blocks_.reset();
     Streamer streamer(graph_, order, std::move(stages), options_.recompute, most_, work_);
     Candidate plan = candidate(options_.least ? Draft() : streamer.within(std::min(limit, most_)));
+    // A search that is cut short leaves out ways of many bytes and of few alike; within less it looks at fewer.
+    for (int tries = 0; tries < kMostTries && !plan->none() && work_->shortcuts & kSegmentShortcut; tries++) {
+      const Candidate less = candidate(streamer.within(plan->peak_bytes / 2));
+      if (less->none() || !better(*less, *plan, limit)) break;
+      plan = less;
+    }
     if ((automatic || plan->none()) && better(*one_by_one.best, *plan, limit)) plan = one_by_one.best;
     if (automatic && limit == INT64_MAX && searched_whole) plan = smallest_of(plan, one_by_one.best, &streamer);
     const bool fits = plan->peak_bytes <= limit && !plan->none();

@@ -99,7 +99,11 @@ def save_boxes(
         color = tuple(int(level) for level in colors[box["class"] % len(colors)])
         corners = [max(0, min(round(box[side]), drawn.size[side[0] == "y"] - 1)) for side in ("x0", "y0", "x1", "y1")]
         canvas.rectangle(corners, outline=color, width=line)
-        canvas.text((corners[0] + line + 1, corners[1] + line), box["label"], fill=color)
+        text = canvas.textbbox((0, 0), box["label"])
+        width, height = text[2] + 4, text[3] + 4
+        left, upper = corners[0], corners[1] - height if corners[1] >= height else corners[1]
+        canvas.rectangle((left, upper, left + width, upper + height), fill=color)
+        canvas.text((left + 2, upper + 2), box["label"], fill="black" if sum(color) > 1.5 * 255 else "white")
     try:
         drawn.save(path)
     except ValueError as error:

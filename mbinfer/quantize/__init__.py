@@ -106,7 +106,7 @@ class Quantizer:
 
 
 def _check(graph: Graph, keep_float: Collection[str]) -> None:
-    if graph.types:
+    if any(node.weight_scale is not None for node in graph.nodes) or not graph.types.keys().isdisjoint(graph.inputs):
         raise ArgumentError("this network is quantised already; it needs no calibration")
     known = {node.name for node in graph.nodes}
     unknown = [keep_float] if isinstance(keep_float, str) else [name for name in keep_float if name not in known]

@@ -105,6 +105,8 @@ class _Emitter:
         self.forms[source, dtype] = name
         if dtype == "uint8":
             self.graph.types[name] = self.kinds[source]
+        elif source in self.source.types:  # class numbers, which no scale belongs to
+            self.graph.types[name] = self.source.types[source]
 
 
 def _recentred(graph: Graph, node: Node, recipes: dict[str, Recipe]) -> Node:

@@ -36,9 +36,9 @@ class Covariance:
         rows = _windows(self.node, values)  # [groups, pixels, inputs]
         if self._middle is None:
             self._middle = rows.mean(1, keepdims=True)
-        rows = rows - self._middle
+        rows = (rows - self._middle).astype(np.float64)
         self._count += rows.shape[1]
-        self._sums = self._sums + rows.sum(1, dtype=np.float64)
+        self._sums = self._sums + rows.sum(1)
         self._products = self._products + np.matmul(rows.transpose(0, 2, 1), rows)
 
     def matrix(self) -> Float64:

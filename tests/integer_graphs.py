@@ -66,7 +66,8 @@ class Maker:
         made, rng = self.made, self.rng
         inputs, dims = [self.names[i] for i in node.inputs], self.graph.values[node.output]
         halves = random_halves(node, rng)
-        types = OPS[node.op].types if halves == "even" else "kept"
+        real = OPS[node.op].types in ("floats", "factors") or node.logarithm
+        types = "floats" if real else OPS[node.op].types if halves == "even" else "kept"
         kind = Type() if types == "floats" else made.types[inputs[0]]
         if types not in ("floats", "kept"):
             kind = random_type(rng, self.extreme)
@@ -81,6 +82,8 @@ class Maker:
         if OPS[node.op].weights:
             new.weight = random_weight(rng, node.weight.shape, self.extreme)
             scale_weights(new, made.types[inputs[0]], kind, rng)
+        elif node.weight is not None:
+            new.weight = node.weight
         made.nodes.append(new)
         if types == "floats":
             output = self.as_type(output, random_type(rng, self.extreme), node.name)

@@ -64,8 +64,18 @@ def check(graph: Graph, rng: np.random.Generator, variants=VARIANTS) -> None:
         assert again == first, options
 
 
+def runs_on_integers(graph):
+    """Norms and logarithms of softmax run in float32 between conversions."""
+    return not any(node.op == "norm" or node.logarithm for node in graph.nodes)
+
+
 @settings(max_examples=80, deadline=None)
-@given(random_graph(), st.integers(0, 2**32 - 1), st.booleans(), st.sampled_from(["float32", "uint8", "int8"]))
+@given(
+    random_graph().filter(runs_on_integers),
+    st.integers(0, 2**32 - 1),
+    st.booleans(),
+    st.sampled_from(["float32", "uint8", "int8"]),
+)
 def test_integers_are_those_of_numpy(graph, seed, extreme, outside):
     rng = np.random.default_rng(seed)
     check(quantised(graph, rng, extreme, outside), rng)

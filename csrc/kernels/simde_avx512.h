@@ -1,5 +1,5 @@
-// Instructions of AVX-512 that the kernels of bytes use and SIMDe does not have, made of others, under their own names:
-// for tests on any x86-64 machine. Included by vec_avx2_u8.h only.
+// Instructions of AVX-512 that the kernels use and SIMDe does not have, made of others, under their own names: for
+// tests on any x86-64 machine. Included by vec_avx512.h and vec_avx2_u8.h only.
 #pragma once
 
 namespace mbinfer {
@@ -10,6 +10,11 @@ inline __m512 simde_to_float(__m512i x) {
                hi = _mm256_cvtepi32_ps(_mm512_extracti64x4_epi64(x, 1));
   return _mm512_castsi512_ps(
       _mm512_inserti64x4(_mm512_castsi256_si512(_mm256_castps_si256(lo)), _mm256_castps_si256(hi), 1));
+}
+
+inline __m512i simde_shifted(__m512i x, int bits) {
+  return _mm512_inserti64x4(_mm512_castsi256_si512(_mm256_srai_epi32(_mm512_castsi512_si256(x), bits)),
+                            _mm256_srai_epi32(_mm512_extracti64x4_epi64(x, 1), bits), 1);
 }
 
 inline __m512i simde_to_int(__m512 x) {
@@ -35,6 +40,7 @@ inline __m128i simde_masked(int which, const uint8_t* p) {  // reads no byte of 
 }
 
 #define _mm512_cvtepi32_ps simde_to_float
+#define _mm512_srai_epi32 simde_shifted
 #define _mm512_cvtps_epi32 simde_to_int
 #define _mm512_cvtusepi32_epi8 simde_to_bytes
 #define _mm_maskz_loadu_epi8 simde_masked

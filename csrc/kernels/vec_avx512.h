@@ -6,6 +6,8 @@
 #ifdef MBINFER_SIMDE
 #define SIMDE_ENABLE_NATIVE_ALIASES
 #include <simde/x86/avx512.h>
+
+#include "kernels/simde_avx512.h"
 #endif
 
 #include "kernels/vec_avx2.h"

@@ -199,6 +199,8 @@ def pooled_head(draw, net: GraphBuilder, value: str) -> str:
 
 
 def dense_head(draw, net: GraphBuilder, value: str) -> str:
+    if net.graph.values[value][0] > 64:  # more rows than a kernel may have
+        value = net.add("global_avg_pool", [value])
     return net.add("conv", [value], draw(CHANNELS), kernel=net.graph.values[value][:2])
 
 

@@ -19,6 +19,7 @@ from test_format import read, tiny_graph
 import mbinfer
 from mbinfer import _core, cli, errors, model, quantize, zoo
 from mbinfer.graph import Graph
+from mbinfer.ops import OPS
 
 QUIET = [HealthCheck.function_scoped_fixture, HealthCheck.too_slow, HealthCheck.data_too_large]
 
@@ -26,7 +27,7 @@ QUIET = [HealthCheck.function_scoped_fixture, HealthCheck.too_slow, HealthCheck.
 def rounded(graph: Graph) -> Graph:
     """`graph` with its weights, in place, the float32 numbers that float16 has for them."""
     for node in graph.nodes:
-        if node.weight is not None and node.weight.dtype != np.int8:
+        if OPS[node.op].weights and node.weight.dtype != np.int8:
             node.weight = np.float32(np.float16(np.float32(node.weight)))
     return graph
 

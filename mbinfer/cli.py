@@ -19,7 +19,7 @@ import numpy.typing as npt
 from . import _core, image, measure
 from .cli_pictures import add_commands
 from .errors import Error
-from .messages import printable
+from .messages import label_of, printable
 from .progress import progress
 from .quantize.arguments import add_arguments, given
 from .show import text
@@ -332,10 +332,7 @@ def _softmax(scores: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
 
 def _top(probabilities: npt.NDArray[np.float64], labels: Sequence[str], count: int) -> list[dict[str, Any]]:
     best = np.argsort(-probabilities, kind="stable")[: max(count, 0)].tolist()
-    return [
-        {"index": i, "label": labels[i] if i < len(labels) else f"class {i}", "probability": float(probabilities[i])}
-        for i in best
-    ]
+    return [{"index": i, "label": label_of(labels, i), "probability": float(probabilities[i])} for i in best]
 
 
 def _bench(options: argparse.Namespace) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Sequence
 from typing import Any, Callable
 
 import numpy as np
@@ -11,7 +10,7 @@ import numpy.typing as npt
 
 from . import detection, image, segmentation
 from .errors import Error, ShapeError
-from .messages import printable
+from .messages import label_of, printable
 
 
 def add_commands(
@@ -80,7 +79,11 @@ def _segment(options: argparse.Namespace, session: Any) -> tuple[str, Any]:
     numbers, counts = np.unique(classes, return_counts=True)
     order = np.argsort(-counts, kind="stable")
     found: list[dict[str, Any]] = [
-        {"class": int(numbers[i]), "label": _label(session, int(numbers[i])), "share": float(counts[i] / classes.size)}
+        {
+            "class": int(numbers[i]),
+            "label": label_of(session.labels, int(numbers[i])),
+            "share": float(counts[i] / classes.size),
+        }
         for i in order
     ]
     if options.output:
@@ -100,8 +103,3 @@ def _look_at(options: argparse.Namespace, session: Any) -> npt.NDArray[np.uint8]
     """The whole picture, of the network's size."""
     _, height, width, _ = session.inputs[0].shape
     return image.load(options.picture, session.recipe, height, width, whole=True)
-
-
-def _label(session: Any, number: int) -> str:
-    labels: Sequence[str] = session.labels
-    return labels[number] if number < len(labels) else f"class {number}"

@@ -12,6 +12,7 @@ from .build import GraphBuilder
 from .check_boxes import BOX
 from .errors import ShapeError
 from .graph import Boxes, Graph
+from .messages import label_of
 from .session import Session
 
 ROW_BOXES = 4  # a multiple of it fills panels of channels, whatever is joined
@@ -101,6 +102,5 @@ def detect(session: Session, picture: npt.NDArray[Any]) -> list[Found]:
     labels = session.labels
     boxes = []
     for y0, x0, y1, x1, score, number in found[found[:, 4] > 0].tolist():
-        label = labels[int(number)] if number < len(labels) else f"class {int(number)}"
-        boxes.append(Found(y0, x0, y1, x1, score, int(number), label))
+        boxes.append(Found(y0, x0, y1, x1, score, int(number), label_of(labels, int(number))))
     return boxes

@@ -73,8 +73,7 @@ class Node:
     A node of uint8 values has int8 weights, real weights being ``weight * weight_scale[output channel]``, and an int32
     bias in units of ``input scale * weight_scale``. Its clamp is in real numbers, as everywhere. ``lookup`` has a table
     of 256 uint8 as its weight, ``candidates`` the anchors, float32 ``[height, width, anchors, 4]``: middle y and x,
-    height, width; ``norm`` those that
-    `mbinfer.ops.NORM_FACTORS` names.
+    height, width; ``norm`` those that `mbinfer.ops.NORM_FACTORS` names.
     """
 
     op: str

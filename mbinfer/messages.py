@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 LONGEST = 600  # characters of an error message
 HEAD = 380  # of them from its beginning; the rest is its end, which says what would help
 
@@ -16,3 +18,8 @@ def brief(text: str) -> str:
     text = text if len(text) <= 100 * LONGEST else text[: 50 * LONGEST] + text[-50 * LONGEST :]
     text = printable(" ".join(text.split()))
     return text if len(text) <= LONGEST else f"{text[:HEAD]} ... {text[HEAD + 5 - LONGEST :]}"
+
+
+def label_of(labels: Sequence[str], number: int) -> str:
+    """What a model calls a class, which need not have a label."""
+    return labels[number] if number < len(labels) else f"class {number}"

@@ -310,15 +310,22 @@ void resize(const Task& w) {
   });
 }
 
+// Pixels [x0, x1) of a row, all channels of each at once.
+template <class Args>
+Args whole_pixels(const Task& w, int row, int x0, int x1) {
+  Args args;
+  args.in = w.in.at(row, x0);
+  args.out = w.out.at(row, x0);
+  args.in_stride = w.in.pixel_stride;
+  args.out_stride = w.out.pixel_stride;
+  args.pixels = x1 - x0;
+  args.channels = w.channels.count();
+  return args;
+}
+
 void softmax(const Task& w) {
   by_row(w, [&](int row, int x0, int x1) {
-    SoftmaxArgs args;
-    args.in = w.in.at(row, x0);
-    args.out = w.out.at(row, x0);
-    args.in_stride = w.in.pixel_stride;
-    args.out_stride = w.out.pixel_stride;
-    args.pixels = x1 - x0;
-    args.channels = w.channels.count();
+    auto args = whole_pixels<SoftmaxArgs>(w, row, x0, x1);
     args.logarithm = w.node.logarithm;
     args.in_type = input_of(w).type;
     args.out_type = output_of(w).type;
@@ -328,13 +335,7 @@ void softmax(const Task& w) {
 
 void norm(const Task& w) {
   by_row(w, [&](int row, int x0, int x1) {
-    NormArgs args;
-    args.in = w.in.at(row, x0);
-    args.out = w.out.at(row, x0);
-    args.in_stride = w.in.pixel_stride;
-    args.out_stride = w.out.pixel_stride;
-    args.pixels = x1 - x0;
-    args.channels = w.channels.count();
+    auto args = whole_pixels<NormArgs>(w, row, x0, x1);
     args.window = w.node.window_channels;
     args.centred = w.node.centred;
     args.numbers = static_cast<decltype(args.numbers)>(w.node.weights);
@@ -382,9 +383,10 @@ void candidates(const Task& w) {
   args.least_score = w.node.boxes.least_score;
   std::copy(w.node.boxes.scale, w.node.boxes.scale + 4, args.scale);
   args.boxes = out.shape.channels / kBox;
+  args.table = w.node.weights;
   by_row(w, [&](int row, int, int) {
     args.scores = w.in.at(row), args.places = w.added.at(row);
-    args.table = w.node.weights, args.first_pixel = row * places.shape.width;
+    args.first_pixel = row * places.shape.width;
     args.out = w.out.at(row);
     mbinfer::candidates(&args);
     fill_up(w, row);

@@ -159,11 +159,10 @@ struct Graph {
 };
 
 // Makes a graph one that is planned. A concatenation of many values becomes several of two, and no value is stacked
-// twice. Conversions come behind
-// inputs. Convolutions of floats take pixels of any size one element at a time: they read an input in place, and one
-// with a recipe from a conversion of their own, of which they hold a patch at a time; so do those of int8, which take
-// four channels at a time. Where something else reads the input, one conversion makes a whole value of it. A conversion
-// of the model reads what the caller holds.
+// twice. Conversions come behind inputs. Convolutions of floats take pixels of any size one element at a time: they
+// read an input in place, and one with a recipe from a conversion of their own, of which they hold a patch at a time;
+// so do those of int8, which take four channels at a time. Where something else reads the input, one conversion makes a
+// whole value of it. A conversion of the model reads what the caller holds.
 void prepare(Graph* graph);
 
 int64_t macs(const Graph& graph, const Node& node);  // multiply-adds of the whole node

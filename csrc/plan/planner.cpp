@@ -365,6 +365,16 @@ bool better(const Plan& plan, const Plan& than, const PlanOptions& options) {
   return plan.peak_bytes < than.peak_bytes;
 }
 
+// Keeps the better one of two plans, and what both say of the network and of their making.
+void take_better(Plan plan, const PlanOptions& options, Plan* best) {
+  if (better(plan, *best, options)) std::swap(plan, *best);
+  best->naive_bytes = std::min(best->naive_bytes, plan.naive_bytes);
+  best->layerwise_bytes = std::min(best->layerwise_bytes, plan.layerwise_bytes);
+  best->fused_bytes = std::min(best->fused_bytes, plan.fused_bytes);
+  best->shortcuts |= plan.shortcuts;
+  best->work += plan.work;
+}
+
 // From how many bytes on gated blocks are run twice, in plans that are compared: the largest, or as many as half of
 // those tried next; those that do no more again than may be done.
 std::vector<int64_t> held_sizes(const Graph& graph, const PlanOptions& options) {
@@ -396,14 +406,7 @@ void try_gates_again(const Graph& graph, const PlanOptions& options, const Homes
     plan.naive_bytes = best->naive_bytes;
     plan.layerwise_bytes = best->layerwise_bytes;
     plan.fused_bytes = best->fused_bytes;
-    plan.shortcuts |= best->shortcuts;
-    plan.work += best->work;
-    if (better(plan, *best, options)) {
-      std::swap(plan, *best);
-    } else {
-      best->shortcuts = plan.shortcuts;
-      best->work = plan.work;
-    }
+    take_better(std::move(plan), options, best);
   }
 }
 
@@ -413,15 +416,7 @@ Plan make_plan(const Graph& graph, const PlanOptions& options) {
   check_supported(graph);
   const std::vector<Homes> homes = homes_to_try(graph);
   Plan best = planned(graph, options, homes[0]);
-  for (size_t i = 1; i < homes.size(); i++) {
-    Plan plan = planned(graph, options, homes[i]);
-    if (better(plan, best, options)) std::swap(plan, best);
-    best.naive_bytes = std::min(best.naive_bytes, plan.naive_bytes);
-    best.layerwise_bytes = std::min(best.layerwise_bytes, plan.layerwise_bytes);
-    best.fused_bytes = std::min(best.fused_bytes, plan.fused_bytes);
-    best.shortcuts |= plan.shortcuts;
-    best.work += plan.work;
-  }
+  for (size_t i = 1; i < homes.size(); i++) take_better(planned(graph, options, homes[i]), options, &best);
   try_gates_again(graph, options, homes[0], &best);
   if (!options.least && best.peak_bytes > limit_of(options))
     refuse(options.schedule, best.peak_bytes, limit_of(options));

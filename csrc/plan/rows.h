@@ -101,8 +101,8 @@ void for_each_step(const Graph& graph, const Stage& stage, int r0, int r1, int c
         step.part[stage.through].starts = !pools || now.begin == all.begin;
         step.part[stage.through].ends = !pools || now.end == all.end;
       }
-      for (int p = std::max(at, int(stage.through)) + 1; p < stage.part_count();
-           p++) {  // 1x1, over the chunk's channels
+      const int behind = std::max(at, int(stage.through)) + 1;
+      for (int p = behind; p < stage.part_count(); p++) {  // 1x1, over the channels of the chunk
         step.part[p].reads = step.part[p].makes = made.ends ? step.output : Rows{r0, r0};
         step.part[p].starts = step.chunk == 0;
         step.part[p].ends = step.last_chunk;

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from ..check import MAX_WINDOW_CHANNELS
+from ..ops import NORM_FACTORS
 from .emitting import SourceNode
 from .functions import square
 from .layout import Tensor
@@ -26,7 +27,7 @@ def normalised(low: Walk, node: SourceNode, x: Tensor, part: str = "", *, window
         window = 0
     if "C" not in x.order and x.dims[2] > 1:
         raise low.unsupported(node, f"channels of {x.shape}", "a tensor that has channels")
-    weight = np.array([numbers[name] for name in ("factor", "offset", "exponent", "least")], np.float32)
+    weight = np.array([numbers[name] for name in NORM_FACTORS], np.float32)
     weight[3] = max(weight[3], np.float32(NORMAL))
     value = low.emit(node, "norm", [x.value], part, weight=weight, window_channels=window, centred=centred)
     return replace(x, value=value)

@@ -48,7 +48,8 @@ def write_models(folder: Path) -> None:
             graph.inputs["input"] = Recipe(
                 (127.5,) * channels, (1 / 64,) * channels, "RGB" if channels == 3 else "grey"
             )
-        model.save(graph, folder / f"random{written:02}.bin")
+        half = any(node.weight is not None and node.weight.dtype == np.float16 for node in graph.nodes)
+        model.save(graph, folder / f"random{written:02}{'_float16' if half else ''}.bin")
         written += 1
 
     write()

@@ -161,6 +161,52 @@ def test_shape_arithmetic_of_keras(tmp_path):
     agree(net, picture((1, 4, 4, 3)), tmp_path)
 
 
+CONSTANTS = {
+    "a cast to float32": ("CAST", "CastOptions", [[1, 2, 3]], "float32", {}),
+    "a cast that cuts": ("CAST", "CastOptions", [[1.7, -2.2, 3.5]], "int32", {}),
+    "a quotient of whole numbers": ("DIV", "DivOptions", [[7, -7, 9], [2, 2, -4]], "int32", {}),
+    "a sum that is clamped": ("ADD", "AddOptions", [[7, -7, 9], [2, 2, -4]], "int32", {"fusedActivationFunction": 1}),
+}
+
+
+@pytest.mark.parametrize("what", CONSTANTS)
+def test_constants_are_what_litert_makes_of_them(what, tmp_path):
+    op, options, arrays, made, fields = CONSTANTS[what]
+    net = builder()
+    x, y = net.input((1, 3)), net.values((1, 3))
+    dtype = "float32" if isinstance(arrays[0][0], float) else "int32"
+    constant = net.tensor("made", (3,), made)
+    net.operator(op, [net.constant(array, dtype) for array in arrays], constant, options, **fields)
+    if made == "int32":
+        real = net.tensor("real", (3,), "float32")
+        net.operator("CAST", [constant], real, "CastOptions")
+        constant = real
+    net.operator("MUL", [x.index, constant], y.index, "MulOptions")
+    net.outputs.append(y.index)
+    if fields:
+        with pytest.raises(errors.UnsupportedError, match="fused activation"):
+            import_tflite(net.model())
+    else:
+        agree(net, picture((1, 3)), tmp_path)
+
+
+@pytest.mark.parametrize("computed", [True, False])
+def test_ranges_whose_ends_are_lengths_are_refused(computed):
+    net = builder()
+    x, y, part = net.input((1, 2, 4, 3)), net.values((1, 2, 4, 3)), net.values((1, 2, 4, 3))
+    whole = (
+        net.conv(net.pad(x, (1, 1, 0, 0)), 3, (1, 1)).index
+        if computed
+        else net.constant(np.ones((1, 4, 4, 3)), "float32")
+    )
+    bounds = [net.constant(numbers) for numbers in ([0, 1, 0, 0], [1, 2, 4, 3], [1, 1, 1, 1])]
+    net.operator("STRIDED_SLICE", [whole, *bounds], part.index, "StridedSliceOptions", offset=True)
+    net.operator("ADD", [x.index, part.index], y.index, "AddOptions")
+    net.outputs.append(y.index)
+    with pytest.raises(errors.UnsupportedError, match="lengths"):
+        import_tflite(net.model())
+
+
 @pytest.mark.parametrize("shape", [(1, 12), (1, 6, 5), (1, 30), (12,), (1, 3, 2, 5)])
 def test_inputs_of_any_rank(shape, tmp_path):
     net = builder()

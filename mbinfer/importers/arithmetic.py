@@ -128,7 +128,8 @@ def _gated(low: Walk, x: Tensor, gate: Tensor) -> tuple[str, float] | None:
         return None if factor is None else ("hard_swish", factor)
     at = curves[0]
     before, behind = _Map.composed(chain[: at + 1]), _Map.composed(chain[at + 1 :])
-    if before is None or behind is None or not behind[0]:
+    bent = any(step.activation != "none" for step in chain[at + 1 :])
+    if before is None or behind is None or not behind[0] or bent:
         return None
     for curve, activation, inner, outer in (("sigmoid", "silu", 1.0, 0.0), ("erf", "gelu", math.sqrt(0.5), 1.0)):
         if chain[at].activation == curve and np.allclose((*before, behind[1] / behind[0]), (inner, 0, outer), 1e-5):

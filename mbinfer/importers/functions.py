@@ -43,7 +43,7 @@ def reciprocal_root(low: Walk, node: SourceNode, x: Tensor) -> Tensor:
 
 
 def power(low: Walk, node: SourceNode, x: Tensor, exponent: float) -> Tensor:
-    """``x ^ exponent``: whole ones as products, halves with a root, others as ``e ^ (exponent * log(x))``."""
+    """``x ^ exponent``: whole ones as products, the root with a root, others as ``e ^ (exponent * log(x))``."""
     if exponent == 1:
         return x
     if exponent < 0:
@@ -56,6 +56,10 @@ def power_of(low: Walk, node: SourceNode, x: Tensor, exponent: float, part: str)
     whole = int(exponent) if exponent <= MOST_PRODUCTS else 0
     if exponent == 0:
         raise low.unsupported(node, "the power of 0", "powers other than 0")
+    if exponent > MOST_PRODUCTS and exponent.is_integer():  # of which negative numbers have no logarithm
+        raise low.unsupported(
+            node, f"the power of {exponent:g}", f"whole powers up to {MOST_PRODUCTS}, which are products"
+        )
     if exponent == 0.5:
         return low.affine(node, x, part=part, activation="root")
     if exponent != whole:

@@ -53,9 +53,10 @@ class Tensor:
         )
 
     def is_picture(self) -> bool:
-        """Whether it has four dimensions, each of one axis at most."""
+        """Whether it has four dimensions, each of one axis at most, in the order of NCHW or of NHWC."""
         groups = self.groups()
-        return len(self.shape) == 4 and groups is not None and all(len(group) <= 1 for group in groups)
+        ordered = self.order in (order_of("CHW", self.dims), order_of(AXES, self.dims))
+        return len(self.shape) == 4 and ordered and groups is not None and all(len(group) <= 1 for group in groups)
 
     def can_end(self) -> bool:
         """Whether it can be an output: a picture, or numbers in the order of the value."""

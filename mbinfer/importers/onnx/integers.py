@@ -58,7 +58,9 @@ class Tail:
 
 def type_of(low: Lowering, node: SourceNode, scale: int, zero_point: int) -> Type:
     """The type of the value that stands for a quantised tensor, by the constants that are these inputs of a node."""
-    scales, zeros = low.constant(node, scale), low.constant(node, zero_point, np.zeros((), np.uint8))
+    scales, zeros = low.constant(node, scale), low.constant(node, zero_point)
+    if zeros is None:
+        zeros = np.zeros((), _kind(low, node))
     if scales.size != 1 or zeros.size != 1 or zeros.dtype not in (np.int8, np.uint8):
         raise low.unsupported(
             node,
@@ -68,6 +70,22 @@ def type_of(low: Lowering, node: SourceNode, scale: int, zero_point: int) -> Typ
     if not np.isfinite(scales).all() or not scales.item() > 0:
         raise low.unsupported(node, f"the scale {scales.item()}", "scales above 0")
     return Type("uint8", float(np.float32(scales.item())), int(zeros.item()) + (128 if zeros.dtype == np.int8 else 0))
+
+
+KINDS: dict[int, Any] = {0: np.uint8, 2: np.uint8, 3: np.int8, 4: np.uint16, 5: np.int16}  # by TensorProto.DataType
+
+
+def _kind(low: Lowering, node: SourceNode | None) -> Any:
+    """The integers that a QuantizeLinear makes, or a DequantizeLinear reads, which says no zero point."""
+    while node is not None and node.op != "QuantizeLinear":
+        name = node.inputs[0]
+        if name in low.source.kinds:
+            return np.dtype(low.source.kinds[name])
+        node = low.producers.get(name)
+    if node is None:
+        return np.uint8
+    zeros = low.constant(node, 2)
+    return KINDS.get(node.attrs.get("output_dtype", 0), np.void) if zeros is None else zeros.dtype
 
 
 def quantize(low: Lowering, node: OnnxNode) -> Tensor:

@@ -63,7 +63,7 @@ class Lowering(Walk):
     handlers, aliases = _HANDLERS, ALIASES
 
     def __init__(self, source: OnnxSource):
-        self.nodes = expand(source.nodes)
+        self.nodes = expand(source.nodes, source.opset)
         super().__init__((name for node in self.nodes for name in (*node.inputs, *node.outputs)), source.constants)
         self.source, self.opset = source, source.opset
         self._evaluate = Evaluator(source.opset, sum(array.size for array in source.constants.values()))

@@ -7,6 +7,7 @@ from fractions import Fraction
 
 import numpy as np
 
+from ...graph import Positions
 from ..joining import join
 from ..layout import Tensor
 from ..moving import (
@@ -50,8 +51,11 @@ def resize(low: Lowering, node: OnnxNode) -> Tensor:
     for axis in (layout.index("H"), layout.index("W")) if layout else ():
         (made, step), length = sizes[axis], x.shape[axis]
         way = ways if ways != "half_pixel_symmetric" or step * made == length else ""
+        if old and rounding and step > 1 and step.denominator > 1:
+            way = ""  # PyTorch takes the position before, onnxruntime the one behind
         size.append(made)
-        found.append(positions(step, length, made, way.replace("_symmetric", ""), rounding))
+        position = positions(step, length, made, way.replace("_symmetric", ""), rounding)
+        found.append(position if (made, step) != (length, 1) or _stays(position, length, rounding) else None)
     kept = all(sizes[i] == (x.shape[i], Fraction(1)) for i in range(rank) if layout is None or layout[i] not in "HW")
     policy = node.attrs.get("keep_aspect_ratio_policy", "stretch")
     smooth = node.attrs.get("antialias", 0) and any(made < x.size(axis) for made, axis in zip(size, "HW"))
@@ -59,13 +63,21 @@ def resize(low: Lowering, node: OnnxNode) -> Tensor:
     if not plain or len(found) != 2 or found[0] is None or found[1] is None:
         raise low.unsupported(
             node,
-            f"mode {mode}, {ways}{', antialias' if smooth else ''}, of {x.shape}",
-            "nearest and linear, over height and width",
+            f"mode {mode}, {ways}{', antialias' if smooth else ''}, of {x.shape} to {size}",
+            "nearest and linear, over height and width; before opset 11 nearest only to whole factors where it shrinks",
         )
     resized = pixels(low, node, x, found[0], found[1], (size[0], size[1]), 2 if mode == "linear" else 1)
     # Height and width of 1 have no place in the order of x, and have one once they are longer.
     order = "".join(axis for axis in layout or "" if axis != "N" and resized.size(axis) > 1)
     return replace(resized, order=order, shape=tuple(length for length, _ in sizes))
+
+
+def _stays(position: Positions | None, length: int, rounding: str) -> bool:
+    """Whether an axis that keeps its size stays as it is: onnxruntime leaves it alone, the formulas may shift it."""
+    if position is None or length == 1:
+        return True
+    numerator, denominator, term = position
+    return numerator == denominator and 0 <= term < (denominator if rounding else 1)
 
 
 def _sizes(low: Lowering, node: OnnxNode, x: Tensor, old: bool) -> list[tuple[int, Fraction]]:
@@ -100,7 +112,11 @@ def conv_transpose(low: Lowering, node: OnnxNode) -> Tensor:
     size = [full[i] - pads[i] - pads[i + 2] for i in (0, 1)]
     if "output_shape" in node.attrs or auto in ("SAME_UPPER", "SAME_LOWER"):
         size = [*node.attrs.get("output_shape", [x.dims[i] * stride[i] for i in (0, 1)])][-2:]
-        total = [max(0, full[i] - size[i]) for i in (0, 1)]
+        total = [full[i] - size[i] for i in (0, 1)]
+        if min(total) < 0:
+            raise low.unsupported(
+                node, f"output_shape {size}", f"at most {full}, which is as far as the kernel reaches"
+            )
         before = [t // 2 if auto == "SAME_UPPER" else t - t // 2 for t in total]
         pads = (*before, *(t - b for t, b in zip(total, before)))
     made = (1, weight.shape[1] * groups, *size)
@@ -121,6 +137,12 @@ def depth_to_space(low: Lowering, node: OnnxNode) -> Tensor:
 @lowers("SpaceToDepth")
 def space_to_depth(low: Lowering, node: OnnxNode) -> Tensor:
     x, size = low.image(node), node.attrs["blocksize"]
+    if node.attrs.get("mode", "DCR") != "DCR" or x.dims[0] % size or x.dims[1] % size:
+        raise low.unsupported(
+            node,
+            f"blocks of {size} of {x.shape}, mode {node.attrs.get('mode', 'DCR')}",
+            "DCR, pictures that blocks fill",
+        )
     return space_to_blocks(low, node, x, size, 1)
 
 

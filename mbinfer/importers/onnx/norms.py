@@ -48,7 +48,7 @@ def pixel_norm(low: Lowering, node: OnnxNode) -> Tensor:
     x, epsilon = low.tensor(node), node.attrs.get("epsilon", 1e-5)
     scale, bias = low.constant(node, 1), low.constant(node, 2)
     picture = x.shows("NCHW")
-    groups = node.attrs.get("num_groups", x.dims[2]) if picture else x.shape[1]
+    groups = node.attrs.get("num_groups", x.dims[2] if picture else x.shape[1])
     grouped = len(x.shape) >= 3 and x.order == "".join(axis for axis in "CHW" if x.size(axis) > 1)
     if not (picture or grouped) or x.shape[0] != 1 or groups < 1 or x.dims[2] % groups:
         raise low.unsupported(node, f"{groups} groups of {x.shape}", "pictures, and groups of their channels")

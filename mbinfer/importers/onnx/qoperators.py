@@ -27,17 +27,23 @@ INSIDE = {
 NOT_PASSED = ("channels_last", "opset")  # attributes of onnxruntime's own
 
 
-def expand(nodes: list[OnnxNode]) -> list[OnnxNode]:
-    """`nodes` with quantised operators in their QDQ form."""
+def expand(nodes: list[OnnxNode], opset: int) -> list[OnnxNode]:
+    """`nodes` with quantised operators in their QDQ form, of a model of `opset`."""
     made: list[OnnxNode] = []
     for node in nodes:
         if (node.domain, node.op) == (MICROSOFT, "QLinearConcat"):
             made += _concat(node)
-        elif (node.domain, node.op) in INSIDE and not node.attrs.get("channels_last", 0):
+        elif (node.domain, node.op) in INSIDE and _alike(node, opset):
             made += _expanded(node)
         else:
             made.append(node)
     return made
+
+
+def _alike(node: OnnxNode, opset: int) -> bool:
+    """Whether ONNX's operator means the same: softmax flattened the axes behind its own before opset 13."""
+    flattens = node.attrs.get("opset", opset) < 13
+    return not node.attrs.get("channels_last", 0) and flattens == (opset < 13)
 
 
 def _expanded(node: OnnxNode) -> list[OnnxNode]:

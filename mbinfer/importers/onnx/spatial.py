@@ -74,6 +74,13 @@ def reduce(low: Lowering, node: OnnxNode) -> Tensor:
     x = low.tensor(node)
     axes = low.option(node, "axes", 1, [])
     if not axes and node.attrs.get("noop_with_empty_axes", 0):
+        if REDUCTIONS[node.op] not in (
+            "mean",
+            "sum",
+            "max",
+            "min",
+        ):  # onnx once called it nothing, now a square or a log
+            raise low.unsupported(node, "noop_with_empty_axes", "axes, or noop_with_empty_axes=0")
         return x
     keep = bool(node.attrs.get("keepdims", 1))
     return reduced(low, node, x, axes or range(len(x.shape)), keep, REDUCTIONS[node.op])

@@ -19,7 +19,7 @@ ARITHMETIC: dict[str, Callable[..., Any]] = {
     "ADD": np.add,
     "SUB": np.subtract,
     "MUL": np.multiply,
-    "DIV": np.divide,
+    "DIV": lambda a, b: np.fix(a / b).astype(a.dtype) if a.dtype.kind in "iu" else np.divide(a, b),
     "FLOOR_DIV": np.floor_divide,
     "MAXIMUM": np.maximum,
     "MINIMUM": np.minimum,
@@ -28,9 +28,14 @@ SUPPORTED = "constants that are reshaped, transposed, sliced, packed, cast, dequ
 
 
 def evaluate(node: SourceNode, arrays: Sequence[Array], tensors: Sequence[TfliteTensor | None]) -> Array:
-    """The result of a node; `tensors` are what the file says of its inputs. Raises `UnsupportedError`."""
+    """The result of a node; `tensors` are what the file says of its inputs and, last, of its output.
+
+    Raises `UnsupportedError`.
+    """
     if node.op not in (*_FUNCTIONS, *ARITHMETIC):
         raise unsupported(node, "an operator whose inputs are all constants", SUPPORTED)
+    if node.attrs.get("activation", 0):
+        raise unsupported(node, "a fused activation of constants", SUPPORTED)
     if sum(array.size for array in arrays if array is not None) > MOST_ELEMENTS:
         raise unsupported(node, "a constant that is too large", f"constants of up to {MOST_ELEMENTS} elements")
     try:
@@ -57,7 +62,7 @@ def dequantized(array: Array, tensor: TfliteTensor) -> npt.NDArray[np.float64]:
 
 
 def _dequantize(node: SourceNode, arrays: Sequence[Array], tensors: Sequence[TfliteTensor | None]) -> Array:
-    (array,), (tensor,) = arrays, tensors
+    (array,), tensor = arrays, tensors[0]
     if array.dtype.kind == "f":  # float16
         return array.astype(np.float32)
     if tensor is None or not len(tensor.scale):
@@ -71,22 +76,25 @@ def _reshape(node: SourceNode, arrays: Sequence[Array], _: Any) -> Array:
 
 def _strided_slice(node: SourceNode, arrays: Sequence[Array], _: Any) -> Array:
     array, begin, end, step = arrays
-    if node.attrs["ellipsis_mask"] or node.attrs["new_axis_mask"]:
-        raise ValueError("an ellipsis or a new axis")
+    if node.attrs["ellipsis_mask"] or node.attrs["new_axis_mask"] or node.attrs["offset"]:
+        raise ValueError("an ellipsis, a new axis, or ends that are lengths")
     index: list[int | slice] = []
     for axis, (first, last, by) in enumerate(zip(begin.tolist(), end.tolist(), step.tolist())):
         bit = 1 << axis
         if node.attrs["shrink_axis_mask"] & bit:
-            index.append(first)
+            index.append(0 if node.attrs["begin_mask"] & bit else first)
         else:
             start = None if node.attrs["begin_mask"] & bit else first
             index.append(slice(start, None if node.attrs["end_mask"] & bit else last, by))
     return np.asarray(array[tuple(index)])
 
 
-def _cast(node: SourceNode, arrays: Sequence[Array], _: Any) -> Array:
-    kinds = {0: np.float32, 2: np.int32, 4: np.int64}
-    return arrays[0].astype(kinds[node.attrs["to"]])
+def _cast(node: SourceNode, arrays: Sequence[Array], tensors: Sequence[TfliteTensor | None]) -> Array:
+    made = tensors[-1]
+    assert made is not None
+    if made.kind not in ("<f4", "<i4", "<i8"):
+        raise ValueError(f"a cast to {made.kind}")
+    return arrays[0].astype(made.kind)
 
 
 def _pack(node: SourceNode, arrays: Sequence[Array], _: Any) -> Array:

@@ -142,7 +142,9 @@ class Lowering(Walk):
                 )
             self.env[node.outputs[0]] = result
         else:
-            self.env[node.outputs[0]] = evaluate(node, found, [self.source.tensors.get(name) for name in node.inputs])
+            self.env[node.outputs[0]] = evaluate(
+                node, found, [self.source.tensors.get(name) for name in (*node.inputs, node.outputs[0])]
+            )
 
     def _why_unknown(self, name: str) -> str:
         tensor = self.source.tensors[name]

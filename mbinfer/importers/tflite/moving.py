@@ -109,6 +109,8 @@ def strided_slice(low: Lowering, node: SourceNode) -> Tensor:
     begins, ends, steps = (np.ravel(low.constant(node, i)).tolist() for i in (1, 2, 3))
     if attrs["ellipsis_mask"] or attrs["new_axis_mask"] or attrs["shrink_axis_mask"] or len(begins) != len(x.shape):
         raise low.unsupported(node, "axes that appear or vanish", "a range of each axis")
+    if attrs["offset"]:
+        raise low.unsupported(node, "ends that are lengths (offset)", "ends that are positions")
     bounds = [
         slice(
             None if attrs["begin_mask"] >> i & 1 else begins[i],

@@ -82,6 +82,7 @@ OPTIONS: dict[str, list[tuple[str, int, str, float]]] = {
         ("ellipsis_mask", 2, "i", 0),
         ("new_axis_mask", 3, "i", 0),
         ("shrink_axis_mask", 4, "i", 0),
+        ("offset", 5, "b", 0),
     ],
 }
 

@@ -163,5 +163,18 @@ def test_importing_mbinfer_loads_numpy_and_nothing_else():
     )
 
 
+def test_every_switch_of_a_kernel_is_turned_on_somewhere():
+    """A macro of ours that is asked for and never defined is code that no build has, as VNNI's wide sums once were."""
+    text = "\n".join((CSRC / source).read_text() for source in sources())
+    directives = re.findall(r"^[ \t]*#[ \t]*(.*)$", text, flags=re.M)
+    asked = {word for line in directives if line.startswith(("if", "elif")) for word in re.findall(r"\bMBI\w+", line)}
+    by_sources = {word for line in directives for word in re.findall(r"^define\s+(\w+)", line)}
+    build = (ROOT / "CMakeLists.txt").read_text()
+    units = re.findall(r"^\s*mbinfer_isa\((\w+)", build, flags=re.M)
+    by_build = {f"MBINFER_{unit.upper()}" for unit in units} | set(re.findall(r"-D(MBINFER_\w+)", build))
+    assert {"MBI_SUMS_512", "MBINFER_BYTES", "MBINFER_AVX512VNNI"} <= asked
+    assert asked - by_sources - by_build == set()
+
+
 def test_an_isa_unit_exports_one_symbol():
     exports.check(capi.install().parent / "build")

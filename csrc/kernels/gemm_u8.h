@@ -119,7 +119,7 @@ struct ByteBlock {
   ptrdiff_t stride;                 // from one pixel to the next, in bytes of inputs
   bool shared = true;               // neighbouring pixels read some inputs in common, or all that lies between them
   alignas(32) uint8_t outside[64];  // inputs of a tap that is outside
-  int corrections[kMostPixels];
+  int corrections[kMostPixels];     // where the leaf wants them
   const uint8_t* taps[ByteInputs::kPrepared ? kMostTaps : 1];  // prepared, of the block's first pixel
   alignas(32) uint8_t prepared[ByteInputs::kPrepared ? ByteInputs::kRoom : 1];
 
@@ -158,7 +158,9 @@ struct ByteBlock {
   }
 
   void prepare_all() {
-    for (int p = 0; p < pixels; p++) corrections[p] = 0;
+    const bool corrected = ByteInputs::kCorrected;
+    if (corrected)
+      for (int p = 0; p < pixels; p++) corrections[p] = 0;
     uint8_t* to = prepared;
     for (int t = 0; t < a.tap_count; t++) {
       const Tap& tap = a.taps[t];
@@ -166,8 +168,8 @@ struct ByteBlock {
       taps[t] = to;
       if (!tap.in) {
         for_each_outside(k, [&](const uint8_t* in, int i, int some) { prepare(in, some, to + prepared_bytes(i)); });
-        const int all = correction(to, k);
-        for (int p = 0; p < pixels; p++) corrections[p] += all;
+        if (corrected)
+          for (int p = 0, all = correction(outside, kQuad) * (k / kQuad); p < pixels; p++) corrections[p] += all;
         to += prepared_bytes(k);
         continue;
       }
@@ -177,14 +179,36 @@ struct ByteBlock {
       } else {
         for (int p = 0; p < pixels; p++) prepare(in + p * a.in_stride, k, to + p * pixel_bytes());
       }
-      for (int p = 0; p < pixels; p++) corrections[p] += correction(to + p * pixel_bytes(), k);
+      if (corrected)
+        for (int p = 0; p < pixels; p++) corrections[p] += correction(in + p * a.in_stride, k);
       to += (pixels - 1) * pixel_bytes() + prepared_bytes(k);
     }
   }
 };
 
-// `count` tiles, one after the other. Never inlined: among other tiles GCC would spill the sums.
-template <int kPixels, bool kFull, ByteEnd kEnd>
+// Where the sums of a pair begin: at the bias, or where those of the call before ended.
+struct ByteStart {
+  const int32_t* from[2];
+  ptrdiff_t stride;
+  ByteStart(const GemmArgs& a, const BytePair& pair, int pixel) : stride(a.bias ? 0 : a.sums_stride) {
+    const auto* channels = static_cast<const Channels*>(a.bias);
+    const auto* sums = reinterpret_cast<const int32_t*>(static_cast<const char*>(a.sums) + pixel * a.sums_stride);
+    MBI_UNROLL for (int n = 0; n < 2; n++) from[n] = !channels             ? sums + pair.made(n) * kPanel
+                                                     : ByteInputs::kSigned ? channels[pair.made(n)].signed_bias
+                                                                           : channels[pair.made(n)].bias;
+  }
+  i32x16 operator()() const { return i32x16::load(from[0], from[1]); }
+  MBI_INLINE void next() {
+    MBI_UNROLL for (int n = 0; n < 2; n++) from[n] =
+        reinterpret_cast<const int32_t*>(reinterpret_cast<const char*>(from[n]) + stride);
+  }
+};
+
+inline int quads_of(const Tap& tap) { return int(unsigned(tap.k) / kQuad); }
+
+// `count` tiles, one after the other; of one tap, whose sums begin at the bias, or of any. Never inlined: among other
+// tiles GCC would spill the sums, as it does around the loop over taps, which takes as long as 8 to 16 inputs.
+template <int kPixels, bool kFull, ByteEnd kEnd, bool kOneTap>
 __attribute__((noinline)) void byte_tiles(const ByteBlock& block, const BytePair& pair, int pixel, int count) {
   const GemmArgs& a = block.a;
   const int8_t* weights = static_cast<const int8_t*>(a.weights) + ptrdiff_t(pair.pair) * a.weight_rows * kQuadRow;
@@ -193,37 +217,34 @@ __attribute__((noinline)) void byte_tiles(const ByteBlock& block, const BytePair
   MBI_UNROLL for (int p = 0; p < kPixels; p++) pixels[p] = p * stride, nowhere[p] = 0;
   const Finish none = {};
   ByteFinish<kEnd> finish(a, a.finish ? *a.finish : none, pair, pixel);
-  // Sums begin at the bias, or where those of the call before ended.
-  const auto* channels = static_cast<const Channels*>(a.bias);
-  const int32_t* from[2];
-  MBI_UNROLL for (int n = 0; n < 2; n++) from[n] =
-      !channels ? reinterpret_cast<const int32_t*>(static_cast<const char*>(a.sums) + pixel * a.sums_stride) +
-                      pair.made(n) * kPanel
-      : ByteInputs::kSigned ? channels[pair.made(n)].signed_bias
-                            : channels[pair.made(n)].bias;
-  const ptrdiff_t from_stride = channels ? 0 : a.sums_stride;
+  ByteStart start(a, pair, pixel);
   const int* corrections = block.corrections + (pixel - block.first);
   ptrdiff_t moved = (ByteInputs::kPrepared ? pixel - block.first : pixel) * stride;
+  auto inputs = [&](int t) {
+    return ByteInputs::kPrepared ? block.taps[t] : static_cast<const uint8_t*>(a.taps[t].in);
+  };
+  const uint8_t* const only = kOneTap ? inputs(0) : nullptr;
+  const int quads = kOneTap ? quads_of(a.taps[0]) : 0;
+  if (kOneTap) weights += ptrdiff_t(a.taps[0].weight_row) * kQuadRow;
   for (; count > 0; count--, moved += kPixels * stride, corrections += kPixels) {
     ByteTile<kPixels, kFull> tile;
     MBI_UNROLL for (int p = 0; p < kPixels; p++) {
-      tile.sums[p] = i32x16::load(from[0], from[1]);
-      if (ByteInputs::kPrepared) tile.sums[p] = add(tile.sums[p], corrections[p]);
-      MBI_UNROLL for (int n = 0; n < 2; n++) from[n] =
-          reinterpret_cast<const int32_t*>(reinterpret_cast<const char*>(from[n]) + from_stride);
+      tile.sums[p] = start();
+      if (ByteInputs::kCorrected) tile.sums[p] = add(tile.sums[p], corrections[p]);
+      if (!kOneTap) start.next();
     }
     tile.start();
-    for (int t = 0; t < a.tap_count; t++) {
+    if (kOneTap) tile.multiply(only + moved, pixels, weights, quads);
+    for (int t = 0; !kOneTap && t < a.tap_count; t++) {
       const Tap& tap = a.taps[t];
       const int8_t* w = weights + ptrdiff_t(tap.weight_row) * kQuadRow;
       if (__builtin_expect(tap.in != nullptr, 1)) {
-        const uint8_t* in = ByteInputs::kPrepared ? block.taps[t] : static_cast<const uint8_t*>(tap.in);
-        tile.multiply(in + moved, pixels, w, tap.k / kQuad);
+        tile.multiply(inputs(t) + moved, pixels, w, quads_of(tap));
       } else if (ByteInputs::kPrepared) {
-        tile.multiply(block.taps[t], nowhere, w, tap.k / kQuad);
+        tile.multiply(block.taps[t], nowhere, w, quads_of(tap));
       } else {
-        block.for_each_outside(tap.k, [&](const uint8_t* in, int i, int some) {
-          tile.multiply(in, nowhere, w + i / kQuad * kQuadRow, some / kQuad);
+        block.for_each_outside(tap.k, [&](const uint8_t* outside, int i, int some) {
+          tile.multiply(outside, nowhere, w + i / kQuad * kQuadRow, some / kQuad);
         });
       }
     }
@@ -232,23 +253,31 @@ __attribute__((noinline)) void byte_tiles(const ByteBlock& block, const BytePair
   }
 }
 
-template <int kPixels, bool kFull, ByteEnd kEnd>
+template <int kPixels, bool kFull, ByteEnd kEnd, bool kOneTap>
 void run_byte_tiles(const ByteBlock& block, const BytePair& pair, int height, int pixel, int count) {
-  if (height == kPixels) return byte_tiles<kPixels, kFull, kEnd>(block, pair, pixel, count);
-  if constexpr (kPixels > 1) run_byte_tiles<kPixels - 1, kFull, kEnd>(block, pair, height, pixel, count);
+  if (height == kPixels) return byte_tiles<kPixels, kFull, kEnd, kOneTap>(block, pair, pixel, count);
+  if constexpr (kPixels > 1) run_byte_tiles<kPixels - 1, kFull, kEnd, kOneTap>(block, pair, height, pixel, count);
 }
 
 // All pixels of a block, in tiles of nearly equal height.
-template <bool kFull, ByteEnd kEnd>
-void run_byte_block(const ByteBlock& block) {
+template <bool kFull, ByteEnd kEnd, bool kOneTap>
+void run_byte_pairs(const ByteBlock& block) {
   constexpr int kMost = ByteTiles::gemm_pixels;
   const GemmArgs& a = block.a;
   const int tiles = (block.pixels + kMost - 1) / kMost, height = block.pixels / tiles, taller = block.pixels % tiles;
   for (int pair = a.panel / 2; pair * 2 < a.panel + a.panels; pair++) {
     const BytePair panels(a.panel, a.panels, pair);
-    if (taller) run_byte_tiles<kMost, kFull, kEnd>(block, panels, height + 1, block.first, taller);
-    run_byte_tiles<kMost, kFull, kEnd>(block, panels, height, block.first + taller * (height + 1), tiles - taller);
+    if (taller) run_byte_tiles<kMost, kFull, kEnd, kOneTap>(block, panels, height + 1, block.first, taller);
+    run_byte_tiles<kMost, kFull, kEnd, kOneTap>(block, panels, height, block.first + taller * (height + 1),
+                                                tiles - taller);
   }
+}
+
+template <bool kFull, ByteEnd kEnd>
+void run_byte_block(const ByteBlock& block) {
+  const GemmArgs& a = block.a;
+  a.tap_count == 1 && a.taps[0].in&& a.bias ? run_byte_pairs<kFull, kEnd, true>(block)
+                                            : run_byte_pairs<kFull, kEnd, false>(block);
 }
 
 template <bool kFull>

@@ -11,7 +11,7 @@ namespace mbinfer {
 namespace {
 
 struct ByteInputs {  // unsigned inputs meet signed weights, in 32 bits
-  static constexpr bool kPrepared = false, kSigned = false, kAnyWeight = true;
+  static constexpr bool kPrepared = false, kCorrected = false, kSigned = false, kAnyWeight = true;
   static constexpr int kQuadBytes = 4, kMostQuads = 0, kRoom = 0;
 };
 

@@ -26,10 +26,10 @@ inline int32x4_t to_nearest(float32x4_t x) {
 #ifdef __aarch64__
   return vcvtnq_s32_f32(x);
 #else
-  // No instruction rounds to nearest. Added to 1.5 * 2^23 a number does, within what no byte needs.
+  // No instruction rounds to nearest. Added to 1.5 * 2^23 a number below 2^22 does. The bits of larger ones, as
+  // integers, are larger, or less where they are negative, so that what saturates stays beyond all that a byte needs.
   const float32x4_t magic = vdupq_n_f32(12582912.0f);
-  const float32x4_t bounded = vminq_f32(vmaxq_f32(x, vdupq_n_f32(-1e6f)), vdupq_n_f32(1e6f));
-  return vsubq_s32(vreinterpretq_s32_f32(vaddq_f32(bounded, magic)), vreinterpretq_s32_f32(magic));
+  return vqsubq_s32(vreinterpretq_s32_f32(vaddq_f32(x, magic)), vreinterpretq_s32_f32(magic));
 #endif
 }
 inline i32x8 to_int(f32x8 a) { return {to_nearest(a.lo), to_nearest(a.hi)}; }
@@ -94,7 +94,7 @@ inline int8x16_t four_of(const uint8_t* p) {  // the same four bytes, four times
 #ifdef __ARM_FEATURE_DOTPROD
 
 struct ByteInputs {
-  static constexpr bool kPrepared = false, kSigned = true, kAnyWeight = true;
+  static constexpr bool kPrepared = false, kCorrected = false, kSigned = true, kAnyWeight = true;
   static constexpr int kQuadBytes = 4, kMostQuads = 0, kRoom = 0;
 };
 inline void prepare(const uint8_t*, int, uint8_t*) {}
@@ -144,7 +144,7 @@ struct ByteTiles {  // 32 registers: 20 of sums, 4 of weights, 5 of inputs
 // Products of bytes fit 16 bits two by two: |x - 128| is at most 128 and a weight at most 127. With a weight of -128
 // they do not, and go to 32 bits one by one.
 struct ByteInputs {
-  static constexpr bool kPrepared = true, kSigned = true, kAnyWeight = false;
+  static constexpr bool kPrepared = true, kCorrected = false, kSigned = true, kAnyWeight = false;
   static constexpr int kQuadBytes = 16, kMostQuads = 1024, kRoom = kQuadBytes * kMostQuads;
 };
 inline int correction(const uint8_t*, int) { return 0; }
@@ -165,7 +165,7 @@ inline int16x8_t multiply_high(int16x8_t sum, int8x16_t a, int8x16_t b) {
 }
 #endif
 
-// While it multiplies it has two sums of each channel, beside one another; `sums` when it has settled.
+// While it multiplies it has two sums of each channel, beside one another: first what it starts at, and nothing.
 template <int kPixels, bool kFull>
 struct ByteTile {
   i32x16 sums[kPixels];
@@ -173,7 +173,11 @@ struct ByteTile {
 
   MBI_INLINE void start() {
     MBI_UNROLL for (int p = 0; p < kPixels; p++) {
-      MBI_UNROLL for (int i = 0; i < 8; i++) pairs[p][i] = vdupq_n_s32(0);
+      MBI_UNROLL for (int n = 0; n < 2; n++) {
+        int32x4_t* of_panel = pairs[p] + 4 * n;
+        of_panel[0] = spread(vget_low_s32(sums[p].v[n].lo)), of_panel[1] = spread(vget_high_s32(sums[p].v[n].lo));
+        of_panel[2] = spread(vget_low_s32(sums[p].v[n].hi)), of_panel[3] = spread(vget_high_s32(sums[p].v[n].hi));
+      }
     }
   }
 
@@ -208,6 +212,9 @@ struct ByteTile {
   }
 
   static MBI_INLINE const int8_t* of(const uint8_t* p) { return reinterpret_cast<const int8_t*>(p); }
+  static MBI_INLINE int32x4_t spread(int32x2_t two) {  // each beside a zero
+    return vreinterpretq_s32_u64(vmovl_u32(vreinterpret_u32_s32(two)));
+  }
   static MBI_INLINE int32x4_t both(int32x4_t a, int32x4_t b) {
 #ifdef __aarch64__
     return vpaddq_s32(a, b);
@@ -220,7 +227,7 @@ struct ByteTile {
     MBI_UNROLL for (int p = 0; p < kPixels; p++) {
       MBI_UNROLL for (int n = 0; n < 2; n++) {
         const int32x4_t* all = pairs[p] + 4 * n;
-        sums[p].v[n] = add(sums[p].v[n], {both(all[0], all[1]), both(all[2], all[3])});
+        sums[p].v[n] = {both(all[0], all[1]), both(all[2], all[3])};
       }
     }
   }

@@ -11,6 +11,7 @@
 //   ByteInputs             kSigned: the tile's products are of inputs less 128, and sums start at the signed bias;
 //                          kPrepared: of inputs that prepare(in, k, out) has written, kQuadBytes for each four, and
 //                          up to 32 bytes after them
+//                          kCorrected: correction(in, k) is to be added to sums of inputs that were prepared
 //                          kAnyWeight: weights of -128 are like any others
 //   ByteTile<kPixels, kFull>
 //                          a register tile of the matrix kernel, of one pair of panels; kFull: some weights are -128

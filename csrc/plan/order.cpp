@@ -2,11 +2,13 @@
 // the better one is kept. A stage that frees no less than it makes, and needs no more than was or will be needed
 // anyway, is run at once: in any order it could be moved to the front. So is the first of a chain that ends like that.
 // What is left to choose is little in the networks of this class; where it is not, the sets kept on a level are as many
-// as the work allows, and at the end the stages follow in the graph's order.
+// as the work allows, and at the end the stages follow in the graph's order. Of orders that need the same, the one in
+// which least waits is taken: what is made late and read at once can be streamed from one stage to the next.
 #include "plan/order.h"
 
 #include <algorithm>
 #include <numeric>
+#include <tuple>
 
 #include "plan/lives.h"
 
@@ -77,6 +79,7 @@ class OrderSearch {
     std::vector<uint64_t> done;
     std::vector<int> ready;
     int64_t live = 0, peak = 0;
+    double waiting = 0;  // bytes alive, summed over the stages that have run
     uint64_t hash = 0;
     int parent = -1, stage = -1;  // a link, and the stage run last
   };
@@ -88,7 +91,9 @@ class OrderSearch {
   };
 
   static bool has(const std::vector<uint64_t>& set, int s) { return set[size_t(s) / 64] >> (s % 64) & 1; }
-  static bool less_memory(const Set& a, const Set& b) { return a.peak != b.peak ? a.peak < b.peak : a.live < b.live; }
+  static bool less_memory(const Set& a, const Set& b) {
+    return std::tie(a.peak, a.live, a.waiting) < std::tie(b.peak, b.live, b.waiting);
+  }
   static uint64_t hash_of(int s) {  // SplitMix64 (Steele et al. 2014)
     uint64_t x = (uint64_t(s) + 1) * 0x9E3779B97F4A7C15u;
     x = (x ^ (x >> 30)) * 0xBF58476D1CE4E5B9u;
@@ -217,11 +222,16 @@ class OrderSearch {
   void run_stage(const Set& set, int s, std::vector<Set>* next) {
     const Change now = change(set.done, s);
     const int64_t peak = std::max(set.peak, set.live + now.need);
+    const double waiting = set.waiting + double(set.live + now.delta);
     const uint64_t hash = set.hash ^ hash_of(s);
     spent_ += int64_t(words_ + set.ready.size()) + 8;
     Set* found = find(hash, set.done, s, *next);
     if (found) {
-      if (peak < found->peak) found->peak = peak, found->parent = set.parent, found->stage = s;
+      if (std::tie(peak, waiting) >= std::tie(found->peak, found->waiting)) return;
+      found->peak = peak;
+      found->waiting = waiting;
+      found->parent = set.parent;
+      found->stage = s;
       return;
     }
     next->push_back(set);
@@ -229,6 +239,7 @@ class OrderSearch {
     after.done[size_t(s) / 64] |= uint64_t(1) << (s % 64);
     after.live += now.delta;
     after.peak = peak;
+    after.waiting = waiting;
     after.hash = hash;
     after.stage = s;
     after.ready.erase(std::find(after.ready.begin(), after.ready.end(), s));

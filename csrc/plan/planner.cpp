@@ -1,11 +1,11 @@
 // make_plan: which plans of a schedule are made and compared.
 #include <algorithm>
 #include <functional>
-#include <map>
 #include <memory>
 #include <optional>
 #include <utility>
 
+#include "plan/again.h"
 #include "plan/cost.h"
 #include "plan/layout.h"
 #include "plan/rows.h"
@@ -375,30 +375,8 @@ void take_better(Plan plan, const PlanOptions& options, Plan* best) {
   best->work += plan.work;
 }
 
-// From how many bytes on gated blocks are run twice, in plans that are compared: the largest, or as many as half of
-// those tried next; those that do no more again than may be done.
-std::vector<int64_t> held_sizes(const Graph& graph, const PlanOptions& options) {
-  std::map<int64_t, double, std::greater<int64_t>> again;  // by bytes: multiply-adds
-  double all = 0;
-  for (int n = 0; n < int(graph.nodes.size()); n++) {
-    const Node& node = graph.nodes[size_t(n)];
-    all += double(macs(graph, node));
-    if (gated_block(graph, n).product < 0) continue;
-    const int before = graph.values[node.inputs[0]].producer;
-    const double expansion = before < 0 ? 0 : double(macs(graph, graph.nodes[size_t(before)]));
-    again[graph.values[node.output].bytes()] += double(macs(graph, node)) + expansion;
-  }
-  std::vector<int64_t> sizes, tried;
-  double sum = 0;
-  for (const auto& [bytes, macs] : again)
-    if ((sum += macs) <= options.recompute * all) sizes.push_back(bytes);
-  for (size_t i = 0; i < sizes.size(); i = 2 * i + 1) tried.push_back(sizes[i]);
-  if (!sizes.empty() && tried.back() != sizes.back()) tried.push_back(sizes.back());
-  return tried;
-}
-
-// Where memory is short, what a gate multiplies may be made twice and not held.
-void try_gates_again(const Graph& graph, const PlanOptions& options, const Homes& homes, Plan* best) {
+// Where memory is short, what several read may be made again and not held.
+void try_again(const Graph& graph, const PlanOptions& options, const Homes& homes, Plan* best) {
   const bool searched = options.schedule == Schedule::kStreamed || options.schedule == Schedule::kAuto;
   if (!searched || options.chunks || limit_of(options) == INT64_MAX) return;
   for (int64_t bytes : held_sizes(graph, options)) {
@@ -417,7 +395,7 @@ Plan make_plan(const Graph& graph, const PlanOptions& options) {
   const std::vector<Homes> homes = homes_to_try(graph);
   Plan best = planned(graph, options, homes[0]);
   for (size_t i = 1; i < homes.size(); i++) take_better(planned(graph, options, homes[i]), options, &best);
-  try_gates_again(graph, options, homes[0], &best);
+  try_again(graph, options, homes[0], &best);
   if (!options.least && best.peak_bytes > limit_of(options))
     refuse(options.schedule, best.peak_bytes, limit_of(options));
   share_out(graph, options, &best);

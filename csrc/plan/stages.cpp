@@ -32,7 +32,7 @@ class Fuser {
   template <class Take>
   void each(Take&& take) {
     for (int n = 0; n < int(graph_.nodes.size()); n++) {
-      if (taken_[n] || patches_of(n) >= 0 || homes_.placed(graph_, node(n))) continue;
+      if (taken_[n] || patches_of(n) >= 0 || made_by_readers(n) || homes_.placed(graph_, node(n))) continue;
       Stage stage;
       start_at(n, &stage);
       finish(&stage);
@@ -85,6 +85,13 @@ class Fuser {
     return block.product;
   }
 
+  // Whether node n has no stage: each of its readers makes what it reads of it.
+  bool made_by_readers(int n) const {
+    const Value& made = graph_.values[node(n).output];
+    if (made.bytes() < twice_from_ || !read_by_filters(graph_, n) || is_apart(n)) return false;
+    return std::none_of(made.consumers.begin(), made.consumers.end(), [&](int reader) { return is_apart(reader); });
+  }
+
   // The second stage of a block that is run twice, whose product is node n.
   bool start_product(int n, Stage* s) const {
     const auto found = fronts_.find(n);
@@ -103,7 +110,9 @@ class Fuser {
   void start_at(int n, Stage* s) {
     if (start_product(n, s)) return;
     const int maker = graph_.values[node(n).inputs[0]].producer;
-    if (maker >= 0 && patches_of(maker) == n) add_part(s, maker);
+    const bool makes_input = maker >= 0 && made_by_readers(maker);
+    if (makes_input || (maker >= 0 && patches_of(maker) == n)) add_part(s, maker);
+    if (makes_input) s->split = 1, s->again = int16_t(taken_[size_t(maker)]);
     add_part(s, n);
     if (fusion_ == Fusion::kNone) return;
     if (!apart_.empty() && apart_[n]) {
@@ -208,6 +217,14 @@ GatedBlock gated_block(const Graph& graph, int n) {
   if (gate.shape.pixels() != 1 || gate.producer < 0 || product.is_output || product.consumers.size() != 1) return {};
   block.projection = product.consumers[0];
   return graph.nodes[block.projection].pointwise() ? block : GatedBlock();
+}
+
+bool read_by_filters(const Graph& graph, int n) {
+  const Value& made = graph.values[graph.nodes[n].output];
+  if (!graph.nodes[n].pointwise() || made.is_output || made.consumers.size() < 2) return false;
+  if (graph.values[graph.nodes[n].inputs[0]].producer < 0) return false;
+  return std::all_of(made.consumers.begin(), made.consumers.end(),
+                     [&](int reader) { return graph.nodes[reader].op == Op::kDepthwise; });
 }
 
 std::vector<Stage> make_stages(const Graph& graph, Fusion fusion, const StageRules& rules,

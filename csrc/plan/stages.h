@@ -14,19 +14,23 @@ enum class Fusion { kNone, kBlocks, kAnyExpansion };
 struct StageRules {
   int threads;         // that run them
   const Homes& homes;  // what is placed there is no stage
-  // A picture times a gate that is made of its means: of so many bytes it is not held in between, but made twice.
+  // Of so many bytes on, what can be made again by each of those that read it is not held for them.
   int64_t twice_from = INT64_MAX;
 };
 
 // What follows a depthwise convolution whose output is multiplied by a gate made of its means (arXiv 1709.01507), by
-// node; -1 where something else does.
+// node; -1 where something else does. Such a block can run twice: for the means, and for the product.
 struct GatedBlock {
   int pool = -1, product = -1, projection = -1;
 };
 GatedBlock gated_block(const Graph& graph, int node);
 
-// Every node in exactly one stage, but those that are placed, in the graph's order. Nodes marked in `apart` are not
-// fused.
+// Whether several depthwise convolutions, and nothing else, read what a 1x1 convolution makes, as where a detector's
+// heads read inside of a block: each of them can make the rows that it filters.
+bool read_by_filters(const Graph& graph, int node);
+
+// Every node in exactly one stage, but those that are placed or made again, in the graph's order. Nodes marked in
+// `apart` are not fused.
 std::vector<Stage> make_stages(const Graph& graph, Fusion fusion, const StageRules& rules,
                                const std::vector<bool>& apart = {});
 

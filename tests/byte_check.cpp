@@ -285,6 +285,50 @@ void check_reduce(const KernelTable& table, int pixels, int panels, Numbers numb
         table.isa, pixels, panels, args.first, args.last);
 }
 
+// Products, differences, the larger and the smaller of two maps, or of a map and one pixel or channel.
+void check_pair(const KernelTable& table, int pixels, int panels, Numbers numbers) {
+  const int width = panels * kPanel, stride = width + kPanel * between(0, 1), gate = between(0, 1);
+  const Bytes a = bytes(pixels * stride, numbers), b = bytes(pixels * stride, numbers);
+  Output expected(pixels, width, stride), found = expected;
+  PairArgs args = {};
+  args.pair = Pair(between(kMul, kMin));
+  args.a = a.data(), args.b = b.data(), args.out = expected.data();
+  args.a_stride = stride, args.b_stride = gate ? 0 : stride, args.out_stride = stride;
+  args.pixels = pixels, args.panels = panels, args.one_channel = between(0, 1);
+  args.a_type = any_type(numbers), args.b_type = any_type(numbers), args.out_type = any_type(numbers);
+  args.factor = args.a_type.scale * (args.pair == kMul ? args.b_type.scale : 1) / args.out_type.scale;
+  args.b_factor = args.b_type.scale / args.out_type.scale;
+  args.activation = any_bounds(args.out_type);
+  kReferenceKernels.u8->pair(&args);
+  args.out = found.data();
+  table.u8->pair(&args);
+  judge(expected == found, "%s pair %d: %d pixels, %d panels, numbers %d", table.isa, args.pair, pixels, panels,
+        numbers);
+}
+
+void check_resize(const KernelTable& table, int pixels, int width, Numbers numbers) {
+  const int panels = between(1, 3), channels = panels * kPanel, stride = channels + kPanel * between(0, 1),
+            denominator = between(1, 9);
+  const Bytes first = bytes(width * stride, numbers), second = bytes(width * stride, numbers);
+  Output expected(pixels, channels, stride), found = expected;
+  ResizeArgs args = {};
+  args.rows[0] = first.data(), args.rows[1] = between(0, 1) ? second.data() : nullptr;
+  args.down = float(between(0, 8)) / 8, args.taps = between(1, 2);
+  args.first = between(-3, width), args.rest = between(0, denominator - 1), args.denominator = denominator;
+  args.step = between(0, 2), args.step_rest = between(0, denominator - 1);
+  args.in_width = width, args.in_stride = stride, args.out_stride = stride;
+  args.pixels = pixels, args.panels = panels;
+  args.in_type = any_type(numbers), args.out_type = any_type(numbers);
+  args.factor = args.in_type.scale / args.out_type.scale;
+  args.activation = any_bounds(args.out_type);
+  args.out = expected.data();
+  kReferenceKernels.u8->resize(&args);
+  args.out = found.data();
+  table.u8->resize(&args);
+  judge(expected == found, "%s resize: %d pixels, width %d, from %d, step %d + %d / %d, %d taps, numbers %d", table.isa,
+        pixels, width, args.first, args.step, args.step_rest, denominator, args.taps, numbers);
+}
+
 void check_rows(const KernelTable& table, int pixels, int panels, Numbers numbers) {
   const int width = panels * kPanel, stride = width + kPanel * between(0, 1);
   const Bytes a = bytes(pixels * stride, numbers), b = bytes(pixels * stride, numbers), map = bytes(256, kPlain);
@@ -368,6 +412,8 @@ void check(const KernelTable& table) {
       for (int panels = 1; panels <= 5; panels++) {
         check_reduce(table, pixels, panels, numbers);
         check_rows(table, pixels, panels, numbers);
+        for (int i = 0; i < 3; i++) check_pair(table, pixels, panels, numbers);
+        for (int i = 0; i < 3; i++) check_resize(table, pixels, between(1, 12), numbers);
         for (int i = 0; i < 4; i++) check_convert(table, pixels, 2 * panels - 1 + i % 2, numbers);
       }
   }

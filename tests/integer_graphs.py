@@ -13,7 +13,7 @@ F = np.float32
 NOT_COPIED = ("inputs", "output", "weight", "bias", "slopes")
 COMPUTED = {"conv", "depthwise", "add", "max_pool", "avg_pool", "global_avg_pool", "softmax", "convert", "lookup"}
 PAIRS = {"mul": np.multiply, "sub": np.subtract, "max": np.maximum, "min": np.minimum}
-COMPUTED |= {"concat", "stack", *PAIRS}
+COMPUTED |= {"concat", "stack", "resize", *PAIRS}
 
 
 def quantised(graph: Graph, rng: np.random.Generator, extreme: bool = False, outside: str = "float32") -> Graph:
@@ -195,8 +195,15 @@ def run_node(node: Node, graph: Graph, values: dict[str, np.ndarray]) -> np.ndar
     if node.op == "stack":
         return np.concatenate([x.reshape(-1, dims[2]) for x in xs]).reshape(dims)
     if node.op in PAIRS:
+        if made.dtype == "uint8":
+            return requantise(pair_of_steps(node.op, xs, kinds, made), node, made)
         lo, hi = node.clamp
         return np.minimum(np.maximum(PAIRS[node.op](*xs), F(lo)), F(hi))
+    if node.op == "resize":
+        steps = x.astype(F) - F(kind.zero_point)
+        for axis, positions in ((1, node.columns), (0, node.rows)):
+            steps = between(steps, axis, positions, node.kernel[axis], dims[axis])
+        return requantise(steps * (F(kind.scale) / F(made.scale)), node, made)
     if OPS[node.op].weights:
         sums = product_sums(node, x, kind.zero_point, dims) + (0 if node.bias is None else node.bias)
         assert np.abs(sums).max() < 2**31
@@ -221,6 +228,23 @@ def run_node(node: Node, graph: Graph, values: dict[str, np.ndarray]) -> np.ndar
     assert node.op == "global_avg_pool"
     sums = (x.astype(np.int64) - kind.zero_point).sum((0, 1), keepdims=True)
     return requantise(sums.astype(F) * (F(kind.scale) / (F(made.scale) * F(x.shape[0] * x.shape[1]))), node, made)
+
+
+def pair_of_steps(op: str, xs: list[np.ndarray], kinds: list[Type], made: Type) -> np.ndarray:
+    """A function of two maps, or of a map and a pixel or channel, in steps of the type `made`."""
+    whole = [q.astype(np.int64) - k.zero_point for q, k in zip(xs, kinds)]
+    if op == "mul":
+        return (whole[0] * whole[1]).astype(F) * (F(kinds[0].scale) * F(kinds[1].scale) / F(made.scale))
+    return PAIRS[op](*(x.astype(F) * (F(k.scale) / F(made.scale)) for x, k in zip(whole, kinds)))
+
+
+def between(x: np.ndarray, axis: int, positions: tuple[int, int, int], taps: int, size: int) -> np.ndarray:
+    """Pixels of one axis at fractions (numerator, denominator, term): a + f (b - a), rounded as one operation."""
+    numerator, denominator, term = positions
+    whole, rest = np.divmod(np.arange(size) * numerator + term, denominator)
+    a, b = (np.take(x, np.clip(whole + n, 0, x.shape[axis] - 1), axis) for n in (0, 1))
+    f = np.expand_dims(rest.astype(F) / F(denominator), [other for other in range(3) if other != axis])
+    return a if taps == 1 else (f.astype(np.float64) * (b - a) + a).astype(F)
 
 
 def mean_of_halves(node: Node, x: np.ndarray, kind: Type, dims) -> np.ndarray:

@@ -256,6 +256,11 @@ void add(const Task& w) {
   });
 }
 
+using Scale = decltype(Type::scale);
+// Steps of the type that is made in one of what is read. No scales are so far apart that this times zero were no
+// number: what is beyond is clamped anyway.
+Scale factor_of(Scale read, const Type& made) { return made.scale > 0 ? std::min(read / made.scale, Scale(1e30)) : 1; }
+
 // Of two maps, or of a map and one pixel, one channel or one number.
 void pair(const Task& w, Pair pair) {
   const Shape &map = output_of(w).shape, &other = w.graph.values[w.node.inputs[1]].shape;
@@ -273,6 +278,11 @@ void pair(const Task& w, Pair pair) {
     args.panels = w.panels.count();
     args.activation = activation(w.node, w.panels.begin);
     args.one_channel = other.channels != map.channels;
+    args.a_type = input_of(w).type;
+    args.b_type = w.graph.values[w.node.inputs[1]].type;
+    args.out_type = output_of(w).type;
+    args.factor = factor_of(args.a_type.scale * (pair == kMul ? args.b_type.scale : 1), args.out_type);
+    args.b_factor = factor_of(args.b_type.scale, args.out_type);
     kernels_of(w).pair(&args);
   });
 }
@@ -306,6 +316,9 @@ void resize(const Task& w) {
     args.pixels = x1 - x0;
     args.panels = w.panels.count();
     args.activation = activation(w.node, w.panels.begin);
+    args.in_type = input_of(w).type;
+    args.out_type = output_of(w).type;
+    args.factor = factor_of(args.in_type.scale, args.out_type);
     kernels_of(w).resize(&args);
   });
 }

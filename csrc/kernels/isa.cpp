@@ -47,8 +47,8 @@ constexpr Kernels kBytes = {{ByteTiles::gemm_pixels, 2},
                             pool_u8,
                             reduce_u8,
                             add_u8,
-                            nullptr,
-                            nullptr,
+                            pair_u8,
+                            resize_u8,
                             softmax_u8,
                             nullptr};
 

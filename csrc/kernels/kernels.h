@@ -166,7 +166,8 @@ struct AddArgs {  // out[p] = activation(a[p] + b[p])
 enum Pair : int { kMul, kSub, kMax, kMin, kDiv };
 
 // out[p] = activation(a[p] * b[p]), or another function of the two. b_stride 0: one pixel for all; one_channel: the
-// first channel of b for all.
+// first channel of b for all. Of uint8 a product is requantise(float((a - a_zero) * (b - b_zero)) * factor), another
+// function, which is no quotient, is that of float(a - a_zero) * factor and float(b - b_zero) * b_factor.
 struct PairArgs {
   Pair pair;
   const void *a, *b;
@@ -175,11 +176,14 @@ struct PairArgs {
   int pixels, panels;
   ActivationArgs activation;
   int one_channel = 0;
+  float factor = 1, b_factor = 1;
+  Type a_type = {}, b_type = {}, out_type = {};
 };
 
 // Pixels of a row between two rows. Pixel 0 lies `rest / denominator` behind `first`, each other one `step` and
 // `step_rest / denominator` after the one before it. Of one tap it is the pixel that it lies behind, of two it is
-// weighed between that and the next, across, then down, each a + f (b - a). Positions are cut to the row.
+// weighed between that and the next, across, then down, each a + f (b - a). Positions are cut to the row. Of uint8 the
+// numbers are those of float(in - zero point), and their result is requantise(it * factor).
 struct ResizeArgs {
   const void* rows[2];  // null rows[1]: one tap down
   float down;           // how near it is to rows[1]
@@ -191,6 +195,8 @@ struct ResizeArgs {
   ptrdiff_t out_stride;
   int pixels, panels;
   ActivationArgs activation;
+  float factor = 1;
+  Type in_type = {}, out_type = {};
 };
 
 struct SoftmaxArgs {  // over the `channels` of each pixel, which need not fill panels; in place allowed
@@ -289,8 +295,8 @@ struct Kernels {  // of one type
   void (*pool)(const PoolArgs*);
   void (*reduce)(const ReduceArgs*);
   void (*add)(const AddArgs*);
-  void (*pair)(const PairArgs*);      // float32 only
-  void (*resize)(const ResizeArgs*);  // float32 only
+  void (*pair)(const PairArgs*);
+  void (*resize)(const ResizeArgs*);
   void (*softmax)(const SoftmaxArgs*);
   void (*norm)(const NormArgs*);  // float32 only
 };

@@ -1,4 +1,5 @@
-// Where the weights of a panel lie: see kernels.h. Included by isa.cpp, before the leaf.
+// Where the weights of a panel and the pixels of a resized row lie: see kernels.h. Included by isa.cpp, before the
+// leaf.
 #pragma once
 
 namespace mbinfer {
@@ -46,6 +47,27 @@ MBI_INLINE const W* row_of(const W* weights, const ptrdiff_t (&parts)[parts_of<V
   if (parts_of<V>(kVectors) == kVectors) return weights_at<W>(weights, parts[vector]);
   return weights_at<W>(weights, parts[vector / 2]) + vector % 2 * kPanel;
 }
+
+// The pixels of a row that one of a resized row is made of, one after the other.
+class ResizePositions {
+ public:
+  explicit ResizePositions(const ResizeArgs* args) : a_(*args), whole_(args->first), rest_(args->rest) {}
+  ptrdiff_t pixel(int tap) const {  // where it lies in the row, to which positions are cut
+    const int x = whole_ + tap;
+    return (x < 0 ? 0 : x > a_.in_width - 1 ? a_.in_width - 1 : x) * a_.in_stride;
+  }
+  float fraction() const { return float(rest_) / float(a_.denominator); }
+  void next() {
+    rest_ += a_.step_rest;
+    whole_ += a_.step + (rest_ >= a_.denominator);
+    if (rest_ >= a_.denominator) rest_ -= a_.denominator;
+    if (whole_ > a_.in_width) whole_ = a_.in_width;  // where the last pixel is all there is
+  }
+
+ private:
+  const ResizeArgs& a_;
+  int whole_, rest_;
+};
 
 }  // namespace
 }  // namespace mbinfer

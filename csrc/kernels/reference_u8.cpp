@@ -138,6 +138,46 @@ void add(const AddArgs* a) {
                  a->out_type);
 }
 
+uint8_t pair_of(const PairArgs* args, int a, int b) {
+  const int x = a - args->a_type.zero_point, y = b - args->b_type.zero_point;
+  if (args->pair == kMul) return requantise(float(x * y) * args->factor, args->activation, args->out_type);
+  const float left = float(x) * args->factor, right = float(y) * args->b_factor;
+  const float result = args->pair == kSub   ? left - right
+                       : args->pair == kMax ? (left > right ? left : right)
+                                            : (left < right ? left : right);
+  return requantise(result, args->activation, args->out_type);
+}
+
+void pair(const PairArgs* a) {
+  for (int p = 0; p < a->pixels; p++)
+    for (int c = 0; c < a->panels * kPanel; c++)
+      *at(a->out, p * a->out_stride + c) =
+          pair_of(a, *at(a->a, p * a->a_stride + c), *at(a->b, p * a->b_stride + (a->one_channel ? 0 : c)));
+}
+
+// Channel c of row `row` of the input, `rest / denominator` behind the pixel `whole`.
+float across(const ResizeArgs* a, const void* row, int64_t whole, int rest, int c) {
+  auto pixel = [&](int64_t x) {
+    const int inside = int(x < 0 ? 0 : x > a->in_width - 1 ? a->in_width - 1 : x);
+    return float(*at(row, inside * a->in_stride + c) - a->in_type.zero_point);
+  };
+  const float x = pixel(whole), f = float(rest) / float(a->denominator);
+  return a->taps == 1 ? x : fmaf(f, pixel(whole + 1) - x, x);
+}
+
+void resize(const ResizeArgs* a) {
+  for (int p = 0; p < a->pixels; p++) {
+    const int64_t rests = a->rest + int64_t(p) * a->step_rest;
+    const int64_t whole = a->first + int64_t(p) * a->step + rests / a->denominator;
+    const int rest = int(rests % a->denominator);
+    for (int c = 0; c < a->panels * kPanel; c++) {
+      float y = across(a, a->rows[0], whole, rest, c);
+      if (a->rows[1]) y = fmaf(a->down, across(a, a->rows[1], whole, rest, c) - y, y);
+      *at(a->out, p * a->out_stride + c) = requantise(y * a->factor, a->activation, a->out_type);
+    }
+  }
+}
+
 float real(const void* in, const Type& type) {
   if (type.dtype == DType::kFloat32) {
     float x;
@@ -181,6 +221,6 @@ void convert_reference(const ConvertArgs* a) {
   }
 }
 
-const Kernels kReferenceU8 = {{8, 1}, gemm, depthwise, pool, reduce, add, nullptr, nullptr, softmax_u8, nullptr};
+const Kernels kReferenceU8 = {{8, 1}, gemm, depthwise, pool, reduce, add, pair, resize, softmax_u8, nullptr};
 
 }  // namespace mbinfer

@@ -76,8 +76,6 @@ void pair(const PairArgs* args) {
   }
 }
 
-inline int cut(int x, int width) { return x < 0 ? 0 : x > width - 1 ? width - 1 : x; }
-
 // The panel from `panel` on of two pixels of a row, and between them.
 template <class V>
 inline V across(const ResizeArgs* a, const void* row, ptrdiff_t first, ptrdiff_t next, V f, int panel) {
@@ -87,10 +85,10 @@ inline V across(const ResizeArgs* a, const void* row, ptrdiff_t first, ptrdiff_t
 
 void resize(const ResizeArgs* a) {
   float* out = static_cast<float*>(a->out);
-  int rest = a->rest, whole = a->first;
-  for (int p = 0; p < a->pixels; p++, out = at(out, a->out_stride)) {
-    const ptrdiff_t first = cut(whole, a->in_width) * a->in_stride, next = cut(whole + 1, a->in_width) * a->in_stride;
-    const float fraction = float(rest) / float(a->denominator);
+  ResizePositions position(a);
+  for (int p = 0; p < a->pixels; p++, out = at(out, a->out_stride), position.next()) {
+    const ptrdiff_t first = position.pixel(0), next = position.pixel(1);
+    const float fraction = position.fraction();
     for_each_vector(a->panels, [&](auto vector, int panel) {
       using V = decltype(vector);
       const V f = V::splat(fraction);
@@ -98,10 +96,6 @@ void resize(const ResizeArgs* a) {
       if (a->rows[1]) y = fma(V::splat(a->down), sub(across(a, a->rows[1], first, next, f, panel), y), y);
       store(out + panel * kPanel, activate(y, a->activation, panel));
     });
-    rest += a->step_rest;
-    whole += a->step + (rest >= a->denominator);
-    if (rest >= a->denominator) rest -= a->denominator;
-    if (whole > a->in_width) whole = a->in_width;  // where the last pixel is all there is
   }
 }
 

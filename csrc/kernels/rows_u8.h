@@ -1,4 +1,5 @@
-// Kernels of a few operations for each byte: pools, sums over pixels, additions. Included by isa.cpp only.
+// Kernels of a few operations for each byte: pools, sums over pixels, functions of two bytes, resizing. Included by
+// isa.cpp only.
 #pragma once
 
 namespace mbinfer {
@@ -69,19 +70,73 @@ void reduce_u8(const ReduceArgs* a) {
   }
 }
 
+// out[c] for all channels c, of `steps(c)`, those of a panel in steps from the zero point.
+template <class Steps>
+MBI_INLINE void each_byte(uint8_t* out, int panels, const ByteOutput& output, Steps steps) {
+  int c = 0;
+  const int end = panels * kPanel;
+  for (; c + 2 * kPanel <= end; c += 2 * kPanel) store(out + c, output(steps(c), steps(c + kPanel)));
+  if (c == end) return;
+  const f32x8 last = steps(c);
+  store_half(out + c, output(last, last));
+}
+
 void add_u8(const AddArgs* args) {
   const ByteOutput output(args->activation, args->out_type);
   const ByteTerm a(args->a_type, args->out_type), b(args->b_type, args->out_type);
   for (int p = 0; p < args->pixels; p++) {
     const uint8_t *x = bytes_at(args->a, p * args->a_stride), *y = bytes_at(args->b, p * args->b_stride);
-    uint8_t* out = bytes_at(args->out, p * args->out_stride);
-    auto sum = [&](int c) { return add(a(x + c), b(y + c)); };
-    int c = 0;
-    const int end = args->panels * kPanel;
-    for (; c + 2 * kPanel <= end; c += 2 * kPanel) store(out + c, output(sum(c), sum(c + kPanel)));
-    if (c == end) continue;
-    const f32x8 last = sum(c);
-    store_half(out + c, output(last, last));
+    each_byte(bytes_at(args->out, p * args->out_stride), args->panels, output,
+              [&](int c) { return add(a(x + c), b(y + c)); });
+  }
+}
+
+// `of_pair` of the steps of two bytes from their zero points, a gate's pixel or channel being all its pixels'.
+template <class Pair>
+void pairs_u8(const PairArgs* args, Pair of_pair) {
+  const ByteOutput output(args->activation, args->out_type);
+  const f32x8 a_zero = f32x8::splat(float(args->a_type.zero_point)),
+              b_zero = f32x8::splat(float(args->b_type.zero_point));
+  for (int p = 0; p < args->pixels; p++) {
+    const uint8_t *x = bytes_at(args->a, p * args->a_stride), *y = bytes_at(args->b, p * args->b_stride);
+    const f32x8 one = f32x8::splat(float(*y));
+    each_byte(bytes_at(args->out, p * args->out_stride), args->panels, output, [&](int c) {
+      const f32x8 other = args->one_channel ? one : f32x8::widen_u8(y + c);
+      return of_pair(sub(f32x8::widen_u8(x + c), a_zero), sub(other, b_zero));
+    });
+  }
+}
+
+void pair_u8(const PairArgs* args) {
+  const f32x8 factor = f32x8::splat(args->factor), b_factor = f32x8::splat(args->b_factor);
+  switch (args->pair) {
+    case kMul:
+      return pairs_u8(args, [&](f32x8 a, f32x8 b) { return mul(mul(a, b), factor); });
+    case kSub:
+      return pairs_u8(args, [&](f32x8 a, f32x8 b) { return sub(mul(a, factor), mul(b, b_factor)); });
+    case kMax:
+      return pairs_u8(args, [&](f32x8 a, f32x8 b) { return greater(mul(a, factor), mul(b, b_factor)); });
+    default:
+      return pairs_u8(args, [&](f32x8 a, f32x8 b) { return less(mul(a, factor), mul(b, b_factor)); });
+  }
+}
+
+void resize_u8(const ResizeArgs* a) {
+  const ByteOutput output(a->activation, a->out_type);
+  const f32x8 zero = f32x8::splat(float(a->in_type.zero_point)), factor = f32x8::splat(a->factor),
+              down = f32x8::splat(a->down);
+  ResizePositions at(a);
+  for (int p = 0; p < a->pixels; p++, at.next()) {
+    const ptrdiff_t first = at.pixel(0), next = at.pixel(1);
+    const f32x8 f = f32x8::splat(at.fraction());
+    auto across = [&](const void* row, int c) {
+      const f32x8 x = sub(f32x8::widen_u8(bytes_at(row, first + c)), zero);
+      return a->taps == 1 ? x : fma(f, sub(sub(f32x8::widen_u8(bytes_at(row, next + c)), zero), x), x);
+    };
+    each_byte(bytes_at(a->out, p * a->out_stride), a->panels, output, [&](int c) {
+      const f32x8 y = across(a->rows[0], c);
+      return mul(a->rows[1] ? fma(down, sub(across(a->rows[1], c), y), y) : y, factor);
+    });
   }
 }
 

@@ -84,11 +84,11 @@ constexpr OpInfo kOps[] = {
     {"convert", 1, Area::kSame, false, Types::kAny, true, false, 0},     // to another type
     {"lookup", 1, Area::kSame, false, Types::kTable, true, false, 0},    // any function of a uint8
     {"concat", -1, Area::kJoined, false, Types::kKept, false, false, 0},
-    {"mul", 2, Area::kGated, false, Types::kFloats, true, false, 0},      // of two maps, or of a map and one pixel
-    {"resize", 1, Area::kScaled, false, Types::kFloats, true, false, 0},  // nearest or, of two taps, bilinear
-    {"sub", 2, Area::kGated, false, Types::kFloats, true, false, 0},
-    {"max", 2, Area::kGated, false, Types::kFloats, true, false, 0},
-    {"min", 2, Area::kGated, false, Types::kFloats, true, false, 0},
+    {"mul", 2, Area::kGated, false, Types::kAlike, true, false, 0},      // of two maps, or of a map and one pixel
+    {"resize", 1, Area::kScaled, false, Types::kAlike, true, false, 0},  // nearest or, of two taps, bilinear
+    {"sub", 2, Area::kGated, false, Types::kAlike, true, false, 0},
+    {"max", 2, Area::kGated, false, Types::kAlike, true, false, 0},
+    {"min", 2, Area::kGated, false, Types::kAlike, true, false, 0},
     {"div", 2, Area::kGated, false, Types::kFloats, true, false, 0},
     {"slice", 1, Area::kSliced, false, Types::kKept, false, false, 0},      // zeros where the input has no channel
     {"shuffle", 1, Area::kShuffled, false, Types::kKept, false, false, 0},  // channels of groups in turn

@@ -1,12 +1,13 @@
 """Folds the affine, activation and padding nodes that the lowering emits into their neighbours; knows `Graph` alone.
 
-All three are depthwise 1x1 nodes. Weights stay in float64 until the last fold.
+The three are depthwise 1x1 nodes. Weights stay in float64 until the last fold.
 
     conv -> affine -> clamp        conv with scaled weights, bias and clamp     (nobody else reads in between)
     add  -> clamp                  add with clamp
     pad  -> conv | pool            conv | pool with larger pads                 (every reader can)
     affine -> conv                 conv with scaled weights and bias            (every reader can)
     mean over height -> over width     one mean over both                       (nobody else reads in between)
+    converts -> mul -> convert     mul of bytes                                 (nobody else reads what it makes)
 """
 
 from __future__ import annotations
@@ -16,8 +17,8 @@ from typing import Any
 
 import numpy as np
 
-from ..graph import Graph, Node
-from ..ops import takes_activation
+from ..graph import Graph, Node, Type
+from ..ops import OPS, takes_activation
 
 
 def fuse(graph: Graph) -> None:
@@ -30,6 +31,7 @@ def fuse(graph: Graph) -> None:
         _skip_identities(graph)
         _merge_means(graph)
         before, now = now, _signature(graph)
+    _run_on_bytes(graph)
     for node in graph.nodes:
         if node.weight is not None and not _is_of_integers(node):
             node.weight = np.ascontiguousarray(node.weight, np.float32)
@@ -61,6 +63,32 @@ def _drop_dead(graph: Graph) -> None:
     graph.inputs = {name: recipe for name, recipe in graph.inputs.items() if name in needed}
     graph.values = {name: dims for name, dims in graph.values.items() if name in needed}
     graph.types = {name: kind for name, kind in graph.types.items() if name in needed}
+
+
+def _run_on_bytes(graph: Graph) -> None:
+    """An operator of float32 numbers that uint8 ones are converted to, and that become uint8 again, takes and makes
+    bytes itself, where there are kernels for it."""
+    makers, readers = {node.output: node for node in graph.nodes}, _readers(graph)
+    outputs = {output.value for output in graph.outputs}
+
+    def of_bytes(name: str) -> bool:
+        return graph.types.get(name, Type()).dtype == "uint8"
+
+    for node in graph.nodes:
+        sources = [makers.get(name) for name in node.inputs]
+        after = readers.get(node.output, [])
+        if (
+            OPS[node.op].area in ("gated", "scaled")
+            and OPS[node.op].types == "alike"
+            and node.activation in ("none", "clamp")
+            and all(source is not None and source.op == "convert" and of_bytes(source.inputs[0]) for source in sources)
+            and len(after) == 1
+            and (after[0].op, of_bytes(after[0].output)) == ("convert", True)
+            and node.output not in outputs
+        ):
+            node.inputs = [source.inputs[0] for source in sources if source is not None]
+            node.output, after[0].output = after[0].output, node.output  # nobody reads that convert now
+    _drop_dead(graph)
 
 
 def _is_of_integers(node: Node) -> bool:

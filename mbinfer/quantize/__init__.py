@@ -10,10 +10,10 @@ import numpy as np
 
 from ..errors import ArgumentError
 from ..graph import Graph, Recipe, Type
-from .emit import INTEGER, Seen, emit
+from .emit import INTEGER, KEEPS_TYPE, Seen, emit, on_bytes
 from .equalise import equalise as equalise_layers
 from .observe import Statistics, observe
-from .ranges import METHODS, picture_type, type_of
+from .ranges import METHODS, ends_of, picture_type, type_of
 from .report import Report, compare
 from .rounding import observe_inputs
 from .samples import Array, Calibration, Float64, Samples
@@ -120,15 +120,33 @@ def _types(
     """The type of every value, and the recipes of inputs whose pixels become numbers as they are."""
     if ranges not in METHODS:
         raise ArgumentError(f"ranges={ranges!r}: give one of {', '.join(METHODS)}")
-    types, recipes, limits = {}, {}, matters(graph)
+    recipes, limits, pictures, ends = {}, matters(graph), {}, {}
     for name, seen in statistics.items():
         low, high = METHODS[ranges](seen.histogram)
         least, most = limits.get(name, (-np.inf, np.inf))
-        types[name] = type_of(max(low, least), min(high, most))
+        ends[name] = max(low, least), min(high, most)
     for name, recipe in graph.inputs.items():
         if recipe is not None:
-            types[name], exact = picture_type(recipe)
+            pictures[name], exact = picture_type(recipe)
+            ends[name] = ends_of(pictures[name])
             readers = [node for node in graph.nodes if name in node.inputs]
             if exact is not None and all(node.weight is not None and node.name not in keep_float for node in readers):
                 recipes[name] = exact
+    types = {name: type_of(*both) for name, both in ends.items()} | pictures
+    for group in _of_one_type(graph, keep_float):
+        lows, highs = zip(*(ends[name] for name in group))
+        types.update(dict.fromkeys(group, type_of(min(lows), max(highs))))
     return types, recipes
+
+
+def _of_one_type(graph: Graph, keep_float: Collection[str]) -> list[set[str]]:
+    """The values that get one type together, because what runs between them only moves numbers."""
+    groups: list[set[str]] = []
+    whole = on_bytes(graph, keep_float)
+    for node in graph.nodes:
+        if node.op in KEEPS_TYPE and node.output in whole:
+            joined = {*node.inputs, node.output}.union(
+                *(group for group in groups if not group.isdisjoint(node.inputs))
+            )
+            groups = [group for group in groups if group.isdisjoint(joined)] + [joined]
+    return groups

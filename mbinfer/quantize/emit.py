@@ -13,8 +13,22 @@ from .samples import Float64
 from .tables import fresh, is_table, table_of
 from .weights import integers, mean_shift
 
-INTEGER = ("conv", "depthwise", "add", "max_pool", "avg_pool", "global_avg_pool")  # ops that run on 8 bits
-KEEPS_TYPE = ("max_pool",)  # a node's output has its input's type
+ARITHMETIC = ("conv", "depthwise", "add", "sub", "mul", "max", "min", "avg_pool", "global_avg_pool", "resize")
+KEEPS_TYPE = ("max_pool", "concat", "slice", "shuffle", "depth_to_space", "stack")  # its output has its inputs' type
+INTEGER = ARITHMETIC + KEEPS_TYPE  # ops that run on 8 bits
+READS_BOTH = ("argmax", "candidates")  # ops that make the same of bytes as of the float32 numbers that they stand for
+
+
+def on_bytes(graph: Graph, keep_float: Collection[str]) -> set[str]:
+    """The values that nodes make of bytes; what only moves numbers does so where some of them are bytes."""
+    found: set[str] = set()
+    for node in graph.nodes:
+        able = node.activation in ("none", "clamp") or is_table(node)
+        there = not found.isdisjoint(node.inputs) or not graph.inputs.keys().isdisjoint(node.inputs)
+        wanted = node.op in ARITHMETIC or (node.op in KEEPS_TYPE and there)
+        if able and wanted and node.name not in keep_float:
+            found.add(node.output)
+    return found
 
 
 class Seen(NamedTuple):
@@ -38,13 +52,13 @@ def emit(
     readers' biases take the difference. seen: what weights and biases are made after. keep_float: names of nodes that
     stay float32.
     """
-    made = _Emitter(graph, types, keep_float)
+    made, whole = _Emitter(graph, types), on_bytes(graph, keep_float)
     for name in graph.inputs:
         made.graph.inputs[name] = recipes.get(name, graph.inputs[name])
         made.define(name, name, "float32")
     for node in graph.nodes:
-        if not made.is_integer(node):
-            made.append(dataclasses.replace(node, inputs=[made.read(name, "float32") for name in node.inputs]))
+        if node.output not in whole:
+            made.append(dataclasses.replace(node, inputs=[made.read_by(node, name) for name in node.inputs]))
         elif is_table(node):
             made.lookup(node)
         else:
@@ -58,15 +72,11 @@ def emit(
 class _Emitter:
     """The graph that grows; for each value of the float32 graph the names of its uint8 and its float32 form."""
 
-    def __init__(self, source: Graph, types: dict[str, Type], keep_float: Collection[str]):
-        self.source, self.keep_float = source, keep_float
+    def __init__(self, source: Graph, types: dict[str, Type]):
+        self.source = source
         self.kinds = dict(types)
         self.graph = Graph(labels=list(source.labels), metadata=dict(source.metadata))
         self.forms: dict[tuple[str, str], str] = {}
-
-    def is_integer(self, node: Node) -> bool:
-        supported = node.activation in ("none", "clamp") or is_table(node)
-        return node.op in INTEGER and supported and node.name not in self.keep_float
 
     def append(self, node: Node, dtype: str = "float32") -> None:
         self.define(node.output, node.output, dtype)
@@ -74,10 +84,7 @@ class _Emitter:
 
     def integer(self, node: Node, seen: Seen, per_channel: bool) -> None:
         source = node.inputs[0]
-        inputs = [self.read(name, "uint8") for name in node.inputs]
-        if node.op in KEEPS_TYPE:
-            self.kinds[node.output] = self.kinds[source]
-        made = dataclasses.replace(node, inputs=inputs)
+        made = dataclasses.replace(node, inputs=[self.read(name, "uint8") for name in node.inputs])
         if node.weight is not None:
             scale = self.kinds[source].scale
             made.weight, made.weight_scale, made.bias = integers(
@@ -89,6 +96,11 @@ class _Emitter:
         table = table_of(node.activation, self.kinds[node.inputs[0]], self.kinds[node.output])
         inputs = [self.read(node.inputs[0], "uint8")]
         self.append(Node("lookup", node.name, inputs, node.output, weight=table), "uint8")
+
+    def read_by(self, node: Node, name: str) -> str:
+        """What `node`, which runs in float32, reads of the value `name`: bytes where they are there and serve it."""
+        bytes_serve = node.op in READS_BOTH and (name, "uint8") in self.forms
+        return self.read(name, "uint8" if bytes_serve else "float32")
 
     def read(self, name: str, dtype: str) -> str:
         """The name of the value `name` of the source in the form asked for, converted where it has the other only."""

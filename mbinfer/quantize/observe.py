@@ -49,7 +49,7 @@ class Histogram:
         nonzero = numbers[numbers != 0]
         self.zeros += numbers.size - nonzero.size
         if nonzero.size:
-            bins = (nonzero * np.float32(SIDE / self.reach) + np.float32(SIDE)).astype(np.int32)
+            bins = np.floor(nonzero * np.float32(SIDE / self.reach)).astype(np.int32) + SIDE  # exact: powers of two
             self.counts += np.bincount(np.clip(bins, 0, 2 * SIDE - 1), minlength=2 * SIDE)
 
     def widen(self, low: float, high: float) -> None:

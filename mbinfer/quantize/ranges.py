@@ -72,6 +72,11 @@ def type_of(low: float, high: float) -> Type:
     return Type("uint8", float(scale), int(np.clip(np.rint(-low / scale), 0, LEVELS)))
 
 
+def ends_of(kind: Type) -> tuple[float, float]:
+    """The least and the largest number that a uint8 type holds."""
+    return -kind.zero_point * kind.scale, (LEVELS - kind.zero_point) * kind.scale
+
+
 def picture_type(recipe: Recipe) -> tuple[Type, Recipe | None]:
     """The type of a picture's input, and the recipe to give it where pixels can become its numbers as they are.
 

@@ -15,7 +15,7 @@ from ..messages import printable
 from ..progress import progress
 from ..show.canvas import FAINT, GREY, Canvas
 from .observe import Statistics, groups, runner
-from .ranges import LEVELS
+from .ranges import ends_of
 from .samples import Array, Samples
 
 SAMPLES = 16  # that the two networks are compared on
@@ -134,7 +134,7 @@ def _stages(source: Graph, made: Graph, statistics: dict[str, Statistics], sqnr:
         kind = made.types.get(node.output)
         if kind is None:
             continue
-        low, high = -kind.zero_point * kind.scale, (LEVELS - kind.zero_point) * kind.scale
+        low, high = ends_of(kind)
         before = min(sqnr.get(name, BEST) for name in node.inputs)
         drop = max(before - sqnr[node.output], 0.0) if before < BEST else 0.0
         cut_off = statistics[node.output].histogram.share_outside(low, high)

@@ -44,7 +44,10 @@ class Layout {
       const int first = plan_.segments[g].first, in = plan_.stages[first].input;
       // The input dies here, row by row, while the output grows: it may slide over it.
       const int last = plan_.segments[g].last - 1, out = plan_.stages[last].output;
-      if (plan_.values[in].kind == Placement::kArena && last_use(in) == g && lives_.begins(plan_.stages[last], last))
+      const bool alone = std::none_of(plan_.stages.begin() + first, plan_.stages.begin() + last + 1,
+                                      [&](const Stage& s) { return lives_.reads_beside(s, in); });
+      if (alone && plan_.values[in].kind == Placement::kArena && last_use(in) == g &&
+          lives_.begins(plan_.stages[last], last))
         slid_.push_back({holder_[size_t(lives_.home(out))], holder_[size_t(lives_.home(in))], needs.slide});
     }
     find_input_rows();

@@ -38,7 +38,14 @@ class Lives {
   // Whether what a stage reads first is in the arena and is read for the last time: its output may slide over it.
   bool frees_input(const Stage& stage, int index) const {
     const Life& life = of(stage.input);
-    return life.maker >= 0 && life.last_reader == index && begins(stage, index);
+    return life.maker >= 0 && life.last_reader == index && begins(stage, index) && !reads_beside(stage, stage.input);
+  }
+  // Whether a stage reads, beside value `in`, another one in the same room: another slice, at rows that what slides
+  // over `in` does not know of.
+  bool reads_beside(const Stage& stage, int in) const {
+    for (int v : {stage.input, stage.residual, stage.gate})
+      if (v >= 0 && v != in && home(v) == home(in)) return true;
+    return false;
   }
 
   // Bytes alive while each stage runs, what it reads and makes included; each value takes whole cache lines.

@@ -19,6 +19,8 @@ bool Slides::linked(int s) const {
 int64_t Slides::most_overlap(int a, int b) const {
   const int in = stages_[a].input;
   if (!in_arena(in) || life(in).last_reader > first_ + b) return 0;
+  for (int s = a; s <= b; s++)
+    if (lives_.reads_beside(stages_[s], in)) return 0;
   return std::min(lives_.bytes(in), made_bytes(b));
 }
 

@@ -30,7 +30,7 @@ MAX_U16 = (1 << 16) - 1
 COUNTS_PADDING = 1  # flag of avg_pool
 FULL_RANGE = 2  # flag of conv with int8 weights, some of which are -128
 SOFTMAX = 16  # flag of candidates
-LOGARITHM, CENTRED = 64, 32  # flags of softmax and norm
+LOGARITHM, CENTRED, ANCHORWISE = 64, 32, 128  # flags of softmax, norm and boxes
 HALVES = {"even": 0, "away": 4, "up": 8}  # flags of means of uint8
 MAX_HALVED = 1 << 11  # numbers of a mean whose halves do not go to even
 ZERO_POINTS = {"float32": (0, 0), "int8": (-128, 127), "uint8": (0, 255)}  # of values, by dtype
@@ -360,7 +360,7 @@ def _check_channels(where: str, node: Node) -> None:
         raise FormatError(
             f"{where}: a window of {node.window_channels} channels; of norm it has up to {MAX_WINDOW_CHANNELS}"
         )
-    for field, bit in (("logarithm", LOGARITHM), ("centred", CENTRED)):
+    for field, bit in (("logarithm", LOGARITHM), ("centred", CENTRED), ("anchorwise", ANCHORWISE)):
         if getattr(node, field) and not OPS[node.op].flags & bit:
             raise FormatError(f"{where}: {field}, which this op does not take")
     if node.centred and node.window_channels:

@@ -10,7 +10,7 @@ from .errors import FormatError, ShapeError
 from .graph import Boxes, Node
 
 BOX = 6  # numbers of a box: y0, x0, y1, x1, score, class
-MAX_BOXES = 1 << 14  # that nms chooses from
+MAX_BOXES = 1 << 16  # that nms chooses from
 BOX_OPS = ("candidates", "nms")
 
 
@@ -35,6 +35,8 @@ def check_boxes(where: str, node: Node, shapes: Sequence[tuple[int, int, int]], 
         raise ShapeError(f"{where}: scores {shapes[0]} and places {places} of different anchors")
     if not 0 <= node.first_channel < channels // anchors:
         raise FormatError(f"{where}: class {node.first_channel} first, of {channels // anchors}")
+    if node.anchorwise and made != width * anchors * BOX:
+        raise ShapeError(f"{where}: makes {made} numbers; {width * anchors} anchors have {width * anchors * BOX}")
     expected, found = (height, width, anchors, 4), None if node.weight is None else np.shape(node.weight)
     if found != expected:
         raise ShapeError(f"{where}: anchors of shape {found}; it needs {expected}")

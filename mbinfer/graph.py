@@ -91,6 +91,8 @@ class Node:
     halves: str = "even"  # where a mean of uint8 rounds them: "even", "up", or "away" from 128, as TensorFlow Lite does
     first_channel: int = 0  # slice: of the input, below 0 too; candidates: the first class that counts
     softmax: bool = False  # candidates: scores become probabilities of each anchor's classes
+    # candidates: a box for each anchor, its best class's, not cut to the picture; nms: classes do not matter
+    anchorwise: bool = False
     boxes: Boxes | None = None  # candidates, nms
     window_channels: int = 0  # norm: around each channel, whose squares are summed; 0: all of them
     logarithm: bool = False  # softmax: of what it makes

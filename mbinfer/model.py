@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from .check import CENTRED, COUNTS_PADDING, FULL_RANGE, HALVES, LOGARITHM, SOFTMAX, check_graph
+from .check import ANCHORWISE, CENTRED, COUNTS_PADDING, FULL_RANGE, HALVES, LOGARITHM, SOFTMAX, check_graph
 from .errors import ArgumentError, UnsupportedError
 from .graph import ACTIVATIONS, COLORS, Graph, Node, Type
 from .ops import CODES, OPS
@@ -222,7 +222,7 @@ def _fill_node(
     record["op"], record["activation"] = CODES[node.op], ACTIVATIONS.index(node.activation)
     flags = (
         *((COUNTS_PADDING, node.counts_padding), (SOFTMAX, node.softmax)),
-        *((LOGARITHM, node.logarithm), (CENTRED, node.centred)),
+        *((LOGARITHM, node.logarithm), (CENTRED, node.centred), (ANCHORWISE, node.anchorwise)),
     )
     record["flags"] = sum(bit for bit, is_set in flags if is_set) | HALVES[node.halves]
     for field in ("kernel", "stride", "dilation"):

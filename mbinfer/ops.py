@@ -21,7 +21,7 @@ class OpInfo(NamedTuple):
     keeps_channels: bool  # output channel c is made of input channel c alone; otherwise of all channels of its group
     pools: bool  # no dilation, and no window that sees nothing but padding
     # bits of the file's record that may be set; 1: counts_padding, 2: int8 weights of -128, 4, 8: halves, 16: softmax,
-    # 32: centred, 64: logarithm
+    # 32: centred, 64: logarithm, 128: anchorwise
     flags: int
 
 
@@ -47,8 +47,8 @@ OPS = {  # in the order of their numbers in the file, from 1
     "depth_to_space": OpInfo(1, "blocks", False, "kept", False, False, 0),
     "argmax": OpInfo(1, "row", False, "numbers", False, False, 0),
     "stack": OpInfo(-1, "stacked", False, "kept", True, False, 0),
-    "candidates": OpInfo(2, "row", False, "reals", False, False, 16),
-    "nms": OpInfo(1, "all", False, "floats", False, False, 0),
+    "candidates": OpInfo(2, "row", False, "reals", False, False, 144),
+    "nms": OpInfo(1, "all", False, "floats", False, False, 128),
     "norm": OpInfo(1, "same", False, "factors", True, False, 32),
 }
 CODES = {name: code for code, name in enumerate(OPS, 1)}

@@ -392,7 +392,7 @@ void candidates(const Task& w) {
   args.anchors = places.shape.channels / 4;
   args.classes = in.shape.channels / args.anchors;
   args.first_class = w.node.first_channel;
-  args.softmax = w.node.softmax;
+  args.softmax = w.node.softmax, args.anchorwise = w.node.anchorwise;
   args.least_score = w.node.boxes.least_score;
   std::copy(w.node.boxes.scale, w.node.boxes.scale + 4, args.scale);
   args.boxes = out.shape.channels / kBox;
@@ -409,13 +409,8 @@ void candidates(const Task& w) {
 void nms(const Task& w) {
   const Shape& in = input_of(w).shape;
   const int row = w.makes.begin;
-  const NmsArgs args = {w.in.at(0),
-                        w.in.row_stride,
-                        in.height,
-                        in.channels / kBox,
-                        w.node.boxes.overlap,
-                        w.out.at(row),
-                        output_of(w).shape.channels / kBox};
+  const NmsArgs args = {w.in.at(0),           w.in.row_stride,   in.height,     in.channels / kBox,
+                        w.node.boxes.overlap, w.node.anchorwise, w.out.at(row), output_of(w).shape.channels / kBox};
   mbinfer::nms(&args);
   fill_up(w, row);
 }

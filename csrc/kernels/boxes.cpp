@@ -29,8 +29,8 @@ void decode(const CandidatesArgs* a, const float* anchor, const Reals& places, i
     const float size = anchor[2 + axis],
                 half = size * exponential(places[first + 2 + axis] / a->scale[2 + axis]) * 0.5f,
                 middle = places[first + axis] / a->scale[axis] * size + anchor[axis];
-    box[axis] = clipped(middle - half);
-    box[2 + axis] = clipped(middle + half);
+    box[axis] = a->anchorwise ? middle - half : clipped(middle - half);
+    box[2 + axis] = a->anchorwise ? middle + half : clipped(middle + half);
   }
 }
 
@@ -96,8 +96,8 @@ Place next(const NmsArgs* a, const Place& last) {
 
 float area(const float* box) { return (box[2] - box[0]) * (box[3] - box[1]); }
 
-bool covers(const float* a, const float* b, float overlap) {
-  if (a[5] != b[5] || overlap >= 1.0f) return false;
+bool covers(const float* a, const float* b, float overlap, bool any_class) {
+  if ((a[5] != b[5] && !any_class) || overlap >= 1.0f) return false;
   const float y0 = a[0] > b[0] ? a[0] : b[0], y1 = a[2] < b[2] ? a[2] : b[2], x0 = a[1] > b[1] ? a[1] : b[1],
               x1 = a[3] < b[3] ? a[3] : b[3];
   if (!(y1 > y0) || !(x1 > x0)) return false;
@@ -112,12 +112,14 @@ void candidates(const CandidatesArgs* a) {
   float* out = static_cast<float*>(a->out);
   const float* table = static_cast<const float*>(a->table) + ptrdiff_t(a->first_pixel) * anchors * 4;
   memset(out, 0, size_t(a->boxes) * kBox * sizeof(float));
-  Best best(out, a->boxes);
+  Best of_row(out, a->boxes);
   for (int x = 0; x < a->pixels; x++) {
     const Reals scores(static_cast<const char*>(a->scores) + x * a->scores_stride, a->scores_type),
         places(static_cast<const char*>(a->places) + x * a->places_stride, a->places_type);
     for (int n = 0; n < anchors; n++) {
       Softmax softmax(scores, n * classes, classes, a->least_score);
+      Best of_anchor(out + (ptrdiff_t(x) * anchors + n) * kBox, 1);
+      Best& best = a->anchorwise ? of_anchor : of_row;
       for (int c = a->first_class; c < classes; c++) {
         const float score = a->softmax ? softmax[c] : scores[n * classes + c];
         if (!(score > a->least_score) || !best.takes(score)) continue;
@@ -140,7 +142,7 @@ void nms(const NmsArgs* a) {
     const float* box =
         reinterpret_cast<const float*>(static_cast<const char*>(a->in) + last.row * a->in_stride) + last.at * kBox;
     bool covered = false;
-    for (int i = 0; i < count && !covered; i++) covered = covers(out + i * kBox, box, a->overlap);
+    for (int i = 0; i < count && !covered; i++) covered = covers(out + i * kBox, box, a->overlap, a->anchorwise);
     if (!covered) memcpy(out + count++ * kBox, box, kBox * sizeof(float));
   }
 }

@@ -252,6 +252,7 @@ struct CandidatesArgs {
   ptrdiff_t scores_stride, places_stride;
   int pixels, anchors, classes, first_class;  // classes before `first_class` are no boxes
   bool softmax;                               // over the classes of an anchor
+  bool anchorwise;                            // a box for each anchor in its place, its best class's, not cut
   const void* table;                          // float32: middle y and x, height, width, of each anchor of each pixel
   int first_pixel;                            // of the row, in that table
   float least_score, scale[4];
@@ -266,6 +267,7 @@ struct NmsArgs {
   ptrdiff_t in_stride;  // from row to row
   int rows, boxes;      // boxes of each row, of which those of score 0 are none
   float overlap;
+  bool anchorwise;  // a box covers those of other classes too
   void* out;
   int most;
 };

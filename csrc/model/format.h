@@ -67,6 +67,8 @@ constexpr uint8_t kLogarithm = 64;  // flag of softmax: the logarithm of what it
 constexpr uint8_t kCentred = 32;    // flag of norm: of numbers less the mean of their pixel
 
 constexpr uint8_t kSoftmaxed = 16;  // flag of candidates: scores become probabilities of each anchor's classes
+// Flag of candidates: a box for each anchor, of its best class, not cut to the picture; of nms: classes do not matter.
+constexpr uint8_t kAnchorwise = 128;
 
 struct NodeRecord {
   uint32_t name;

@@ -89,10 +89,11 @@ struct Node {
   DType weight_dtype = DType::kNone;
   int16_t halves_from = -1;  // means of uint8: the number that halves are rounded away from; -1: they go to even
   Window y, x;
-  int groups = 1;         // of kShuffle, too
-  int first_channel = 0;  // kSlice; of kCandidates, the first class that counts
-  bool softmax = false;   // kCandidates: scores become probabilities of each anchor's classes
-  struct Boxes {          // of kCandidates; overlap of kNms
+  int groups = 1;           // of kShuffle, too
+  int first_channel = 0;    // kSlice; of kCandidates, the first class that counts
+  bool softmax = false;     // kCandidates: scores become probabilities of each anchor's classes
+  bool anchorwise = false;  // kCandidates: one box an anchor, as decoded; kNms: classes do not matter
+  struct Boxes {            // of kCandidates; overlap of kNms
     float least_score = 0, overlap = 0, scale[4] = {};
   } boxes;
   int window_channels = 0;  // kNorm: 0: all

@@ -95,9 +95,9 @@ constexpr OpInfo kOps[] = {
     {"depth_to_space", 1, Area::kBlocks, false, Types::kKept, false, false, 0},
     {"argmax", 1, Area::kRow, false, Types::kNumbers, false, false, 0},  // of each pixel, the largest channel's number
     {"stack", -1, Area::kStacked, false, Types::kKept, true, false, 0},  // pixels of pictures of as many channels
-    {"candidates", 2, Area::kRow, false, Types::kReals, false, false, 16},  // boxes, of scores and of places
-    {"nms", 1, Area::kAll, false, Types::kFloats, false, false, 0},         // the best boxes that no better one covers
-    {"norm", 1, Area::kSame, false, Types::kFactors, true, false, 32},      // by the squares of channels
+    {"candidates", 2, Area::kRow, false, Types::kReals, false, false, 144},  // boxes, of scores and of places
+    {"nms", 1, Area::kAll, false, Types::kFloats, false, false, 128},        // the best boxes that no better one covers
+    {"norm", 1, Area::kSame, false, Types::kFactors, true, false, 32},       // by the squares of channels
 };
 constexpr int kOpCount = sizeof kOps / sizeof kOps[0];
 

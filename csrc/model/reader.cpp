@@ -280,6 +280,7 @@ class Reader {
     n.counts_padding = r.flags & format::kCountsPadding;
     n.full_range = r.flags & format::kFullRange;
     n.softmax = r.flags & format::kSoftmaxed;
+    n.anchorwise = r.flags & format::kAnchorwise;
     need(!n.full_range || r.weight_dtype == format::kInt8, "has a flag of int8 weights");
     need((r.flags & (format::kHalvesAway | format::kHalvesUp)) != (format::kHalvesAway | format::kHalvesUp),
          "rounds halves in two ways");

@@ -101,6 +101,8 @@ std::string wrong_with_boxes(const Graph& graph, const Node& node) {
   const int anchors = places.channels / 4;
   if (places.height != in.height || places.width != in.width || places.channels % 4 || in.channels % anchors)
     return "has scores and places of different anchors";
+  if (node.anchorwise && int64_t(in.width) * anchors * kBoxNumbers != out.channels)
+    return "makes other numbers than a box for each anchor";
   return node.first_channel >= 0 && node.first_channel < in.channels / anchors ? "" : "takes no class";
 }
 

@@ -1,12 +1,12 @@
 """TensorFlow Lite models (.tflite, LiteRT) become a `Graph`; nothing but numpy is needed to read them.
 
-flatbuffer.py  tables of the file, every offset checked
+flatbuffer.py  tables of the file, every offset checked; flexbuffer.py: options of custom operators
 schema.py      names and fields by number
 reading.py     the file becomes nodes and tensors
 constants.py   operators whose inputs are all known
 weights.py     weights as they are stored
 lowering.py    the walk over the nodes; types of values
-moving.py, spatial.py, pointwise.py, tables.py, views.py   one function for each operator
+boxes.py, moving.py, spatial.py, pointwise.py, tables.py, views.py   one function for each operator
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from ...errors import ShapeError, UnsupportedError
 from ...graph import Graph
 from ..arguments import InputShape
 from ..finishing import finish
-from . import moving, pointwise, spatial, tables, views  # noqa: F401 - they register how each operator is lowered
+from . import boxes, moving, pointwise, spatial, tables, views  # noqa: F401 - handlers
 from .lowering import Lowering
 from .reading import is_tflite, read_tflite
 

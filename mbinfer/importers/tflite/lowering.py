@@ -27,6 +27,7 @@ from .reading import TfliteSource, TfliteTensor
 Handler = Callable[["Lowering", SourceNode], Tensor]
 
 _HANDLERS: dict[str, Handler] = {}
+_MANY_OUTPUTS: set[str] = set()  # operators whose handler notes what its outputs beyond the first are
 RESHAPES = frozenset(("RESHAPE", "EXPAND_DIMS", "SQUEEZE"))
 
 # What users call operators that are not here.
@@ -37,11 +38,13 @@ ALIASES = {
 }
 
 
-def lowers(*ops: str, reals: bool = False) -> Callable[[Handler], Handler]:
-    """Register ``handler(low, node) -> Tensor``, which is the node's only output.
+def lowers(*ops: str, reals: bool = False, many: bool = False) -> Callable[[Handler], Handler]:
+    """Register ``handler(low, node) -> Tensor``, which is the node's only output, the first one with `many`.
 
     With `reals` it knows real numbers alone, and quantised tensors are dequantised before it.
     """
+    if many:
+        _MANY_OUTPUTS.update(ops)
 
     def register(handler: Handler) -> Handler:
         def on_reals(low: Lowering, node: SourceNode) -> Tensor:
@@ -129,14 +132,14 @@ class Lowering(Walk):
         for name, tensor in zip(node.inputs, found):
             if name and tensor is None:
                 raise unsupported(node, f"reads '{name}', {self._why_unknown(name)}", "inputs, constants and results")
-        if len(node.outputs) != 1 and node.op in _HANDLERS and node.op not in ("SPLIT", "SPLIT_V"):
+        if len(node.outputs) != 1 and node.op in _HANDLERS and node.op not in _MANY_OUTPUTS:
             raise unsupported(node, f"{len(node.outputs)} outputs", "its first output alone")
         if node.op == "SHAPE" and isinstance(found[0], Tensor):
             self.env[node.outputs[0]] = np.array(found[0].shape, np.int64)
         elif any(isinstance(tensor, Tensor) for tensor in found):
             result = self.lower(node)
             expected = self.source.tensors[node.outputs[0]].shape
-            if expected != result.shape and not self.overridden:
+            if expected != result.shape and not self.overridden and (expected or node.op not in schema.FLEX_OPTIONS):
                 raise unsupported(
                     node, f"the file says the shape {expected}, which is {result.shape}", "files whose shapes are right"
                 )

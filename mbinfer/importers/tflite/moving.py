@@ -130,7 +130,7 @@ def _cut(low: Lowering, node: SourceNode, x: Tensor, begins: list[int], ends: li
     return x
 
 
-@lowers("SPLIT", "SPLIT_V")
+@lowers("SPLIT", "SPLIT_V", many=True)
 def split(low: Lowering, node: SourceNode) -> Tensor:
     """Every output but the first is noted here; the walk notes the first one."""
     x = low.tensor(node, 1 if node.op == "SPLIT" else 0)

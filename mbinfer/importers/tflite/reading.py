@@ -19,6 +19,7 @@ from ..emitting import SourceNode
 from ..files import read_file
 from . import schema
 from .flatbuffer import Table, Tables
+from .flexbuffer import numbers_of
 from .sparsity import densified
 
 LARGEST_MODEL = (1 << 31) - 1  # bytes
@@ -219,6 +220,8 @@ def _options(op: str, table: Table) -> dict[str, Any]:
         if len(numbers) != 4 * len(names):
             raise FormatError(f"a {op} has {len(numbers)} bytes of options, not those of {', '.join(names)}")
         return dict(zip(names, np.frombuffer(numbers, "<i4").tolist()))
+    if op in schema.FLEX_OPTIONS:
+        return dict(numbers_of(table.array(5, "u1").tobytes()))
     options = table.table(4)
     found: dict[str, Any] = {}
     for name, field, kind, default in schema.OPTIONS.get(op, ()):

@@ -88,3 +88,5 @@ OPTIONS: dict[str, list[tuple[str, int, str, float]]] = {
 
 # Options of custom operators, int32 after int32.
 CUSTOM_OPTIONS = {"custom operator Convolution2DTransposeBias": ("padding", "stride_w", "stride_h")}
+# Custom operators whose options are a map, and whose outputs the file may give no shapes.
+FLEX_OPTIONS = frozenset(("custom operator TFLite_Detection_PostProcess",))

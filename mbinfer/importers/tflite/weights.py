@@ -54,6 +54,12 @@ def weight_of(low: Lowering, node: SourceNode, index: int, axis: int) -> Weight:
     return Weight(centred.astype(np.int8), np.broadcast_to(tensor.scale, array.shape[axis]).astype(np.float32))
 
 
+def reals_of(low: Lowering, node: SourceNode, index: int) -> npt.NDArray[np.float64]:
+    """The constant input `index` as the real numbers that it stands for."""
+    array, tensor = low.constant(node, index), low.source.tensors[node.inputs[index]]
+    return dequantized(array, tensor) if array.dtype.kind in "iu" and len(tensor.scale) else np.float64(array)
+
+
 def fits(low: Lowering, node: SourceNode, index: int, axis: int) -> bool:
     """Whether the constant input `index` of a node of integers is at most 8 bits from its zero point.
 

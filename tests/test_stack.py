@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from onnx_models import agree, make, node, normal, ops, refuse
+from onnx_models import agree, make, node, normal, ops
 from test_places import kinds
 
 import mbinfer
@@ -67,11 +67,6 @@ def test_rows_of_pictures_agree_with_onnxruntime(axis):
     constants = {"twice": np.float32([1, 1, 3, 2]), "pixels": np.array([1, 4, -1])}
     graph = agree(make(*nodes, *tail, shape=(1, 3, 8, 6), **weights, **constants))
     assert "stack" in ops(graph)
-
-
-def test_columns_of_pictures_are_refused():
-    error = refuse(make(node("Relu", "x", to="r"), node("Concat", "x", "r", axis=3)), "(1, 3, 8, 8)", "axis 3")
-    assert error.op == "Concat"
 
 
 @pytest.mark.parametrize("dtype", ["float32", "int8"])

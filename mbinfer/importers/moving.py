@@ -102,6 +102,10 @@ def cut(low: Walk, node: SourceNode, x: Tensor, axis: int, begin: int, end: int,
     letter = None if groups is None else groups[axis]
     if begin == 0 and made == x.shape[axis] and (step == 1 or made == 1):
         return x
+    if letter == "C" and step > 1 and x.dims[2] % step == 0:  # every step-th channel, put first
+        each = x.dims[2] // step
+        dealt = shuffled(low, node, x, each, f"{part}/dealt" if part else "dealt")
+        return channels(low, node, dealt, begin % step * each + begin // step, made, axis, part)
     if letter is None or len(letter) != 1 or step < 1 or not made or (letter == "C" and step > 1):
         raise low.unsupported(
             node,

@@ -21,6 +21,7 @@ from ..moving import (
     space_to_blocks,
     transposed_convolution,
 )
+from ..picking import picked, repeated, without_axis
 from .lowering import Lowering, lowers
 from .reading import OnnxNode
 
@@ -31,9 +32,32 @@ def concat(low: Lowering, node: OnnxNode) -> Tensor:
     return join(low, node, tensors, node.attrs["axis"])
 
 
-@lowers("ArgMax")
+@lowers("Gather")
+def gather(low: Lowering, node: OnnxNode) -> Tensor:
+    """Elements of known numbers; one of them, not in a list, takes its axis away."""
+    x, indexes = low.tensor(node), low.constant(node, 1)
+    axis = node.attrs.get("axis", 0) % len(x.shape)
+    if indexes.ndim > 1:
+        raise low.unsupported(node, f"indexes of shape {indexes.shape}", "a list of them, or one")
+    made = picked(low, node, x, axis, np.ravel(indexes).tolist())
+    return made if indexes.ndim else without_axis(made, axis)
+
+
+@lowers("Tile", "Expand")
+def tile(low: Lowering, node: OnnxNode) -> Tensor:
+    x, numbers = low.tensor(node), low.option(node, "repeats" if node.op == "Tile" else "shape", 1)
+    if node.op == "Tile":
+        return repeated(low, node, x, numbers)
+    shape = np.broadcast_shapes(x.shape, tuple(numbers))
+    given = (1,) * (len(shape) - len(x.shape)) + x.shape
+    return repeated(low, node, x, [made if size == 1 else 1 for size, made in zip(given, shape)])
+
+
+@lowers("ArgMax", "ArgMin")
 def argmax(low: Lowering, node: OnnxNode) -> Tensor:
     x = low.tensor(node)
+    if node.op == "ArgMin":
+        x = low.affine(node, x, -1.0, part="negative")
     if node.attrs.get("select_last_index", 0):
         raise low.unsupported(node, "the last of several largest", "the first of them")
     return largest(low, node, x, node.attrs.get("axis", 0) % len(x.shape), bool(node.attrs.get("keepdims", 1)))

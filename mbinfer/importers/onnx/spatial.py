@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
 from ..layout import Tensor, order_of
 from ..moving import channels as channels_of
+from ..padding import cropped, mirrored, with_number
 from ..reducing import reduced
 from .lowering import Lowering, lowers
 from .reading import OnnxNode
@@ -98,14 +100,21 @@ def pad(low: Lowering, node: OnnxNode) -> Tensor:
     shape = tuple(int(size) for size in np.add(x.shape, pads.sum(axis=1)))
     if not pads.any():
         return x
+    if pads.min() < 0 and mode == "constant":
+        x = cropped(low, node, x, pads)
+        if not pads.any():
+            return x
+    if mode in ("reflect", "wrap") and pads.min() >= 0:
+        return mirrored(low, node, x, pads, mode)
     layout = next((name for name in ("NCHW", "NHWC") if x.shows(name) and not pads[name.index("N")].any()), None)
     if layout is not None and mode == "edge" and pads.min() >= 0 and not pads[layout.index("C")].any():
         return _edge_padded(low, node, x, pads[layout.index("H")].tolist(), pads[layout.index("W")].tolist(), layout)
-    if mode != "constant" or np.any(value) or pads.min() < 0 or layout is None:
+    number = float(np.asarray(value).item())
+    if mode != "constant" or layout is None or (number and pads[layout.index("C")].any()):
         raise low.unsupported(
             node,
             f"pads {pads.T.tolist()} of {x.shape}, mode {mode}, value {value}",
-            "zeros around a rank-4 tensor, or copies of its edge around height and width",
+            "zeros around a rank-4 tensor, other numbers, mirrored and edge pads around height and width",
         )
     axis = layout.index("C")
     if pads[axis].any():
@@ -115,6 +124,9 @@ def pad(low: Lowering, node: OnnxNode) -> Tensor:
         if not rest:
             return x
     (top, bottom), (left, right) = pads[layout.index("H")].tolist(), pads[layout.index("W")].tolist()
+    if number:
+        made = with_number(low, node, x, (top, left, bottom, right), number)
+        return replace(made, order=order_of(layout[1:], made.dims), shape=shape)
     height, width, channels = x.dims
     dims = (height + top + bottom, width + left + right, channels)
     # Taps outside the input are skipped, so a 1x1 depthwise convolution of weight 1 with pads makes zeros there.

@@ -16,7 +16,7 @@ _FLOAT32 = 1  # onnx.TensorProto.FLOAT
 _INTEGERS = (2, 4, 5, 6, 7, 12, 13)  # of any size: numbers of channels fit
 
 
-@lowers("Identity", "Dropout", "Cast", sees_all_outputs=True)
+@lowers("Identity", "Dropout", "Cast", "CastLike", sees_all_outputs=True)
 def same(low: Lowering, node: OnnxNode) -> Tensor:
     if any(low.is_read(output) for output in node.outputs[1:] if output):
         raise low.unsupported(node, "its mask is read", "its first output alone")

@@ -1,0 +1,87 @@
+"""Elements of an axis picked by number, repeated or mirrored, of any source: slices of the picture, joined again."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+
+from .emitting import SourceNode
+from .joining import join
+from .layout import AXES, Tensor
+from .moving import cut, pixels
+from .walking import Walk
+
+MOST_PIECES = 128  # that a picture is joined of
+
+
+def picked(low: Walk, node: SourceNode, x: Tensor, axis: int, indexes: Sequence[int], part: str = "") -> Tensor:
+    """Those elements of an axis, in that order; numbers below 0 count from the end."""
+    length = x.shape[axis]
+    numbers = [int(i) + length if i < 0 else int(i) for i in indexes]
+    if not numbers or min(numbers) < 0 or max(numbers) >= length:
+        raise low.unsupported(node, f"elements {list(indexes)[:9]} of axis {axis} of {x.shape}", "those that there are")
+    steps = np.diff(numbers)
+    if len(numbers) > 2 and len(set(steps.tolist())) == 1 and steps[0] > 1:
+        return cut(low, node, x, axis, numbers[0], numbers[-1] + 1, int(steps[0]), part)
+    starts = [0, *(int(i) + 1 for i in np.flatnonzero(steps != 1)), len(numbers)]
+    if len(starts) - 1 > MOST_PIECES:
+        raise low.unsupported(
+            node,
+            f"{len(starts) - 1} pieces of axis {axis} of {x.shape}",
+            f"up to {MOST_PIECES} that follow one another",
+        )
+    pieces: dict[tuple[int, int], Tensor] = {}
+    found = []
+    for begin, end in zip(starts, starts[1:]):
+        first, last = numbers[begin], numbers[end - 1] + 1
+        if (first, last) not in pieces:
+            name = part if len(starts) == 2 else f"{part}{'/' if part else ''}from{first}to{last}"
+            pieces[first, last] = cut(low, node, x, axis, first, last, 1, name)
+        found.append(pieces[first, last])
+    return join(low, node, found, axis, part)
+
+
+def without_axis(x: Tensor, axis: int) -> Tensor:
+    """Without an axis of one element."""
+    return replace(x, shape=(*x.shape[:axis], *x.shape[axis + 1 :]))
+
+
+def repeated(low: Walk, node: SourceNode, x: Tensor, counts: Sequence[int]) -> Tensor:
+    """As many copies along each axis, one after the other; of a single row or column without joining any."""
+    counts = [int(count) for count in counts]
+    x = replace(x, shape=(1,) * (len(counts) - len(x.shape)) + x.shape)
+    groups = x.groups()
+    if groups is None or len(counts) != len(x.shape) or min(counts) < 1 or counts[0] != 1:
+        raise low.unsupported(node, f"{counts} copies of {x.shape}", "copies along height, width and channels")
+    wanted = [i for i, count in enumerate(counts) if count > 1]
+    for axis in wanted:
+        part = "" if axis == wanted[-1] else f"axis{axis}"
+        letter = groups[axis] or _letter(groups, x, axis)
+        if x.shape[axis] == 1 and letter in ("H", "W"):
+            x = _stretched(low, node, x, axis, letter, counts[axis], part)
+        else:
+            x = picked(low, node, x, axis, [*range(x.shape[axis])] * counts[axis], part)
+        groups = x.groups() or []
+    return x
+
+
+def _letter(groups: list[str], x: Tensor, axis: int) -> str:
+    """Which axis of the value an axis of one element is taken for: that between the others, as of NCHW or NHWC."""
+    if len(groups) != 4:
+        return ""
+    layout = next((layout for layout in ("NCHW", "NHWC") if x.shows(layout)), "NCHW")
+    return layout[axis]
+
+
+def _stretched(low: Walk, node: SourceNode, x: Tensor, axis: int, letter: str, count: int, part: str) -> Tensor:
+    """A single row or column, `count` times."""
+    once, all_of = (0, 1, 0), (1, 1, 0)
+    if letter == "H":
+        made = pixels(low, node, x, once, all_of, (count, x.dims[1]), part=part)
+    else:
+        made = pixels(low, node, x, all_of, once, (x.dims[0], count), part=part)
+    layout = "CHW" if x.shows("NCHW") else AXES
+    order = "".join(name for name in layout if made.size(name) > 1)
+    return replace(made, order=order, shape=(*x.shape[:axis], count, *x.shape[axis + 1 :]))

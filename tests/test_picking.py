@@ -1,0 +1,105 @@
+"""Elements picked, repeated, mirrored and cut, columns joined, pads of other numbers: beside onnxruntime, on every
+schedule, each made of slices and sums that there are."""
+
+from __future__ import annotations
+
+import numpy as np
+import onnx
+import pytest
+from onnx_models import agree, make, node, normal, refuse
+from oracle import run_onnx
+
+import mbinfer
+from mbinfer import model as model_file
+from mbinfer.importers import import_onnx
+
+W = normal(8, 3, 1, 1)
+CONV = node("Conv", "x", "w", to="a")
+SHAPE = (1, 3, 6, 5)
+
+
+def same(*nodes, opset=17, oracle_lacks=False, **constants):
+    """The graph agrees, and a session has one result on every plan."""
+    model = make(CONV, *nodes, shape=SHAPE, opset=opset, w=W, **constants)
+    graph = import_onnx(model) if oracle_lacks else agree(model)
+    picture = normal(*SHAPE)
+    encoded, nhwc = model_file.encode(graph), np.ascontiguousarray(picture.transpose(0, 2, 3, 1))
+    (expected,) = run_onnx(model, {"x": picture}).values()
+    found = [mbinfer.Session(encoded, **plan).run(nhwc) for plan in ({}, {"memory_limit": "least"}, {"threads": 2})]
+    assert np.array_equal(found[0], found[1]) and np.array_equal(found[0], found[2])
+    expected = expected.transpose(0, 2, 3, 1) if expected.ndim == 4 else expected
+    assert found[0].shape == expected.shape and np.abs(found[0] - expected).max() < 1e-4 * np.abs(expected).max()
+    return graph
+
+
+PADS = [0, 0, 1, 2, 0, 0, 3, 1]
+
+
+@pytest.mark.parametrize("mode", ["reflect", "edge", "wrap"])
+def test_pads_that_repeat_the_picture(mode):
+    same(node("Pad", "a", "pads", mode=mode), pads=PADS, opset=19)
+
+
+@pytest.mark.parametrize("number", [1.5, -1e30])
+def test_pads_of_a_number(number):
+    same(node("Pad", "a", "pads", "number"), pads=PADS, number=np.float32(number))
+
+
+@pytest.mark.parametrize("pads", [[0, 0, -1, -2, 0, 0, 0, -1], [0, 0, -1, 2, 0, 0, 3, -1], [0, -2, 0, 0, 0, -1, 0, 0]])
+def test_pads_below_zero_cut(pads):
+    same(node("Pad", "a", "pads"), pads=pads)
+
+
+@pytest.mark.parametrize(
+    "axis, indexes",
+    [(1, [3, 1, 5]), (1, [2, 1, 0]), (1, 3), (1, [-1, 0, 2, 4]), (2, [4, 0, 1, 2]), (2, [1, 3, 5]), (3, [4, 3, 0]),
+     (3, 2)],
+)  # fmt: skip
+def test_elements_of_known_numbers(axis, indexes):
+    if np.ndim(indexes) or axis == 1:
+        same(node("Gather", "a", "i", axis=axis, to="g"), node("Relu", "g"), i=indexes)
+    else:  # rows that are left are no picture, until they are one again
+        same(node("Gather", "a", "i", axis=axis, to="g"), node("Unsqueeze", "g", "back"), i=indexes, back=[axis])
+
+
+@pytest.mark.parametrize("first, step", [(0, 2), (1, 4), (3, 4)])
+def test_every_second_or_fourth_channel(first, step):
+    same(node("Slice", "a", "from", "to", "axis", "step"), **{"from": [first], "to": [8], "axis": [1], "step": [step]})
+
+
+@pytest.mark.parametrize("repeats", [(1, 1, 2, 3), (1, 2, 1, 1)])
+def test_copies(repeats):
+    same(node("Tile", "a", "repeats"), repeats=repeats)
+
+
+def test_a_pooled_picture_is_as_large_as_it_was():
+    pooled, size = node("GlobalAveragePool", "a", to="p"), [1, 8, 6, 5]
+    graph = same(pooled, node("Expand", "p", "size", to="e"), node("Concat", "a", "e", axis=1), size=size)
+    assert "resize" in [made.op for made in graph.nodes]
+
+
+def test_columns_one_after_the_other():
+    same(node("Relu", "a", to="b"), node("Concat", "a", "b", "a", axis=3))
+
+
+@pytest.mark.parametrize("first", [True, False])
+def test_a_known_choice_by_channel(first):
+    mask = np.arange(8).reshape(1, 8, 1, 1) % 3 == 0
+    inputs = ("mask", "a", "other") if first else ("mask", "other", "a")
+    same(node("Where", *inputs), mask=mask, other=np.float32(2))
+
+
+def test_means_of_tensors():
+    same(node("Relu", "a", to="b"), node("Sigmoid", "a", to="c"), node("Mean", "a", "b", "c"))
+
+
+def test_the_number_of_the_least_channel():
+    same(node("ArgMin", "a", axis=1, to="n"), onnx.helper.make_node("Cast", ["n"], ["y"], to=1), oracle_lacks=True)
+
+
+def test_what_no_slices_make_is_refused():
+    refuse(
+        make(CONV, node("Pad", "a", "pads", mode="reflect"), shape=SHAPE, w=W, pads=[0, 0, 6, 0, 0, 0, 0, 0]), "reflect"
+    )
+    refuse(make(CONV, node("Gather", "a", "i", axis=2), shape=SHAPE, w=W, i=[[0, 1], [1, 2]]), "indexes")
+    assert import_onnx(make(CONV, node("Gather", "a", "i", axis=2), shape=SHAPE, w=W, i=[1]))

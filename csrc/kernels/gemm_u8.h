@@ -169,7 +169,7 @@ struct ByteBlock {
       if (!tap.in) {
         for_each_outside(k, [&](const uint8_t* in, int i, int some) { prepare(in, some, to + prepared_bytes(i)); });
         if (corrected)
-          for (int p = 0, all = correction(outside, kQuad) * (k / kQuad); p < pixels; p++) corrections[p] += all;
+          for (int p = 0, all = correction(to, k); p < pixels; p++) corrections[p] += all;
         to += prepared_bytes(k);
         continue;
       }
@@ -180,7 +180,7 @@ struct ByteBlock {
         for (int p = 0; p < pixels; p++) prepare(in + p * a.in_stride, k, to + p * pixel_bytes());
       }
       if (corrected)
-        for (int p = 0; p < pixels; p++) corrections[p] += correction(in + p * a.in_stride, k);
+        for (int p = 0; p < pixels; p++) corrections[p] += correction(to + p * pixel_bytes(), k);
       to += (pixels - 1) * pixel_bytes() + prepared_bytes(k);
     }
   }

@@ -175,29 +175,19 @@ inline void prepare(const uint8_t* in, int k, uint8_t* out) {
   }
 }
 
-// What is to be added to all sums of these inputs once they were prepared: 128 - input, where that is positive.
+// What is to be added to all sums of inputs that were prepared. Reads up to 32 bytes at a time, of which some may not
+// have been written.
 inline int correction(const uint8_t* in, int k) {
-  const __m256i half = _mm256_set1_epi8(char(0x80)), zero = _mm256_setzero_si256();
-  __m256i wide = zero;
-  for (; k >= 32; k -= 32, in += 32) {
-    const __m256i q = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(in));
-    wide = _mm256_add_epi32(wide, _mm256_sad_epu8(_mm256_subs_epu8(half, q), zero));
-  }
-  __m128i sum = _mm_add_epi32(_mm256_castsi256_si128(wide), _mm256_extracti128_si256(wide, 1));
-  const __m128i full = _mm_set1_epi8(-1);  // a byte of which nothing is added
-  auto add_up = [&](__m128i q) {
-    const __m128i lacking = _mm_subs_epu8(_mm256_castsi256_si128(half), q);
-    sum = _mm_add_epi32(sum, _mm_sad_epu8(lacking, _mm256_castsi256_si128(zero)));
-  };
-  if (k & 16) add_up(_mm_loadu_si128(reinterpret_cast<const __m128i*>(in)));
-  in += k & 16;
-  if (k & 8) add_up(_mm_unpacklo_epi64(_mm_loadl_epi64(reinterpret_cast<const __m128i*>(in)), full));
-  in += k & 8;
-  if (k & 4) {
-    int quad;
-    __builtin_memcpy(&quad, in, sizeof quad);
-    add_up(_mm_insert_epi32(full, quad, 0));
-  }
+  alignas(32) static constexpr uint8_t kKept[64] = {255, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255,
+                                                    255, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255,
+                                                    255, 255, 255, 255, 255, 255, 255, 255, 255, 255};
+  auto load = [](const uint8_t* p) { return _mm256_loadu_si256(reinterpret_cast<const __m256i*>(p)); };
+  auto negative = [&](const uint8_t* p) { return _mm256_and_si256(load(p), load(p + ByteInputs::kSigns)); };
+  const __m256i zero = _mm256_setzero_si256();
+  const __m256i some = _mm256_and_si256(negative(in + (k & -32)), load(kKept + 32 - (k & 31)));
+  __m256i sums = _mm256_sad_epu8(some, zero);
+  for (; k >= 32; k -= 32, in += 32) sums = _mm256_add_epi32(sums, _mm256_sad_epu8(negative(in), zero));
+  const __m128i sum = _mm_add_epi32(_mm256_castsi256_si128(sums), _mm256_extracti128_si256(sums, 1));
   return _mm_cvtsi128_si32(sum) + _mm_extract_epi32(sum, 2);
 }
 

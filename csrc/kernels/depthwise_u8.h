@@ -212,7 +212,8 @@ void depthwise_u8(const DepthwiseArgs* a) {
   const ByteOutput output(a->activation, a->out_type);
   alignas(16) uint8_t missing[2 * kPanel];  // of a row that does not exist
   __builtin_memset(missing, a->in_type.zero_point, sizeof missing);
-  if (a->dilation == 1 && (a->stride == 1 || a->stride == 2)) {
+  const bool exact = a->kernel_h * a->kernel_w <= ByteColumns::kMostTaps;
+  if (exact && a->dilation == 1 && (a->stride == 1 || a->stride == 2)) {
     const bool one = a->stride == 1;
     if (a->kernel_w == 3) return one ? byte_row<3, 1>(*a, output, missing) : byte_row<3, 2>(*a, output, missing);
     if (a->kernel_w == 5) return one ? byte_row<5, 1>(*a, output, missing) : byte_row<5, 2>(*a, output, missing);

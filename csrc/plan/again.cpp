@@ -7,7 +7,6 @@
 #include "plan/stages.h"
 
 namespace mbinfer {
-
 namespace {
 
 // Multiply-adds that are done again where what node n makes is not held; 0 where it has to be.

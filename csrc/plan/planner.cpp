@@ -19,8 +19,7 @@ namespace {
 
 constexpr const char* kScheduleNames[] = {"naive", "layerwise", "fused", "streamed", "auto"};
 
-// Of two plans the one to take under a limit: one that fits, and of those the
-// faster; otherwise the smaller.
+// Of two plans the one to take under a limit: one that fits, and of those the faster; otherwise the smaller.
 bool better(const Draft& plan, const Draft& than, int64_t limit) {
   if (plan.none() || than.none()) return !plan.none();
   if ((plan.peak_bytes <= limit) != (than.peak_bytes <= limit)) return plan.peak_bytes <= limit;
@@ -49,8 +48,7 @@ struct Offers {
   }
 };
 
-// Every node a stage, in the file's order, and no two buffers in the same
-// bytes.
+// Every node a stage, in the file's order, and no two buffers in the same bytes.
 Plan naive_plan(const Graph& graph, const StageRules& rules, const CostModel& costs) {
   Plan plan;
   plan.schedule = Schedule::kNaive;
@@ -76,14 +74,12 @@ int64_t naive_bytes(const Graph& graph, const StageRules& rules) {
   return bytes;
 }
 
-// Every node a stage, whole, one after the other in the order that needs the
-// least memory.
+// Every node a stage, whole, one after the other in the order that needs the least memory.
 Draft layerwise_draft(const Graph& graph, const StageRules& rules, Work* work) {
   return Stagewise(graph, Schedule::kLayerwise, {Fusion::kNone, rules, {}, {}}, true, work).smallest();
 }
 
-// Blocks fused as far as `fusion` goes. One that as an operator would need more
-// than `most` bytes is left in its nodes.
+// Blocks fused as far as `fusion` goes. One that as an operator would need more than `most` bytes is left in its nodes.
 Stagewise blocks_within(const Graph& graph, Schedule schedule, Fusion fusion, const StageRules& rules, int64_t most,
                         Work* work) {
   std::vector<bool> apart(graph.nodes.size(), false);
@@ -99,9 +95,8 @@ Stagewise blocks_within(const Graph& graph, Schedule schedule, Fusion fusion, co
   }
 }
 
-// Offers plans of blocks in few bytes: the fastest that the largest need of a
-// block leaves, and, where the placement of that takes more, the smallest way
-// of every block.
+// Offers plans of blocks in few bytes: the fastest that the largest need of a block leaves, and, where the placement of
+// that takes more, the smallest way of every block.
 void offer_small(Stagewise* blocks, Offers* offers) {
   const Candidate plan = candidate(blocks->fastest(blocks->counted(), true));
   offers->offer_small(plan);
@@ -122,8 +117,7 @@ class Fused {
       plan.schedule = Schedule::kFused;
       least_ = candidate(std::move(plan));
     }
-    // Without a limit it may take, for speed, a thirty-second more than with
-    // the least scratch.
+    // Without a limit it may take, for speed, a thirty-second more than with the least scratch.
     const int64_t lean = std::min(layerwise->peak_bytes, blocks.least_scratch().peak_bytes / 32 * 33);
     const int64_t most = std::max(least_->peak_bytes, lean);
     unlimited_ = candidate(blocks.fastest(most, false), least_);
@@ -165,9 +159,8 @@ Plan chunked_plan(const Graph& graph, const StageRules& rules, int chunks, Work*
   return plan;
 }
 
-// The streamed schedule, and the automatic one, for which plans of stages one
-// by one compete with it. The cheapest plan of at most `limit` bytes that is
-// found, or else the least; none takes less than that one.
+// The streamed schedule, and the automatic one, for which plans of stages one by one compete with it. The cheapest plan
+// of at most `limit` bytes that is found, or else the least; none takes less than that one.
 class Streamed {
  public:
   Streamed(const Graph& graph, const PlanOptions& options, const StageRules& rules, const Fused& fused, Work* work)
@@ -228,9 +221,8 @@ class Streamed {
   }
 
  private:
-  // Whether memory hardly slows the stages one by one: then no search is
-  // needed. Values beyond the cache are a reason for one on one thread only:
-  // several divide the few rows of a strip badly.
+  // Whether memory hardly slows the stages one by one: then no search is needed. Values beyond the cache are a reason
+  // for one on one thread only: several divide the few rows of a strip badly.
   bool is_near_fastest(const Draft& plan) const {
     double cycles = blocks_->fastest_cycles();
     if (options_.threads > 1)
@@ -241,9 +233,7 @@ class Streamed {
     return plan.cycles <= kNearFastest * cycles;
   }
 
-  // The smallest plan, of those that are found, which takes hardly longer than the fastest one: of its stages one by
-  // one
-  // ...
+  // The smallest plan, of those that are found, that takes hardly longer than the fastest: of stages one by one ...
   Candidate smallest_of(const Candidate& fastest) {
     const double cycles = kNearFastest * fastest->cycles;
     const Candidate plan = candidate(blocks_->smallest_of(cycles), fastest);

@@ -182,7 +182,7 @@ class SegmentSearch::Impl {
       const int64_t row = value(stages_[b].input).row_bytes();
       const bool reads = stages_[b].input == stages_[a].input || stages_[b].residual == stages_[a].input;
       const int made = paths_.size();
-      auto add = [&](int o, const Path& path) {
+      auto add = [&](int o, const Path& path, size_t* from) {
         spent_++;
         if ((b > a && over()) || paths_.size() == kNoPath) return;
         const int64_t own = b == a ? now.options[o].transient() : scratch;
@@ -190,19 +190,22 @@ class SegmentSearch::Impl {
             reached_[a].cost + path.cycles + lower_bound_after_[b + 1] > bound_)
           return;
         if (reads) finish(a, b, own, path);  // its option decides how far it may slide
-        insert(&sets_[b - a][now.options[o].height], path);
+        insert(&sets_[b - a][now.options[o].height], path, from);
       };
       auto extend_by = [&](int o, const std::vector<PathSet>& paths) {
         const Option& option = now.options[o];
         for (size_t h = 0; h < paths.size(); h++) {
           if (paths[h].empty()) continue;
           const int64_t more = aligned(now.rings[h * now.reads.size() + size_t(option.way())] * row) + option.kept();
-          for (int p : paths[h]) add(o, path_of(paths_[p].bytes() + more, paths_[p].cycles + cycles(option), o, p));
+          size_t from = 0;  // the paths' bytes rise, and those of what is made of them
+          for (int p : paths[h])
+            add(o, path_of(paths_[p].bytes() + more, paths_[p].cycles + cycles(option), o, p), &from);
         }
       };
       for (int o : due_[b]) {
+        size_t from = 0;
         if (b == a)
-          add(o, path_of(now.options[o].kept(), cycles(now.options[o]) + far_input(a), o, kNoPath));
+          add(o, path_of(now.options[o].kept(), cycles(now.options[o]) + far_input(a), o, kNoPath), &from);
         else
           extend_by(o, sets_[b - a - 1]);
       }
@@ -241,19 +244,23 @@ class SegmentSearch::Impl {
     return {cycles, int32_t(bytes / kArenaAlign), uint16_t(option), uint16_t(before)};
   }
 
-  // Into a Pareto set in rising bytes and falling cycles, unless a path of it is as good.
-  void insert(PathSet* set, const Path& path) {
-    auto at = std::lower_bound(set->begin(), set->end(), path.lines,
-                               [&](int p, int32_t lines) { return paths_[p].lines < lines; });
-    const bool equal = at != set->end() && paths_[*at].lines == path.lines;
-    if ((equal && paths_[*at].cycles <= path.cycles) || (at != set->begin() && paths_[at[-1]].cycles <= path.cycles))
+  // Into a Pareto set in rising bytes and falling cycles, unless a path of it is as good. *from: how many of its paths
+  // take less, as far as that is known; set for paths that take no less than this one.
+  void insert(PathSet* set, const Path& path, size_t* from) {
+    size_t at = *from;
+    while (at < set->size() && paths_[(*set)[at]].lines < path.lines) at++;
+    *from = at;
+    const bool equal = at < set->size() && paths_[(*set)[at]].lines == path.lines;
+    if ((equal && paths_[(*set)[at]].cycles <= path.cycles) || (at > 0 && paths_[(*set)[at - 1]].cycles <= path.cycles))
       return;
-    auto beaten = at;
-    while (beaten != set->end() && paths_[*beaten].cycles >= path.cycles) ++beaten;
-    at = set->erase(at, beaten);
-    set->insert(at, uint16_t(paths_.size()));
+    size_t beaten = at;
+    while (beaten < set->size() && paths_[(*set)[beaten]].cycles >= path.cycles) beaten++;
+    set->erase(set->begin() + ptrdiff_t(at), set->begin() + ptrdiff_t(beaten));
+    set->insert(set->begin() + ptrdiff_t(at), uint16_t(paths_.size()));
     paths_.push_back(path);
-    if (set->size() > kept_) set->erase(set->begin() + ptrdiff_t(kept_ / 2));
+    if (set->size() <= kept_) return;
+    set->erase(set->begin() + ptrdiff_t(kept_ / 2));
+    *from = std::min(at, kept_ / 2);
   }
 
   // Cycles to read the input of a segment from stage a on.

@@ -341,3 +341,23 @@ def test_placed_blocks_keep_apart():
                     assert offsets[j] - offsets[i] >= distance.get((i, j), count) or offsets[i] - offsets[
                         j
                     ] >= distance.get((j, i), other)
+
+
+def test_thousands_of_blocks_go_into_the_first_gap_that_holds_them():
+    """By birth, as where there are too many to search; some live for long, most for a moment."""
+    rng = np.random.default_rng(0)
+    births = np.sort(rng.integers(0, 600, 2200)).tolist()
+    lives = [int(rng.integers(0, 3) if rng.integers(4) else rng.integers(100)) for _ in births]
+    blocks = [(int(rng.integers(1, 5000)), born, born + life) for born, life in zip(births, lives)]
+    alive: list[tuple[int, int, int]] = []  # offset, end, last
+    expected = []
+    for count, born, last in blocks:
+        alive = [block for block in alive if block[2] >= born]
+        at, size = 0, -(-count // 64) * 64
+        for offset, end, _ in sorted(alive):
+            if at + size <= offset:
+                break
+            at = max(at, end)
+        alive.append((at, at + size, last))
+        expected.append(at)
+    assert hooks.place(blocks, [])[0] == expected

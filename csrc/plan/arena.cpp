@@ -4,7 +4,9 @@
 #include "plan/arena.h"
 
 #include <algorithm>
+#include <functional>
 #include <numeric>
+#include <queue>
 #include <utility>
 
 #include "common.h"
@@ -121,30 +123,53 @@ int64_t place_by_birth(std::vector<Block>* blocks, const std::vector<Slide>& sli
   std::vector<int> slide_of(blocks->size(), -1), over(blocks->size(), -1);  // as the lower, the upper block
   for (int k = 0; k < int(slides.size()); k++)
     slide_of[size_t(slides[size_t(k)].below)] = over[size_t(slides[size_t(k)].above)] = k;
-  int64_t top = 0;
-  std::vector<int> alive;  // by offset
+  struct Placed {
+    int64_t offset, end;
+    int block;
+  };
+  std::vector<Placed> alive;           // by offset
+  using Ending = std::pair<int, int>;  // the last step of a block, and which one
+  std::priority_queue<Ending, std::vector<Ending>, std::greater<Ending>> ends;
+  auto behind = [&](int64_t offset) {
+    return std::upper_bound(alive.begin(), alive.end(), offset,
+                            [](int64_t at, const Placed& p) { return at < p.offset; });
+  };
+  size_t packed = 0;  // of those alive leave no gap up to `full`
+  int64_t full = 0, top = 0;
   for (int i : by_birth(*blocks)) {
     Block& block = (*blocks)[size_t(i)];
-    alive.erase(
-        std::remove_if(alive.begin(), alive.end(), [&](int j) { return (*blocks)[size_t(j)].last < block.first; }),
-        alive.end());
+    for (; !ends.empty() && ends.top().first < block.first; ends.pop()) {
+      auto ended = behind((*blocks)[size_t(ends.top().second)].offset);
+      do --ended;
+      while (ended->block != ends.top().second);
+      if (size_t(ended - alive.begin()) < packed) packed = 0, full = 0;
+      alive.erase(ended);
+    }
     auto shared = [&](int j) {
       if (slide_of[size_t(i)] >= 0 && slide_of[size_t(i)] == over[size_t(j)]) return slide_of[size_t(i)];
       return over[size_t(i)] >= 0 && over[size_t(i)] == slide_of[size_t(j)] ? over[size_t(i)] : -1;
     };
+    const int64_t size = round_up(block.bytes, kArenaAlign);
     block.offset = 0;
-    for (int64_t before = -1; before != block.offset;) {  // again where a slide pushed it up
-      before = block.offset;
-      for (int j : alive) {
-        const Apart d = apart(*blocks, slides, shared(j), i, j);
-        const int64_t offset = (*blocks)[size_t(j)].offset;
-        if (offset - d.above < block.offset && block.offset < offset + d.below) block.offset = offset + d.below;
+    if (slide_of[size_t(i)] < 0 && over[size_t(i)] < 0) {  // the first gap that holds it
+      for (; packed < alive.size() && alive[packed].offset <= full; packed++) full = std::max(full, alive[packed].end);
+      if (size > 0) block.offset = full;
+      for (size_t k = size > 0 ? packed : 0; k < alive.size() && block.offset + size > alive[k].offset; k++)
+        block.offset = std::max(block.offset, alive[k].end);
+    } else {
+      for (int64_t before = -1; before != block.offset;) {  // again where a slide pushed it up
+        before = block.offset;
+        for (const Placed& p : alive) {
+          const Apart d = apart(*blocks, slides, shared(p.block), i, p.block);
+          if (p.offset - d.above < block.offset && block.offset < p.offset + d.below) block.offset = p.offset + d.below;
+        }
       }
     }
-    top = std::max(top, block.offset + round_up(block.bytes, kArenaAlign));
-    alive.insert(std::upper_bound(alive.begin(), alive.end(), block.offset,
-                                  [&](int64_t at, int j) { return at < (*blocks)[size_t(j)].offset; }),
-                 i);
+    top = std::max(top, block.offset + size);
+    const auto at = behind(block.offset);
+    if (size_t(at - alive.begin()) < packed) packed = 0, full = 0;
+    alive.insert(at, {block.offset, block.offset + size, i});
+    ends.emplace(block.last, i);
   }
   return top;
 }

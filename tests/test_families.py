@@ -42,6 +42,22 @@ def test_torchvision_agrees(make, name, arguments, theirs, resolution, tmp_path)
     assert_agree(graph, module, tmp_path / "net.bin")
 
 
+@pytest.mark.parametrize(
+    "make, name, arguments, resolution",
+    [
+        (zoo.mobilenet_v4_conv_small, "mobilenetv4_conv_small", {}, 64),
+        (zoo.mobilenet_v4_conv_small, "mobilenetv4_conv_small_050", {"width": 0.5}, 65),
+        (zoo.mobilenet_v4_conv_medium, "mobilenetv4_conv_medium", {}, 64),
+    ],
+)
+def test_timm_agrees(make, name, arguments, resolution, tmp_path):
+    import_torchvision()
+    timm = pytest.importorskip("timm", reason="needs timm")
+    module = with_statistics(timm.create_model(name, num_classes=10))
+    graph = make(resolution=resolution, classes=10, weights=module.state_dict(), **arguments)
+    assert_agree(graph, module, tmp_path / "net.bin")
+
+
 @pytest.mark.parametrize("size, make", [("large", zoo.mobilenet_v3_large), ("small", zoo.mobilenet_v3_small)])
 def test_minimalistic_is_v3_without_gates_curves_and_wide_kernels(size, make, tmp_path):
     mobilenetv3 = import_torchvision().models.mobilenetv3

@@ -110,6 +110,8 @@ def test_costs_are_the_papers(network, width, resolution, madds, parameters):
         (zoo.mobilenet_v3_large, {"minimalistic": True}, 209, 3.9),  # its authors' table of checkpoints
         (zoo.mobilenet_v3_small, {}, 56, 2.5),
         (zoo.mobilenet_v3_small, {"minimalistic": True}, 52.3, 2.0),  # timm's module, counted
+        (zoo.mobilenet_v4_conv_small, {}, 190, 3.77),  # timm's table; MobileNetV4 says 0.2 G and 3.8 M
+        (zoo.mobilenet_v4_conv_medium, {}, 1100, 9.72),  # timm's; the paper 1.0 G and 9.2 M
         (zoo.efficientnet_b0, {}, 390, 5.3),  # EfficientNet, table 2
         (zoo.efficientnet_lite0, {}, 407, 4.7),  # its authors' table; they count what batch norm and ReLU6 do
         (zoo.efficientnet_lite1, {}, 631, 5.4),

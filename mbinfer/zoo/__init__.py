@@ -17,6 +17,7 @@ from .mnasnet import mnasnet_b1
 from .mobilenet1 import mobilenet_v1
 from .mobilenet2 import mobilenet_v2
 from .mobilenet3 import mobilenet_v3_large, mobilenet_v3_small
+from .mobilenet4 import mobilenet_v4_conv_medium, mobilenet_v4_conv_small
 from .resnet import resnet8, resnet18
 from .shufflenet import shufflenet_v2
 from .ssdlite import ssdlite_v2, ssdlite_v3
@@ -29,6 +30,8 @@ ARCHITECTURES = {
         mobilenet_v2,
         mobilenet_v3_large,
         mobilenet_v3_small,
+        mobilenet_v4_conv_small,
+        mobilenet_v4_conv_medium,
         efficientnet_b0,
         efficientnet_lite0,
         efficientnet_lite1,
@@ -54,6 +57,8 @@ __all__ = [
     "mobilenet_v2",
     "mobilenet_v3_large",
     "mobilenet_v3_small",
+    "mobilenet_v4_conv_small",
+    "mobilenet_v4_conv_medium",
     "efficientnet_b0",
     "efficientnet_lite0",
     "efficientnet_lite1",

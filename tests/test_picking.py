@@ -11,7 +11,7 @@ from oracle import run_onnx
 
 import mbinfer
 from mbinfer import model as model_file
-from mbinfer.importers import import_onnx
+from mbinfer.importers import import_onnx, import_tflite
 
 W = normal(8, 3, 1, 1)
 CONV = node("Conv", "x", "w", to="a")
@@ -103,3 +103,53 @@ def test_what_no_slices_make_is_refused():
     )
     refuse(make(CONV, node("Gather", "a", "i", axis=2), shape=SHAPE, w=W, i=[[0, 1], [1, 2]]), "indexes")
     assert import_onnx(make(CONV, node("Gather", "a", "i", axis=2), shape=SHAPE, w=W, i=[1]))
+
+
+# TensorFlow Lite.
+
+PADDED = (1, 6 + 1 + 2, 5 + 2 + 1, 8)
+AMOUNTS = [[0, 0], [1, 2], [2, 1], [0, 0]]
+LITE = {
+    "mirror_pad reflect": ("MIRROR_PAD", AMOUNTS, PADDED, "MirrorPadOptions", {"mode": 0}),
+    "mirror_pad symmetric": ("MIRROR_PAD", AMOUNTS, PADDED, "MirrorPadOptions", {"mode": 1}),
+    "tile": ("TILE", [1, 2, 3, 1], (1, 12, 15, 8), "TileOptions", {}),
+    "gather of channels": ("GATHER", [3, 1, 7], (1, 6, 5, 3), "GatherOptions", {"axis": 3}),
+    "gather of rows": ("GATHER", [5, 0, 1], (1, 3, 5, 8), "GatherOptions", {"axis": 1}),
+}
+
+
+@pytest.mark.parametrize("dtype", ["float32", "int8"])
+@pytest.mark.parametrize("case", LITE)
+def test_tensorflow_lite_picks_repeats_and_mirrors(case, dtype):
+    lite = pytest.importorskip("tflite_models")
+    op, numbers, shape, options, fields = LITE[case]
+    net = lite.TfliteBuilder(np.random.default_rng(0), dtype)
+    x = net.conv(net.input((1, 6, 5, 3)), 8, (1, 1))
+    made = net.like(x, shape)
+    net.operator(op, [x.index, net.constant(numbers)], made.index, options, **fields)
+    assert_litert_agrees(lite, net, made, dtype)
+
+
+@pytest.mark.parametrize("dtype", ["float32"])
+def test_tensorflow_lite_pads_a_number_and_pools_squares(dtype):
+    lite = pytest.importorskip("tflite_models")
+    net = lite.TfliteBuilder(np.random.default_rng(0), dtype)
+    x = net.conv(net.input((1, 6, 5, 3)), 8, (1, 1))
+    padded = net.like(x, PADDED)
+    net.operator("PADV2", [x.index, net.constant(AMOUNTS), net.constant(1.5, "float32")], padded.index, "PadV2Options")
+    made = net.pool("L2_POOL_2D", padded, (3, 2), (2, 2))
+    assert_litert_agrees(lite, net, made, dtype)
+
+
+def assert_litert_agrees(lite, net, made, dtype):
+    net.outputs = [made.index]
+    shape = (1, 6, 5, 3)
+    picture = normal(*shape) if dtype == "float32" else net.rng.integers(-128, 128, shape).astype(np.int8)
+    (expected,) = lite.run_litert(net.model(), {"x": picture}).values()
+    encoded = model_file.encode(import_tflite(net.model()))
+    found = [mbinfer.Session(encoded, **plan).run(picture) for plan in ({}, {"memory_limit": "least"})]
+    assert found[0].dtype == expected.dtype and np.array_equal(found[0], found[1])
+    if dtype == "float32":
+        np.testing.assert_allclose(found[0], expected, 1e-5, 1e-5)
+    else:
+        assert np.array_equal(found[0], expected)

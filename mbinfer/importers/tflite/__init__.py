@@ -6,7 +6,7 @@ reading.py     the file becomes nodes and tensors
 constants.py   operators whose inputs are all known
 weights.py     weights as they are stored
 lowering.py    the walk over the nodes; types of values
-boxes.py, moving.py, spatial.py, pointwise.py, tables.py, views.py   one function for each operator
+boxes.py, moving.py, picking.py, spatial.py, pointwise.py, tables.py, views.py   one function for each operator
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from ...errors import ShapeError, UnsupportedError
 from ...graph import Graph
 from ..arguments import InputShape
 from ..finishing import finish
-from . import boxes, moving, pointwise, spatial, tables, views  # noqa: F401 - handlers
+from . import boxes, moving, picking, pointwise, spatial, tables, views  # noqa: F401 - handlers
 from .lowering import Lowering
 from .reading import is_tflite, read_tflite
 

@@ -28,6 +28,12 @@ def resize(low: Lowering, node: SourceNode) -> Tensor:
     return pixels(low, node, x, rows, columns, (size[0], size[1]), 1 if nearest else 2)
 
 
+@lowers("ARG_MIN", reals=True)
+def argmin(low: Lowering, node: SourceNode) -> Tensor:
+    x = low.affine(node, low.tensor(node), -1.0, part="negative")
+    return largest(low, node, x, int(low.constant(node, 1).item()) % len(x.shape), keeps=False)
+
+
 @lowers("ARG_MAX")
 def argmax(low: Lowering, node: SourceNode) -> Tensor:
     x = low.tensor(node)

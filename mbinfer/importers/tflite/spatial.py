@@ -10,8 +10,10 @@ import numpy as np
 from ...check import MAX_HALVED
 from ...graph import Type
 from ..emitting import SourceNode
+from ..functions import square
 from ..layout import Tensor, nhwc, order_of
 from ..moving import channels as channels_of
+from ..padding import with_number
 from ..reducing import reduced
 from .lowering import Lowering, lowers
 from .weights import bias_of, fits, weight_of
@@ -60,7 +62,7 @@ def pool(low: Lowering, node: SourceNode) -> Tensor:
     window = _window(low, node, x, (node.attrs["filter_h"], node.attrs["filter_w"]))
     del window["dilation"]
     if node.op == "MAX_POOL_2D":
-        _same_type(low, node)
+        same_type(low, node)
         return low.picture(node, "max_pool", x, **window)
     window |= _halves(low, node, math.prod(window["kernel"]))
     if window["kernel"] == x.dims[:2] and not any(window["pads"]):
@@ -71,9 +73,21 @@ def pool(low: Lowering, node: SourceNode) -> Tensor:
 
 def _halves(low: Lowering, node: SourceNode, count: int) -> dict[str, str]:
     """Where an average pool of integers rounds halves: away from 0, which is 128 of the uint8 values of an int8 one."""
-    if _same_type(low, node) is None or count > MAX_HALVED:
+    if same_type(low, node) is None or count > MAX_HALVED:
         return {}
     return {"halves": "away" if low.source.tensors[node.outputs[0]].kind == "i1" else "up"}
+
+
+@lowers("L2_POOL_2D", reals=True)
+def l2_pool(low: Lowering, node: SourceNode) -> Tensor:
+    """The root of the mean of squares."""
+    x = low.image(node)
+    window = _window(low, node, x, (node.attrs["filter_h"], node.attrs["filter_w"]))
+    fields = {name: window[name] for name in ("kernel", "stride", "pads")}
+    mean = low.emit(node, "avg_pool", [square(low, node, x, "square").value], "mean", **fields)
+    root = low.affine(node, nhwc(mean, low.builder.dims(mean)), activation="root")
+    activation = low.activation(node)
+    return low.affine(node, root, **activation) if activation else root
 
 
 REDUCTIONS = {"MEAN": "mean", "SUM": "sum", "REDUCE_MAX": "max", "REDUCE_MIN": "min"}
@@ -111,10 +125,16 @@ def pad(low: Lowering, node: SourceNode) -> Tensor:
     if pads.shape != (len(x.shape), 2) or not x.shows("NHWC") or pads[0].any() or pads.min() < 0:
         raise low.unsupported(node, f"pads {pads.tolist()} of {x.shape}", "pads around a picture, and of its channels")
     if value is not None and np.any(value != zero):
-        raise low.unsupported(node, f"pads of {value.item()}", "zeros around a picture")
+        if held is not None:
+            return low.in_reals(node, pad)
+        if pads[3].any():
+            raise low.unsupported(node, f"pads of {value.item()} of channels", "zeros there")
+        (top, bottom), (left, right) = pads[1].tolist(), pads[2].tolist()
+        made = with_number(low, node, x, (top, left, bottom, right), float(value.item()))
+        return nhwc(made.value, made.dims)
     if not pads.any():
         return x
-    _same_type(low, node)
+    same_type(low, node)
     if pads[3].any():
         if held is not None and zero:
             return low.in_reals(node, pad)
@@ -131,7 +151,7 @@ def pad(low: Lowering, node: SourceNode) -> Tensor:
     return low.picture(node, "depthwise", x, pads=(top, left, bottom, right), **fields)
 
 
-def _same_type(low: Lowering, node: SourceNode) -> Type | None:
+def same_type(low: Lowering, node: SourceNode) -> Type | None:
     """The type of a node's input, which its output has to have too."""
     given, made = (low.type_of(node, name) for name in (node.inputs[0], node.outputs[0]))
     if given != made:

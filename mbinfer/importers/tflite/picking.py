@@ -1,0 +1,44 @@
+"""Operators of TensorFlow Lite that pick, repeat or mirror elements: GATHER, TILE, BROADCAST_TO, MIRROR_PAD."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from ..emitting import SourceNode
+from ..layout import Tensor
+from ..padding import mirrored
+from ..picking import picked, repeated, without_axis
+from .lowering import Lowering, lowers
+from .spatial import same_type
+
+
+@lowers("GATHER")
+def gather(low: Lowering, node: SourceNode) -> Tensor:
+    """Elements of known numbers; one of them, not in a list, takes its axis away."""
+    x, indexes = low.tensor(node), low.constant(node, 1)
+    if indexes.ndim > 1 or node.attrs["batch_dims"]:
+        raise low.unsupported(node, f"indexes of shape {indexes.shape}", "a list of them, or one")
+    same_type(low, node)
+    axis = node.attrs["axis"] % len(x.shape)
+    made = picked(low, node, x, axis, np.ravel(indexes).tolist())
+    return made if indexes.ndim else without_axis(made, axis)
+
+
+@lowers("TILE", "BROADCAST_TO")
+def tile(low: Lowering, node: SourceNode) -> Tensor:
+    x, numbers = low.tensor(node), np.ravel(low.constant(node, 1)).tolist()
+    same_type(low, node)
+    if node.op == "TILE":
+        return repeated(low, node, x, numbers)
+    shape = np.broadcast_shapes(x.shape, tuple(numbers))
+    given = (1,) * (len(shape) - len(x.shape)) + x.shape
+    return repeated(low, node, x, [made if size == 1 else 1 for size, made in zip(given, shape)])
+
+
+@lowers("MIRROR_PAD")
+def mirror_pad(low: Lowering, node: SourceNode) -> Tensor:
+    x, pads = low.tensor(node), low.constant(node, 1).astype(np.int64)
+    if pads.shape != (len(x.shape), 2) or pads.min() < 0 or node.attrs["mode"] not in (0, 1):
+        raise low.unsupported(node, f"pads {pads.tolist()}, mode {node.attrs['mode']}", "pads from 0 on, modes 0 and 1")
+    same_type(low, node)
+    return mirrored(low, node, x, pads, "symmetric" if node.attrs["mode"] else "reflect")

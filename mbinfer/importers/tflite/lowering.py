@@ -34,6 +34,9 @@ RESHAPES = frozenset(("RESHAPE", "EXPAND_DIMS", "SQUEEZE"))
 ALIASES = {
     "BATCH_MATMUL": "attention",
     "READ_VARIABLE": "streaming state",
+    "VAR_HANDLE": "streaming state",
+    "ASSIGN_VARIABLE": "streaming state",
+    "CALL_ONCE": "streaming state",
     "UNIDIRECTIONAL_SEQUENCE_LSTM": "recurrent network",
 }
 

@@ -57,7 +57,8 @@ def weight_of(low: Lowering, node: SourceNode, index: int, axis: int) -> Weight:
 def reals_of(low: Lowering, node: SourceNode, index: int) -> npt.NDArray[np.float64]:
     """The constant input `index` as the real numbers that it stands for."""
     array, tensor = low.constant(node, index), low.source.tensors[node.inputs[index]]
-    return dequantized(array, tensor) if array.dtype.kind in "iu" and len(tensor.scale) else np.float64(array)
+    quantised = array.dtype.kind in "iu" and len(tensor.scale)
+    return dequantized(array, tensor) if quantised else np.asarray(array, np.float64)
 
 
 def fits(low: Lowering, node: SourceNode, index: int, axis: int) -> bool:

@@ -90,6 +90,8 @@ def detect(session: Session, picture: npt.NDArray[Any]) -> list[Found]:
 
     The network has one input and one output of (boxes, 6), as `add_boxes` makes it.
     """
+    if not isinstance(session, Session):
+        raise TypeError(f"a session and a picture are taken, not {type(session).__name__}")
     shape = session.outputs[0].shape
     stages = [stage for part in session.plan.segments for stage in part.stages]
     if len(session.inputs) != 1 or len(session.outputs) != 1 or stages[-1].kind != "nms":

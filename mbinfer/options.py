@@ -70,13 +70,21 @@ def schedule_name(schedule: str) -> str:
 
 def recompute_share(recompute: bool | float) -> float:
     """The most multiply-adds that may be done twice, as a share of the network's."""
-    if isinstance(recompute, float):
+    if isinstance(recompute, (float, np.floating)):
         if recompute >= 0:
-            return recompute
+            return float(recompute)
         raise ArgumentError(
             f"recompute={_shown(recompute)}: True, False, or a share of the multiply-adds, 0.05 for 5 %"
         )
-    return math.inf if recompute else 0.0
+    return math.inf if flag("recompute", recompute) else 0.0
+
+
+def flag(name: str, given: Any) -> bool:
+    """Whether what was given is true; an array, of which that cannot be said, is an ArgumentError."""
+    try:
+        return bool(given)
+    except Exception:  # numpy's, or of whatever was given
+        raise ArgumentError(f"{name}: give True or False, not {type(given).__name__}") from None
 
 
 def isa_name() -> str:

@@ -18,6 +18,8 @@ def segment(session: Session, picture: npt.NDArray[Any]) -> npt.NDArray[Any]:
     (1, height, width, classes), of which the largest counts. An argmax in the file needs less memory by far, since no
     more than a few rows of scores exist at a time. Returns uint8, or int32 for more than 256 classes.
     """
+    if not isinstance(session, Session):
+        raise TypeError(f"a session and a picture are taken, not {type(session).__name__}")
     if len(session.inputs) != 1 or len(session.outputs) != 1:
         raise ShapeError(
             f"segmenting takes a network of one input and one output; this one has {len(session.inputs)} and "

@@ -101,9 +101,9 @@ class Session:
             split,
             options.recompute_share(recompute),
             options.isa_name(),
-            bool(verify),
-            bool(copy),
-            bool(plan_only),
+            options.flag("verify", verify),
+            options.flag("copy", copy),
+            options.flag("plan_only", plan_only),
         )
         model = self._core.model()
         self._recipes: list[Recipe | None] = [

@@ -219,6 +219,21 @@ def test_environment(data, monkeypatch):
     assert mbinfer.Session(data, plan_only=True).threads == min(256, len(os.sched_getaffinity(0)))
 
 
+@pytest.mark.parametrize("name", ["recompute", "verify", "copy", "plan_only"])
+def test_flags_are_true_or_false(data, name):
+    for odd in (np.zeros(3), np.full(2, None)):
+        with pytest.raises(mbinfer.ArgumentError, match=f"{name}: give True or False"):
+            mbinfer.Session(data, **{name: odd})
+    shares = [mbinfer.Session(data, memory_limit="least", recompute=s).plan.peak_bytes for s in (0.0, np.float32(0))]
+    assert shares[0] == shares[1]
+
+
+def test_what_is_no_session():
+    for find in (mbinfer.detect, mbinfer.segment):
+        with pytest.raises(TypeError, match="a session and a picture"):
+            find({}, picture())
+
+
 def test_a_plan_without_an_arena(data):
     planned, whole = mbinfer.Session(data, threads=2, plan_only=True), mbinfer.Session(data, threads=2)
     assert planned.plan == whole.plan and planned.plan.segments == whole.plan.segments

@@ -107,18 +107,17 @@ struct ByteNumbers {
 // Floats that follow one another, as bytes.
 struct Quantiser {
   const ByteNumbers numbers;
-  const f32x8 step, lo, hi;
+  const f32x8 step, lo;
   const ByteOutput output;
   explicit Quantiser(const Type& type)
       : numbers(type),
         step(f32x8::splat(type.scale)),
         lo(f32x8::splat(-float(numbers.type.zero_point))),
-        hi(f32x8::splat(255 - float(numbers.type.zero_point))),
         output({-float(numbers.type.zero_point), 255 - float(numbers.type.zero_point), kNoCurve, nullptr},
                numbers.type) {}
 
-  // NaN becomes the least.
-  MBI_INLINE f32x8 steps(const float* in) const { return less(hi, greater(div(f32x8::load(in), step), lo)); }
+  // NaN becomes the least; what is too large, ByteOutput clamps.
+  MBI_INLINE f32x8 steps(const float* in) const { return greater(div(f32x8::load(in), step), lo); }
   void flip(uint8_t* out) const {
     uint64_t eight;
     __builtin_memcpy(&eight, out, sizeof eight);

@@ -79,7 +79,8 @@ def resize(low: Lowering, node: OnnxNode) -> Tensor:
             way = ""  # PyTorch takes the position before, onnxruntime the one behind
         size.append(made)
         position = positions(step, length, made, way.replace("_symmetric", ""), rounding)
-        found.append(position if (made, step) != (length, 1) or _stays(position, length, rounding) else None)
+        changes = made != length or step != 1
+        found.append(position if changes or _stays(position, length, rounding) else None)
     kept = all(sizes[i] == (x.shape[i], Fraction(1)) for i in range(rank) if layout is None or layout[i] not in "HW")
     policy = node.attrs.get("keep_aspect_ratio_policy", "stretch")
     smooth = node.attrs.get("antialias", 0) and any(made < x.size(axis) for made, axis in zip(size, "HW"))

@@ -14,6 +14,7 @@ from integer_graphs import quantised
 
 from mbinfer import model, zoo
 from mbinfer.graph import Recipe
+from mbinfer.quantize import noise, quantize
 
 ROOT = Path(__file__).resolve().parents[1]
 COUNT = 40
@@ -35,6 +36,8 @@ def write_models(folder: Path) -> None:
             quantised(small, np.random.default_rng(4), extreme),
             folder / f"int8 extreme {extreme}.bin".replace(" ", "_"),
         )
+    gated = zoo.mobilenet_v3_large(resolution=96, classes=10, seed=6)  # tables in blocks that are run twice
+    model.save(quantize(gated, noise(gated, 1), equalise=False, compensate=False), folder / "v3_int8.bin")
     written = 0
 
     @settings(

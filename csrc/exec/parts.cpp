@@ -28,6 +28,11 @@ const Type& added_type(const Task& w, const Node& add, const Value& to) {
 }
 const Kernels& kernels_of(const Task& w) { return w.kernels.of(output_of(w).type.dtype); }
 
+// What its kernel makes: what a table is asked about, where there is one.
+const Type& made_by(const Task& w, const Node& node) {
+  return node.table ? node.made : w.graph.values[node.output].type;
+}
+
 // Calls make(row, x0, x1) for what there is of each row.
 template <class Make>
 void by_row(const Task& w, Make&& make) {
@@ -159,7 +164,7 @@ Args window_args(const Task& w, const void* const* rows, int row, int x0, int x1
   args.panels = w.panels.count();
   args.activation = activation(w.node, w.panels.begin);
   args.in_type = input_of(w).type;
-  args.out_type = output_of(w).type;
+  args.out_type = made_by(w, w.node);
   return args;
 }
 
@@ -214,7 +219,7 @@ void avg_pool(const Task& w) { pool(w, true); }
 // The rows that it reads, into the one pixel of the one row that it makes. Rows that follow one another in memory are
 // one run of pixels.
 void global_avg_pool(const Task& w) {
-  const Value &in = input_of(w), &out = output_of(w);
+  const Value& in = input_of(w);
   for (int row = w.reads.begin, last; row < w.reads.end; row = last) {
     last = row + 1;
     while (last < w.reads.end && w.in.follows(last)) last++;
@@ -228,10 +233,10 @@ void global_avg_pool(const Task& w) {
     args.first = w.starts && row == w.reads.begin;
     args.last = w.ends && last == w.reads.end;
     args.in_type = in.type;
-    args.out_type = out.type;
+    args.out_type = made_by(w, w.node);
     round_halves(w, &args);
     const auto pixels = decltype(args.factor)(in.shape.pixels());
-    args.factor = out.type.scale > 0 ? args.in_type.scale / (out.type.scale * pixels) : 1 / pixels;
+    args.factor = args.out_type.scale > 0 ? args.in_type.scale / (args.out_type.scale * pixels) : 1 / pixels;
     args.activation = activation(w.node, w.panels.begin);
     kernels_of(w).reduce(&args);
   }
@@ -251,7 +256,7 @@ void add(const Task& w) {
     args.activation = activation(w.node, w.panels.begin);
     args.a_type = input_of(w).type;
     args.b_type = w.graph.values[w.node.inputs[1]].type;
-    args.out_type = output_of(w).type;
+    args.out_type = made_by(w, w.node);
     kernels_of(w).add(&args);
   });
 }
@@ -280,7 +285,7 @@ void pair(const Task& w, Pair pair) {
     args.one_channel = other.channels != map.channels;
     args.a_type = input_of(w).type;
     args.b_type = w.graph.values[w.node.inputs[1]].type;
-    args.out_type = output_of(w).type;
+    args.out_type = made_by(w, w.node);
     args.factor = factor_of(args.a_type.scale * (pair == kMul ? args.b_type.scale : 1), args.out_type);
     args.b_factor = factor_of(args.b_type.scale, args.out_type);
     kernels_of(w).pair(&args);
@@ -317,7 +322,7 @@ void resize(const Task& w) {
     args.panels = w.panels.count();
     args.activation = activation(w.node, w.panels.begin);
     args.in_type = input_of(w).type;
-    args.out_type = output_of(w).type;
+    args.out_type = made_by(w, w.node);
     args.factor = factor_of(args.in_type.scale, args.out_type);
     kernels_of(w).resize(&args);
   });
@@ -341,7 +346,7 @@ void softmax(const Task& w) {
     auto args = whole_pixels<SoftmaxArgs>(w, row, x0, x1);
     args.logarithm = w.node.logarithm;
     args.in_type = input_of(w).type;
-    args.out_type = output_of(w).type;
+    args.out_type = made_by(w, w.node);
     kernels_of(w).softmax(&args);
   });
 }
@@ -356,13 +361,16 @@ void norm(const Task& w) {
   });
 }
 
-void lookup(const Task& w) {
+// What the table has for the numbers of `in`, which may be what is made.
+void look_up(const Task& w, const View& in, const void* table) {
   by_row(w, [&](int row, int x0, int x1) {
-    const LookupArgs args = {w.in.at(row, x0),   w.node.weights, w.out.at(row, x0), w.in.pixel_stride,
-                             w.out.pixel_stride, x1 - x0,        w.panels.count()};
+    const LookupArgs args = {in.at(row, x0),     table,   w.out.at(row, x0), in.pixel_stride,
+                             w.out.pixel_stride, x1 - x0, w.panels.count()};
     w.kernels.lookup(&args);
   });
 }
+
+void lookup(const Task& w) { look_up(w, w.in, w.node.weights); }
 
 // Zeros behind the numbers of a row that is one pixel.
 void fill_up(const Task& w, int row) {
@@ -424,7 +432,7 @@ void convert(const Task& w) {
     args.in_type = w.in_type;
     args.in_stride = w.in.pixel_stride;
     args.out = w.out.at(row, column);
-    args.out_type = output_of(w).type;
+    args.out_type = made_by(w, w.node);
     args.out_stride = w.out.pixel_stride;
     args.pixels = x1 - x0;
     args.channels = w.channels.count();
@@ -481,18 +489,22 @@ const void* bias_of(const Task& w, int panel) {
 Finish finish_of(const Task& w, int row, int x, int panel) {
   Finish finish = {activation(w.node, panel), nullptr, 0, {-INFINITY, INFINITY, kNoCurve, nullptr}};
   finish.channels = static_cast<const Channels*>(bias_of(w, panel));
-  finish.made = output_of(w).type;
+  finish.made = made_by(w, w.node);
   if (!w.add) return finish;
   const ptrdiff_t bytes = kPanel * ptrdiff_t(size_of(output_of(w).type));
   finish.residual = w.added.at(row, x) + (panel - w.panels.begin) * bytes;
   finish.residual_stride = w.added.pixel_stride;
   finish.after = activation(*w.add, panel);
   finish.added = added_type(w, *w.add, output_of(w));
-  finish.sum = w.graph.values[w.add->output].type;
+  finish.sum = made_by(w, *w.add);
   return finish;
 }
 
-void make_part(const Task& task) { maker_of(task.node).make(task); }
+void make_part(const Task& task) {
+  maker_of(task.node).make(task);
+  const void* table = (task.add ? task.add : &task.node)->table;
+  if (table && task.ends) look_up(task, task.out, table);
+}
 
 int work_per_element(const Node& node) { return maker_of(node).work_per_element; }
 

@@ -122,7 +122,58 @@ static void copy_stacked_twice(Graph* graph) {
   link(graph);
 }
 
+// Values that no node makes or reads any more are forgotten.
+static void drop_values(Graph* graph, const std::vector<bool>& dropped) {
+  std::vector<int> at(graph->values.size());
+  size_t kept = 0;
+  for (size_t v = 0; v < at.size(); v++) {
+    at[v] = int(kept);
+    if (dropped[v]) continue;
+    if (kept != v) graph->values[kept] = std::move(graph->values[v]);
+    kept++;
+  }
+  graph->values.resize(kept);
+  for (Node& node : graph->nodes) {
+    for (int& v : node.inputs) v = at[size_t(v)];
+    node.output = at[size_t(node.output)];
+  }
+  for (GraphInput& input : graph->inputs) input.value = at[size_t(input.value)];
+  for (GraphOutput& output : graph->outputs) output.value = at[size_t(output.value)];
+}
+
+// What a table alone reads is looked up by who makes it, as float32 numbers have their activation.
+static void join_tables(Graph* graph) {
+  auto looks_up = [](const Node& node) { return info_of(node.op).types == Types::kTable; };
+  auto computes = [](const Node& node) {
+    return takes_activation(node.op) && info_of(node.op).types == Types::kAlike && !node.table;
+  };
+  if (std::none_of(graph->nodes.begin(), graph->nodes.end(), looks_up)) return;
+  std::vector<Node> nodes;
+  std::vector<int> made_at(graph->values.size(), -1);  // by value, the node that makes it
+  std::vector<bool> dropped(graph->values.size(), false);
+  for (Node& node : graph->nodes) {
+    const int v = node.inputs[0], maker = made_at[size_t(v)];
+    const Value& read = graph->values[size_t(v)];
+    const bool alone = maker >= 0 && read.consumers.size() == 1 && !read.is_output;
+    if (looks_up(node) && alone && computes(nodes[size_t(maker)])) {
+      Node& joined = nodes[size_t(maker)];
+      joined.table = static_cast<const uint8_t*>(node.weights);
+      joined.made = read.type;
+      joined.output = node.output;
+      dropped[size_t(v)] = true;
+      made_at[size_t(node.output)] = maker;
+      continue;
+    }
+    made_at[size_t(node.output)] = int(nodes.size());
+    nodes.push_back(std::move(node));
+  }
+  graph->nodes.swap(nodes);
+  drop_values(graph, dropped);
+  link(graph);
+}
+
 void prepare(Graph* graph) {
+  join_tables(graph);
   pair_concats(graph);
   copy_stacked_twice(graph);
   std::vector<Node> converts;

@@ -102,6 +102,9 @@ struct Node {
   // What its output is clamped to: real numbers, or steps from a uint8's zero point.
   float lo = -INFINITY, hi = INFINITY;
   const float* slopes = nullptr;  // for each output channel
+  // Of uint8, in place of a curve: what it makes is looked up in 256 numbers. Before that it is of type `made`.
+  const uint8_t* table = nullptr;
+  Type made = {};
   const void* weights = nullptr;
   const void* bias = nullptr;  // for each panel
   int64_t weight_bytes = 0, bias_bytes = 0;
@@ -160,10 +163,11 @@ struct Graph {
 };
 
 // Makes a graph one that is planned. A concatenation of many values becomes several of two, and no value is stacked
-// twice. Conversions come behind inputs. Convolutions of floats take pixels of any size one element at a time: they
-// read an input in place, and one with a recipe from a conversion of their own, of which they hold a patch at a time;
-// so do those of int8, which take four channels at a time. Where something else reads the input, one conversion makes a
-// whole value of it. A conversion of the model reads what the caller holds.
+// twice. A table that alone reads what a node makes is that node's activation. Conversions come behind inputs.
+// Convolutions of floats take pixels of any size one element at a time: they read an input in place, and one with a
+// recipe from a conversion of their own, of which they hold a patch at a time; so do those of int8, which take four
+// channels at a time. Where something else reads the input, one conversion makes a whole value of it. A conversion of
+// the model reads what the caller holds.
 void prepare(Graph* graph);
 
 int64_t macs(const Graph& graph, const Node& node);  // multiply-adds of the whole node

@@ -227,7 +227,7 @@ class Checker {
     read_inputs(stage, step, pass, part, piece);
     if (!made.starts || !made.ends) {
       const bool own = s.parts[part].sums.bytes > 0;
-      const Range bytes = bytes_of(own ? sums_of(value.type) : value.type, first);
+      const Range bytes = bytes_of(sums_of(value.type), first);
       const View sums = sums_view(graph_, plan_, stage, part, step, segment_);
       auto touch_sums = [&](bool writes) {
         if (!own) return touch_made(sums, stage, part, step.chunk, writes, piece, bytes);

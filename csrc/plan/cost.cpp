@@ -91,6 +91,8 @@ CostTerms cost_terms(const Graph& graph, const CostModel& model, const Stage& st
     }
     if (part.add >= 0 || (by_pixel(n.op) && (stage.part_count() == 1 || p == stage.through)))
       t.of[kElements] += double(made.pixels()) * panels;
+    if (n.table || (part.add >= 0 && graph.nodes[part.add].table))
+      t.of[kElements] += (expands ? double(counts.expanded_rows) : double(made.height)) * made.width * panels;
   }
 
   t.of[kSteps] += double(chunks) * steps * stage.part_count();

@@ -165,7 +165,7 @@ class Fuser {
     if (!s->bottleneck() || why != Apart::kNothing || !added_later(last.node)) set_apart(s, why, about);
     if (next < 0) return;
     const Node& add = node(next);
-    if (add.op == Op::kAdd && add.inputs[0] != add.inputs[1]) last.add = next;
+    if (add.op == Op::kAdd && add.inputs[0] != add.inputs[1] && !node(last.node).table) last.add = next;
   }
 
   bool added_later(int n) const {
@@ -286,8 +286,9 @@ void size_scratch(const Graph& graph, Stage* stage) {
   for (int p = 0; p < stage->part_count(); p++) stage->parts[p].sums = {};
   const int stepping = stage->bottleneck() ? stage->split : stage->last();
   const bool whole = info_of(node(stepping).op).area == Area::kWhole;
-  if (whole && stage->step < graph.values[node(stepping).inputs[0]].shape.height)
-    size_sums(stepping, 1, stage->bottleneck() ? stage->chunk : made(stepping).stride());
+  for (int p = stepping; p < stage->part_count(); p++)  // a pool of the whole map, or one behind what steps
+    if (info_of(node(p).op).area == Area::kWhole && stage->step < graph.values[node(p).inputs[0]].shape.height)
+      size_sums(p, 1, stage->chunk && stage->in_chunks(p) ? stage->chunk : made(p).stride());
   if (stage->bottleneck()) {
     const int split = stage->split;
     auto chunk_rows = [&](int p, int rows, int copies) {

@@ -218,6 +218,7 @@ void describe(mbi_session* s) {
     }
     s->inputs.push_back(t);
   }
+  s->outputs.reserve(graph.outputs.size());
   for (const GraphOutput& out : graph.outputs)
     s->outputs.push_back(tensor(out.name.c_str(), graph.values[out.value].type, out.shape));
   s->pictures.resize(s->inputs.size());

@@ -65,7 +65,7 @@ def heads(count):
     return net.graph
 
 
-@pytest.mark.parametrize(("make", "count"), [(chain, 1600), (blocks, 300), (heads, 1500)])
+@pytest.mark.parametrize(("make", "count"), [(chain, 3000), (blocks, 300), (heads, 1500)])
 def test_any_small_file_opens_in_its_arena_1_mib_and_twice_the_file(make, count, opened, tmp_path):
     path = tmp_path / "model.bin"
     model.save(make(count), path)

@@ -47,14 +47,14 @@ py::dict measure(const Session& session, int first, const std::vector<std::tuple
 // Blocks (bytes, first, last) and slides (below, above, distance): offsets, and the size of the arena.
 py::tuple place_blocks(const std::vector<std::tuple<int64_t, int, int>>& blocks,
                        const std::vector<std::tuple<int, int, int64_t>>& slides) {
-  std::vector<Block> placed;
+  std::vector<Buffer> placed;
   std::vector<Slide> sliding;
   std::vector<int64_t> offsets;
-  for (const auto& b : blocks) placed.push_back({std::get<0>(b), std::get<1>(b), std::get<2>(b)});
+  for (const auto& b : blocks) placed.push_back({Buffer::kValue, 0, 0, std::get<0>(b), std::get<1>(b), std::get<2>(b)});
   for (const auto& s : slides) sliding.push_back({std::get<0>(s), std::get<1>(s), std::get<2>(s)});
   Work work(cost_model(""));
   const int64_t size = place(&placed, sliding, kPlacementWork, &work);
-  for (const Block& b : placed) offsets.push_back(b.offset);
+  for (const Buffer& b : placed) offsets.push_back(b.offset);
   return py::make_tuple(offsets, size);
 }
 
@@ -67,7 +67,8 @@ std::vector<std::vector<double>> stage_cost_terms(const Session& session) {
   for (const Segment& segment : plan.segments)
     for (int s = segment.first; s < segment.last; s++) {
       CostTerms terms = cost_terms(graph, costs, plan.stages[s], count_steps(graph, plan.stages[s]));
-      terms.of[kFarRows] = segment_end_lines(graph, costs, plan, segment, s);
+      terms.of[kFarRows] = segment_end_lines(graph, costs, plan, segment, s,
+                                             plan.values[plan.stages[s].input].kind == Placement::kArena);
       all.emplace_back(terms.of, terms.of + kCostTerms);
     }
   return all;

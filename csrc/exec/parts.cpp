@@ -30,7 +30,7 @@ const Kernels& kernels_of(const Task& w) { return w.kernels.of(output_of(w).type
 
 // What its kernel makes: what a table is asked about, where there is one.
 const Type& made_by(const Task& w, const Node& node) {
-  return node.table ? node.made : w.graph.values[node.output].type;
+  return node.table >= 0 ? w.graph.tables[node.table].made : w.graph.values[node.output].type;
 }
 
 // Calls make(row, x0, x1) for what there is of each row.
@@ -401,8 +401,9 @@ void candidates(const Task& w) {
   args.classes = in.shape.channels / args.anchors;
   args.first_class = w.node.first_channel;
   args.softmax = w.node.softmax, args.anchorwise = w.node.anchorwise;
-  args.least_score = w.node.boxes.least_score;
-  std::copy(w.node.boxes.scale, w.node.boxes.scale + 4, args.scale);
+  const Boxes& boxes = w.graph.boxes[size_t(w.node.boxes)];
+  args.least_score = boxes.least_score;
+  std::copy(boxes.scale, boxes.scale + 4, args.scale);
   args.boxes = out.shape.channels / kBox;
   args.table = w.node.weights;
   by_row(w, [&](int row, int, int) {
@@ -417,8 +418,14 @@ void candidates(const Task& w) {
 void nms(const Task& w) {
   const Shape& in = input_of(w).shape;
   const int row = w.makes.begin;
-  const NmsArgs args = {w.in.at(0),           w.in.row_stride,   in.height,     in.channels / kBox,
-                        w.node.boxes.overlap, w.node.anchorwise, w.out.at(row), output_of(w).shape.channels / kBox};
+  const NmsArgs args = {w.in.at(0),
+                        w.in.row_stride,
+                        in.height,
+                        in.channels / kBox,
+                        w.graph.boxes[size_t(w.node.boxes)].overlap,
+                        w.node.anchorwise,
+                        w.out.at(row),
+                        output_of(w).shape.channels / kBox};
   mbinfer::nms(&args);
   fill_up(w, row);
 }
@@ -502,8 +509,8 @@ Finish finish_of(const Task& w, int row, int x, int panel) {
 
 void make_part(const Task& task) {
   maker_of(task.node).make(task);
-  const void* table = (task.add ? task.add : &task.node)->table;
-  if (table && task.ends) look_up(task, task.out, table);
+  const int table = (task.add ? task.add : &task.node)->table;
+  if (table >= 0 && task.ends) look_up(task, task.out, task.graph.tables[table].numbers);
 }
 
 int work_per_element(const Node& node) { return maker_of(node).work_per_element; }

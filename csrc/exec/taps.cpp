@@ -35,7 +35,7 @@ class ConvRow {
   // Pixels whose taps all lie inside go together; each of the others has its own cut.
   void make(int x0, int x1) {
     const int room = task_.in_width - window_.extent() + window_.pad;  // the last pixel inside starts here at most
-    const int begin = std::min(x1, std::max(x0, ceil_div(window_.pad, window_.stride)));
+    const int begin = std::min(x1, std::max(x0, ceil_div<int>(window_.pad, window_.stride)));
     const int end = std::max(begin, std::min(x1, room < 0 ? 0 : room / window_.stride + 1));
     for (int x = x0; x < begin; x++) pixels(x, 1);
     if (end > begin) pixels(begin, end - begin);
@@ -48,8 +48,8 @@ class ConvRow {
     Run run;
     run.x = x;
     run.pixels = count;
-    run.kx0 = first < 0 ? ceil_div(-first, window_.dilation) : 0;
-    run.kx1 = first >= width ? 0 : std::min(window_.kernel, ceil_div(width - first, window_.dilation));
+    run.kx0 = first < 0 ? ceil_div<int>(-first, window_.dilation) : 0;
+    run.kx1 = first >= width ? 0 : std::min<int>(window_.kernel, ceil_div<int>(width - first, window_.dilation));
     run.count = read_.count;
     for (int panel = task_.panels.begin; panel < task_.panels.end; panel = run.panels.end) {
       run.panels = {panel, panel + 1};

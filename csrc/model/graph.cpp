@@ -62,7 +62,7 @@ static void link(Graph* graph) {
 static void pair_concats(Graph* graph) {
   auto joins_many = [](const Node& node) { return info_of(node.op).area == Area::kJoined && node.inputs.size() > 2; };
   if (std::none_of(graph->nodes.begin(), graph->nodes.end(), joins_many)) return;
-  std::vector<Node> nodes;
+  PageVector<Node> nodes;
   std::map<std::pair<int, int>, int> pairs;  // of values, and what is made of them
   for (Node& node : graph->nodes) {
     const Indices inputs = node.inputs;
@@ -96,7 +96,7 @@ static void copy_stacked_twice(Graph* graph) {
   auto stacks = [](const Node& node) { return info_of(node.op).area == Area::kStacked; };
   if (std::none_of(graph->nodes.begin(), graph->nodes.end(), stacks)) return;
   std::vector<bool> stacked(graph->values.size(), false);
-  std::vector<Node> nodes;
+  PageVector<Node> nodes;
   for (Node& node : graph->nodes) {
     for (int& v : node.inputs) {
       if (!stacks(node)) break;
@@ -145,29 +145,32 @@ static void drop_values(Graph* graph, const std::vector<bool>& dropped) {
 static void join_tables(Graph* graph) {
   auto looks_up = [](const Node& node) { return info_of(node.op).types == Types::kTable; };
   auto computes = [](const Node& node) {
-    return takes_activation(node.op) && info_of(node.op).types == Types::kAlike && !node.table;
+    return takes_activation(node.op) && info_of(node.op).types == Types::kAlike && node.table < 0;
   };
   if (std::none_of(graph->nodes.begin(), graph->nodes.end(), looks_up)) return;
-  std::vector<Node> nodes;
-  std::vector<int> made_at(graph->values.size(), -1);  // by value, the node that makes it
+  PageVector<Node>& nodes = graph->nodes;
+  size_t kept = 0;
+  PageVector<int> made_at(graph->values.size(), -1);  // by value, the node that makes it
   std::vector<bool> dropped(graph->values.size(), false);
-  for (Node& node : graph->nodes) {
+  for (size_t n = 0; n < nodes.size(); n++) {
+    const Node& node = nodes[n];
     const int v = node.inputs[0], maker = made_at[size_t(v)];
     const Value& read = graph->values[size_t(v)];
     const bool alone = maker >= 0 && read.consumers.size() == 1 && !read.is_output;
     if (looks_up(node) && alone && computes(nodes[size_t(maker)])) {
       Node& joined = nodes[size_t(maker)];
-      joined.table = static_cast<const uint8_t*>(node.weights);
-      joined.made = read.type;
+      joined.table = int(graph->tables.size());
+      graph->tables.push_back({static_cast<const uint8_t*>(node.weights), read.type});
       joined.output = node.output;
       dropped[size_t(v)] = true;
       made_at[size_t(node.output)] = maker;
       continue;
     }
-    made_at[size_t(node.output)] = int(nodes.size());
-    nodes.push_back(std::move(node));
+    made_at[size_t(node.output)] = int(kept);
+    if (kept != n) nodes[kept] = std::move(nodes[n]);
+    kept++;
   }
-  graph->nodes.swap(nodes);
+  nodes.resize(kept);
   drop_values(graph, dropped);
   link(graph);
 }

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cmath>
+#include <cstdint>
 #include <forward_list>
 #include <memory>
 #include <string>
@@ -12,6 +13,7 @@
 #include "common.h"
 #include "model/indices.h"
 #include "model/ops.h"
+#include "pages.h"
 
 namespace mbinfer {
 
@@ -40,7 +42,7 @@ struct Position {  // of an output in the input: whole + rest / denominator
 };
 
 struct Window {  // the taps of a convolution or pool over one axis
-  int kernel = 1, stride = 1, dilation = 1, pad = 0, pad_end = 0;
+  uint16_t kernel = 1, stride = 1, dilation = 1, pad = 0, pad_end = 0;
   // Of a scaled one: output o begins at floor((o * numerator + term) / denominator), its taps cut to the input. 0:
   // none.
   int32_t numerator = 0, denominator = 0, term = 0;
@@ -78,36 +80,45 @@ struct Value {
   int64_t bytes() const { return row_bytes() * shape.height; }
 };
 
-struct Node {
+struct Boxes {  // of kCandidates; overlap of kNms
+  float least_score = 0, overlap = 0, scale[4] = {};
+};
+
+struct Table {  // of 256 numbers, for those of type `made`
+  const uint8_t* numbers;
+  Type made;
+};
+
+struct Node {  // a file of 1 MB has six thousand: fields lie so that few bytes are lost between them
   Text name;
   Indices inputs;  // values
-  int output = -1;
-  Op op = Op::kConv;
-  Activation activation = Activation::kNone;
-  bool counts_padding = false;  // kAvgPool
-  bool full_range = false;      // kConv: int8 weights may be -128
-  DType weight_dtype = DType::kNone;
-  int16_t halves_from = -1;  // means of uint8: the number that halves are rounded away from; -1: they go to even
+  const void* weights = nullptr;
+  const void* bias = nullptr;     // for each panel
+  const float* slopes = nullptr;  // for each output channel
   Window y, x;
-  int groups = 1;           // of kShuffle, too
-  int first_channel = 0;    // kSlice; of kCandidates, the first class that counts
-  bool softmax = false;     // kCandidates: scores become probabilities of each anchor's classes
-  bool anchorwise = false;  // kCandidates: one box an anchor, as decoded; kNms: classes do not matter
-  struct Boxes {            // of kCandidates; overlap of kNms
-    float least_score = 0, overlap = 0, scale[4] = {};
-  } boxes;
-  int window_channels = 0;  // kNorm: 0: all
-  bool logarithm = false;   // kSoftmax
-  bool centred = false;     // kNorm
+  int output = -1;
+  int groups = 1;         // of kShuffle, too
+  int first_channel = 0;  // kSlice; of kCandidates, the first class that counts
+  int boxes = -1;         // kCandidates, kNms: in Graph::boxes
+  int table = -1;         // in Graph::tables, of uint8: what it makes is looked up there, in place of a curve
   // What its output is clamped to: real numbers, or steps from a uint8's zero point.
   float lo = -INFINITY, hi = INFINITY;
-  const float* slopes = nullptr;  // for each output channel
-  // Of uint8, in place of a curve: what it makes is looked up in 256 numbers. Before that it is of type `made`.
-  const uint8_t* table = nullptr;
-  Type made = {};
-  const void* weights = nullptr;
-  const void* bias = nullptr;  // for each panel
-  int64_t weight_bytes = 0, bias_bytes = 0;
+  uint32_t bias_bytes = 0;
+  int64_t weight_bytes = 0;
+  Op op = Op::kConv;
+  Activation activation = Activation::kNone;
+  DType weight_dtype = DType::kNone;
+  uint8_t window_channels = 0;  // kNorm: 0: all
+  int16_t halves_from = -1;     // means of uint8: the number that halves are rounded away from; -1: they go to even
+  bool counts_padding : 1;      // kAvgPool
+  bool full_range : 1;          // kConv: int8 weights may be -128
+  bool softmax : 1;             // kCandidates: scores become probabilities of each anchor's classes
+  bool logarithm : 1;           // kSoftmax
+  bool centred : 1;             // kNorm
+  bool anchorwise : 1;          // kCandidates: one box an anchor, as decoded; kNms: classes do not matter
+
+  Node()
+      : counts_padding(false), full_range(false), softmax(false), logarithm(false), centred(false), anchorwise(false) {}
 
   // Makes its outputs of all channels of their group, by products with weights.
   bool mixes_channels() const { return info_of(op).weights && !info_of(op).keeps_channels; }
@@ -148,10 +159,12 @@ struct GraphOutput {
 };
 
 struct Graph {
-  std::vector<Value> values;
-  std::vector<Node> nodes;  // in an order that can run
+  PageVector<Value> values;
+  PageVector<Node> nodes;  // in an order that can run
   std::vector<GraphInput> inputs;
   std::vector<GraphOutput> outputs;
+  std::vector<Boxes> boxes;
+  std::vector<Table> tables;
   std::vector<Text> labels;
   std::vector<std::pair<Text, Text>> metadata;
   int64_t weight_bytes = 0;  // of all tensors together; nodes may share them

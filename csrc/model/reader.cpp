@@ -298,7 +298,7 @@ class Reader {
     read_positions(r, &n);
     n.first_channel = r.first_channel;
     need(r.window_channels <= uint32_t(kMaxWindowChannels), "has too wide a window of channels");
-    n.window_channels = int(r.window_channels);
+    n.window_channels = uint8_t(r.window_channels);
     n.logarithm = r.flags & format::kLogarithm;
     n.centred = r.flags & format::kCentred;
     need(r.groups <= uint32_t(kMaxSide), "has too many groups");
@@ -320,12 +320,15 @@ class Reader {
     graph_.nodes.push_back(std::move(n));
   }
 
-  void read_positions(const NodeRecord& r, Node* n) const {
+  void read_positions(const NodeRecord& r, Node* n) {
     if (has_boxes(n->op)) {
       const uint32_t bits[] = {r.row_numerator,    r.row_denominator,    uint32_t(r.row_term),
                                r.column_numerator, r.column_denominator, uint32_t(r.column_term)};
-      static_assert(sizeof bits == sizeof n->boxes, "six numbers");
-      std::memcpy(&n->boxes, bits, sizeof bits);
+      Boxes boxes;
+      static_assert(sizeof bits == sizeof boxes, "six numbers");
+      std::memcpy(&boxes, bits, sizeof bits);
+      n->boxes = int(graph_.boxes.size());
+      graph_.boxes.push_back(boxes);
       return;
     }
     const bool none = !r.row_numerator && !r.row_denominator && !r.row_term && !r.column_numerator &&
@@ -358,8 +361,8 @@ class Reader {
     n->weights = tensor(r.weight_offset, r.weight_bytes, "node", n->name);
     if (table || numbers) return;
     const int panels = graph_.values[n->output].stride() / kPanel;
-    n->bias_bytes = panels * int64_t(quantised ? sizeof(ChannelRecord) : kPanel * sizeof(float));
-    need(r.bias_bytes == uint64_t(n->bias_bytes), "has a bias of the wrong size");
+    n->bias_bytes = uint32_t(panels * int64_t(quantised ? sizeof(ChannelRecord) : kPanel * sizeof(float)));
+    need(r.bias_bytes == n->bias_bytes, "has a bias of the wrong size");
     n->bias = tensor(r.bias_offset, r.bias_bytes, "node", n->name);
   }
 
@@ -377,6 +380,8 @@ class Reader {
 
   void read_outputs() {
     Names names;
+    names.reserve(outputs_.count);
+    graph_.outputs.reserve(outputs_.count);
     for (uint32_t i = 0; i < outputs_.count; i++) {
       const OutputRecord r = outputs_[i];
       GraphOutput out{0, name("output", r.name, &names), {}};
@@ -390,10 +395,10 @@ class Reader {
       int64_t elements = 1;
       for (uint32_t d = 0; d < 8; d++) {
         need(d < r.rank ? r.dims[d] >= 1 && r.dims[d] <= kMaxElements : !r.dims[d], "has an invalid shape");
-        if (d < r.rank) out.shape.push_back(r.dims[d]);
         elements *= std::max(1u, r.dims[d]);
         need(elements <= kMaxElements, "is too large");
       }
+      out.shape.assign(r.dims, r.dims + r.rank);
       need(elements == v.shape.elements(), "has a shape that its value does not fill");
       const Node& maker = graph_.nodes[size_t(std::max(0, v.producer))];
       const bool picks = v.producer >= 0 && info_of(maker.op).types == Types::kNumbers;

@@ -84,7 +84,7 @@ std::string wrong_with_halves(const Graph& graph, const Node& node) {
 
 // Of a node that makes boxes: shapes, and numbers by themselves.
 std::string wrong_with_boxes(const Graph& graph, const Node& node) {
-  const Node::Boxes& b = node.boxes;
+  const Boxes& b = graph.boxes[size_t(node.boxes)];
   const bool decodes = takes_anchors(node.op);
   bool fits = b.least_score >= 0 && b.overlap >= 0 && std::isfinite(b.least_score) && std::isfinite(b.overlap);
   for (float scale : b.scale) fits = fits && std::isfinite(scale) && (decodes ? scale > 0 : scale == 0);
@@ -124,8 +124,7 @@ std::string wrong_with_channels(const Node& node, int in, int out) {
     return node.groups == 1 && (takes_anchors(node.op) || !node.first_channel) ? "" : kWrongGroups;
   if (slices ? node.first_channel <= -out || node.first_channel >= in : node.first_channel != 0)
     return "takes channels that do not exist";
-  if (node.window_channels < 0 ||
-      node.window_channels > (info_of(node.op).types == Types::kFactors ? kMaxWindowChannels : 0))
+  if (node.window_channels > (info_of(node.op).types == Types::kFactors ? kMaxWindowChannels : 0))
     return "has a window of channels that its op does not take";
   if (node.centred && node.window_channels) return "is centred over a window of channels";
   if (area == Area::kShuffled) return in == out && node.groups >= 1 && in % node.groups == 0 ? "" : kWrongGroups;

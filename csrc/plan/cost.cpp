@@ -91,7 +91,7 @@ CostTerms cost_terms(const Graph& graph, const CostModel& model, const Stage& st
     }
     if (part.add >= 0 || (by_pixel(n.op) && (stage.part_count() == 1 || p == stage.through)))
       t.of[kElements] += double(made.pixels()) * panels;
-    if (n.table || (part.add >= 0 && graph.nodes[part.add].table))
+    if (n.table >= 0 || (part.add >= 0 && graph.nodes[part.add].table >= 0))
       t.of[kElements] += (expands ? double(counts.expanded_rows) : double(made.height)) * made.width * panels;
   }
 
@@ -120,18 +120,17 @@ double whole_value_cycles(const CostModel& model, const Value& value) {
 }
 
 double segment_end_lines(const Graph& graph, const CostModel& model, const Plan& plan, const Segment& segment,
-                         int stage) {
+                         int stage, bool from_arena) {
   const int in = plan.stages[stage].input, out = plan.stages[stage].output;
-  const bool reads = stage == segment.first && plan.values[in].kind == Placement::kArena,
-             writes = stage == segment.last - 1;
+  const bool reads = stage == segment.first && from_arena, writes = stage == segment.last - 1;
   return (reads ? whole_value_lines(model, graph.values[in]) : 0) +
          (writes ? whole_value_lines(model, graph.values[out]) : 0);
 }
 
 double segment_end_cycles(const Graph& graph, const CostModel& model, const Plan& plan, const Segment& segment,
-                          int stage) {
+                          int stage, bool from_arena) {
   const Type& type = graph.values[plan.stages[stage].output].type;
-  return model.of(type).cycles[kFarRows] * segment_end_lines(graph, model, plan, segment, stage);
+  return model.of(type).cycles[kFarRows] * segment_end_lines(graph, model, plan, segment, stage, from_arena);
 }
 
 }  // namespace mbinfer

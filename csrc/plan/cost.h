@@ -28,10 +28,10 @@ double stage_cycles(const Graph& graph, const CostModel& model, const Stage& sta
 double whole_value_cycles(const CostModel& model, const Value& value);
 
 // Cache lines of such values that a stage of `segment` reads and writes, and their cycles: the segment's input and
-// output; between its stages rows stay in the cache.
+// output; between its stages rows stay in the cache. from_arena: the stage's input is there, not with the caller.
 double segment_end_lines(const Graph& graph, const CostModel& model, const Plan& plan, const Segment& segment,
-                         int stage);
+                         int stage, bool from_arena);
 double segment_end_cycles(const Graph& graph, const CostModel& model, const Plan& plan, const Segment& segment,
-                          int stage);
+                          int stage, bool from_arena);
 
 }  // namespace mbinfer

@@ -79,8 +79,8 @@ BufferInfo describe_buffer(const Graph& graph, const Plan& plan, const Buffer& b
               b.first,
               b.last};
     case Buffer::kExpanded:
-      return {plan.stages[b.index].name.c_str(),    "expanded", b.offset, b.bytes,
-              plan.stages[b.index].expanded().rows, b.first,    b.last};
+      return {plan.stages[b.index].name.c_str(),         "expanded", b.offset, b.bytes,
+              int(plan.stages[b.index].expanded().rows), b.first,    b.last};
     case Buffer::kScratch:
       break;
   }

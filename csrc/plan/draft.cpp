@@ -7,13 +7,13 @@
 
 namespace mbinfer {
 
-std::vector<Stage> StageOrder::stages(const Graph& graph) const {
-  std::vector<Stage> made = make_stages(graph, fusion, rules, apart);
+PageVector<Stage> StageOrder::stages(const Graph& graph) const {
+  PageVector<Stage> made = make_stages(graph, fusion, rules, apart);
   put_in_order(order, &made);
   return made;
 }
 
-void put_in_order(const std::vector<int>& order, std::vector<Stage>* stages) {
+void put_in_order(const std::vector<int>& order, PageVector<Stage>* stages) {
   std::vector<bool> placed(order.size(), false);
   for (size_t first = 0; first < order.size(); first++) {  // each cycle of the permutation
     if (placed[first]) continue;
@@ -41,7 +41,8 @@ void apply(const Split& split, Stage* stage) {
 
 namespace {
 
-void lay_out_draft(const Graph& graph, const Lives& lives, const Draft& draft, Plan* plan, Work* work) {
+// Stages and segments as the draft says.
+void set(const Graph& graph, const Draft& draft, Plan* plan) {
   plan->schedule = draft.schedule;
   const auto ends = [](const Split& split) { return bool(split.ends); };
   plan->segments.reserve(size_t(std::count_if(draft.splits.begin(), draft.splits.end(), ends)));
@@ -51,7 +52,6 @@ void lay_out_draft(const Graph& graph, const Lives& lives, const Draft& draft, P
     size_scratch(graph, &plan->stages[size_t(s)]);
     if (split.ends) plan->segments.push_back({std::exchange(first, s + 1), s + 1});
   }
-  lay_out(graph, draft.order->rules.homes, lives, plan, work);
 }
 
 }  // namespace
@@ -60,14 +60,16 @@ Plan finish(const Graph& graph, const Draft& draft, Work* work) {
   Plan plan;
   plan.stages = draft.order->stages(graph);
   const Lives lives(graph, plan.stages, draft.order->rules.homes);
-  lay_out_draft(graph, lives, draft, &plan, work);
+  set(graph, draft, &plan);
+  lay_out(graph, draft.order->rules.homes, lives, &plan, work);
   return plan;
 }
 
-void weigh(const Graph& graph, const Lives& lives, Draft* draft, std::vector<Stage>* stages, Work* work) {
+void weigh(const Graph& graph, const Lives& lives, Draft* draft, PageVector<Stage>* stages, Work* work) {
   Plan plan;
   plan.stages.swap(*stages);
-  lay_out_draft(graph, lives, *draft, &plan, work);
+  set(graph, *draft, &plan);
+  lay_out_draft(graph, draft->order->rules.homes, lives, &plan, work);
   plan.stages.swap(*stages);
   draft->peak_bytes = plan.peak_bytes;
   draft->cycles = plan.cycles;

@@ -21,36 +21,30 @@ class Layout {
       for (int s = plan_.segments[g].first; s < plan_.segments[g].last; s++) segment_of_.push_back(g);
   }
 
+  // Before the buffers are found: for assign_offsets().
+  void keep_rows() { ring_rows_.assign(plan_.stages.size(), 0); }
+
   void find_buffers(const CostModel& costs) {
-    find_homes();
     holder_.assign(graph_.values.size(), -1);
-    plan_.buffers.clear();
-    plan_.buffers.reserve(plan_.stages.size());
+    reserve_buffers();
     source_rows_.reserve(plan_.segments.size());
-    slid_.reserve(plan_.segments.size());
     plan_.peak_bytes = plan_.macs = plan_.extra_macs = plan_.input_bytes = plan_.moved_bytes = 0;
     plan_.cycles = 0;
-    for (int i = 0; i < int(graph_.inputs.size()); i++) {
-      const GraphInput& in = graph_.inputs[size_t(i)];
-      plan_.values[in.value].kind = Placement::kExternal;
-      plan_.values[in.value].input = i;
+    for (const GraphInput& in : graph_.inputs)
       plan_.input_bytes += graph_.values[in.value].shape.elements() * int64_t(size_of(graph_.values[in.value].type));
-    }
     for (int g = 0; g < int(plan_.segments.size()); g++) {
-      const SegmentNeeds needs = measure_segment(graph_, plan_, plan_.segments[g]);
+      const SegmentNeeds needs = measure_segment(graph_, homes_, plan_, plan_.segments[g]);
       source_rows_.push_back(needs.source_rows);
       add_buffers(g, needs);
       add_costs(g, needs, costs);
-      const int first = plan_.segments[g].first, in = plan_.stages[first].input;
-      // The input dies here, row by row, while the output grows: it may slide over it.
-      const int last = plan_.segments[g].last - 1, out = plan_.stages[last].output;
-      const bool alone = std::none_of(plan_.stages.begin() + first, plan_.stages.begin() + last + 1,
-                                      [&](const Stage& s) { return lives_.reads_beside(s, in); });
-      if (alone && plan_.values[in].kind == Placement::kArena && last_use(in) == g &&
-          lives_.begins(plan_.stages[last], last))
+      if (slides(g)) {
+        const Segment& s = plan_.segments[g];
+        const int in = plan_.stages[s.first].input, out = plan_.stages[s.last - 1].output;
         slid_.push_back({holder_[size_t(lives_.home(out))], holder_[size_t(lives_.home(in))], needs.slide});
+      }
     }
     find_input_rows();
+    source_rows_ = {};
   }
 
   void place_apart() {
@@ -65,27 +59,24 @@ class Layout {
   // move up in between. A short search of either, then a long one.
   void place_together(Work* work) {
     plan_.peak_bytes = plan_.lower_bound_bytes = INT64_MAX;
-    std::vector<Block> best;
+    std::vector<int64_t> best;  // offsets
     bool moving = false;
+    const size_t whole = plan_.buffers.size();
     for (int64_t effort : {kPlacementWork / 8, kPlacementWork})
-      for (bool moves : {false, true})
-        if ((!moves || !slid_.empty()) && place_buffers(moves, effort, &best, work)) moving = moves;
-    for (size_t i = 0; i < plan_.buffers.size(); i++) plan_.buffers[i].offset = best[i].offset;
-    size_t next = plan_.buffers.size();
-    for (const Slide& s : slid_) {
-      Buffer& over = plan_.buffers[size_t(s.above)];
-      const int segment = plan_.buffers[size_t(s.below)].first;
-      if (!moving || over.first >= segment) continue;
-      Buffer moved = over;
-      moved.first = segment;
-      moved.offset = best[next++].offset;
-      over.last = segment - 1;
-      plan_.buffers.push_back(moved);
-    }
+      for (bool moves : {false, true}) {
+        if (plan_.peak_bytes <= plan_.lower_bound_bytes && plan_.peak_bytes < INT64_MAX) break;
+        if (moves && slid_.empty()) continue;
+        if (moves) cut_moved();
+        if (place_buffers(effort, &best, work)) moving = moves;
+        if (moves) join_moved(whole);
+      }
+    if (moving) cut_moved();
+    for (size_t i = 0; i < plan_.buffers.size(); i++) plan_.buffers[i].offset = best[i];
   }
 
   // From the offsets of buffers to those of values and of the stages' scratch.
   void assign_offsets() {
+    find_places();
     for (const Buffer& b : plan_.buffers) {
       if (b.kind == Buffer::kExpanded) plan_.stages[b.index].expanded().offset = b.offset;
       if (b.kind == Buffer::kValue || b.kind == Buffer::kRing) assign_value(b);
@@ -113,9 +104,44 @@ class Layout {
     plan_.buffers.push_back({kind, index, 0, round_up(bytes, kArenaAlign), first, last});
   }
 
-  // What lies inside of another value is there whole.
-  void find_homes() {
+  // As many as there will be: a list that grows has room to spare, or is copied.
+  void reserve_buffers() {
+    size_t count = 0, slid = 0;
+    for (int g = 0; g < int(plan_.segments.size()); g++) {
+      int64_t transient = 0;
+      for (int s = plan_.segments[g].first; s < plan_.segments[g].last; s++) {
+        const Stage& stage = plan_.stages[s];
+        count += lives_.begins(stage, s) + (stage.keep && stage.kept_bytes());
+        transient = std::max(transient, stage.transient_bytes());
+      }
+      count += transient > 0;
+      slid += slides(g);
+    }
+    plan_.buffers = {};
+    plan_.buffers.reserve(count + slid);
+    slid_.reserve(slid);
+  }
+
+  // Whether the input of a segment dies in it, row by row, while the output grows, which may slide over it then.
+  bool slides(int g) const {
+    const int first = plan_.segments[g].first, last = plan_.segments[g].last - 1, in = plan_.stages[first].input;
+    return lives_.of(in).maker >= 0 && last_use(in) == g && lives_.begins(plan_.stages[last], last) &&
+           std::none_of(plan_.stages.begin() + first, plan_.stages.begin() + last + 1,
+                        [&](const Stage& s) { return lives_.reads_beside(s, in); });
+  }
+
+  // Which values are in the arena, or with the caller. What lies inside of another value is there whole.
+  void find_places() {
     plan_.values.assign(graph_.values.size(), {});
+    for (int i = 0; i < int(graph_.inputs.size()); i++) {
+      plan_.values[graph_.inputs[size_t(i)].value].kind = Placement::kExternal;
+      plan_.values[graph_.inputs[size_t(i)].value].input = i;
+    }
+    for (int s = 0; s < int(plan_.stages.size()); s++) {
+      Placement& placed = plan_.values[plan_.stages[s].output];
+      placed.kind = Placement::kArena;
+      placed.rows = ring_rows_[size_t(s)];
+    }
     for (int v = 0; v < int(plan_.values.size()); v++) {
       const Home home = plan_.values[v].home = homes_.of(v);
       if (home.value == v) continue;
@@ -133,13 +159,12 @@ class Layout {
     for (int s = segment.first; s < segment.last; s++) {
       const Stage& stage = plan_.stages[s];
       const Value& out = graph_.values[stage.output];
-      Placement& placed = plan_.values[stage.output];
-      placed.kind = Placement::kArena;
       const bool ring = s + 1 < segment.last && last_use(stage.output) == g && !lives_.of(stage.output).shared;
-      placed.rows = ring ? std::min(out.shape.height, needs.ring_rows[s - segment.first]) : out.shape.height;
+      const int rows = ring ? std::min(out.shape.height, needs.ring_rows[s - segment.first]) : out.shape.height;
+      if (!ring_rows_.empty()) ring_rows_[size_t(s)] = rows;
       if (lives_.begins(stage, s))
         add(ring ? Buffer::kRing : Buffer::kValue, lives_.home(stage.output),
-            ring ? placed.rows * out.row_bytes() : lives_.room(stage.output).bytes(), g,
+            ring ? rows * out.row_bytes() : lives_.room(stage.output).bytes(), g,
             std::min(last_segment, std::max(g, last_use(stage.output))));
       if (stage.keep) add(Buffer::kExpanded, s, stage.kept_bytes(), g, g);
       transient = std::max(transient, stage.transient_bytes());
@@ -158,7 +183,7 @@ class Layout {
       plan_.macs += stage.macs;
       plan_.extra_macs += stage.extra_macs;
       plan_.cycles += stage_cycles(graph_, costs, stage, count_steps(graph_, stage)) +
-                      segment_end_cycles(graph_, costs, plan_, segment, s);
+                      segment_end_cycles(graph_, costs, plan_, segment, s, lives_.of(stage.input).maker >= 0);
     }
   }
 
@@ -168,7 +193,7 @@ class Layout {
     for (int s = 0; s < int(plan_.stages.size()); s++) {
       const Stage& stage = plan_.stages[s];
       const int v = stage.input, g = segment_of_[size_t(s)];
-      if (plan_.values[v].kind != Placement::kExternal) continue;
+      if (graph_.values[v].producer >= 0) continue;
       const bool alone = s == plan_.segments[g].first && !readers[size_t(v)]++;
       rows[size_t(v)] = alone ? source_rows_[size_t(g)] : graph_.values[v].shape.height;
     }
@@ -178,31 +203,41 @@ class Layout {
                                                         : graph_.values[in.value].shape.height);
   }
 
-  // Places the buffers, unless the best placement cannot be beaten. True: into fewer bytes than that, in blocks of the
-  // buffers' order. moves: each value slid over is cut in two, since it may lie elsewhere in its last segment; its
-  // second block comes after all buffers.
-  bool place_buffers(bool moves, int64_t effort, std::vector<Block>* best, Work* work) {
-    if (plan_.peak_bytes <= plan_.lower_bound_bytes && plan_.peak_bytes < INT64_MAX) return false;
-    std::vector<Block> blocks;
-    std::vector<Slide> moved_slides;
-    blocks.reserve(plan_.buffers.size() + (moves ? slid_.size() : 0));
-    for (const Buffer& b : plan_.buffers) blocks.push_back({b.bytes, b.first, b.last});
-    if (moves) moved_slides = slid_;
-    for (Slide& s : moved_slides) {
-      Block& over = blocks[size_t(s.above)];
-      const int segment = blocks[size_t(s.below)].first;
+  // Cuts each value that is slid over in two, since it may lie elsewhere in its last segment; its second buffer comes
+  // after all others.
+  void cut_moved() {
+    for (Slide& s : slid_) {
+      Buffer& over = plan_.buffers[size_t(s.above)];
+      const int segment = plan_.buffers[size_t(s.below)].first;
       if (over.first >= segment) continue;
-      const Block moved = {over.bytes, segment, over.last};
+      Buffer moved = over;
+      moved.first = segment;
       over.last = segment - 1;
-      s.above = int(blocks.size());
-      blocks.push_back(moved);
+      s.above = int(plan_.buffers.size());
+      plan_.buffers.push_back(moved);
     }
-    const std::vector<Slide>& slides = moves ? moved_slides : slid_;
-    plan_.lower_bound_bytes = std::min(plan_.lower_bound_bytes, placement_bound(blocks, slides));
-    const int64_t peak = place(&blocks, slides, effort, work);
+  }
+
+  // ... and makes them whole again, of which there are so many.
+  void join_moved(size_t whole) {
+    for (Slide& s : slid_) {
+      if (size_t(s.above) < whole) continue;
+      const Buffer& moved = plan_.buffers[size_t(s.above)];
+      s.above = holder_[size_t(moved.index)];
+      plan_.buffers[size_t(s.above)].last = moved.last;
+    }
+    plan_.buffers.resize(whole);
+  }
+
+  // Places the buffers. True: into fewer bytes than before.
+  bool place_buffers(int64_t effort, std::vector<int64_t>* best, Work* work) {
+    plan_.lower_bound_bytes = std::min(plan_.lower_bound_bytes, placement_bound(plan_.buffers, slid_));
+    const int64_t peak = place(&plan_.buffers, slid_, effort, work);
     if (peak >= plan_.peak_bytes) return false;
     plan_.peak_bytes = peak;
-    best->swap(blocks);
+    best->clear();
+    best->reserve(plan_.buffers.size());
+    for (const Buffer& b : plan_.buffers) best->push_back(b.offset);
     return true;
   }
 
@@ -235,13 +270,21 @@ class Layout {
   std::vector<int> segment_of_;   // by stage
   std::vector<int> source_rows_;  // by segment
   std::vector<int> holder_;       // by value: its buffer
+  std::vector<int> ring_rows_;    // by stage: rows of its output; empty where nobody asks for places
   std::vector<Slide> slid_;       // of buffers: outputs over inputs
 };
 
 }  // namespace
 
+void lay_out_draft(const Graph& graph, const Homes& homes, const Lives& lives, Plan* plan, Work* work) {
+  Layout layout(graph, homes, lives, plan);
+  layout.find_buffers(work->costs);
+  layout.place_together(work);
+}
+
 void lay_out(const Graph& graph, const Homes& homes, const Lives& lives, Plan* plan, Work* work) {
   Layout layout(graph, homes, lives, plan);
+  layout.keep_rows();
   layout.find_buffers(work->costs);
   layout.place_together(work);
   layout.assign_offsets();
@@ -250,6 +293,7 @@ void lay_out(const Graph& graph, const Homes& homes, const Lives& lives, Plan* p
 void lay_out_apart(const Graph& graph, const Homes& homes, Plan* plan, const CostModel& costs) {
   const Lives lives(graph, plan->stages, homes);
   Layout layout(graph, homes, lives, plan);
+  layout.keep_rows();
   layout.find_buffers(costs);
   layout.place_apart();
   layout.assign_offsets();

@@ -4,7 +4,7 @@
 
 namespace mbinfer {
 
-Lives::Lives(const Graph& graph, const std::vector<Stage>& stages, const Homes& homes)
+Lives::Lives(const Graph& graph, const PageVector<Stage>& stages, const Homes& homes)
     : graph_(graph), homes_(homes), stages_(stages.size()), lives_(graph.values.size()) {
   for (int v = 0; v < int(lives_.size()); v++)
     if (home(v) != v) lives_[size_t(home(v))].shared = true;
@@ -14,15 +14,10 @@ Lives::Lives(const Graph& graph, const std::vector<Stage>& stages, const Homes& 
     for_each_read(stages[s], [&](int v) {
       Life& life = lives_[size_t(home(v))];
       if (life.last_reader != s) life.readers++;
-      if (life.first_reader < 0) life.first_reader = s;
       life.last_reader = s;
     });
   }
-  for (const GraphOutput& out : graph.outputs) {
-    Life& life = lives_[size_t(home(out.value))];
-    life.last_reader = kCaller;
-    if (life.first_reader < 0) life.first_reader = kCaller;
-  }
+  for (const GraphOutput& out : graph.outputs) lives_[size_t(home(out.value))].last_reader = kCaller;
 }
 
 std::vector<int64_t> Lives::live_bytes() const {

@@ -13,17 +13,17 @@ constexpr int kCaller = INT_MAX;  // reads the outputs, after every stage
 
 // Of a value, and of all that lie in the same memory; stages by their index.
 struct Life {
+  Life() : readers(0), shared(false) {}
   int maker = -1;         // the first one; -1: the caller
-  int first_reader = -1;  // -1: nobody reads it
-  int last_reader = -1;   // kCaller: it is an output
-  int readers = 0;        // stages, each counted once
-  bool shared = false;    // by several values
+  int last_reader = -1;   // kCaller: it is an output; -1: nobody reads it
+  uint32_t readers : 31;  // stages, each counted once
+  uint32_t shared : 1;    // by several values
 };
 
 // The lives of values, and the bytes that they take.
 class Lives {
  public:
-  Lives(const Graph& graph, const std::vector<Stage>& stages, const Homes& homes);
+  Lives(const Graph& graph, const PageVector<Stage>& stages, const Homes& homes);
 
   const Life& of(int value) const { return lives_[size_t(homes_.of(value).value)]; }
   int home(int value) const { return homes_.of(value).value; }

@@ -17,7 +17,7 @@ namespace {
 
 class OrderSearch {
  public:
-  OrderSearch(const Graph& graph, const std::vector<Stage>& stages, const Homes& homes,
+  OrderSearch(const Graph& graph, const PageVector<Stage>& stages, const Homes& homes,
               const std::vector<StageScratch>& scratch, Work* work)
       : graph_(graph),
         stages_(stages),
@@ -64,12 +64,15 @@ class OrderSearch {
     }
     const Set& best = *std::min_element(level.begin(), level.end(), less_memory);
     std::vector<int> order;
+    order.reserve(size_t(count_));
     for (int at = best.parent; at >= 0; at = links_[size_t(at)].before) order.push_back(links_[size_t(at)].stage);
     std::reverse(order.begin(), order.end());
     if (made < count_) finish(best.done, &order);
     if (complete && made == count_) return order;
     work_.shortcuts |= kOrderShortcut;
+    links_ = {};
     std::vector<int> given;
+    given.reserve(size_t(count_));
     finish(std::vector<uint64_t>(words_, 0), &given);
     return peak_of(given) < peak_of(order) ? given : order;
   }
@@ -325,7 +328,7 @@ class OrderSearch {
   }
 
   const Graph& graph_;
-  const std::vector<Stage>& stages_;
+  const PageVector<Stage>& stages_;
   const std::vector<StageScratch>& scratch_;
   Work& work_;
   const int64_t spent_before_;
@@ -342,7 +345,7 @@ class OrderSearch {
 
 }  // namespace
 
-std::vector<int> least_memory_order(const Graph& graph, const std::vector<Stage>& stages, const Homes& homes,
+std::vector<int> least_memory_order(const Graph& graph, const PageVector<Stage>& stages, const Homes& homes,
                                     const std::vector<StageScratch>& scratch, Work* work) {
   return OrderSearch(graph, stages, homes, scratch, work).run();
 }

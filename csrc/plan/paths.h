@@ -2,8 +2,10 @@
 #pragma once
 
 #include <algorithm>
+#include <array>
 #include <cstddef>
 #include <cstdint>
+#include <iterator>
 #include <memory_resource>
 #include <vector>
 
@@ -44,7 +46,34 @@ struct Path {
 
 static_assert(sizeof(Path) == 16, "thousands of them");
 
-using PathSet = std::vector<uint16_t>;  // by index
+// A few paths, by index, with room for one more than is kept: thousands of these on the heap would make it grow.
+class PathSet {
+ public:
+  uint16_t* begin() { return paths_.data(); }
+  uint16_t* end() { return begin() + size_; }
+  const uint16_t* begin() const { return paths_.data(); }
+  const uint16_t* end() const { return begin() + size_; }
+  uint16_t operator[](size_t i) const { return paths_[i]; }
+  size_t size() const { return size_; }
+  bool empty() const { return !size_; }
+  void push_back(int path) { paths_[size_++] = uint16_t(path); }
+  uint16_t* erase(uint16_t* first, uint16_t* last) {
+    std::copy(last, end(), first);
+    size_ = uint16_t(size_ - (last - first));
+    return first;
+  }
+  void insert(uint16_t* at, uint16_t path) {
+    std::copy_backward(at, end(), end() + 1);
+    *at = path;
+    size_++;
+  }
+
+ private:
+  std::array<uint16_t, kPathsKept[0] + 1> paths_;
+  uint16_t size_ = 0;
+};
+
+using PathSets = std::array<PathSet, std::size(kHeights) + 1>;  // by strip height
 constexpr int kNoPath = UINT16_MAX;
 static_assert(kMostPaths < kNoPath, "they have indices");
 

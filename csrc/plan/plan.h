@@ -41,12 +41,18 @@ struct PlanOptions {
 };
 
 struct Scratch {  // rows that a part holds; none where `bytes` is 0
-  int64_t offset = 0, bytes = 0;
-  int rows = 0;
-  int16_t copies = 1;  // of kept rows one for each chunk, of patches one for each thread
-  bool patch = false;  // what some pixels of the next part see, not whole rows
+  Scratch() : Scratch(0, 0, 0, 1, false) {}
+  Scratch(int64_t offset, int64_t bytes, int rows, int copies, bool patch)
+      : offset(offset), copies(copies), bytes(bytes), rows(rows), patch(patch) {}
+  int64_t offset : 49;
+  int64_t copies : 15;  // of kept rows one for each chunk, of patches one for each thread
+  int64_t bytes : 44;
+  int64_t rows : 19;
+  uint64_t patch : 1;  // what some pixels of the next part see, not whole rows
   int64_t at(int copy) const { return offset + bytes / copies * copy; }
 };
+
+static_assert(sizeof(Scratch) == 16, "thousands of them");
 
 struct Part {  // a node of a stage
   int node = -1;
@@ -166,7 +172,7 @@ struct Buffer {
 
 struct Plan {
   Schedule schedule = Schedule::kFused;
-  std::vector<Stage> stages;
+  PageVector<Stage> stages;
   std::vector<Segment> segments;
   std::vector<Placement> values;  // by value of the graph
   std::vector<Buffer> buffers;

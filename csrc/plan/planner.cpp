@@ -63,7 +63,7 @@ Plan naive_plan(const Graph& graph, const StageRules& rules, const CostModel& co
 
 int64_t naive_bytes(const Graph& graph, const StageRules& rules) {
   int64_t bytes = 0;
-  std::vector<Stage> stages = make_stages(graph, Fusion::kNone, rules);
+  PageVector<Stage> stages = make_stages(graph, Fusion::kNone, rules);
   const Lives lives(graph, stages, rules.homes);
   for (int s = 0; s < int(stages.size()); s++) {
     Stage& stage = stages[size_t(s)];
@@ -193,7 +193,7 @@ class Streamed {
 
     take_every_block();
     const std::shared_ptr<const StageOrder> order = blocks_->order();
-    std::vector<Stage> stages = blocks_->take_stages();
+    PageVector<Stage> stages = blocks_->take_stages();
     const bool searched_whole = int(stages.size()) <= kWindow;
     blocks_.reset();
     Streamer streamer(graph_, order, std::move(stages), options_.recompute, most_, work_);

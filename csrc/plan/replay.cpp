@@ -30,20 +30,21 @@ int oldest_row(const Graph& graph, const Plan& plan, const std::vector<int>& pro
   return row;
 }
 
-}  // namespace
-
-SegmentNeeds measure_segment(const Graph& graph, const Plan& plan, const Segment& segment) {
+// home_of(v): where value v lies.
+template <class HomeOf>
+SegmentNeeds needs_of(const Graph& graph, HomeOf&& home_of, const Plan& plan, const Segment& segment) {
   const int count = segment.last - segment.first;
   SegmentNeeds needs;
   needs.ring_rows.assign(count, 0);
   needs.stage_macs.assign(count, 0);
   std::vector<int> produced(plan.stages.size(), 0);
   const int in = plan.stages[segment.first].input, out = plan.stages[segment.last - 1].output;
-  auto room = [&](int v) -> const Value& { return graph.values[plan.values[v].home.value]; };
-  int pulled = 0;                   // rows of the segment's input that were asked for
-  needs.slide = -room(in).bytes();  // where nothing is read once rows of the output are made, it may lie anywhere
-  auto write_end = [&](int rows) { return plan.values[out].home.end(graph.values[out], rows); };
-  auto read_begin = [&](int row) { return plan.values[in].home.begin(graph.values[in], row); };
+  const Home home_in = home_of(in), home_out = home_of(out);
+  int pulled = 0;  // rows of the segment's input that were asked for
+  needs.slide = -graph.values[home_in.value]
+                     .bytes();  // where nothing is read once rows of the output are made, it may lie anywhere
+  auto write_end = [&](int rows) { return home_out.end(graph.values[out], rows); };
+  auto read_begin = [&](int row) { return home_in.begin(graph.values[in], row); };
   auto oldest = [&](int c, int v) { return oldest_row(graph, plan, produced, c, v); };
   run_segment(graph, plan, segment, produced.data(), [&](int stage, int r0, int r1) {
     const Stage& s = plan.stages[stage];
@@ -73,6 +74,16 @@ SegmentNeeds measure_segment(const Graph& graph, const Plan& plan, const Segment
     produced[stage] = r0;
   });
   return needs;
+}
+
+}  // namespace
+
+SegmentNeeds measure_segment(const Graph& graph, const Homes& homes, const Plan& plan, const Segment& segment) {
+  return needs_of(graph, [&](int v) { return homes.of(v); }, plan, segment);
+}
+
+SegmentNeeds measure_segment(const Graph& graph, const Plan& plan, const Segment& segment) {
+  return needs_of(graph, [&](int v) { return plan.values[size_t(v)].home; }, plan, segment);
 }
 
 std::vector<TracedStep> trace_segment(const Graph& graph, const Plan& plan, int segment) {

@@ -15,7 +15,9 @@ struct SegmentNeeds {
   std::vector<int64_t> stage_macs;
 };
 
-SegmentNeeds measure_segment(const Graph& graph, const Plan& plan, const Segment& segment);
+// The plan may say no more yet than its stages and segments.
+SegmentNeeds measure_segment(const Graph& graph, const Homes& homes, const Plan& plan, const Segment& segment);
+SegmentNeeds measure_segment(const Graph& graph, const Plan& plan, const Segment& segment);  // of a whole plan
 
 // One step of a segment: rows [r0, r1) of a stage's output being made, and the rows that are alive meanwhile, which
 // somebody reads in this step or later, of each value in the arena that the segment reads or makes. Steps of further

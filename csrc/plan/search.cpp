@@ -30,7 +30,7 @@ int64_t aligned(int64_t bytes) { return round_up(bytes, kArenaAlign); }
 class SegmentSearch::Impl {
  public:
   // Stages [first, last) of those that `lives` and `waiting` know.
-  Impl(const Graph& graph, const std::vector<Stage>& stages, int first, int last, const Lives& lives,
+  Impl(const Graph& graph, const PageVector<Stage>& stages, int first, int last, const Lives& lives,
        const std::vector<int64_t>& waiting, const ChoiceRules& rules, int64_t work)
       : graph_(graph),
         stages_(stages.data() + first),
@@ -154,7 +154,6 @@ class SegmentSearch::Impl {
     paths_.clear();
     let_in_.assign(size_t(count_), {});
     sets_.assign(size_t(end - a), {});
-    for (int b = a; b < end; b++) sets_[b - a].resize(choices_[b].heights.size());
     for (auto next = by_scratch_.begin(); next != by_scratch_.end();) {
       const int64_t scratch = option(*next).transient();
       if (around_ + scratch > limit_) break;
@@ -176,8 +175,9 @@ class SegmentSearch::Impl {
   // options are of stages `first` to `last`.
   void extend(int a, int first, int last, int end, int64_t scratch) {
     const int first_new = paths_.size();
-    std::vector<PathSet> fresh;  // by height: the new paths to the stage before
-    for (int b = first; b < end && (b <= last || !fresh.empty()); b++) {
+    PathSets fresh;  // the new paths to the stage before
+    bool any_fresh = false;
+    for (int b = first; b < end && (b <= last || any_fresh); b++) {
       const StageChoices& now = choices_[b];
       const int64_t row = value(stages_[b].input).row_bytes();
       const bool reads = stages_[b].input == stages_[a].input || stages_[b].residual == stages_[a].input;
@@ -192,7 +192,7 @@ class SegmentSearch::Impl {
         if (reads) finish(a, b, own, path);  // its option decides how far it may slide
         insert(&sets_[b - a][now.options[o].height], path, from);
       };
-      auto extend_by = [&](int o, const std::vector<PathSet>& paths) {
+      auto extend_by = [&](int o, const PathSets& paths) {
         const Option& option = now.options[o];
         for (size_t h = 0; h < paths.size(); h++) {
           if (paths[h].empty()) continue;
@@ -210,14 +210,14 @@ class SegmentSearch::Impl {
           extend_by(o, sets_[b - a - 1]);
       }
       for (int o : let_in_[b])
-        if (!fresh.empty() && may_help(a, b, now.options[o])) extend_by(o, fresh);
+        if (any_fresh && may_help(a, b, now.options[o])) extend_by(o, fresh);
       const auto before = ptrdiff_t(let_in_[b].size());
       let_in_[b].insert(let_in_[b].end(), due_[b].begin(), due_[b].end());
       std::inplace_merge(let_in_[b].begin(), let_in_[b].begin() + before, let_in_[b].end());
       due_[b].clear();
-      fresh.clear();
-      if (paths_.size() == made) continue;
-      fresh.resize(now.heights.size());
+      fresh = {};
+      any_fresh = paths_.size() > made;
+      if (!any_fresh) continue;
       for (size_t h = 0; h < fresh.size(); h++)
         for (int p : sets_[b - a][h]) {
           if (p < first_new) continue;
@@ -259,7 +259,7 @@ class SegmentSearch::Impl {
     set->insert(set->begin() + ptrdiff_t(at), uint16_t(paths_.size()));
     paths_.push_back(path);
     if (set->size() <= kept_) return;
-    set->erase(set->begin() + ptrdiff_t(kept_ / 2));
+    set->erase(set->begin() + kept_ / 2, set->begin() + kept_ / 2 + 1);
     *from = std::min(at, kept_ / 2);
   }
 
@@ -340,11 +340,11 @@ class SegmentSearch::Impl {
   int64_t spent_before_ = 0, allowed_ = 0;
   size_t kept_ = 0;
   Paths paths_;
-  std::vector<std::vector<PathSet>> sets_;      // by stage and strip height: Pareto sets of paths
+  PageVector<PathSets> sets_;                   // by stage: Pareto sets of paths
   std::vector<std::vector<int>> due_, let_in_;  // by stage: options that are let in next, and those that are
 };
 
-SegmentSearch::SegmentSearch(const Graph& graph, const std::vector<Stage>& stages, const Lives& lives,
+SegmentSearch::SegmentSearch(const Graph& graph, const PageVector<Stage>& stages, const Lives& lives,
                              const CostModel& costs, bool recompute, int64_t most, Work* work)
     : graph_(graph), stages_(stages), lives_(lives), work_(work) {
   const int count = int(stages.size());

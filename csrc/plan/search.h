@@ -18,7 +18,7 @@ namespace mbinfer {
 class SegmentSearch {
  public:
   // recompute: strips may expand rows again. most: bytes that no answer exceeds. Stages and lives have to outlive it.
-  SegmentSearch(const Graph& graph, const std::vector<Stage>& stages, const Lives& lives, const CostModel& costs,
+  SegmentSearch(const Graph& graph, const PageVector<Stage>& stages, const Lives& lives, const CostModel& costs,
                 bool recompute, int64_t most, Work* work);
   ~SegmentSearch();
 
@@ -34,7 +34,7 @@ class SegmentSearch {
   void run_windows(std::vector<Split>* splits, Run&& run) const;
 
   const Graph& graph_;
-  const std::vector<Stage>& stages_;
+  const PageVector<Stage>& stages_;
   const Lives& lives_;
   std::vector<int64_t> waiting_;  // by stage: bytes of values made before it and read by it or later
   Work* work_;

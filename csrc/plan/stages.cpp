@@ -18,8 +18,8 @@ class Fuser {
         apart_(apart),
         taken_(graph.nodes.size(), false) {}
 
-  std::vector<Stage> run() {
-    std::vector<Stage> stages;
+  PageVector<Stage> run() {
+    PageVector<Stage> stages;
     int count = 0;  // counted first: a list that grows has room to spare, or is copied
     each([&](Stage&&) { count++; });
     std::fill(taken_.begin(), taken_.end(), false);
@@ -165,7 +165,7 @@ class Fuser {
     if (!s->bottleneck() || why != Apart::kNothing || !added_later(last.node)) set_apart(s, why, about);
     if (next < 0) return;
     const Node& add = node(next);
-    if (add.op == Op::kAdd && add.inputs[0] != add.inputs[1] && !node(last.node).table) last.add = next;
+    if (add.op == Op::kAdd && add.inputs[0] != add.inputs[1] && node(last.node).table < 0) last.add = next;
   }
 
   bool added_later(int n) const {
@@ -227,9 +227,9 @@ bool read_by_filters(const Graph& graph, int n) {
                      [&](int reader) { return graph.nodes[reader].op == Op::kDepthwise; });
 }
 
-std::vector<Stage> make_stages(const Graph& graph, Fusion fusion, const StageRules& rules,
-                               const std::vector<bool>& apart) {
-  std::vector<Stage> stages = Fuser(graph, fusion, rules, apart).run();
+PageVector<Stage> make_stages(const Graph& graph, Fusion fusion, const StageRules& rules,
+                              const std::vector<bool>& apart) {
+  PageVector<Stage> stages = Fuser(graph, fusion, rules, apart).run();
   for (Stage& s : stages) {
     s.threads = int16_t(rules.threads);
     if (s.part_count() > 1 && graph.nodes[s.parts[0].node].op == Op::kConvert) {

@@ -31,8 +31,8 @@ bool read_by_filters(const Graph& graph, int node);
 
 // Every node in exactly one stage, but those that are placed or made again, in the graph's order. Nodes marked in
 // `apart` are not fused.
-std::vector<Stage> make_stages(const Graph& graph, Fusion fusion, const StageRules& rules,
-                               const std::vector<bool>& apart = {});
+PageVector<Stage> make_stages(const Graph& graph, Fusion fusion, const StageRules& rules,
+                              const std::vector<bool>& apart = {});
 
 // Why the nodes around a stage were not fused into it; "" where nothing has to be said.
 std::string why_apart(const Graph& graph, const Stage& stage);

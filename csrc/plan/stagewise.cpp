@@ -44,7 +44,8 @@ void prune(std::vector<Way>* ways) {
     bool beaten = false;
     for (size_t i = 0; i < kept && !beaten; i++) {
       const Way& other = (*ways)[i];
-      beaten = other.scratch <= way.scratch && other.scratch - other.overlap <= way.scratch - way.overlap;
+      beaten = other.scratch_lines <= way.scratch_lines &&
+               other.scratch_lines - other.overlap_lines <= way.scratch_lines - way.overlap_lines;
     }
     if (!beaten) (*ways)[kept++] = way;
   }
@@ -62,7 +63,7 @@ void set_whole(const Graph& graph, Stage* stage, int chunk, int step) {
   size_scratch(graph, stage);
 }
 
-int strips_allowed(const Graph& graph, const std::vector<Stage>& stages) {
+int strips_allowed(const Graph& graph, const PageVector<Stage>& stages) {
   int strips = 1 << 16;
   for (int64_t all; strips > kFewestStrips; strips /= 2) {
     all = 0;
@@ -78,38 +79,39 @@ Stagewise::Stagewise(const Graph& graph, Schedule schedule, StageOrder order, bo
   find_stages(std::move(order));
   lives_.emplace(graph, stages_, order_->rules.homes);
   live_ = lives_->live_bytes();
-  smallest_.reserve(stages_.size());
-  for (int s = 0; s < int(stages_.size()); s++) {
-    int64_t least = INT64_MAX;
-    for (const Way& way : ways(s)) least = std::min(least, bytes(s, way));
-    smallest_.push_back(least);
-    counted_ = std::max(counted_, live_[size_t(s)] + least);
-  }
+  for (int s = 0; s < int(stages_.size()); s++) counted_ = std::max(counted_, counted(s));
 }
 
 void Stagewise::find_stages(StageOrder order) {
   stages_ = make_stages(graph_, order.fusion, order.rules, order.apart);
   const int count = int(stages_.size()), strips = strips_allowed(graph_, stages_);
-  std::vector<WayRange> ranges;
+  std::vector<int> firsts;
+  std::vector<uint16_t> counts;
   std::vector<StageScratch> scratch;
   ways_.reserve(size_t(count));
-  ranges.reserve(size_t(count));
+  firsts.reserve(size_t(count));
+  counts.reserve(size_t(count));
   scratch.reserve(size_t(count));
   for (const Stage& s : stages_) {
     const std::vector<Way> all = ways_of(s, order.rules.homes, strips);
-    ranges.push_back({int(ways_.size()), int(all.size())});
+    firsts.push_back(int(ways_.size()));
+    counts.push_back(uint16_t(all.size()));
     ways_.insert(ways_.end(), all.begin(), all.end());
     StageScratch least = {INT64_MAX, INT64_MAX};
     for (const Way& way : all) {
-      least.beside = std::min(least.beside, way.scratch);
-      least.over_input = std::min(least.over_input, way.scratch - way.overlap);
+      least.beside = std::min(least.beside, way.scratch());
+      least.over_input = std::min(least.over_input, way.scratch() - way.overlap());
     }
     scratch.push_back(least);
   }
   order.order = least_memory_order(graph_, stages_, order.rules.homes, scratch, work_);
   put_in_order(order.order, &stages_);
-  range_.reserve(size_t(count));
-  for (int s : order.order) range_.push_back(ranges[size_t(s)]);
+  first_way_.reserve(size_t(count));
+  way_count_.reserve(size_t(count));
+  for (int s : order.order) {
+    first_way_.push_back(firsts[size_t(s)]);
+    way_count_.push_back(counts[size_t(s)]);
+  }
   order_ = std::make_shared<const StageOrder>(std::move(order));
 }
 
@@ -117,7 +119,8 @@ std::vector<Way> Stagewise::ways_of(const Stage& stage, const Homes& homes, int 
   Stage s = stage;
   std::vector<Way> ways;
   auto add = [&](int chunk, int step, int64_t overlap, double cycles) {
-    ways.push_back({chunk, step, aligned(s.transient_bytes()), overlap, cycles});
+    ways.push_back(
+        {chunk, step, cycles, int32_t(aligned(s.transient_bytes()) / kArenaAlign), int32_t(overlap / kArenaAlign)});
   };
   if (whole_ || !s.bottleneck()) {
     const int step = whole_ ? INT_MAX : ceil_div(graph_.values[s.output].shape.height, strips);
@@ -145,15 +148,21 @@ std::vector<Way> Stagewise::ways_of(const Stage& stage, const Homes& homes, int 
 }
 
 int64_t Stagewise::bytes(int stage, const Way& way) const {
-  return way.scratch - (lives_->frees_input(stages_[size_t(stage)], stage) ? way.overlap : 0);
+  return way.scratch() - (lives_->frees_input(stages_[size_t(stage)], stage) ? way.overlap() : 0);
+}
+
+int64_t Stagewise::smallest(int stage) const {
+  int64_t least = INT64_MAX;
+  for (const Way& way : ways(stage)) least = std::min(least, bytes(stage, way));
+  return least;
 }
 
 const Way& Stagewise::fastest_way(int stage, int64_t most, bool over) const {
-  auto needs = [&](const Way& way) { return over ? bytes(stage, way) : way.scratch; };
+  auto needs = [&](const Way& way) { return over ? bytes(stage, way) : way.scratch(); };
   const Way *best = nullptr, *smallest = ways(stage).first;
   for (const Way& way : ways(stage)) {
     if (needs(way) < needs(*smallest)) smallest = &way;
-    const bool in_cache = way.scratch <= kScratchInCache * stages_[size_t(stage)].threads;
+    const bool in_cache = way.scratch() <= kScratchInCache * stages_[size_t(stage)].threads;
     if (!best && in_cache && needs(way) <= most - live_[size_t(stage)]) best = &way;
   }
   return best ? *best : *smallest;
@@ -161,15 +170,15 @@ const Way& Stagewise::fastest_way(int stage, int64_t most, bool over) const {
 
 Draft Stagewise::smallest() {
   return with([&](int s) -> const Way& {
-    return *std::find_if(ways(s).begin(), ways(s).end(),
-                         [&](const Way& way) { return bytes(s, way) == smallest_[size_t(s)]; });
+    const int64_t least = smallest(s);
+    return *std::find_if(ways(s).begin(), ways(s).end(), [&](const Way& way) { return bytes(s, way) == least; });
   });
 }
 
 Draft Stagewise::least_scratch() {
   return with([&](int s) -> const Way& {
     return *std::min_element(ways(s).begin(), ways(s).end(),
-                             [](const Way& a, const Way& b) { return a.scratch < b.scratch; });
+                             [](const Way& a, const Way& b) { return a.scratch_lines < b.scratch_lines; });
   });
 }
 

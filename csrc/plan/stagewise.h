@@ -4,6 +4,7 @@
 #include <optional>
 #include <vector>
 
+#include "pages.h"
 #include "plan/draft.h"
 #include "plan/lives.h"
 #include "plan/order.h"
@@ -16,16 +17,19 @@ namespace mbinfer {
 // One way to run a stage over its whole map.
 struct Way {
   int chunk, step;
-  int64_t scratch;  // bytes
-  int64_t overlap;  // bytes of its output that may lie over its input, where that is read for the last time
   double cycles;
+  int32_t scratch_lines, overlap_lines;  // of kArenaAlign bytes: thousands of ways are held
+
+  int64_t scratch() const { return scratch_lines * kArenaAlign; }  // bytes
+  // Bytes of its output that may lie over its input, where that is read for the last time.
+  int64_t overlap() const { return overlap_lines * kArenaAlign; }
 };
 
 // Sets a stage to run over its whole map, `chunk` channels and `step` rows at a time where it goes in steps.
 void set_whole(const Graph& graph, Stage* stage, int chunk, int step);
 
 // How many strips, and steps, a map may be cut into: all its rows, but for very many or very high maps.
-int strips_allowed(const Graph& graph, const std::vector<Stage>& stages);
+int strips_allowed(const Graph& graph, const PageVector<Stage>& stages);
 
 // The stages, in the order that needs the least memory when each runs the way that needs the least; the drafts of
 // them are few choices of ways.
@@ -35,13 +39,13 @@ class Stagewise {
   // the other; otherwise in every way.
   Stagewise(const Graph& graph, Schedule schedule, StageOrder order, bool whole, Work* work);
 
-  const std::vector<Stage>& stages() const { return stages_; }
+  const PageVector<Stage>& stages() const { return stages_; }
   const std::shared_ptr<const StageOrder>& order() const { return order_; }
-  std::vector<Stage> take_stages() { return std::move(stages_); }  // after which it is of no more use
+  PageVector<Stage> take_stages() { return std::move(stages_); }  // after which it is of no more use
 
   // Bytes that some stage needs even in its smallest way, before placement.
   int64_t counted() const { return counted_; }
-  int64_t counted(int stage) const { return live_[size_t(stage)] + smallest_[size_t(stage)]; }
+  int64_t counted(int stage) const { return live_[size_t(stage)] + smallest(stage); }
 
   // Each stage in its smallest way, and in the one of least scratch.
   Draft smallest();
@@ -55,21 +59,19 @@ class Stagewise {
   double fastest_cycles() const;  // with no bound on bytes, and without what values beyond the cache cost
 
  private:
-  struct WayRange {
-    int first, count;
-  };
   struct Ways {  // of a stage, by rising cycles
     const Way *first, *last;
     const Way* begin() const { return first; }
     const Way* end() const { return last; }
   };
   Ways ways(int stage) const {
-    const WayRange& range = range_[size_t(stage)];
-    return {ways_.data() + range.first, ways_.data() + range.first + range.count};
+    const Way* first = ways_.data() + first_way_[size_t(stage)];
+    return {first, first + way_count_[size_t(stage)]};
   }
   void find_stages(StageOrder order);
   std::vector<Way> ways_of(const Stage& stage, const Homes& homes, int strips) const;
   int64_t bytes(int stage, const Way& way) const;  // beside the values alive
+  int64_t smallest(int stage) const;               // the least of them
   double cycles_within(int64_t most) const;
   const Way& fastest_way(int stage, int64_t most, bool over) const;
   template <class WayOf>
@@ -78,14 +80,14 @@ class Stagewise {
   const Graph& graph_;
   const Schedule schedule_;
   std::shared_ptr<const StageOrder> order_;
-  std::vector<Stage> stages_;
+  PageVector<Stage> stages_;
   const bool whole_;
   Work* work_;
-  std::vector<Way> ways_;
-  std::vector<WayRange> range_;  // by stage: its ways
+  PageVector<Way> ways_;
+  std::vector<int> first_way_;       // by stage
+  std::vector<uint16_t> way_count_;  // by stage
   std::optional<Lives> lives_;
-  std::vector<int64_t> live_;      // by stage: bytes of the values alive
-  std::vector<int64_t> smallest_;  // by stage: the least bytes beside them
+  std::vector<int64_t> live_;  // by stage: bytes of the values alive
   int64_t counted_ = 0;
 };
 

@@ -18,7 +18,7 @@ class Streamer {
  public:
   // stages: those of `order`. recompute: the most multiply-adds done again, as a share of the network's. most: bytes
   // that no plan is looked for beyond.
-  Streamer(const Graph& graph, std::shared_ptr<const StageOrder> order, std::vector<Stage> stages, double recompute,
+  Streamer(const Graph& graph, std::shared_ptr<const StageOrder> order, PageVector<Stage> stages, double recompute,
            int64_t most, Work* work);
 
   // A small plan, made without looking at cost nor at what is done again; the smallest of those that may be; and the
@@ -41,7 +41,7 @@ class Streamer {
   const Graph& graph_;
   Work* work_;
   const std::shared_ptr<const StageOrder> order_;
-  std::vector<Stage> stages_;
+  PageVector<Stage> stages_;
   const int64_t most_;
   const int64_t most_again_;  // multiply-adds
   const Lives lives_;

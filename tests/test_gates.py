@@ -133,3 +133,10 @@ def test_the_least_arena_of_a_detector_and_a_segmenter(tmp_path):
         )
         assert least.peak_bytes <= kib << 10 and least.peak_bytes < once.peak_bytes
         assert least.macs == once.macs and once.extra_macs == 0
+
+
+def test_more_memory_than_the_least_saves_work_where_a_search_is_cut_short(tmp_path):
+    model.save(zoo.deeplab_v3(mask=True), tmp_path / "net.bin")
+    for limit in ("2MiB", "1536KiB"):
+        plan = mbinfer.Session(tmp_path / "net.bin", memory_limit=limit, plan_only=True).plan
+        assert "segments" in plan.shortcuts and plan.extra_macs <= 0.05 * plan.macs, limit

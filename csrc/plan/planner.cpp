@@ -197,11 +197,13 @@ class Streamed {
     const bool searched_whole = int(stages.size()) <= kWindow;
     blocks_.reset();
     Streamer streamer(graph_, order, std::move(stages), options_.recompute, most_, work_);
-    Candidate plan = candidate(options_.least ? Draft() : streamer.within(std::min(limit, most_)));
+    int64_t asked = std::min(limit, most_);
+    Candidate plan = candidate(options_.least ? Draft() : streamer.within(asked));
     // A search that is cut short leaves out ways of many bytes and of few alike; within less it looks at fewer.
-    for (int tries = 0; tries < kMostTries && !plan->none() && work_->shortcuts & kSegmentShortcut; tries++) {
-      const Candidate less = candidate(streamer.within(plan->peak_bytes / 2));
-      if (less->none() || !better(*less, *plan, limit)) break;
+    for (int tries = 0; tries < kMostTries && !options_.least && work_->shortcuts & kSegmentShortcut; tries++) {
+      asked = plan->none() ? asked / 4 * 3 : plan->peak_bytes / 2;
+      const Candidate less = candidate(streamer.within(asked));
+      if (less->none() || (!plan->none() && !better(*less, *plan, limit))) break;
       plan = less;
     }
     if ((automatic || plan->none()) && better(*one_by_one.best, *plan, limit)) plan = one_by_one.best;

@@ -34,7 +34,7 @@ from collections.abc import Callable
 from functools import partial
 
 import numpy as np
-from markers import program_of, write_table
+from markers import README, program_of, write_table
 
 import mbinfer
 from mbinfer import measure, model, zoo
@@ -65,6 +65,7 @@ SESSIONS = {  # name: options of Session
     "least": {"schedule": "streamed", "memory_limit": "least"},
 }
 CONTROL = "control"
+LONG_TABLES = README.parent / "docs" / "memory.md"
 DTYPES = ("float32", "int8")
 
 # Reported by others, not measured here, of int8 networks.
@@ -191,13 +192,40 @@ def measure_all(networks: list[str], dtype: str) -> list[dict]:
     return results
 
 
-def markdown(results: list[dict]) -> str:
-    """The table, what its columns count, and the figures that others published."""
-    lines = [
+def heading(results: list[dict]) -> list[str]:
+    return [
         f"{results[0]['dtype']}, one thread, seeded random weights; bytes do not depend on them. `least` is `streamed`"
         ' with `memory_limit="least"`; `auto` is chosen by what the kernels of the CPU cost,'
         f" here {results[0]['isa']}.",
         "",
+    ]
+
+
+def compact(results: list[dict]) -> str:
+    """A line for each network: planned arenas, and what was seen of the smallest one."""
+    lines = [
+        *heading(results),
+        f"| the arena of | {' | '.join(SESSIONS)} | least, of naive | least, observed |",
+        "|---|" + "---:|" * (len(SESSIONS) + 2),
+    ]
+    for network in dict.fromkeys(row["network"] for row in results):
+        rows = {row["schedule"]: row for row in results if row["network"] == network}
+        share = f"{100 * rows['least']['planned'] / rows['naive']['planned']:.1f} %"
+        cells = [size(rows[schedule]["planned"]) for schedule in SESSIONS]
+        lines.append(f"| {' | '.join([network, *cells, share, size(rows['least']['observed'])])} |")
+    lines += [
+        "",
+        "Observed is the most memory that was resident during runs, less file pages, over a process that opens no"
+        " session. All schedules as observed, opening, and file pages: [docs/memory.md](docs/memory.md), by"
+        f" `python benchmarks/{program_of('memory.py', results[0]['dtype'])} --readme`.",
+    ]
+    return "\n".join(lines if results[0]["dtype"] != "int8" else [*lines, *published()])
+
+
+def markdown(results: list[dict]) -> str:
+    """A line for each network and schedule, and what its columns count."""
+    lines = [
+        *heading(results),
         "| network | schedule | planned: the arena | of naive | allocated: malloc and mappings | observed: peak"
         " resident in runs, without file pages | opening: the same, before | file pages: weights and code |",
         "|---|---|---:|---:|---:|---:|---:|---:|",
@@ -222,7 +250,7 @@ def markdown(results: list[dict]) -> str:
     ]
     if not all(row["reset"] for row in results):
         lines += ["", "The kernel did not let VmHWM start afresh, so that observed may be too low."]
-    return "\n".join(lines) if results[0]["dtype"] != "int8" else "\n".join([*lines, *published()])
+    return "\n".join(lines)
 
 
 def published() -> list[str]:
@@ -285,7 +313,7 @@ def main() -> None:
     parser.add_argument("--dtype", choices=(*DTYPES, "float16"), default=DTYPES[0])
     parser.add_argument("--json", action="store_true", help="print JSON instead of the table")
     parser.add_argument("--plot", metavar="FILE", help="draw it, as .svg or .png (needs matplotlib)")
-    parser.add_argument("--readme", action="store_true", help="write the table into README.md, between its markers")
+    parser.add_argument("--readme", action="store_true", help="write the tables of README.md and docs/memory.md")
     parser.add_argument("--child", nargs=3, metavar=("MODEL", "RESOLUTION", "SCHEDULE"), help=argparse.SUPPRESS)
     parser.add_argument("--plan-only", action="store_true", help=argparse.SUPPRESS)
     options = parser.parse_args()
@@ -299,7 +327,9 @@ def main() -> None:
     if options.plot:
         plot(results, options.plot)
     if options.readme:
-        write_table(program_of("memory.py", options.dtype), markdown(results))
+        program = program_of("memory.py", options.dtype)
+        write_table(program, compact(results))
+        write_table(program, markdown(results), LONG_TABLES)
     print(json.dumps(results, indent=1) if options.json else markdown(results))
 
 

@@ -12,6 +12,7 @@ DOCUMENTS = (
     "CONTRIBUTING.md",
     "docs/architecture.md",
     "docs/format.md",
+    "docs/memory.md",
     "docs/peers.md",
     "docs/performance.md",
     "docs/quantization.md",

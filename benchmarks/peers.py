@@ -229,7 +229,7 @@ def main() -> None:
     for name in names:
         note(f"{name} {versions[name]}")
     with tempfile.TemporaryDirectory() as temporary:
-        work = (options.work or Path(temporary)).resolve()
+        work = (options.work or Path(temporary)).resolve() / options.dtype
         failures = prepare(names, options.networks, options.dtype, options.threads, work)
         rows = measure(names, options.networks, failures, options, work)
     macs = {network: zoo.count(make_graph(network)).macs for network in options.networks}

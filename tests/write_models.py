@@ -36,7 +36,7 @@ def write_models(folder: Path) -> None:
             quantised(small, np.random.default_rng(4), extreme),
             folder / f"int8 extreme {extreme}.bin".replace(" ", "_"),
         )
-    gated = zoo.mobilenet_v3_small(resolution=64, classes=10, seed=6)  # tables in blocks that are run twice
+    gated = zoo.mobilenet_v3_small(resolution=96, classes=10, seed=6)  # tables in blocks that are run twice
     model.save(quantize(gated, noise(gated, 1), equalise=False, compensate=False), folder / "v3_int8.bin")
     written = 0
 

@@ -346,7 +346,7 @@ void softmax(const Task& w) {
     auto args = whole_pixels<SoftmaxArgs>(w, row, x0, x1);
     args.logarithm = w.node.logarithm;
     args.in_type = input_of(w).type;
-    args.out_type = made_by(w, w.node);
+    args.out_type = output_of(w).type;
     kernels_of(w).softmax(&args);
   });
 }
@@ -439,7 +439,7 @@ void convert(const Task& w) {
     args.in_type = w.in_type;
     args.in_stride = w.in.pixel_stride;
     args.out = w.out.at(row, column);
-    args.out_type = made_by(w, w.node);
+    args.out_type = output_of(w).type;
     args.out_stride = w.out.pixel_stride;
     args.pixels = x1 - x0;
     args.channels = w.channels.count();

@@ -72,13 +72,13 @@ CostTerms cost_terms(const Graph& graph, const CostModel& model, const Stage& st
     weights += read;
     if (!once) stepped_weights += read;
     const bool expands = p == stage.split - 1, projects = stage.bottleneck() && p == stage.through + 1;
+    const double made_rows = expands ? double(counts.expanded_rows) : double(made.height);
     if (n.mixes_channels()) {
-      const double rows = expands ? double(counts.expanded_rows) : double(made.height);
-      const double calls = !n.pointwise() ? 3 * rows : expands ? steps : projects ? (once ? 1 : steps) : strips;
+      const double calls = !n.pointwise() ? 3 * made_rows : expands ? steps : projects ? (once ? 1 : steps) : strips;
       CostTerms one;
-      add_matrix(&one, costs, rows * made.width, expands ? stage.chunk / kPanel : panels,
+      add_matrix(&one, costs, made_rows * made.width, expands ? stage.chunk / kPanel : panels,
                  projects ? stage.chunk : in.channels * n.y.kernel * n.x.kernel / n.groups, calls);
-      if (!n.pointwise()) one.of[kElements] += rows * n.y.kernel * in.width * in.channels / kPanel;
+      if (!n.pointwise()) one.of[kElements] += made_rows * n.y.kernel * in.width * in.channels / kPanel;
       for (int i = 0; i < kCostTerms; i++) t.of[i] += (expands || projects ? chunks : 1) * one.of[i];
     } else if (!by_pixel(n.op)) {
       once = op.area == Area::kWhole;
@@ -92,7 +92,7 @@ CostTerms cost_terms(const Graph& graph, const CostModel& model, const Stage& st
     if (part.add >= 0 || (by_pixel(n.op) && (stage.part_count() == 1 || p == stage.through)))
       t.of[kElements] += double(made.pixels()) * panels;
     if (n.table >= 0 || (part.add >= 0 && graph.nodes[part.add].table >= 0))
-      t.of[kElements] += (expands ? double(counts.expanded_rows) : double(made.height)) * made.width * panels;
+      t.of[kElements] += made_rows * made.width * panels;
   }
 
   t.of[kSteps] += double(chunks) * steps * stage.part_count();

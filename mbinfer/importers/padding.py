@@ -14,8 +14,6 @@ from .moving import cut
 from .picking import picked
 from .walking import Walk
 
-LOWEST = -1e30  # what pads below it with is less than any number: a pool's largest never is
-
 
 def cropped(low: Walk, node: SourceNode, x: Tensor, pads: npt.NDArray[np.int64]) -> Tensor:
     """Without what pads below 0 cut; they become 0, in place."""

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from .emitting import SourceNode
 from .joining import join
@@ -43,9 +45,20 @@ def picked(low: Walk, node: SourceNode, x: Tensor, axis: int, indexes: Sequence[
     return join(low, node, found, axis, part)
 
 
-def without_axis(x: Tensor, axis: int) -> Tensor:
-    """Without an axis of one element."""
-    return replace(x, shape=(*x.shape[:axis], *x.shape[axis + 1 :]))
+def gathered(low: Walk, node: SourceNode, x: Tensor, axis: int, indexes: npt.NDArray[Any]) -> Tensor:
+    """Elements of known numbers; one of them, not in a list, takes its axis away."""
+    if indexes.ndim > 1:
+        raise low.unsupported(node, f"indexes of shape {indexes.shape}", "a list of them, or one")
+    axis %= len(x.shape)
+    made = picked(low, node, x, axis, np.ravel(indexes).tolist())
+    return made if indexes.ndim else replace(made, shape=(*made.shape[:axis], *made.shape[axis + 1 :]))
+
+
+def broadcast(low: Walk, node: SourceNode, x: Tensor, shape: Sequence[int]) -> Tensor:
+    """As many copies along axes of one element as `shape` asks for."""
+    wanted = np.broadcast_shapes(x.shape, tuple(shape))
+    given = (1,) * (len(wanted) - len(x.shape)) + x.shape
+    return repeated(low, node, x, [made if size == 1 else 1 for size, made in zip(given, wanted)])
 
 
 def repeated(low: Walk, node: SourceNode, x: Tensor, counts: Sequence[int]) -> Tensor:

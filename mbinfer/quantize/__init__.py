@@ -90,10 +90,11 @@ class Quantizer:
         self._statistics = observe(self._source, self._samples, "ranges")
 
     def quantized(self, ranges: str = "percentile", correct_bias: bool = True, compensate: bool = True) -> Graph:
-        types, recipes = _types(self._source, self._statistics, ranges, self._keep_float)
+        whole = on_bytes(self._source, self._keep_float)
+        types, recipes = _types(self._source, self._statistics, ranges, self._keep_float, whole)
         means = {name: seen.means for name, seen in self._statistics.items()} if correct_bias else {}
         seen = Seen(means, self._covariances if compensate else {})
-        return emit(self._source, types, recipes, seen, self._keep_float, self._per_channel)
+        return emit(self._source, types, recipes, seen, whole, self._per_channel)
 
     @functools.cached_property
     def _covariances(self) -> dict[str, Float64]:
@@ -115,7 +116,11 @@ def _check(graph: Graph, keep_float: Collection[str]) -> None:
 
 
 def _types(
-    graph: Graph, statistics: dict[str, Statistics], ranges: str, keep_float: Collection[str]
+    graph: Graph,
+    statistics: dict[str, Statistics],
+    ranges: str,
+    keep_float: Collection[str],
+    whole: Collection[str],
 ) -> tuple[dict[str, Type], dict[str, Recipe]]:
     """The type of every value, and the recipes of inputs whose pixels become numbers as they are."""
     if ranges not in METHODS:
@@ -133,16 +138,15 @@ def _types(
             if exact is not None and all(node.weight is not None and node.name not in keep_float for node in readers):
                 recipes[name] = exact
     types = {name: type_of(*both) for name, both in ends.items()} | pictures
-    for group in _of_one_type(graph, keep_float):
+    for group in _of_one_type(graph, whole):
         lows, highs = zip(*(ends[name] for name in group))
         types.update(dict.fromkeys(group, type_of(min(lows), max(highs))))
     return types, recipes
 
 
-def _of_one_type(graph: Graph, keep_float: Collection[str]) -> list[set[str]]:
+def _of_one_type(graph: Graph, whole: Collection[str]) -> list[set[str]]:
     """The values that get one type together, because what runs between them only moves numbers."""
     groups: list[set[str]] = []
-    whole = on_bytes(graph, keep_float)
     for node in graph.nodes:
         if node.op in KEEPS_TYPE and node.output in whole:
             joined = {*node.inputs, node.output}.union(

@@ -43,16 +43,15 @@ def emit(
     types: dict[str, Type],
     recipes: dict[str, Recipe],
     seen: Seen,
-    keep_float: Collection[str] = (),
+    whole: Collection[str],
     per_channel: bool = True,
 ) -> Graph:
     """The int8 graph of the float32 `graph`; inputs and outputs stay float32.
 
     types: of every value, should it be quantised. recipes: of the inputs that get another one than `graph` has, whose
-    readers' biases take the difference. seen: what weights and biases are made after. keep_float: names of nodes that
-    stay float32.
+    readers' biases take the difference. seen: what weights and biases are made after. whole: values made of bytes.
     """
-    made, whole = _Emitter(graph, types), on_bytes(graph, keep_float)
+    made = _Emitter(graph, types)
     for name in graph.inputs:
         made.graph.inputs[name] = recipes.get(name, graph.inputs[name])
         made.define(name, name, "float32")

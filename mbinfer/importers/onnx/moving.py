@@ -21,7 +21,7 @@ from ..moving import (
     space_to_blocks,
     transposed_convolution,
 )
-from ..picking import picked, repeated, without_axis
+from ..picking import broadcast, gathered, repeated
 from .lowering import Lowering, lowers
 from .reading import OnnxNode
 
@@ -34,23 +34,13 @@ def concat(low: Lowering, node: OnnxNode) -> Tensor:
 
 @lowers("Gather")
 def gather(low: Lowering, node: OnnxNode) -> Tensor:
-    """Elements of known numbers; one of them, not in a list, takes its axis away."""
-    x, indexes = low.tensor(node), low.constant(node, 1)
-    axis = node.attrs.get("axis", 0) % len(x.shape)
-    if indexes.ndim > 1:
-        raise low.unsupported(node, f"indexes of shape {indexes.shape}", "a list of them, or one")
-    made = picked(low, node, x, axis, np.ravel(indexes).tolist())
-    return made if indexes.ndim else without_axis(made, axis)
+    return gathered(low, node, low.tensor(node), node.attrs.get("axis", 0), low.constant(node, 1))
 
 
 @lowers("Tile", "Expand")
 def tile(low: Lowering, node: OnnxNode) -> Tensor:
     x, numbers = low.tensor(node), low.option(node, "repeats" if node.op == "Tile" else "shape", 1)
-    if node.op == "Tile":
-        return repeated(low, node, x, numbers)
-    shape = np.broadcast_shapes(x.shape, tuple(numbers))
-    given = (1,) * (len(shape) - len(x.shape)) + x.shape
-    return repeated(low, node, x, [made if size == 1 else 1 for size, made in zip(given, shape)])
+    return repeated(low, node, x, numbers) if node.op == "Tile" else broadcast(low, node, x, numbers)
 
 
 @lowers("ArgMax", "ArgMin")

@@ -69,6 +69,7 @@ REDUCTIONS = {
     "ReduceSumSquare": "sum_square",
     "ReduceLogSum": "log_sum",
 }
+NOTHING_ALONE = ("mean", "sum", "max", "min")  # of one number itself; onnx once called the others so, too
 
 
 @lowers(*REDUCTIONS)
@@ -76,12 +77,7 @@ def reduce(low: Lowering, node: OnnxNode) -> Tensor:
     x = low.tensor(node)
     axes = low.option(node, "axes", 1, [])
     if not axes and node.attrs.get("noop_with_empty_axes", 0):
-        if REDUCTIONS[node.op] not in (
-            "mean",
-            "sum",
-            "max",
-            "min",
-        ):  # onnx once called it nothing, now a square or a log
+        if REDUCTIONS[node.op] not in NOTHING_ALONE:
             raise low.unsupported(node, "noop_with_empty_axes", "axes, or noop_with_empty_axes=0")
         return x
     keep = bool(node.attrs.get("keepdims", 1))

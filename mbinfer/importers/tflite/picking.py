@@ -7,32 +7,25 @@ import numpy as np
 from ..emitting import SourceNode
 from ..layout import Tensor
 from ..padding import mirrored
-from ..picking import picked, repeated, without_axis
+from ..picking import broadcast, gathered, repeated
 from .lowering import Lowering, lowers
 from .spatial import same_type
 
 
 @lowers("GATHER")
 def gather(low: Lowering, node: SourceNode) -> Tensor:
-    """Elements of known numbers; one of them, not in a list, takes its axis away."""
     x, indexes = low.tensor(node), low.constant(node, 1)
-    if indexes.ndim > 1 or node.attrs["batch_dims"]:
+    if node.attrs["batch_dims"]:
         raise low.unsupported(node, f"indexes of shape {indexes.shape}", "a list of them, or one")
     same_type(low, node)
-    axis = node.attrs["axis"] % len(x.shape)
-    made = picked(low, node, x, axis, np.ravel(indexes).tolist())
-    return made if indexes.ndim else without_axis(made, axis)
+    return gathered(low, node, x, node.attrs["axis"], indexes)
 
 
 @lowers("TILE", "BROADCAST_TO")
 def tile(low: Lowering, node: SourceNode) -> Tensor:
     x, numbers = low.tensor(node), np.ravel(low.constant(node, 1)).tolist()
     same_type(low, node)
-    if node.op == "TILE":
-        return repeated(low, node, x, numbers)
-    shape = np.broadcast_shapes(x.shape, tuple(numbers))
-    given = (1,) * (len(shape) - len(x.shape)) + x.shape
-    return repeated(low, node, x, [made if size == 1 else 1 for size, made in zip(given, shape)])
+    return repeated(low, node, x, numbers) if node.op == "TILE" else broadcast(low, node, x, numbers)
 
 
 @lowers("MIRROR_PAD")

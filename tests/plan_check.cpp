@@ -374,7 +374,9 @@ class Breaker {
       p->peak_bytes = std::max(below.offset + value(out).bytes(), above.offset + value(in).bytes());
     };
     Plan near = plan_;
-    place(&near, measure_segment(graph_, plan_, plan_.segments[g]).slide);
+    const Homes homes = homes_of(plan_);
+    const Lives lives(graph_, plan_.stages, homes);
+    place(&near, measure_segment(graph_, lives, plan_, plan_.segments[g]).slide);
     const std::string wrong = check_plan(graph_, near);
     if (!wrong.empty()) report("slide: the least distance is refused: " + wrong);
     const int64_t needed = needed_distance(g, in);

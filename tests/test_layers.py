@@ -29,6 +29,7 @@ LAYERS = {
         "plan/plan.h",
         "plan/replay.h",
         "plan/rows.h",
+        "plan/scratch.h",
         "plan/sharing.h",
         "plan/stages.h",
         "plan/views.h",

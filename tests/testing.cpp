@@ -34,7 +34,9 @@ py::dict measure(const Session& session, int first, const std::vector<std::tuple
     transient.push_back(s.transient_bytes());
     cycles.push_back(stage_cycles(graph, costs, s, count_steps(graph, s)));
   }
-  const SegmentNeeds needs = measure_segment(graph, plan, {first, first + count});
+  const Homes homes = homes_of(plan);
+  const Lives lives(graph, plan.stages, homes);
+  const SegmentNeeds needs = measure_segment(graph, lives, plan, {first, first + count});
   py::dict d;
   d["kept_bytes"] = kept;
   d["transient_bytes"] = transient;

@@ -1,7 +1,7 @@
 // Operators that move numbers and compute nothing.
 #pragma once
 
-#include "exec/parts.h"
+#include "exec/task.h"
 
 namespace mbinfer {
 

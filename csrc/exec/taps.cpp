@@ -1,7 +1,7 @@
 // Convolutions of any window, as calls of the matrix kernel: which pixels of the input meet which rows of weights.
 #include <algorithm>
 
-#include "exec/parts.h"
+#include "exec/windows.h"
 
 namespace mbinfer {
 namespace {

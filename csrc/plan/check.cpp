@@ -3,26 +3,12 @@
 #include <algorithm>
 
 #include "plan/replay.h"
+#include "plan/shadow.h"
 #include "plan/sharing.h"
 #include "plan/views.h"
 
 namespace mbinfer {
 namespace {
-
-constexpr int kNobody = -1, kSeveral = -2;
-
-struct Cell {
-  int64_t owner = -1;  // what it holds: a tag
-  int maker = -1;      // of what lies with other values in one: the value
-  int64_t pass = -1;   // the last pass that touched it, and who did then
-  int writer = kNobody, reader = kNobody;
-};
-
-// Some rows, columns and panels of what a part makes, and the piece that makes them.
-struct Piece {
-  int index;
-  Rows rows, columns, panels;
-};
 
 int64_t least_panel(const Graph& graph) {
   int64_t least = INT64_MAX;
@@ -31,21 +17,16 @@ int64_t least_panel(const Graph& graph) {
   return least;
 }
 
-struct What {  // is touched, in words that are put together where it is wrong
-  const char* before;
-  const char* name;
-  const char* after;
-  std::string text() const { return std::string(before) + name + after; }
+// Some rows, columns and panels of what a part makes, and the piece that makes them.
+struct Piece {
+  int index;
+  Rows rows, columns, panels;
 };
 
 class Checker {
  public:
   Checker(const Graph& graph, const Plan& plan)
-      : graph_(graph),
-        plan_(plan),
-        grain_(least_panel(graph)),
-        cells_(size_t(std::max<int64_t>(0, ceil_div(plan.peak_bytes, grain_)))),
-        shared_(graph.values.size(), false) {
+      : graph_(graph), plan_(plan), shadow_(plan.peak_bytes, least_panel(graph)), shared_(graph.values.size(), false) {
     for (int v = 0; v < int(plan.values.size()); v++)
       if (plan.values[v].home.value >= 0 && plan.values[v].home.value != v)
         shared_[size_t(plan.values[v].home.value)] = true;
@@ -64,7 +45,7 @@ class Checker {
     }
     segment_--;
     for (const GraphOutput& out : graph_.outputs) touch_value(out.value, segment_, false, "', read by the caller,");
-    return wrong_;
+    return shadow_.wrong();
   }
 
  private:
@@ -85,30 +66,7 @@ class Checker {
           if (n >= 0) runs[size_t(n)] = true;
     for (size_t n = 0; n < runs.size(); n++)
       if (!runs[n] && !is_placed(graph_, graph_.nodes[n], [&](int v) { return plan_.values[size_t(v)].home; }))
-        fail("'" + graph_.nodes[n].name + "' neither runs nor lies where its inputs do");
-  }
-
-  void fail(const std::string& what) {
-    if (wrong_.empty()) wrong_ = what;
-  }
-
-  void touch(int64_t offset, int64_t bytes, int64_t tag, bool writes, int piece, const What& what, int maker = -1) {
-    if (offset < 0 || offset + bytes > plan_.peak_bytes) return fail(what.text() + " lies outside the arena");
-    for (int64_t g = offset / grain_; g * grain_ < offset + bytes; g++) {
-      Cell& cell = cells_[size_t(g)];
-      if (!writes && cell.owner != tag) return fail(what.text() + " was overwritten, or never made");
-      if (writes && maker >= 0 && cell.owner == tag && cell.maker != maker)
-        return fail(what.text() + " was made before, as another value");
-      if (writes) cell.owner = tag, cell.maker = maker;
-      if (maker >= 0) tag++;  // where it is in what holds it
-      if (cell.pass != pass_) cell = {cell.owner, cell.maker, pass_, kNobody, kNobody};
-      if (piece == kNobody) continue;  // outside of passes
-      const bool raced = (cell.writer != kNobody && (cell.writer != piece || piece == kSeveral)) ||
-                         (writes && cell.reader != kNobody && (cell.reader != piece || piece == kSeveral));
-      if (raced) return fail(what.text() + " is touched by two pieces of a pass, of which one writes");
-      int& who = writes ? cell.writer : cell.reader;
-      who = who == kNobody || who == piece ? piece : kSeveral;
-    }
+        shadow_.fail("'" + graph_.nodes[n].name + "' neither runs nor lies where its inputs do");
   }
 
   void touch_value(int v, int segment, bool writes, const char* by) {
@@ -128,7 +86,8 @@ class Checker {
     for (int r = rows.begin; r < rows.end; r++)
       for (int x = columns.begin; x < columns.end; x++) {
         const int64_t at = view.offset(r, x) + bytes.begin;
-        touch(at, bytes.count(), Tag{1, holder, 0, 0}.of(int(at / grain_ - begin / grain_)), writes, piece, what, v);
+        shadow_.touch(at, bytes.count(), Tag{1, holder, 0, 0}.of(int(at / shadow_.grain() - begin / shadow_.grain())),
+                      writes, piece, what, v);
       }
   }
 
@@ -144,12 +103,12 @@ class Checker {
     for (int r = rows.begin; r < rows.end; r++) {
       const int64_t row = tag.of(r);
       if (together) {
-        touch(view.offset(r, columns.begin) + bytes.begin, columns.count() * view.pixel_stride, row, writes, piece,
-              what);
+        shadow_.touch(view.offset(r, columns.begin) + bytes.begin, columns.count() * view.pixel_stride, row, writes,
+                      piece, what);
         continue;
       }
       for (int x = columns.begin; x < columns.end; x++)
-        touch(view.offset(r, x) + bytes.begin, bytes.count(), row, writes, piece, what);
+        shadow_.touch(view.offset(r, x) + bytes.begin, bytes.count(), row, writes, piece, what);
     }
   }
 
@@ -159,7 +118,7 @@ class Checker {
       const Pass& pass = s.passes[i];
       const int total = extent(graph_, s, pass, step);
       if (!total) continue;
-      pass_++;
+      shadow_.next_pass();
       for (int p = pass.first; p < pass.last; p++) run_part(stage, step, pass, p, total);
     }
   }
@@ -193,9 +152,9 @@ class Checker {
   void run_patch(int stage, const Pass& pass, int part) {
     const Scratch& ring = plan_.stages[stage].parts[part].ring;
     if (ring.copies < plan_.stages[stage].threads || pass.last != part + 2 || pass.axis != Axis::kPixels)
-      fail("a patch of '" + plan_.stages[stage].name + "' is shared by threads");
-    touch(ring.offset, ring.bytes, Tag{2, stage, part, 0}.of(0), true, 0,
-          {"scratch of '", plan_.stages[stage].name.c_str(), "'"});
+      shadow_.fail("a patch of '" + plan_.stages[stage].name + "' is shared by threads");
+    shadow_.touch(ring.offset, ring.bytes, Tag{2, stage, part, 0}.of(0), true, 0,
+                  {"scratch of '", plan_.stages[stage].name.c_str(), "'"});
   }
 
   // Of what a part makes.
@@ -303,12 +262,9 @@ class Checker {
 
   const Graph& graph_;
   const Plan& plan_;
-  const int64_t grain_;  // bytes of a cell
-  std::vector<Cell> cells_;
+  Shadow shadow_;
   std::vector<bool> shared_;  // by value with memory of its own: whether others lie in it
-  std::string wrong_;
   int segment_ = 0;
-  int64_t pass_ = 0;
 };
 
 }  // namespace

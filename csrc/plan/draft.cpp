@@ -4,6 +4,7 @@
 #include <utility>
 
 #include "plan/layout.h"
+#include "plan/scratch.h"
 
 namespace mbinfer {
 
@@ -69,7 +70,7 @@ void weigh(const Graph& graph, const Lives& lives, Draft* draft, PageVector<Stag
   Plan plan;
   plan.stages.swap(*stages);
   set(graph, *draft, &plan);
-  lay_out_draft(graph, draft->order->rules.homes, lives, &plan, work);
+  lay_out_draft(graph, lives, &plan, work);
   plan.stages.swap(*stages);
   draft->peak_bytes = plan.peak_bytes;
   draft->cycles = plan.cycles;

@@ -4,6 +4,7 @@
 #pragma once
 
 #include <algorithm>
+#include <utility>
 #include <vector>
 
 #include "model/graph.h"
@@ -58,6 +59,7 @@ class Homes {
   // Everything is placed that can be, or only what has no kernel.
   enum Which { kAll, kStacksOnly };
   Homes(const Graph& graph, Which which);
+  explicit Homes(std::vector<Home> of) : of_(std::move(of)) {}
 
   Home of(int value) const { return of_.empty() ? Home{value, 0, 0} : of_[size_t(value)]; }
   bool apart() const { return of_.empty(); }

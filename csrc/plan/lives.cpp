@@ -1,6 +1,7 @@
 #include "plan/lives.h"
 
 #include <algorithm>
+#include <utility>
 
 namespace mbinfer {
 
@@ -20,6 +21,20 @@ Lives::Lives(const Graph& graph, const PageVector<Stage>& stages, const Homes& h
   for (const GraphOutput& out : graph.outputs) lives_[size_t(home(out.value))].last_reader = kCaller;
 }
 
+bool Lives::reads_beside(const Stage& stage, int in) const {
+  bool beside = false;
+  for_each_read(stage, [&](int v) { beside = beside || (v != in && home(v) == home(in)); });
+  return beside;
+}
+
+bool Lives::frees_input(const Stage* segment, int first, int count) const {
+  const int in = segment[0].input, last = first + count - 1;
+  const Life& life = of(in);
+  if (life.maker < 0 || life.last_reader < first || life.last_reader > last) return false;
+  return begins(segment[count - 1], last) &&
+         std::none_of(segment, segment + count, [&](const Stage& s) { return reads_beside(s, in); });
+}
+
 std::vector<int64_t> Lives::live_bytes() const {
   std::vector<int64_t> live(stages_ + 1, 0);
   for (size_t v = 0; v < lives_.size(); v++) {
@@ -33,6 +48,13 @@ std::vector<int64_t> Lives::live_bytes() const {
   for (size_t s = 1; s < live.size(); s++) live[s] += live[s - 1];
   live.pop_back();
   return live;
+}
+
+Homes homes_of(const Plan& plan) {
+  std::vector<Home> homes;
+  homes.reserve(plan.values.size());
+  for (const Placement& placed : plan.values) homes.push_back(placed.home);
+  return Homes(std::move(homes));
 }
 
 }  // namespace mbinfer

@@ -1,4 +1,4 @@
-// Who makes and who reads each value: one table for order, layout and search.
+// Who makes and who reads each value: one table for order, layout, search and replay.
 #pragma once
 
 #include <climits>
@@ -35,28 +35,25 @@ class Lives {
 
   // Whether nothing of the memory that a stage writes to is made before.
   bool begins(const Stage& stage, int index) const { return of(stage.output).maker == index; }
-  // Whether what a stage reads first is in the arena and is read for the last time: its output may slide over it.
-  bool frees_input(const Stage& stage, int index) const {
-    const Life& life = of(stage.input);
-    return life.maker >= 0 && life.last_reader == index && begins(stage, index) && !reads_beside(stage, stage.input);
-  }
-  // Whether a stage reads, beside value `in`, another one in the same room: another slice, at rows that what slides
-  // over `in` does not know of.
-  bool reads_beside(const Stage& stage, int in) const {
-    for (int v : {stage.input, stage.residual, stage.gate})
-      if (v >= 0 && v != in && home(v) == home(in)) return true;
-    return false;
-  }
+  // Of a segment, which is `count` stages of which the first has number `first`: whether its input is in the arena and
+  // is read for the last time, so that its output may slide over it while it is made.
+  bool frees_input(const Stage* segment, int first, int count) const;
 
   // Bytes alive while each stage runs, what it reads and makes included; each value takes whole cache lines.
   std::vector<int64_t> live_bytes() const;
 
  private:
+  // Whether a stage reads, beside value `in`, another one in the same room: another slice, at rows that what slides
+  // over `in` does not know of.
+  bool reads_beside(const Stage& stage, int in) const;
+
   const Graph& graph_;
   const Homes& homes_;
   const size_t stages_;
   std::vector<Life> lives_;
 };
+
+Homes homes_of(const Plan& plan);  // with which it was made
 
 // Calls read(value) once for each value that a stage reads.
 template <class Read>

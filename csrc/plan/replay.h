@@ -4,6 +4,7 @@
 
 #include <vector>
 
+#include "plan/lives.h"
 #include "plan/plan.h"
 
 namespace mbinfer {
@@ -15,9 +16,8 @@ struct SegmentNeeds {
   std::vector<int64_t> stage_macs;
 };
 
-// The plan may say no more yet than its stages and segments.
-SegmentNeeds measure_segment(const Graph& graph, const Homes& homes, const Plan& plan, const Segment& segment);
-SegmentNeeds measure_segment(const Graph& graph, const Plan& plan, const Segment& segment);  // of a whole plan
+// The plan may say no more yet than its stages and segments. lives: of its stages.
+SegmentNeeds measure_segment(const Graph& graph, const Lives& lives, const Plan& plan, const Segment& segment);
 
 // One step of a segment: rows [r0, r1) of a stage's output being made, and the rows that are alive meanwhile, which
 // somebody reads in this step or later, of each value in the arena that the segment reads or makes. Steps of further

@@ -5,6 +5,7 @@
 
 #include <algorithm>
 
+#include "plan/scratch.h"
 #include "plan/stages.h"
 
 namespace mbinfer {

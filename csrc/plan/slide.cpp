@@ -17,11 +17,8 @@ bool Slides::linked(int s) const {
 }
 
 int64_t Slides::most_overlap(int a, int b) const {
-  const int in = stages_[a].input;
-  if (!in_arena(in) || life(in).last_reader > first_ + b) return 0;
-  for (int s = a; s <= b; s++)
-    if (lives_.reads_beside(stages_[s], in)) return 0;
-  return std::min(lives_.bytes(in), made_bytes(b));
+  if (!lives_.frees_input(stages_ + a, first_ + a, b - a + 1)) return 0;
+  return std::min(lives_.bytes(stages_[a].input), made_bytes(b));
 }
 
 int64_t Slides::overlap(int a, const std::vector<int>& options, int64_t* spent) const {

@@ -261,60 +261,9 @@ int expanded_channels(const Graph& graph, const Stage& stage) {
   return stage.bottleneck() ? graph.values[graph.nodes[stage.parts[stage.split].node].output].stride() : 0;
 }
 
-int patch_channels(const Graph& graph, const Stage& stage) {
-  return round_up(graph.values[graph.nodes[stage.parts[0].node].output].shape.channels,
-                  graph.nodes[stage.parts[1].node].row_inputs());
-}
-
 bool in_steps(const Graph& graph, const Stage& stage) {
   const Node& node = graph.nodes[stage.parts[stage.last()].node];
   return stage.bottleneck() || (node.op != Op::kConv && node.op != Op::kConvert && node.inputs.size() == 1);
-}
-
-void size_scratch(const Graph& graph, Stage* stage) {
-  auto node = [&](int p) -> const Node& { return graph.nodes[stage->parts[p].node]; };
-  auto made = [&](int p) -> const Value& { return graph.values[node(p).output]; };
-  // Input rows of `rows` output rows next to one another: no more than there are.
-  auto window = [](const Window& w, int rows, int size) { return std::min(size, (rows - 1) * w.stride + w.extent()); };
-  // Sums that go on from step to step or from chunk to chunk, where rows of the output cannot hold them.
-  auto size_sums = [&](int p, int rows, int channels) {
-    const Type type = sums_of(made(p).type);
-    if (type.dtype == made(p).type.dtype) return;
-    const int64_t row = int64_t(made(p).shape.width) * channels * int64_t(size_of(type));
-    stage->parts[p].sums = {0, rows * row, rows, 1, false};
-  };
-  for (int p = 0; p < stage->part_count(); p++) stage->parts[p].sums = {};
-  const int stepping = stage->bottleneck() ? stage->split : stage->last();
-  const bool whole = info_of(node(stepping).op).area == Area::kWhole;
-  for (int p = stepping; p < stage->part_count(); p++)  // a pool of the whole map, or one behind what steps
-    if (info_of(node(p).op).area == Area::kWhole && stage->step < graph.values[node(p).inputs[0]].shape.height)
-      size_sums(p, 1, stage->chunk && stage->in_chunks(p) ? stage->chunk : made(p).stride());
-  if (stage->bottleneck()) {
-    const int split = stage->split;
-    auto chunk_rows = [&](int p, int rows, int copies) {
-      const int64_t row = int64_t(made(p).shape.width) * stage->chunk * int64_t(size_of(made(p).type));
-      stage->parts[p].ring = {0, rows * row * copies, rows, int16_t(copies), false};
-    };
-    if (stage->expands()) {
-      const int rows = whole ? stage->step : window(node(split).y, stage->step, made(split - 1).shape.height);
-      chunk_rows(split - 1, rows, stage->keep ? chunk_count(graph, *stage) : 1);
-    }
-    if (split < stage->last()) {
-      for (int p = split; p <= stage->through && p < stage->last(); p++) chunk_rows(p, whole ? 1 : stage->step, 1);
-      const int sums = stage->through + 1;
-      if (stage->sums_chunks() && chunk_count(graph, *stage) > 1) size_sums(sums, stage->rows, made(sums).stride());
-    }
-  }
-  if (stage->parts[0].ring.patch) {
-    const Node& conv = node(1);
-    const Value& image = made(0);
-    const int64_t pixels = window(conv.x, kPatchPixels, image.shape.width + padding_held(image.type, conv.x));
-    const int rows = std::min(conv.y.extent(), image.shape.height);
-    Scratch& patch = stage->parts[0].ring;
-    patch.rows = rows;
-    const int64_t row = round_up<int64_t>(pixels * patch_channels(graph, *stage), kPanel);
-    patch.bytes = rows * row * int64_t(size_of(image.type)) * patch.copies;
-  }
 }
 
 }  // namespace mbinfer

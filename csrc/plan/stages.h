@@ -1,4 +1,4 @@
-// From nodes to stages, and the scratch that a stage needs for its strip, chunk and step.
+// From nodes to stages.
 #pragma once
 
 #include "plan/homes.h"
@@ -46,18 +46,6 @@ inline int chunk_count(const Graph& graph, const Stage& stage) {
 
 // Whether a strip is made in steps of fewer rows: by a block, and by what filters rows on its own.
 bool in_steps(const Graph& graph, const Stage& stage);
-
-// Sets the scratch sizes from rows, chunk, step and keep.
-void size_scratch(const Graph& graph, Stage* stage);
-
-// A converted image is held a patch at a time: the input of this many output pixels of a convolution.
-constexpr int kPatchPixels = 32;
-
-// Columns of padding that the patch holds beside those of the image: quantised ones, whose padding is a number.
-inline int padding_held(const Type& type, const Window& x) { return type.scale > 0 ? x.pad + x.pad_end : 0; }
-
-// Channels of a pixel of the patch that part 0 makes: filled up to what the convolution takes at a time.
-int patch_channels(const Graph& graph, const Stage& stage);
 
 // Whether rows of a pulled input come step by step; where each chunk reads them all again, they come strip by strip.
 inline bool pulled_by_step(const Graph& graph, const Stage& stage) { return chunk_count(graph, stage) == 1; }

@@ -148,7 +148,7 @@ std::vector<Way> Stagewise::ways_of(const Stage& stage, const Homes& homes, int 
 }
 
 int64_t Stagewise::bytes(int stage, const Way& way) const {
-  return way.scratch() - (lives_->frees_input(stages_[size_t(stage)], stage) ? way.overlap() : 0);
+  return way.scratch() - (lives_->frees_input(&stages_[size_t(stage)], stage, 1) ? way.overlap() : 0);
 }
 
 int64_t Stagewise::smallest(int stage) const {

@@ -1,0 +1,161 @@
+#include "exec/pixels.h"
+
+#include <algorithm>
+
+namespace mbinfer {
+namespace {
+
+using Scale = decltype(Type::scale);
+// Steps of the type that is made in one of what is read. No scales are so far apart that this times zero were no
+// number: what is beyond is clamped anyway.
+Scale factor_of(Scale read, const Type& made) { return made.scale > 0 ? std::min(read / made.scale, Scale(1e30)) : 1; }
+
+// Of two maps, or of a map and one pixel, one channel or one number.
+void pair(const Task& w, Pair pair) {
+  const Shape &map = output_of(w).shape, &other = w.graph.values[w.node.inputs[1]].shape;
+  const bool gate = other.height != map.height || other.width != map.width;
+  by_row(w, [&](int row, int x0, int x1) {
+    PairArgs args;
+    args.pair = pair;
+    args.a = w.in.at(row, x0);
+    args.b = gate ? w.added.at(0) : w.added.at(row, x0);
+    args.out = w.out.at(row, x0);
+    args.a_stride = w.in.pixel_stride;
+    args.b_stride = gate ? 0 : w.added.pixel_stride;
+    args.out_stride = w.out.pixel_stride;
+    args.pixels = x1 - x0;
+    args.panels = w.panels.count();
+    args.activation = activation(w.node, w.panels.begin);
+    args.one_channel = other.channels != map.channels;
+    args.a_type = input_of(w).type;
+    args.b_type = w.graph.values[w.node.inputs[1]].type;
+    args.out_type = made_by(w, w.node);
+    args.factor = factor_of(args.a_type.scale * (pair == kMul ? args.b_type.scale : 1), args.out_type);
+    args.b_factor = factor_of(args.b_type.scale, args.out_type);
+    kernels_of(w).pair(&args);
+  });
+}
+
+// Pixels [x0, x1) of a row, all channels of each at once.
+template <class Args>
+Args whole_pixels(const Task& w, int row, int x0, int x1) {
+  Args args;
+  args.in = w.in.at(row, x0);
+  args.out = w.out.at(row, x0);
+  args.in_stride = w.in.pixel_stride;
+  args.out_stride = w.out.pixel_stride;
+  args.pixels = x1 - x0;
+  args.channels = w.channels.count();
+  return args;
+}
+
+}  // namespace
+
+void add(const Task& w) {
+  by_row(w, [&](int row, int x0, int x1) {
+    AddArgs args;
+    args.a = w.in.at(row, x0);
+    args.b = w.added.at(row, x0);
+    args.out = w.out.at(row, x0);
+    args.a_stride = w.in.pixel_stride;
+    args.b_stride = w.added.pixel_stride;
+    args.out_stride = w.out.pixel_stride;
+    args.pixels = x1 - x0;
+    args.panels = w.panels.count();
+    args.activation = activation(w.node, w.panels.begin);
+    args.a_type = input_of(w).type;
+    args.b_type = w.graph.values[w.node.inputs[1]].type;
+    args.out_type = made_by(w, w.node);
+    kernels_of(w).add(&args);
+  });
+}
+
+void mul(const Task& w) { pair(w, kMul); }
+void sub(const Task& w) { pair(w, kSub); }
+void max(const Task& w) { pair(w, kMax); }
+void min(const Task& w) { pair(w, kMin); }
+void div(const Task& w) { pair(w, kDiv); }
+
+void resize(const Task& w) {
+  const Window &y = w.node.y, &x = w.node.x;
+  const Shape& in = input_of(w).shape;
+  by_row(w, [&](int row, int x0, int x1) {
+    const Position down = y.position(row), across = x.position(x0);
+    auto input_row = [&](int64_t at) { return w.in.at(int(std::clamp<int64_t>(at, 0, in.height - 1))); };
+    ResizeArgs args;
+    args.rows[0] = input_row(down.whole);
+    args.rows[1] = y.kernel == 1 ? nullptr : input_row(down.whole + 1);
+    args.down = decltype(args.down)(down.rest) / decltype(args.down)(y.denominator);
+    args.taps = x.kernel;
+    args.first = int(std::min<int64_t>(across.whole, in.width));
+    args.rest = int(across.rest);
+    args.step = int(x.numerator / x.denominator);
+    args.step_rest = int(x.numerator % x.denominator);
+    args.denominator = int(x.denominator);
+    args.in_width = in.width;
+    args.in_stride = w.in.pixel_stride;
+    args.out = w.out.at(row, x0);
+    args.out_stride = w.out.pixel_stride;
+    args.pixels = x1 - x0;
+    args.panels = w.panels.count();
+    args.activation = activation(w.node, w.panels.begin);
+    args.in_type = input_of(w).type;
+    args.out_type = made_by(w, w.node);
+    args.factor = factor_of(args.in_type.scale, args.out_type);
+    kernels_of(w).resize(&args);
+  });
+}
+
+void softmax(const Task& w) {
+  by_row(w, [&](int row, int x0, int x1) {
+    auto args = whole_pixels<SoftmaxArgs>(w, row, x0, x1);
+    args.logarithm = w.node.logarithm;
+    args.in_type = input_of(w).type;
+    args.out_type = output_of(w).type;
+    kernels_of(w).softmax(&args);
+  });
+}
+
+void norm(const Task& w) {
+  by_row(w, [&](int row, int x0, int x1) {
+    auto args = whole_pixels<NormArgs>(w, row, x0, x1);
+    args.window = w.node.window_channels;
+    args.centred = w.node.centred;
+    args.numbers = static_cast<decltype(args.numbers)>(w.node.weights);
+    kernels_of(w).norm(&args);
+  });
+}
+
+// What the table has for the numbers of `in`, which may be what is made.
+void look_up(const Task& w, const View& in, const void* table) {
+  by_row(w, [&](int row, int x0, int x1) {
+    const LookupArgs args = {in.at(row, x0),     table,   w.out.at(row, x0), in.pixel_stride,
+                             w.out.pixel_stride, x1 - x0, w.panels.count()};
+    w.kernels.lookup(&args);
+  });
+}
+
+void lookup(const Task& w) { look_up(w, w.in, w.node.weights); }
+
+// The columns that `out` has, of the same columns of an input.
+void convert(const Task& w) {
+  by_row(w, [&](int row, int x0, int x1) {
+    const int column = w.out.first_column + x0;
+    ConvertArgs args;
+    args.in = w.in.at(row, column);
+    args.in_type = w.in_type;
+    args.in_stride = w.in.pixel_stride;
+    args.out = w.out.at(row, column);
+    args.out_type = output_of(w).type;
+    args.out_stride = w.out.pixel_stride;
+    args.pixels = x1 - x0;
+    args.channels = w.channels.count();
+    args.out_channels = std::min(int(w.out.pixel_stride / ptrdiff_t(size_of(output_of(w).type))),
+                                 w.panels.count() * kPanel);  // fewer in a patch, more in a value that holds others
+    args.mean = w.recipe ? w.recipe->mean : nullptr;
+    args.scale = w.recipe ? w.recipe->scale : nullptr;
+    w.kernels.convert(&args);
+  });
+}
+
+}  // namespace mbinfer

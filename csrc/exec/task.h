@@ -1,0 +1,58 @@
+// A piece of work on one node, and what every operator's function tells its kernel alike. Nothing here knows of steps,
+// strips or threads.
+#pragma once
+
+#include <algorithm>
+
+#include "kernels/kernels.h"
+#include "plan/views.h"
+
+namespace mbinfer {
+
+struct Task {  // what to make, and of what
+  const Graph& graph;
+  const KernelTable& kernels;
+  const Node& node;
+  const Node* add;                                // an addition to what it makes, or null
+  Window y, x;                                    // the node's
+  int in_height = 1, in_width = 1;                // of its input
+  View in = {}, out = {}, sums = {}, added = {};  // from the first of `channels` and of `panels`
+  Rows reads = {}, makes = {};                    // rows of the input and of the output
+  int begin = 0, end = 0;                         // pixels of the rows that it makes, counted row by row
+  Range panels = {};                              // of the node's output
+  Range channels = {};                            // of its input
+  bool starts = true, ends = true;                // sums begin at the bias; they are finished
+  Type in_type = {};                              // of a conversion: what the caller holds, or another value's
+  const Recipe* recipe = nullptr;                 // of a conversion of a picture
+};
+
+inline const Value& input_of(const Task& task) { return task.graph.values[task.node.inputs[0]]; }
+inline const Value& output_of(const Task& task) { return task.graph.values[task.node.output]; }
+inline const Kernels& kernels_of(const Task& task) { return task.kernels.of(output_of(task).type.dtype); }
+
+// Calls make(row, x0, x1) for what there is of each row.
+template <class Make>
+void by_row(const Task& w, Make&& make) {
+  for (int p = w.begin; p < w.end;) {
+    const int x0 = p % w.out.width, x1 = std::min(w.out.width, x0 + w.end - p);
+    make(w.makes.begin + p / w.out.width, x0, x1);
+    p += x1 - x0;
+  }
+}
+
+// What the weights of `inputs` inputs of a tap take: rows of the packed weights, and inputs with those that fill them
+// up.
+inline int rows_of(const Node& node, int inputs) { return ceil_div(inputs, node.row_inputs()); }
+inline int filled_up(const Node& node, int inputs) { return round_up(inputs, node.row_inputs()); }
+
+ActivationArgs activation(const Node& node, int panel);  // from the node's panel `panel` on
+
+// What a node's kernel makes: what a table is asked about, where there is one.
+const Type& made_by(const Task& task, const Node& node);
+
+const void* bias_of(const Task& task, int panel);  // of the node's panel
+
+// What is done to its finished sums, pixel `x` of row `row` first, panel `panel` of the node first.
+Finish finish_of(const Task& task, int row, int x, int panel);
+
+}  // namespace mbinfer

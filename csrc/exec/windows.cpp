@@ -1,0 +1,208 @@
+#include "exec/windows.h"
+
+#include <algorithm>
+
+namespace mbinfer {
+namespace {
+
+// A 1x1 convolution. Rows that follow one another in memory on all sides are one run of pixels.
+void pointwise(const Task& w) {
+  const int width = w.out.width;
+  auto follows = [&](int row) {
+    return w.in.follows(row) && w.out.follows(row) && w.sums.follows(row) && (!w.added.memory || w.added.follows(row));
+  };
+  for (int p = w.begin; p < w.end;) {
+    const int row = w.makes.begin + p / width, x = p % width;
+    int last = row + 1;
+    while (last < w.makes.end && follows(last)) last++;
+    const Tap tap = {w.in.at(row, x), filled_up(w.node, w.channels.count()), rows_of(w.node, w.channels.begin)};
+    const Finish finish = finish_of(w, row, x, w.panels.begin);
+    GemmArgs args;
+    args.taps = &tap;
+    args.tap_count = 1;
+    args.in_stride = w.in.pixel_stride;
+    args.sums = w.sums.at(row, x);
+    args.sums_stride = w.sums.pixel_stride;
+    args.out = w.out.at(row, x);
+    args.out_stride = w.out.pixel_stride;
+    args.pixels = std::min(w.end, (last - w.makes.begin) * width) - p;
+    args.weights = w.node.weights;
+    args.weight_rows = rows_of(w.node, input_of(w).shape.channels);
+    args.panel = w.panels.begin;
+    args.panels = w.panels.count();
+    args.bias = w.starts ? bias_of(w, w.panels.begin) : nullptr;
+    args.finish = w.ends ? &finish : nullptr;
+    args.zero_point = input_of(w).type.zero_point;
+    args.full_range = w.node.full_range;
+    args.weight_dtype = w.node.weight_dtype;
+    kernels_of(w).gemm(&args);
+    p += args.pixels;
+  }
+}
+
+// The rows of the input that a window over one output row sees, from the view's first column on; null outside.
+void window_rows(const Task& w, int row, const void** rows) {
+  for (int ky = 0; ky < w.y.kernel; ky++) {
+    const int y = row * w.y.stride - w.y.pad + ky * w.y.dilation;
+    rows[ky] = y < 0 || y >= w.in_height ? nullptr : w.in.at(y, w.in.first_column);
+  }
+}
+
+// A map of one column, and a window of one: what would be many calls for one pixel each.
+bool is_column(const Task& w) {
+  return w.in.width == 1 && w.out.width == 1 && w.in_width == 1 && w.x.kernel == 1 && !w.x.pad && !w.x.pad_end &&
+         w.end - w.begin > 1;
+}
+
+// Rows of such a map that lie at one distance in memory are pixels of a row: make(task) for one run of them after the
+// other, cut where a ring of the input or of the output begins anew.
+template <class Make>
+void along_column(const Task& w, Make&& make) {
+  auto before_wrap = [](const View& view, int row) { return row + view.rows - (row - view.first) % view.rows; };
+  auto line = [](const View& view, int row, int count) {
+    View turned = view;
+    turned.base = view.offset(row, view.first_column);
+    turned.first = turned.first_column = 0;
+    turned.rows = 1;
+    turned.pixel_stride = view.row_stride;
+    turned.width = count;
+    return turned;
+  };
+  const int end = w.makes.begin + w.end;
+  for (int row = w.makes.begin + w.begin, last; row < end; row = last) {
+    last = std::min(end, before_wrap(w.out, row));
+    for (const View* view : {&w.sums, &w.added})
+      if (view->memory) last = std::min(last, before_wrap(*view, row));
+    auto read = w.y.input_range(row, last, w.in_height);
+    const int wrap = before_wrap(w.in, read.first);
+    while (last > row + 1 && read.second > wrap) read = w.y.input_range(row, --last, w.in_height);
+    if (read.second > wrap) {  // a window that a ring's end cuts
+      Task one = w;
+      one.begin = row - w.makes.begin, one.end = one.begin + 1;
+      make(one);
+      continue;
+    }
+    Task run = w;
+    run.y = {};
+    run.x = w.y;
+    run.x.pad = read.first - (row * w.y.stride - w.y.pad);
+    run.in_height = 1, run.in_width = read.second - read.first;
+    run.in = line(w.in, read.first, run.in_width), run.out = line(w.out, row, last - row);
+    run.sums = line(w.sums, row, last - row), run.added = line(w.added, row, last - row);
+    run.makes = {0, 1};
+    run.begin = 0, run.end = last - row;
+    make(run);
+  }
+}
+
+void conv_rows(const Task& w) {
+  const void* rows[kMaxKernel];
+  by_row(w, [&](int row, int x0, int x1) {
+    window_rows(w, row, rows);
+    conv_row(w, rows, row, x0, x1);
+  });
+}
+
+// What a depthwise convolution and a pool are told alike: pixels [x0, x1) of a row.
+template <class Args>
+Args window_args(const Task& w, const void* const* rows, int row, int x0, int x1) {
+  Args args;
+  args.rows = rows;
+  args.kernel_h = w.y.kernel;
+  args.kernel_w = w.x.kernel;
+  args.stride = w.x.stride;
+  args.pad_left = w.x.pad;
+  args.in_width = w.in_width;
+  args.in_stride = w.in.pixel_stride;
+  args.out = w.out.at(row, x0);
+  args.out_stride = w.out.pixel_stride;
+  args.x0 = x0;
+  args.x1 = x1;
+  args.panels = w.panels.count();
+  args.activation = activation(w.node, w.panels.begin);
+  args.in_type = input_of(w).type;
+  args.out_type = made_by(w, w.node);
+  return args;
+}
+
+void depthwise_rows(const Task& w) {
+  const void* rows[kMaxKernel];
+  by_row(w, [&](int row, int x0, int x1) {
+    window_rows(w, row, rows);
+    auto args = window_args<DepthwiseArgs>(w, rows, row, x0, x1);
+    args.dilation = w.x.dilation;
+    args.weights = w.node.weights;
+    args.weight_dtype = w.node.weight_dtype;
+    args.panel = w.panels.begin;
+    args.bias = bias_of(w, w.panels.begin);
+    kernels_of(w).depthwise(&args);
+  });
+}
+
+// A mean whose halves are rounded away from a number: its kernel takes that one for the zero point of both types, which
+// are the same, and a factor that is larger by less than any other fraction of kMaxHalved numbers needs to be rounded
+// up.
+constexpr auto kBeyondHalf = 1 + 1.0f / (1 << 21);
+
+template <class Args>
+void round_halves(const Task& w, Args* args) {
+  if (w.node.halves_from < 0) return;
+  args->in_type.zero_point = args->out_type.zero_point = w.node.halves_from;
+  args->in_type.scale *= kBeyondHalf;
+}
+
+void pool_rows(const Task& w, bool average) {
+  const void* rows[kMaxKernel];
+  by_row(w, [&](int row, int x0, int x1) {
+    window_rows(w, row, rows);
+    auto args = window_args<PoolArgs>(w, rows, row, x0, x1);
+    args.average = average;
+    round_halves(w, &args);
+    args.divisor = average && w.node.counts_padding ? w.y.kernel * w.x.kernel : 0;
+    kernels_of(w).pool(&args);
+  });
+}
+
+void pool(const Task& w, bool average) {
+  auto rows = [&](const Task& some) { pool_rows(some, average); };
+  is_column(w) ? along_column(w, rows) : rows(w);
+}
+
+}  // namespace
+
+void conv(const Task& w) {
+  if (w.node.pointwise()) return pointwise(w);
+  is_column(w) ? along_column(w, conv_rows) : conv_rows(w);
+}
+
+void depthwise(const Task& w) { is_column(w) ? along_column(w, depthwise_rows) : depthwise_rows(w); }
+void max_pool(const Task& w) { pool(w, false); }
+void avg_pool(const Task& w) { pool(w, true); }
+
+// The rows that it reads, into the one pixel of the one row that it makes. Rows that follow one another in memory are
+// one run of pixels.
+void global_avg_pool(const Task& w) {
+  const Value& in = input_of(w);
+  for (int row = w.reads.begin, last; row < w.reads.end; row = last) {
+    last = row + 1;
+    while (last < w.reads.end && w.in.follows(last)) last++;
+    ReduceArgs args;
+    args.in = w.in.at(row);
+    args.in_stride = w.in.pixel_stride;
+    args.pixels = in.shape.width * (last - row);
+    args.panels = w.panels.count();
+    args.sums = w.sums.at(w.makes.begin);
+    args.out = w.out.at(w.makes.begin);
+    args.first = w.starts && row == w.reads.begin;
+    args.last = w.ends && last == w.reads.end;
+    args.in_type = in.type;
+    args.out_type = made_by(w, w.node);
+    round_halves(w, &args);
+    const auto pixels = decltype(args.factor)(in.shape.pixels());
+    args.factor = args.out_type.scale > 0 ? args.in_type.scale / (args.out_type.scale * pixels) : 1 / pixels;
+    args.activation = activation(w.node, w.panels.begin);
+    kernels_of(w).reduce(&args);
+  }
+}
+
+}  // namespace mbinfer

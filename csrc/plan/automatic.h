@@ -1,0 +1,46 @@
+// The streamed schedule, and the automatic one, for which plans of stages one by one compete with it.
+#pragma once
+
+#include <cstdint>
+#include <optional>
+
+#include "plan/candidates.h"
+#include "plan/fused.h"
+#include "plan/stagewise.h"
+#include "plan/streamed.h"
+
+namespace mbinfer {
+
+// Finds the cheapest plan of at most a limit's bytes, or else the least; none that is found takes less than that one.
+class Automatic {
+ public:
+  // All that is given has to outlive it. options.schedule: one of the two.
+  Automatic(const Graph& graph, const PlanOptions& options, const StageRules& rules, const Fused& fused, int64_t limit,
+            Work* work);
+
+  // Asked for once: what plans are made of is given back on the way.
+  Candidate best();
+
+ private:
+  bool unlimited() const { return limit_ == INT64_MAX; }
+  bool is_near_fastest(const Draft& plan) const;
+  bool is_enough(const Draft& fast) const;
+  Offers one_by_one(const Candidate& fast);
+  Candidate smallest_of(const Candidate& fastest);
+  Candidate smallest_of(const Candidate& fastest, const Candidate& one_by_one, Streamer* streamer);
+  Streamer streamer();
+  Candidate fastest_of(Streamer* streamer);
+  Candidate no_more_than_least(Candidate plan, Offers* one_by_one, Streamer* streamer);
+
+  const Graph& graph_;
+  const PlanOptions& options_;
+  const StageRules& rules_;
+  const Fused& fused_;
+  const int64_t limit_;
+  Work* work_;
+  const bool automatic_;
+  const int64_t most_;               // bytes that no plan is looked for beyond
+  std::optional<Stagewise> blocks_;  // until they are searched
+};
+
+}  // namespace mbinfer

@@ -1,0 +1,75 @@
+#include "plan/fused.h"
+
+#include <algorithm>
+#include <climits>
+#include <utility>
+#include <vector>
+
+#include "plan/layout.h"
+
+namespace mbinfer {
+
+Stagewise blocks_within(const Graph& graph, Schedule schedule, Fusion fusion, const StageRules& rules, int64_t most,
+                        Work* work) {
+  std::vector<bool> apart(graph.nodes.size(), false);
+  for (int tries = 0;; tries++) {
+    Stagewise blocks(graph, schedule, {fusion, rules, apart, {}}, false, work);
+    bool again = false;
+    for (int s = 0; s < int(blocks.stages().size()) && blocks.counted() > most && tries < kMostTries; s++) {
+      const Stage& stage = blocks.stages()[size_t(s)];
+      if (!stage.bottleneck() || blocks.counted(s) <= most) continue;
+      for (const Part& part : stage.parts) apart[size_t(part.node)] = again = true;
+    }
+    if (!again) return blocks;
+  }
+}
+
+void offer_small(Stagewise* blocks, Offers* offers) {
+  const Candidate plan = candidate(blocks->fastest(blocks->counted(), true));
+  offers->offer_small(plan);
+  if (plan->peak_bytes > blocks->counted()) offers->offer_small(candidate(blocks->smallest(), plan));
+}
+
+Fused::Fused(const Graph& graph, const StageRules& rules, int64_t limit, const Candidate& layerwise, Work* work)
+    : limit_(limit) {
+  Stagewise blocks = blocks_within(graph, Schedule::kFused, Fusion::kBlocks, rules, layerwise->peak_bytes, work);
+  Offers offers{0, {}, {}};
+  offer_small(&blocks, &offers);
+  least_ = offers.least;
+  if (layerwise->peak_bytes < least_->peak_bytes) {  // never worse
+    Draft plan = *layerwise;
+    plan.schedule = Schedule::kFused;
+    least_ = candidate(std::move(plan));
+  }
+  // Without a limit it may take, for speed, a thirty-second more than with the least scratch.
+  const int64_t lean = std::min(layerwise->peak_bytes, blocks.least_scratch().peak_bytes / 32 * 33);
+  const int64_t most = std::max(least_->peak_bytes, lean);
+  unlimited_ = candidate(blocks.fastest(most, false), least_);
+  if (better(*least_, *unlimited_, most)) unlimited_ = least_;
+  if (unlimited_->peak_bytes < least_->peak_bytes) least_ = unlimited_;
+  if (limit == INT64_MAX) return;
+  limited_ = candidate(blocks.fastest(limit, false), least_);
+  if (limited_->peak_bytes < least_->peak_bytes) limited_ = least_;
+}
+
+Candidate Fused::within_limit() const {
+  if (limit_ == INT64_MAX) return unlimited_;
+  Offers offers{limit_, {}, {}};
+  for (const Candidate& plan : {least_, unlimited_, limited_}) offers.offer(plan);
+  return offers.best;
+}
+
+Plan chunked_plan(const Graph& graph, const StageRules& rules, int chunks, Work* work) {
+  Plan plan;
+  plan.schedule = Schedule::kFused;
+  plan.stages = Stagewise(graph, Schedule::kFused, {Fusion::kBlocks, rules, {}, {}}, false, work).take_stages();
+  for (int s = 0; s < int(plan.stages.size()); s++) {
+    Stage& stage = plan.stages[size_t(s)];
+    set_whole(graph, &stage, round_up(ceil_div(std::max(1, expanded_channels(graph, stage)), chunks), kPanel), INT_MAX);
+    plan.segments.push_back({s, s + 1});
+  }
+  lay_out(graph, rules.homes, Lives(graph, plan.stages, rules.homes), &plan, work);
+  return plan;
+}
+
+}  // namespace mbinfer

@@ -1,0 +1,39 @@
+// Plans of blocks that run one after the other, each as one operator: the scheme of the MobileNetV2 paper.
+#pragma once
+
+#include <cstdint>
+
+#include "plan/candidates.h"
+#include "plan/stagewise.h"
+
+namespace mbinfer {
+
+// Blocks fused as far as `fusion` goes. One that as an operator would need more than `most` bytes is left in its nodes.
+Stagewise blocks_within(const Graph& graph, Schedule schedule, Fusion fusion, const StageRules& rules, int64_t most,
+                        Work* work);
+
+// Offers plans of blocks in few bytes: the fastest that the largest need of a block leaves, and, where the placement of
+// that takes more, the smallest way of every block.
+void offer_small(Stagewise* blocks, Offers* offers);
+
+// The fused schedule. The drafts are made at once, so that what they are made of is gone when others are.
+class Fused {
+ public:
+  // layerwise: a plan of no blocks, which it is never worse than.
+  Fused(const Graph& graph, const StageRules& rules, int64_t limit, const Candidate& layerwise, Work* work);
+
+  const Candidate& least() const { return least_; }  // no plan of any limit takes less
+  const Candidate& unlimited() const { return unlimited_; }
+  // The fastest way of every block of at most the limit's bytes; it may take more.
+  const Candidate& limited() const { return limited_; }
+  Candidate within_limit() const;
+
+ private:
+  const int64_t limit_;
+  Candidate least_, unlimited_, limited_;
+};
+
+// Each block split `chunks` ways over its whole map.
+Plan chunked_plan(const Graph& graph, const StageRules& rules, int chunks, Work* work);
+
+}  // namespace mbinfer

@@ -1,0 +1,92 @@
+#include "plan/placing.h"
+
+#include <algorithm>
+#include <utility>
+
+namespace mbinfer {
+namespace {
+
+// Tries placements of the plan's buffers, and holds the best one.
+class Placing {
+ public:
+  Placing(std::vector<Slide> slides, Plan* plan, Work* work)
+      : plan_(*plan), work_(work), slides_(std::move(slides)), whole_(plan->buffers.size()) {
+    plan_.peak_bytes = plan_.lower_bound_bytes = INT64_MAX;
+  }
+
+  // Values slid over slide down themselves, one after the other, until no room is left: where that costs memory, they
+  // move up in between. A short search of either, then a long one.
+  void run() {
+    bool moving = false;
+    for (int64_t effort : {kPlacementWork / 8, kPlacementWork})
+      for (bool moves : {false, true}) {
+        if (plan_.peak_bytes <= plan_.lower_bound_bytes && plan_.peak_bytes < INT64_MAX) break;
+        if (moves && slides_.empty()) continue;
+        if (moves) cut_moved();
+        if (attempt(effort)) moving = moves;
+        if (moves) join_moved();
+      }
+    if (moving) cut_moved();
+    for (size_t i = 0; i < plan_.buffers.size(); i++) plan_.buffers[i].offset = best_[i];
+  }
+
+ private:
+  // True: into fewer bytes than before.
+  bool attempt(int64_t effort) {
+    plan_.lower_bound_bytes = std::min(plan_.lower_bound_bytes, placement_bound(plan_.buffers, slides_));
+    const int64_t peak = place(&plan_.buffers, slides_, effort, work_);
+    if (peak >= plan_.peak_bytes) return false;
+    plan_.peak_bytes = peak;
+    best_.clear();
+    best_.reserve(plan_.buffers.size());
+    for (const Buffer& b : plan_.buffers) best_.push_back(b.offset);
+    return true;
+  }
+
+  // Cuts each value that is slid over in two, since it may lie elsewhere in its last segment.
+  void cut_moved() {
+    for (Slide& s : slides_) {
+      over_.push_back(s.above);
+      Buffer& over = plan_.buffers[size_t(s.above)];
+      const int segment = plan_.buffers[size_t(s.below)].first;
+      if (over.first >= segment) continue;
+      Buffer moved = over;
+      moved.first = segment;
+      over.last = segment - 1;
+      s.above = int(plan_.buffers.size());
+      plan_.buffers.push_back(moved);
+    }
+  }
+
+  // ... and makes them whole again.
+  void join_moved() {
+    for (size_t i = 0; i < slides_.size(); i++) {
+      const int moved = std::exchange(slides_[i].above, over_[i]);
+      plan_.buffers[size_t(over_[i])].last = plan_.buffers[size_t(moved)].last;
+    }
+    over_.clear();
+    plan_.buffers.resize(whole_);
+  }
+
+  Plan& plan_;
+  Work* work_;
+  std::vector<Slide> slides_;
+  std::vector<int> over_;      // by slide: the buffer that was cut
+  const size_t whole_;         // buffers, of which none is cut
+  std::vector<int64_t> best_;  // offsets
+};
+
+}  // namespace
+
+void place_apart(Plan* plan) {
+  plan->peak_bytes = 0;
+  for (Buffer& b : plan->buffers) {
+    b.offset = plan->peak_bytes;
+    plan->peak_bytes += b.bytes;
+  }
+  plan->lower_bound_bytes = plan->peak_bytes;
+}
+
+void place_together(std::vector<Slide> slides, Plan* plan, Work* work) { Placing(std::move(slides), plan, work).run(); }
+
+}  // namespace mbinfer

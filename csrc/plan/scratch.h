@@ -1,0 +1,20 @@
+// The scratch that a stage needs for its strip, chunk and step.
+#pragma once
+
+#include "plan/plan.h"
+
+namespace mbinfer {
+
+// Sets the scratch sizes from rows, chunk, step and keep.
+void size_scratch(const Graph& graph, Stage* stage);
+
+// A converted image is held a patch at a time: the input of this many output pixels of a convolution.
+constexpr int kPatchPixels = 32;
+
+// Columns of padding that the patch holds beside those of the image: quantised ones, whose padding is a number.
+inline int padding_held(const Type& type, const Window& x) { return type.scale > 0 ? x.pad + x.pad_end : 0; }
+
+// Channels of a pixel of the patch that part 0 makes: filled up to what the convolution takes at a time.
+int patch_channels(const Graph& graph, const Stage& stage);
+
+}  // namespace mbinfer

@@ -5,6 +5,8 @@ Every remedy that one of its messages names is tried here.
 
 from __future__ import annotations
 
+import tracemalloc
+
 import numpy as np
 import onnx
 import pytest
@@ -335,6 +337,20 @@ def test_large_weights_may_be_turned_and_scaled():
         refuse(made, "ConstantOfShape", "constants of up to")
     finally:
         constants.ALL_ELEMENTS = before
+
+
+def test_a_constant_of_one_number_takes_no_memory():
+    """VGG-19 in the light form of onnx's own test data has a weight of 10^8 elements that its file says in 300 bytes."""
+    shape, value = np.array([1 << 17, 10, 10, 10]), onnx.numpy_helper.from_array(np.array([0.5], np.float32))
+    cuts = {"start": np.array([0] * 4), "end": np.array([4, 3, 3, 3])}
+    chain = [node("ConstantOfShape", "s", to="t", value=value), node("Slice", "t", "start", "end", to="c")]
+    tracemalloc.start()
+    try:
+        graph = import_onnx(make(*chain, node("Conv", "x", "c"), s=shape, **cuts))
+        assert tracemalloc.get_traced_memory()[1] < 1 << 24
+    finally:
+        tracemalloc.stop()
+    assert ops(graph) == ["conv"] and (graph.nodes[0].weight == 0.5).all()
 
 
 def test_a_flattened_output_can_be_had_before_it_is_flattened():

@@ -155,7 +155,8 @@ def _absorb(into: Node, node: Node) -> bool:
         scale = np.float64(node.weight).ravel()
         shape = (-1, 1, 1, 1) if into.op == "conv" else (1, 1, -1)
         assert into.weight is not None
-        into.weight = into.weight * scale.reshape(shape)
+        if (scale != 1).any():  # a bias alone leaves large weights where they are
+            into.weight = into.weight * scale.reshape(shape)
         bias = (0 if into.bias is None else into.bias * scale) + (0 if node.bias is None else node.bias)
         into.bias = np.broadcast_to(bias, scale.shape)
     into.activation, into.clamp, into.slopes = node.activation, node.clamp, node.slopes

@@ -17,7 +17,7 @@ from ..emitting import SourceNode, unsupported
 from .loading import require_onnx
 
 LARGEST_TENSOR = 1 << 28  # elements that a model stores
-ALL_ELEMENTS = 1 << 26  # of all constants that are evaluated, beside what the model stores
+ALL_ELEMENTS = 1 << 28  # of all constants that are evaluated, beside what the model stores
 STEPS = 4  # that the numbers a model stores may go through: cast, turned, scaled ...
 MOST_WORK = 1 << 24  # inputs times outputs, of an operator that is no plain numpy call
 MOST_PRODUCTS = 1 << 32  # multiply-adds of a product of constant matrices
@@ -77,6 +77,8 @@ class Evaluator:
         proto, opset = self._implemented(onnx, proto)
         feeds = {name: array for name, array in zip(proto.input, arrays) if array is not None}
         self._spend(node, self._predicted(onnx, node, proto, opset, feeds), feeds)
+        if node.op == "ConstantOfShape":
+            return [_filled(node, arrays[0])]
         try:
             from onnx.reference import ReferenceEvaluator
 
@@ -139,6 +141,13 @@ class Evaluator:
                 f"a constant of {made} elements made of {sum(given)}",
                 f"constants of up to {self.most} elements in all",
             )
+
+
+def _filled(node: SourceNode, shape: Any) -> npt.NDArray[Any]:
+    """One number, seen as many times: weights of nothing but a shape take no memory until they are packed."""
+    value = node.attrs.get("value")
+    number = np.zeros((), np.float32) if value is None else to_array(value).reshape(())
+    return np.broadcast_to(number, tuple(int(size) for size in shape))
 
 
 def _graph(onnx: Any, proto: Any, feeds: dict[str, Any]) -> Any:

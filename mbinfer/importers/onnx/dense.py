@@ -12,10 +12,11 @@ from .reading import OnnxNode
 
 @lowers("Gemm")
 def gemm(low: Lowering, node: OnnxNode) -> Tensor:
-    weight, bias = low.constant(node, 1).astype(np.float64), low.constant(node, 2)
+    weight, bias, alpha = low.constant(node, 1), low.constant(node, 2), node.attrs.get("alpha", 1.0)
     if node.attrs.get("transA", 0):
         raise low.unsupported(node, "transA is set", "a row of features times a constant matrix")
-    weight = (weight if node.attrs.get("transB", 0) else weight.T) * node.attrs.get("alpha", 1.0)
+    weight = weight if node.attrs.get("transB", 0) else weight.T
+    weight = weight if alpha == 1 else weight * np.float64(alpha)
     if bias is None:
         return _dense(low, node, weight)
     x = _dense(low, node, weight, part="product")

@@ -60,7 +60,8 @@ def make(*nodes, shape=(1, 3, 8, 8), outputs=("y",), opset=13, inputs=("x",), fu
 def agree(model, nhwc_in=False, **options):
     """Import, compare with onnxruntime on random inputs, and return the graph.
 
-    An input of rank 4 is NCHW unless `nhwc_in`; any other is fed to the graph's picture in the order of its elements.
+    An input of rank 4 is NCHW unless `nhwc_in`, one of rank 3 as the graph has its channels; any other is fed to the
+    graph's picture in the order of its elements.
     """
     graph, source, nhwc = import_onnx(model, **options), {}, {}
     model_file.encode(graph)  # which checks it
@@ -69,6 +70,7 @@ def agree(model, nhwc_in=False, **options):
         a = source[value.name] = normal(*shape)
         if value.name in graph.inputs:
             a = a.transpose(0, 2, 3, 1) if a.ndim == 4 and not nhwc_in else a
+            a = a.transpose(0, 2, 1) if a.ndim == 3 and graph.values[value.name][2] == a.shape[1] else a
             nhwc[value.name] = np.ascontiguousarray(a).reshape(1, *graph.values[value.name])
     nameless = onnx.ModelProto()  # onnxruntime refuses a node name used twice
     nameless.CopyFrom(model)

@@ -340,7 +340,7 @@ def test_large_weights_may_be_turned_and_scaled():
 
 
 def test_a_constant_of_one_number_takes_no_memory():
-    """VGG-19 in the light form of onnx's own test data has a weight of 10^8 elements that its file says in 300 bytes."""
+    """VGG-19 in the light form of onnx's own test data has a weight of 10^8 elements that a few bytes stand for."""
     shape, value = np.array([1 << 17, 10, 10, 10]), onnx.numpy_helper.from_array(np.array([0.5], np.float32))
     cuts = {"start": np.array([0] * 4), "end": np.array([4, 3, 3, 3])}
     chain = [node("ConstantOfShape", "s", to="t", value=value), node("Slice", "t", "start", "end", to="c")]

@@ -11,6 +11,7 @@ import numpy as np
 
 from ..graph import Node
 from .emitting import SourceNode
+from .given import given
 from .layout import Tensor
 from .walking import Array, Walk
 
@@ -39,7 +40,7 @@ def add_constant(low: Walk, node: SourceNode, x: Tensor, constant: Array) -> Ten
     """``x + constant``, where that is one number per channel."""
     found = x.per_channel(constant)
     if found is None:
-        raise low.unsupported(node, f"a constant of shape {constant.shape} on {x.shape}", "one number for each channel")
+        return _with_constant_pixels(low, node, "Add", x, constant, False)
     return low.affine(node, x, bias=found[0], shape=found[1])
 
 
@@ -50,11 +51,7 @@ def _with_constant(low: Walk, node: SourceNode, op: str, x: Tensor, constant: Ar
         x, op = low.affine(node, x, part="reciprocal", activation="reciprocal"), "Mul"
     found = x.per_channel(constant)
     if found is None or (op in ("Min", "Max") and constant.size != 1):
-        raise low.unsupported(
-            node,
-            f"a constant of shape {constant.shape} on {x.shape}",
-            "one number" + ("" if op in ("Min", "Max") else " for each channel"),
-        )
+        return _with_constant_pixels(low, node, op, x, constant, first)
     number, shape = found
     if op in ("Min", "Max"):
         bounds = (-np.inf, constant.item()) if op == "Min" else (constant.item(), np.inf)
@@ -64,6 +61,16 @@ def _with_constant(low: Walk, node: SourceNode, op: str, x: Tensor, constant: Ar
     if op == "Div" and not number.all():
         raise low.unsupported(node, "division by zero", "constants other than zero")
     return low.affine(node, x, number if op == "Mul" else 1 / number, shape=shape)
+
+
+def _with_constant_pixels(low: Walk, node: SourceNode, op: str, x: Tensor, constant: Array, first: bool) -> Tensor:
+    """A constant of a number for each element, or for each pixel."""
+    other = given(low, node, x, constant)
+    if other is None:
+        raise low.unsupported(
+            node, f"a constant of shape {constant.shape} on {x.shape}", "one that does not make the tensor larger"
+        )
+    return _two_values(low, node, op, *((other, x) if first else (x, other)), "")
 
 
 def _two_values(low: Walk, node: SourceNode, op: str, a: Tensor, b: Tensor, part: str) -> Tensor:

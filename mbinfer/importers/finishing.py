@@ -14,6 +14,7 @@ from ..graph import Graph, Output
 from .emitting import SourceNode, refuse_what_cannot_run
 from .fusing import fuse
 from .layout import AXES, Tensor
+from .picking import turned
 from .walking import Walk
 
 
@@ -54,6 +55,8 @@ def _output(walk: Walk, nodes: Sequence[SourceNode], name: str) -> Output:
         return Output(name, found.value, (1, found.dims[0], found.dims[2], 1))
     if found.is_picture():
         return Output(name, found.value, (1, *found.dims))
+    if not found.can_end() and len(found.shape) == 3:
+        found = turned(walk, SourceNode(node or name, op, [], [name]), found)
     if not found.can_end():
         raise UnsupportedError(
             f"output '{name}' of node '{node}' ({op}): shape {found.shape} lists (height, width, channels) = "

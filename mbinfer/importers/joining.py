@@ -12,6 +12,8 @@ from .emitting import SourceNode
 from .layout import AXES, Tensor, order_of
 from .walking import Walk
 
+MOST_PIECES = 128  # that a picture is joined of
+
 
 def join(low: Walk, node: SourceNode, tensors: list[Tensor], axis: int, part: str = "") -> Tensor:
     """Tensors of one type, one after the other along `axis`."""
@@ -121,6 +123,14 @@ def _emit(low: Walk, node: SourceNode, op: str, tensors: list[Tensor], part: str
     if tensors[0].value in low.graph.types:
         low.graph.types[value] = low.graph.types[tensors[0].value]
     return value
+
+
+def stacked(
+    low: Walk, node: SourceNode, tensors: list[Tensor], part: str = "", size: tuple[int, int] | None = None
+) -> str:
+    """The value that has the pixels of all tensors one after the other: their rows, or a picture of `size`."""
+    rows = sum(t.dims[0] for t in tensors), tensors[0].dims[1]
+    return _emit(low, node, "stack", tensors, part, size=size or rows)
 
 
 def _shape(tensors: list[Tensor], axis: int) -> tuple[int, ...]:

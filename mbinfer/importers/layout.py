@@ -52,6 +52,17 @@ class Tensor:
             and all(group in ("", axis) for group, axis in zip(groups, layout))
         )
 
+    def sequence_axis(self) -> str:
+        """Along which axis of its value a tensor (1, channels, length) runs; "" for any other tensor."""
+        groups = self.groups()
+        if groups is None or len(groups) != 3 or groups[1] not in ("", "C") or self.size("C") != self.shape[1]:
+            return ""
+        return groups[2] if groups[2] in ("H", "W") else "H" if groups[2] == "" else ""
+
+    def is_image(self) -> bool:
+        """Whether it is an NCHW picture or a sequence."""
+        return self.shows("NCHW") if len(self.shape) == 4 else bool(self.sequence_axis())
+
     def is_picture(self) -> bool:
         """Whether it has four dimensions, each of one axis at most, in the order of NCHW or of NHWC."""
         groups = self.groups()
@@ -62,14 +73,39 @@ class Tensor:
         """Whether it can be an output: a picture, or numbers in the order of the value."""
         return self.is_picture() or self.order == "".join(axis for axis in AXES if axis in self.order)
 
+    def letters_of(self, axis: int) -> str | None:
+        """The axes that one dimension of `shape` holds, whatever the others split; None where it splits one."""
+        before, at = math.prod(self.shape[:axis]), 0
+        while math.prod(self.size(letter) for letter in self.order[:at]) < before:
+            at += 1
+        if math.prod(self.size(letter) for letter in self.order[:at]) != before:
+            return None
+        group = ""
+        for letter in self.order[at:]:
+            if math.prod(self.size(name) for name in group) == self.shape[axis]:
+                break
+            group += letter
+        return group if math.prod(self.size(name) for name in group) == self.shape[axis] else None
+
     def transposed(self, perm: Sequence[int]) -> Tensor | None:
         """After a Transpose by `perm`, or None where that would move part of an axis."""
         shape = tuple(self.shape[i] for i in perm)
-        moved = [i for i in perm if self.shape[i] > 1]
-        if moved == sorted(moved):
+        kept = [i for i, size in enumerate(self.shape) if size > 1]
+        moved = [kept.index(i) for i in perm if self.shape[i] > 1]
+        runs: list[list[int]] = []  # of dimensions that stay beside one another
+        for i in moved:
+            if runs and runs[-1][-1] == i - 1:
+                runs[-1].append(i)
+            else:
+                runs.append([i])
+        if len(runs) <= 1:
             return replace(self, shape=shape)
-        groups = self.groups()
-        return None if groups is None else replace(self, shape=shape, order="".join(groups[i] for i in perm))
+        places = sorted(range(len(runs)), key=lambda k: runs[k])
+        whole = replace(self, shape=tuple(math.prod(self.shape[kept[i]] for i in runs[k]) for k in places))
+        groups = whole.groups()
+        if groups is None:
+            return None
+        return replace(self, shape=shape, order="".join(groups[places.index(k)] for k in range(len(runs))))
 
     def per_channel(self, constant: np.ndarray) -> tuple[np.ndarray, tuple[int, ...]] | None:
         """The constant as one float64 per channel ``[C]``, and the shape that the two broadcast to.
@@ -99,6 +135,13 @@ class Tensor:
         """An array in this tensor's element order, with as many elements, as ``[H, W, C]``."""
         array = array.reshape([self.size(axis) for axis in self.order])
         return array.transpose([self.order.index(axis) for axis in AXES if axis in self.order]).reshape(self.dims)
+
+
+def layouts_of(x: Tensor) -> list[str]:
+    """The layouts that a picture or a sequence shows, channels first where both are possible."""
+    axis = "W" if x.dims[0] == 1 and x.dims[1] > 1 else "H"
+    names = {4: ("NCHW", "NHWC"), 3: (f"NC{axis}", f"N{axis}C")}.get(len(x.shape), ())
+    return [name for name in names if x.shows(name)]
 
 
 def nchw(value: str, dims: tuple[int, int, int]) -> Tensor:

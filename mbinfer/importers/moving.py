@@ -73,8 +73,7 @@ def pixels(
         return replace(moved, value=value)
     value = low.emit(node, "resize", [x.value], part, kernel=kernel, rows=rows, columns=columns, size=size)
     dims = low.builder.dims(value)
-    groups = x.groups()
-    assert groups is not None
+    groups = x.groups() or [""] * len(x.shape)  # whoever has another shape says it
     shape = tuple(dims[AXES.index(group)] if len(group) == 1 else length for group, length in zip(groups, x.shape))
     return Tensor(value, dims, "".join(axis for axis in x.order if dims[AXES.index(axis)] > 1), shape)
 
@@ -97,9 +96,8 @@ def _moved(low: Walk, node: SourceNode, op: str, x: Tensor, part: str, **fields:
 
 def cut(low: Walk, node: SourceNode, x: Tensor, axis: int, begin: int, end: int, step: int, part: str = "") -> Tensor:
     """Every `step`-th element from `begin` up to `end` of an axis that is height, width or channels."""
-    groups = x.groups()
     made = max(0, -(-(end - begin) // step))
-    letter = None if groups is None else groups[axis]
+    letter = x.letters_of(axis)
     if begin == 0 and made == x.shape[axis] and (step == 1 or made == 1):
         return x
     if letter == "C" and step > 1 and x.dims[2] % step == 0:  # every step-th channel, put first
@@ -114,15 +112,19 @@ def cut(low: Walk, node: SourceNode, x: Tensor, axis: int, begin: int, end: int,
         )
     if letter == "C":
         return channels(low, node, x, begin, made, axis, part)
+    shape = (*x.shape[:axis], made, *x.shape[axis + 1 :])
     here, all_of = (step, 1, begin), (1, 1, 0)
     height, width, _ = x.dims
-    if letter == "H":
-        return pixels(low, node, x, here, all_of, (made, width), part=part)
-    return pixels(low, node, x, all_of, here, (height, made), part=part)
+    size = (made, width) if letter == "H" else (height, made)
+    ways = (here, all_of) if letter == "H" else (all_of, here)
+    return replace(pixels(low, node, x, *ways, size, part=part), shape=shape)
 
 
 def shuffled(low: Walk, node: SourceNode, x: Tensor, groups: int, part: str = "") -> Tensor:
-    """Output channel c is channel c // groups of group c % groups."""
+    """Output channel c is channel c // groups of group c % groups. Two that undo each other are none."""
+    before = low.writer.get(x.value)
+    if before is not None and before.op == "shuffle" and before.groups * groups == x.dims[2]:
+        return replace(x, value=before.inputs[0])
     return x if groups in (1, x.dims[2]) else replace(x, value=_moved(low, node, "shuffle", x, part, groups=groups))
 
 
@@ -220,24 +222,19 @@ def transposed_convolution(
     else:
         value = low.emit(node, "conv", [x.value], "blocks", groups=groups, **fields)
     made = replace(x, value=value, dims=low.builder.dims(value), order=axes)
-    if groups > 1 and area > 1:  # [group, block, channel] to [block, group, channel]
-        made = _swap(low, node, made, groups, area, each)
+    mixed = groups > 1 and area > 1
+    if mixed:  # [group, block, channel] to [block, channel, group]
+        made = shuffled(low, node, made, groups, "order")
     size_made = (blocks_made[0] * stride[0], blocks_made[1] * stride[1])
-    whole = size_made == size
-    spread = blocks(low, node, made, stride, axes, shape, part="" if whole else "whole")
-    if whole:
-        return spread
-    value = low.emit(node, "resize", [spread.value], rows=(1, 1, 0), columns=(1, 1, 0), size=size)
-    dims = low.builder.dims(value)
-    return replace(spread, value=value, dims=dims, order=order_of(axes, dims))
-
-
-def _swap(low: Walk, node: SourceNode, x: Tensor, groups: int, area: int, each: int) -> Tensor:
-    if each > 1:
-        raise low.unsupported(
-            node, f"{groups} groups of {each} channels", "one group, or one output channel for each group"
+    whole, ordered = size_made == size, not mixed or each == 1
+    spread = blocks(low, node, made, stride, axes, shape, part="" if whole and ordered else "whole")
+    if not whole:
+        value = low.emit(
+            node, "resize", [spread.value], "" if ordered else "cut", rows=(1, 1, 0), columns=(1, 1, 0), size=size
         )
-    return shuffled(low, node, x, groups, "order")
+        dims = low.builder.dims(value)
+        spread = replace(spread, value=value, dims=dims, order=order_of(axes, dims))
+    return spread if ordered else shuffled(low, node, spread, each)
 
 
 def _span(kernel: int, stride: int, pad: int) -> tuple[int, int]:
@@ -249,5 +246,7 @@ def _span(kernel: int, stride: int, pad: int) -> tuple[int, int]:
 
 def _with_channels(x: Tensor, axis: int) -> str:
     """The order of axes once `axis` of the shape holds channels."""
-    groups = [group.replace("C", "") for group in x.groups() or ()]
-    return "".join(groups[:axis]) + "C" + "".join(groups[axis:])
+    before, at = math.prod(x.shape[:axis]), 0
+    while math.prod(x.size(letter) for letter in x.order[:at]) < before:
+        at += 1
+    return x.order[:at].replace("C", "") + "C" + x.order[at:].replace("C", "")

@@ -83,11 +83,26 @@ def _with_mean(
     return replace(x, value=low.emit(node, op, [x.value, value], part))
 
 
-def softmax_of_pixels(low: Walk, node: SourceNode, x: Tensor) -> Tensor:
-    """``e^(x - m) / sum of e^(x - m)`` of each channel, m its largest number."""
-    largest = low.emit(node, "max_pool", [x.value], "largest", kernel=x.dims[:2])
-    below = low.emit(node, "sub", [x.value, largest], "below", activation="exp")
-    mean = low.emit(node, "global_avg_pool", [below], "mean")
-    count = np.full((1, 1, x.dims[2]), float(x.dims[0] * x.dims[1]))
-    total = low.emit(node, "depthwise", [mean], "sum", weight=count)
-    return replace(x, value=low.emit(node, "div", [below, total]))
+def softmax_of_pixels(low: Walk, node: SourceNode, x: Tensor, over: set[str], logarithm: bool = False) -> Tensor:
+    """``e^(x - m) / sum of e^(x - m)`` over the axes `over` of each channel, m its largest number; or its logarithm."""
+    kernel = (x.dims[0] if "H" in over else 1, x.dims[1] if "W" in over else 1)
+    whole = kernel == x.dims[:2]
+
+    def spread(value: str, part: str) -> str:
+        """The one row or column that is left as often as there were some."""
+        ways = [(0, 1, 0) if axis in over else (1, 1, 0) for axis in "HW"]
+        if whole:
+            return value
+        return low.emit(node, "resize", [value], part, rows=ways[0], columns=ways[1], size=x.dims[:2])
+
+    largest = spread(low.emit(node, "max_pool", [x.value], "largest", kernel=kernel), "most")
+    below = replace(x, value=low.emit(node, "sub", [x.value, largest], "below"))
+    powers = low.affine(node, below, part="powers", activation="exp")
+    op, window = ("global_avg_pool", {}) if whole else ("avg_pool", {"kernel": kernel})
+    mean = low.emit(node, op, [powers.value], "mean", **window)
+    total = replace(x, value=mean, dims=low.builder.dims(mean))
+    total = low.affine(node, total, float(np.prod(kernel)), part="sum")
+    if logarithm:
+        total = low.affine(node, total, part="log", activation="log")
+    made, op = (below, "sub") if logarithm else (powers, "div")
+    return replace(x, value=low.emit(node, op, [made.value, spread(total.value, "all")]))

@@ -10,12 +10,10 @@ import numpy as np
 import numpy.typing as npt
 
 from .emitting import SourceNode
-from .joining import join
-from .layout import AXES, Tensor
+from .joining import MOST_PIECES, join, stacked
+from .layout import AXES, Tensor, order_of
 from .moving import cut, pixels
 from .walking import Walk
-
-MOST_PIECES = 128  # that a picture is joined of
 
 
 def picked(low: Walk, node: SourceNode, x: Tensor, axis: int, indexes: Sequence[int], part: str = "") -> Tensor:
@@ -45,13 +43,27 @@ def picked(low: Walk, node: SourceNode, x: Tensor, axis: int, indexes: Sequence[
     return join(low, node, found, axis, part)
 
 
+def turned(low: Walk, node: SourceNode, x: Tensor) -> Tensor:
+    """A tensor whose first axis is not the first of its value, in the order of memory: slices, one after the other.
+
+    `x` itself where that takes too many of them, or where the rest is not in that order.
+    """
+    first, rest = x.order[:1], x.order[1:]
+    count = x.size(first) if first else 1
+    if rest != order_of(AXES.replace(first, ""), x.dims) or count > MOST_PIECES or x.order == order_of(AXES, x.dims):
+        return x
+    whole = replace(x, order=order_of(AXES, x.dims), shape=(1, *x.dims))
+    parts = [cut(low, node, whole, 1 + AXES.index(first), i, i + 1, 1, f"turned {i}") for i in range(count)]
+    value = stacked(low, node, parts)
+    dims = low.builder.dims(value)
+    return Tensor(value, dims, order_of(AXES, dims), x.shape)
+
+
 def gathered(low: Walk, node: SourceNode, x: Tensor, axis: int, indexes: npt.NDArray[Any]) -> Tensor:
-    """Elements of known numbers; one of them, not in a list, takes its axis away."""
-    if indexes.ndim > 1:
-        raise low.unsupported(node, f"indexes of shape {indexes.shape}", "a list of them, or one")
+    """Elements of known numbers, in the shape of `indexes`; one of them, not in a list, takes its axis away."""
     axis %= len(x.shape)
     made = picked(low, node, x, axis, np.ravel(indexes).tolist())
-    return made if indexes.ndim else replace(made, shape=(*made.shape[:axis], *made.shape[axis + 1 :]))
+    return replace(made, shape=(*made.shape[:axis], *indexes.shape, *made.shape[axis + 1 :]))
 
 
 def broadcast(low: Walk, node: SourceNode, x: Tensor, shape: Sequence[int]) -> Tensor:

@@ -10,11 +10,12 @@ import numpy as np
 
 from .emitting import SourceNode
 from .functions import absolute, square
-from .layout import Tensor
+from .layout import AXES, Tensor
 from .moving import channels as channels_of
+from .moving import cut
 from .walking import Walk
 
-KINDS = ("mean", "sum", "max", "min", "l1", "l2", "sum_square", "log_sum")
+KINDS = ("mean", "sum", "max", "min", "l1", "l2", "sum_square", "log_sum", "log_sum_exp", "product")
 
 
 def reduced(low: Walk, node: SourceNode, x: Tensor, axes: Iterable[int], keep: bool, kind: str) -> Tensor:
@@ -32,6 +33,10 @@ def reduced(low: Walk, node: SourceNode, x: Tensor, axes: Iterable[int], keep: b
         x = absolute(low, node, x, "absolute")
     elif kind == "min":
         x = low.affine(node, x, -1.0, part="negative")
+    if kind == "log_sum_exp":
+        return replace(_log_sum_exp(low, node, x, over), shape=shape)
+    if kind == "product":
+        return replace(_product(low, node, x, over), shape=shape)
     if kind == "max":
         return replace(_largest(low, node, x, over, ""), shape=shape)
     if kind == "min":
@@ -80,6 +85,40 @@ def _largest(low: Walk, node: SourceNode, x: Tensor, over: set[str], part: str) 
         last = channels_of(low, node, whole, count - half, half, 3, f"{name}/last")
         value = low.emit(node, "max", [first.value, last.value], name if half > 1 else part)
         found = replace(found, value=value, dims=low.builder.dims(value))
+    return _without(low, x, found.value, over)
+
+
+def _log_sum_exp(low: Walk, node: SourceNode, x: Tensor, over: set[str]) -> Tensor:
+    """Less the largest number, so that no power is infinite; pixels are one number for each channel, or all alone."""
+    if over and not over <= {"C"} and not {axis for axis in x.order if axis != "C"} <= over:
+        raise low.unsupported(node, f"over the axes {''.join(sorted(over))}", "over channels, all pixels, or both")
+    most = _largest(low, node, x, over, "most")
+    below = replace(x, value=low.emit(node, "sub", [x.value, most.value], "below"))
+    powers = low.affine(node, below, part="powers", activation="exp")
+    total = _mean(low, node, powers, over, "mean")
+    total = low.affine(node, total, float(math.prod(x.size(axis) for axis in over)), part="sum")
+    total = low.affine(node, total, part="log", activation="log")
+    return replace(total, value=low.emit(node, "add", [total.value, most.value]))
+
+
+def _product(low: Walk, node: SourceNode, x: Tensor, over: set[str]) -> Tensor:
+    """One half times the other until one is left, and what was left over of odd numbers."""
+    found = replace(x, order=_all_axes(x), shape=(1, *x.dims))
+
+    def times(a: Tensor, b: Tensor, name: str) -> Tensor:
+        made = low.emit(node, "mul", [a.value, b.value], name)
+        return Tensor(made, a.dims, a.order, a.shape)
+
+    for letter in sorted(over):
+        axis, spare = 1 + AXES.index(letter), []
+        while (count := found.size(letter)) > 1:
+            half, name = count // 2, f"{letter}{count}"
+            if count % 2:
+                spare.append(cut(low, node, found, axis, count - 1, count, 1, f"{name}/one"))
+            first, last = (cut(low, node, found, axis, i * half, (i + 1) * half, 1, f"{name}/{i}") for i in (0, 1))
+            found = times(first, last, name)
+        for i, one in enumerate(spare):
+            found = times(found, one, f"{letter}{i}")
     return _without(low, x, found.value, over)
 
 

@@ -12,6 +12,7 @@ import numpy as np
 from ...check import MAX_ELEMENTS, MAX_SIDE
 from ...errors import Error, ShapeError, UnsupportedError
 from ..arguments import shapes_by_name
+from ..emitting import TALLEST
 from ..layout import AXES, Tensor, nchw, order_of
 from .loading import require_onnx
 
@@ -28,6 +29,7 @@ PICTURE_OPS = frozenset(  # take NCHW by their specification
     "LRN DepthToSpace SpaceToDepth PRelu Upsample Resize".split()
 )
 
+SEQUENCE_OPS = PICTURE_OPS - {"DepthToSpace", "SpaceToDepth", "PRelu", "Upsample", "Resize"}
 
 # The shape.
 
@@ -137,7 +139,7 @@ def input_tensor(source: Any, name: str, shape: tuple[int, ...]) -> Tensor:
     seen = _first_look(source, name, shape)
     if seen is not None:
         layout, view = seen
-        height, width, channels = (view.shape[layout.index(axis)] for axis in AXES)
+        height, width, channels = (view.shape[layout.index(axis)] if axis in layout else 1 for axis in AXES)
         dims = height, width, channels
         count = math.prod(dims)
         places = np.arange(count) if count <= MOST_SEEN else np.random.default_rng(0).integers(0, count, MOST_SEEN)
@@ -146,13 +148,16 @@ def input_tensor(source: Any, name: str, shape: tuple[int, ...]) -> Tensor:
             axes = [at[AXES.index(axis)] if axis in AXES else np.zeros_like(places) for axis in layout]
             if (view.back(np.ravel_multi_index(axes, view.shape)) == places).all():
                 return Tensor(name, dims, order_of(AXES, dims), shape)
+        if layout.startswith("NC") and len(shape) == 3:
+            return Tensor(name, dims, order_of("CHW", dims), shape)
     if len(shape) == 4:
         return nchw(name, (shape[2], shape[3], shape[1]))
     if len(shape) == 2:
         return Tensor(name, (1, 1, shape[1]), order_of("C", (1, 1, shape[1])), shape)
     raise UnsupportedError(
-        f"input '{name}' has shape {shape}; supported are pictures (rank 4), vectors (rank 2), and what the model "
-        "itself reshapes to a picture without another order of its elements"
+        f"input '{name}' has shape {shape}; supported are pictures (rank 4), sequences that convolutions or dense "
+        "layers read (rank 3), vectors (rank 2), and what the model itself reshapes to a picture without another order "
+        "of its elements"
     )
 
 
@@ -187,7 +192,11 @@ def _first_look(source: Any, name: str, shape: tuple[int, ...]) -> tuple[str, _V
 
 
 def _wanted(source: Any, node: Any, view: _View) -> str | None:
-    """The layout that a node's reading of a view of rank 4 means, or None where it leaves that open."""
+    """The layout that a node's reading of a view of rank 3 or 4 means, or None where it leaves that open."""
+    if len(view.shape) == 3:
+        if node.op in SEQUENCE_OPS:
+            return "NCW" if _longest_kernel(source) > TALLEST else "NCH"
+        return "NHC" if node.op in ("MatMul", "LayerNormalization") else None
     if len(view.shape) != 4:
         return None
     if node.op in PICTURE_OPS:
@@ -201,3 +210,15 @@ def _wanted(source: Any, node: Any, view: _View) -> str | None:
         axes = {int(axis) % 4 for axis in np.ravel(axes)} if axes is not None else set()
         return "NCHW" if axes == {2, 3} else "NHWC" if axes == {1, 2} else None
     return None
+
+
+def _longest_kernel(source: Any) -> int:
+    """Of all windows over sequences. Rows come one by one, but a kernel has only so many of them."""
+    longest = 1
+    for node in source.nodes:
+        kernel = node.attrs.get("kernel_shape", ())
+        weight = source.constants.get(node.inputs[1]) if node.op == "Conv" and len(node.inputs) > 1 else None
+        if weight is not None and weight.ndim == 3:
+            kernel = weight.shape[2:]
+        longest = max(longest, int(kernel[0]) if len(kernel) == 1 else 1)
+    return longest

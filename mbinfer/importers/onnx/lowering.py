@@ -203,15 +203,22 @@ class Lowering(Walk):
         return default if found is None else [int(v) for v in np.ravel(found)]
 
     def picture(self, node: OnnxNode, op: str, x: Tensor, **fields: Any) -> Tensor:
-        """A node from and to NCHW."""
-        value = self.emit(node, op, [x.value], **fields)
-        return nchw(value, self.builder.dims(value))
+        """A node from and to NCHW, or from a sequence to one."""
+        return self.shaped(x, self.emit(node, op, [x.value], **fields))
+
+    def shaped(self, x: Tensor, value: str) -> Tensor:
+        """The picture of a value, or the sequence if `x` is one."""
+        made = nchw(value, self.builder.dims(value))
+        height, width, channels = made.dims
+        return made if len(x.shape) == 4 else replace(made, shape=(1, channels, height * width))
 
     def image(self, node: OnnxNode) -> Tensor:
-        """The first input, which must be an NCHW picture."""
+        """The first input, which must be an NCHW picture, or a sequence: one pixel high or wide, without that axis."""
         x = self.tensor(node)
+        if len(x.shape) == 3 and x.is_image():
+            return x
         if len(x.shape) != 4:
-            raise unsupported(node, f"input of shape {x.shape}", "two dimensions of space, rank 4")
+            raise unsupported(node, f"input of shape {x.shape}", "one or two dimensions of space, rank 3 or 4")
         if not x.shows("NCHW"):
             raise unsupported(
                 node,
@@ -219,6 +226,13 @@ class Lowering(Walk):
                 "NCHW there; a vector that the model reshapes to a picture only where its elements keep the order "
                 "height, width, channels",
             )
+        return x
+
+    def square_image(self, node: OnnxNode) -> Tensor:
+        """`image` for operators of pictures alone."""
+        x = self.image(node)
+        if len(x.shape) != 4:
+            raise unsupported(node, f"input of shape {x.shape}", "two dimensions of space, rank 4")
         return x
 
 

@@ -9,7 +9,7 @@ import numpy as np
 
 from ...graph import Positions
 from ..joining import join
-from ..layout import Tensor
+from ..layout import Tensor, layouts_of
 from ..moving import (
     blocks,
     cut,
@@ -22,14 +22,16 @@ from ..moving import (
     transposed_convolution,
 )
 from ..picking import broadcast, gathered, repeated
+from ..unfolding import alike
 from .lowering import Lowering, lowers
 from .reading import OnnxNode
+from .windows import spread
 
 
 @lowers("Concat")
 def concat(low: Lowering, node: OnnxNode) -> Tensor:
     tensors = [low.tensor(node, i) for i in range(len(node.inputs))]
-    return join(low, node, tensors, node.attrs["axis"])
+    return join(low, node, alike(low, node, tensors, node.attrs["axis"]), node.attrs["axis"])
 
 
 @lowers("Gather")
@@ -57,13 +59,13 @@ def argmax(low: Lowering, node: OnnxNode) -> Tensor:
 def resize(low: Lowering, node: OnnxNode) -> Tensor:
     x, old = low.tensor(node), node.op == "Upsample" or low.opset < 11
     rank = len(x.shape)
-    layout = next((layout for layout in ("NCHW", "NHWC") if x.shows(layout)), None)
+    layout = next(iter(layouts_of(x)), None)
     mode = node.attrs.get("mode", "nearest")
     ways = "asymmetric" if old else node.attrs.get("coordinate_transformation_mode", "half_pixel")
     rounding = "" if mode == "linear" else "floor" if old else node.attrs.get("nearest_mode", "round_prefer_floor")
     sizes, size, found = _sizes(low, node, x, old), [], []
-    for axis in (layout.index("H"), layout.index("W")) if layout else ():
-        (made, step), length = sizes[axis], x.shape[axis]
+    for axis in [layout.find(letter) for letter in "HW"] if layout else ():
+        (made, step), length = (sizes[axis], x.shape[axis]) if axis >= 0 else ((1, Fraction(1)), 1)
         way = ways if ways != "half_pixel_symmetric" or step * made == length else ""
         if old and rounding and step > 1 and step.denominator > 1:
             way = ""  # PyTorch takes the position before, onnxruntime the one behind
@@ -114,19 +116,23 @@ def _sizes(low: Lowering, node: OnnxNode, x: Tensor, old: bool) -> list[tuple[in
 @lowers("ConvTranspose")
 def conv_transpose(low: Lowering, node: OnnxNode) -> Tensor:
     x, weight, bias = low.image(node), low.constant(node, 1), low.constant(node, 2)
-    stride = tuple(node.attrs.get("strides", (1, 1)))
-    dilation = tuple(node.attrs.get("dilations", (1, 1)))
-    groups, extra = node.attrs.get("group", 1), tuple(node.attrs.get("output_padding", (0, 0)))
-    if weight.ndim != 4 or dilation != (1, 1) or len(stride) != 2 or weight.shape[0] != x.dims[2]:
+    rank, groups = len(x.shape) - 2, node.attrs.get("group", 1)
+    if weight.ndim != len(x.shape) or weight.shape[0] != x.dims[2] or weight.shape[0] % groups:
         raise low.unsupported(
-            node, f"weight {weight.shape}, dilation {dilation}", "two dimensions of space, dilation 1"
+            node, f"weight {weight.shape}, {groups} groups of {x.shape}", "weights [channels, out / groups, kh, kw]"
         )
-    kernel, auto = weight.shape[2:], node.attrs.get("auto_pad", "NOTSET")
-    pads = tuple(node.attrs.get("pads", (0, 0, 0, 0))) if auto == "NOTSET" else (0, 0, 0, 0)
+    auto = node.attrs.get("auto_pad", "NOTSET")
+    pads = tuple(node.attrs.get("pads", (0,) * 2 * rank)) if auto == "NOTSET" else (0,) * 2 * rank
+    given = (weight.shape[2:], node.attrs.get("strides", (1,) * rank), node.attrs.get("dilations", (1,) * rank))
+    taps, stride, dilation = (spread(x, tuple(numbers), 1) for numbers in given)
+    pads, extra = (spread(x, tuple(n), 0) for n in (pads, node.attrs.get("output_padding", (0,) * rank)))
+    weight = _dilated(weight.reshape(*weight.shape[:2], *taps), dilation)
+    kernel = weight.shape[2:]
     full = [stride[i] * (x.dims[i] - 1) + extra[i] + kernel[i] for i in (0, 1)]
     size = [full[i] - pads[i] - pads[i + 2] for i in (0, 1)]
     if "output_shape" in node.attrs or auto in ("SAME_UPPER", "SAME_LOWER"):
-        size = [*node.attrs.get("output_shape", [x.dims[i] * stride[i] for i in (0, 1)])][-2:]
+        wanted = tuple(node.attrs.get("output_shape", ()))[-rank:]
+        size = [*spread(x, wanted, 1)] if wanted else [x.dims[i] * stride[i] for i in (0, 1)]
         total = [full[i] - size[i] for i in (0, 1)]
         if min(total) < 0:
             raise low.unsupported(
@@ -134,15 +140,26 @@ def conv_transpose(low: Lowering, node: OnnxNode) -> Tensor:
             )
         before = [t // 2 if auto == "SAME_UPPER" else t - t // 2 for t in total]
         pads = (*before, *(t - b for t, b in zip(total, before)))
-    made = (1, weight.shape[1] * groups, *size)
+    made = (1, weight.shape[1] * groups, *(size if rank == 2 else [size[0] * size[1]]))
+    whole, top, left, bottom, right = (size[0], size[1]), *pads
     return transposed_convolution(
-        low, node, x, weight.transpose(0, 2, 3, 1), bias, stride, pads, (size[0], size[1]), groups, "CHW", made
+        low, node, x, weight.transpose(0, 2, 3, 1), bias, stride, (top, left, bottom, right), whole, groups, "CHW", made
     )
+
+
+def _dilated(weight: np.ndarray, dilation: tuple[int, ...]) -> np.ndarray:
+    """With zeros between its taps."""
+    if dilation == (1, 1):
+        return weight
+    size = [dilation[i] * (weight.shape[2 + i] - 1) + 1 for i in (0, 1)]
+    wide = np.zeros((*weight.shape[:2], *size), weight.dtype)
+    wide[:, :, :: dilation[0], :: dilation[1]] = weight
+    return wide
 
 
 @lowers("DepthToSpace")
 def depth_to_space(low: Lowering, node: OnnxNode) -> Tensor:
-    x, size = low.image(node), node.attrs["blocksize"]
+    x, size = low.square_image(node), node.attrs["blocksize"]
     made = x.dims[2] // size**2
     if node.attrs.get("mode", "DCR") == "CRD":
         x = shuffled(low, node, x, made, "order")
@@ -151,7 +168,7 @@ def depth_to_space(low: Lowering, node: OnnxNode) -> Tensor:
 
 @lowers("SpaceToDepth")
 def space_to_depth(low: Lowering, node: OnnxNode) -> Tensor:
-    x, size = low.image(node), node.attrs["blocksize"]
+    x, size = low.square_image(node), node.attrs["blocksize"]
     if node.attrs.get("mode", "DCR") != "DCR" or x.dims[0] % size or x.dims[1] % size:
         raise low.unsupported(
             node,

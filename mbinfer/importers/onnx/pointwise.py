@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import numpy as np
 
 from .. import functions
 from ..arithmetic import elementwise
 from ..layout import Tensor
-from ..norms import softmax_of_pixels
+from ..softmax import softmax_over
 from .lowering import Lowering, lowers
 from .reading import OnnxNode
 
@@ -153,13 +151,4 @@ def softmax(low: Lowering, node: OnnxNode) -> Tensor:
     rank = len(x.shape)
     axis = node.attrs.get("axis", 1 if low.opset < 13 else -1) % rank
     dimensions = range(axis, rank) if low.opset < 13 else [axis]  # old opsets flatten the rest into one axis
-    groups = x.groups()
-    over = set() if groups is None else {letter for i in dimensions for letter in groups[i]}
-    logarithm = node.op == "LogSoftmax"
-    if groups is not None and over == ({"C"} if x.dims[2] > 1 else set()):
-        return replace(x, value=low.emit(node, "softmax", [x.value], logarithm=logarithm))
-    if groups is None or over != {letter for letter in x.order if letter != "C"} or logarithm:
-        raise low.unsupported(
-            node, f"softmax over axis {axis} of {x.shape}, opset {low.opset}", "over the channels, or over all pixels"
-        )
-    return softmax_of_pixels(low, node, x)
+    return softmax_over(low, node, x, dimensions, node.op == "LogSoftmax")

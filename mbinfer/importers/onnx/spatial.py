@@ -7,19 +7,26 @@ from typing import Any
 
 import numpy as np
 
-from ..layout import Tensor, order_of
+from ..layout import Tensor, layouts_of, order_of
 from ..moving import channels as channels_of
 from ..padding import cropped, mirrored, with_number
+from ..pooling import dilated_max
 from ..reducing import reduced
 from .lowering import Lowering, lowers
 from .reading import OnnxNode
+from .windows import ceil_pads, window_of
 
 
 @lowers("Conv")
 def conv(low: Lowering, node: OnnxNode) -> Tensor:
-    x, weight, bias = low.image(node), low.constant(node, 1), low.constant(node, 2)
-    if weight.ndim != 4:
-        raise low.unsupported(node, f"weight of shape {weight.shape}", "two dimensions of space")
+    weight, bias = low.constant(node, 1), low.constant(node, 2)
+    numbers = {*node.attrs.get("strides", ()), *(number + 1 for number in node.attrs.get("pads", ()))}
+    plain = weight.size == weight.shape[0] * weight.shape[1] and numbers <= {1} and node.attrs.get("group", 1) == 1
+    if plain and not low.tensor(node).is_image():
+        return _of_channels(low, node, low.tensor(node), weight, bias)
+    x = low.image(node)
+    if weight.ndim != len(x.shape):
+        raise low.unsupported(node, f"weight of shape {weight.shape} on {x.shape}", "as many dimensions of both")
     outputs, _, *kernel = weight.shape
     channels, groups = x.dims[2], node.attrs.get("group", 1)
     if weight.shape[1] * groups != channels or outputs % groups:
@@ -28,10 +35,23 @@ def conv(low: Lowering, node: OnnxNode) -> Tensor:
             f"weight {weight.shape} and {groups} groups on {channels} channels",
             "weights [out, channels / groups, kh, kw]",
         )
-    window = _window(low, node, x, tuple(kernel))
+    window = window_of(low, node, x, tuple(kernel))
+    weight = weight.reshape(*weight.shape[:2], *window["kernel"])
     if groups == channels == outputs:
         return low.picture(node, "depthwise", x, weight=weight[:, 0].transpose(1, 2, 0), bias=bias, **window)
     return low.picture(node, "conv", x, weight=weight.transpose(0, 2, 3, 1), bias=bias, groups=groups, **window)
+
+
+def _of_channels(low: Lowering, node: OnnxNode, x: Tensor, weight: np.ndarray, bias: np.ndarray | None) -> Tensor:
+    """A 1x1 convolution looks at no other pixel, in whatever order those come."""
+    shape = (1, len(weight), *x.shape[2:])
+    if x.letters_of(1) not in ("C", "") or x.dims[2] != x.shape[1] or weight.shape[1] != x.dims[2]:
+        return low.image(node)  # says what is wrong
+    value = low.emit(
+        node, "conv", [x.value], weight=weight.reshape(*weight.shape[:2], 1, 1).transpose(0, 2, 3, 1), bias=bias
+    )
+    dims = low.builder.dims(value)
+    return Tensor(value, dims, ("C" if dims[2] > 1 else "") + x.order.replace("C", ""), shape)
 
 
 @lowers("MaxPool", "AveragePool", sees_all_outputs=True)
@@ -39,21 +59,35 @@ def pool(low: Lowering, node: OnnxNode) -> Tensor:
     x = low.image(node)
     if any(low.is_read(output) for output in node.outputs[1:] if output):
         raise low.unsupported(node, "the indices of its maxima are read", "its first output alone")
-    window = _window(low, node, x, tuple(node.attrs["kernel_shape"]))
-    if window["dilation"] != (1, 1):
-        raise low.unsupported(node, f"dilation {window['dilation']}", "pools without dilation")
+    window = window_of(low, node, x, tuple(node.attrs["kernel_shape"]))
     counts_padding = node.op == "AveragePool" and bool(node.attrs.get("count_include_pad", 0)) and any(window["pads"])
     if node.attrs.get("ceil_mode", 0):
         floor = window["pads"]
-        window["pads"] = _ceil_pads(x, window)
+        window["pads"] = ceil_pads(x, window)
         if counts_padding and window["pads"] != floor:
             raise low.unsupported(
                 node,
                 "ceil_mode adds windows that count_include_pad counts only in part",
                 "one of the two, or sizes where ceil_mode changes nothing",
             )
+    if window["dilation"] != (1, 1):
+        return _dilated_pool(low, node, x, window, counts_padding)
     op = "max_pool" if node.op == "MaxPool" else "avg_pool"
     return low.picture(node, op, x, counts_padding=counts_padding, **window)
+
+
+def _dilated_pool(low: Lowering, node: OnnxNode, x: Tensor, window: dict[str, Any], counts_padding: bool) -> Tensor:
+    """A mean is a convolution of equal weights; the largest numbers of rows, then of columns, are each one of a few."""
+    if "SAME" in node.attrs.get("auto_pad", ""):  # which runtimes take for different sizes
+        raise low.unsupported(node, "gaps in windows that auto_pad fits", "pads in numbers")
+    if node.op == "MaxPool":
+        return low.shaped(x, dilated_max(low, node, x, window))
+    if any(window["pads"]) and not counts_padding:
+        raise low.unsupported(
+            node, "means of windows that are partly padding, dilated", "count_include_pad=1, or no pads"
+        )
+    weight = np.full((*window["kernel"], x.dims[2]), 1 / np.prod(window["kernel"]))
+    return low.picture(node, "depthwise", x, weight=weight, **window)
 
 
 @lowers("GlobalAveragePool", "GlobalMaxPool")
@@ -68,8 +102,10 @@ REDUCTIONS = {
     **{f"Reduce{kind.capitalize()}": kind for kind in ("mean", "sum", "max", "min", "l1", "l2")},
     "ReduceSumSquare": "sum_square",
     "ReduceLogSum": "log_sum",
+    "ReduceLogSumExp": "log_sum_exp",
+    "ReduceProd": "product",
 }
-NOTHING_ALONE = ("mean", "sum", "max", "min")  # of one number itself; onnx once called the others so, too
+NOTHING_ALONE = ("mean", "sum", "max", "min", "product")  # of one number itself; onnx once called the others so, too
 
 
 @lowers(*REDUCTIONS)
@@ -102,24 +138,25 @@ def pad(low: Lowering, node: OnnxNode) -> Tensor:
             return x
     if mode in ("reflect", "wrap") and pads.min() >= 0:
         return mirrored(low, node, x, pads, mode)
-    layout = next((name for name in ("NCHW", "NHWC") if x.shows(name) and not pads[name.index("N")].any()), None)
+    layout = next((name for name in layouts_of(x) if not pads[name.index("N")].any()), None)
+    rows, columns = (pads[layout.index(a)].tolist() if layout and a in layout else [0, 0] for a in "HW")
     if layout is not None and mode == "edge" and pads.min() >= 0 and not pads[layout.index("C")].any():
-        return _edge_padded(low, node, x, pads[layout.index("H")].tolist(), pads[layout.index("W")].tolist(), layout)
+        return _edge_padded(low, node, x, rows, columns, layout)
     number = float(np.asarray(value).item())
     if mode != "constant" or layout is None or (number and pads[layout.index("C")].any()):
         raise low.unsupported(
             node,
             f"pads {pads.T.tolist()} of {x.shape}, mode {mode}, value {value}",
-            "zeros around a rank-4 tensor, other numbers, mirrored and edge pads around height and width",
+            "zeros around a picture or a sequence, other numbers, mirrored and edge pads around height and width",
         )
     axis = layout.index("C")
     if pads[axis].any():
         before, count = int(pads[axis][0]), shape[axis]
-        rest = pads[[layout.index("H"), layout.index("W")]].any()
+        rest = any(rows + columns)
         x = channels_of(low, node, x, -before, count, axis, "channels" if rest else "")
         if not rest:
             return x
-    (top, bottom), (left, right) = pads[layout.index("H")].tolist(), pads[layout.index("W")].tolist()
+    (top, bottom), (left, right) = rows, columns
     if number:
         made = with_number(low, node, x, (top, left, bottom, right), number)
         return replace(made, order=order_of(layout[1:], made.dims), shape=shape)
@@ -144,40 +181,3 @@ def _edge_padded(low: Lowering, node: OnnxNode, x: Tensor, rows: list[int], colu
     dims = low.builder.dims(value)
     named = dict(zip("HWC", dims), N=1)
     return Tensor(value, dims, order_of(layout[1:], dims), tuple(named[axis] for axis in layout))
-
-
-def _window(low: Lowering, node: OnnxNode, x: Tensor, kernel: tuple[int, ...]) -> dict[str, Any]:
-    """kernel, stride, dilation and pads (top, left, bottom, right) of a sliding window over a picture."""
-    stride = tuple(node.attrs.get("strides", (1, 1)))
-    dilation = tuple(node.attrs.get("dilations", (1, 1)))
-    if not len(kernel) == len(stride) == len(dilation) == 2:
-        raise low.unsupported(
-            node, f"kernel {kernel}, strides {stride}, dilations {dilation}", "two dimensions of space"
-        )
-    auto = node.attrs.get("auto_pad", "NOTSET")
-    pads = tuple(node.attrs.get("pads", (0, 0, 0, 0))) if auto == "NOTSET" else (0, 0, 0, 0)
-    if auto in ("SAME_UPPER", "SAME_LOWER"):
-        before, after = [], []
-        for size, k, s, d in zip(x.dims, kernel, stride, dilation):
-            total = max(0, (-(-size // s) - 1) * s + (k - 1) * d + 1 - size)
-            half = total // 2 if auto == "SAME_UPPER" else -(-total // 2)
-            before.append(half)
-            after.append(total - half)
-        pads = (*before, *after)
-    elif auto not in ("NOTSET", "VALID"):
-        raise low.unsupported(node, f"auto_pad {auto}", "NOTSET, SAME_UPPER, SAME_LOWER, VALID")
-    if min(pads) < 0:
-        raise low.unsupported(node, f"negative pads {pads}", "pads from 0 on")
-    return {"kernel": kernel, "stride": stride, "dilation": dilation, "pads": pads}
-
-
-def _ceil_pads(x: Tensor, window: dict[str, Any]) -> tuple[int, int, int, int]:
-    """pads with as much more at the bottom and right as ceil_mode's last window hangs over."""
-    pads = list(window["pads"])
-    for i in (0, 1):
-        size, kernel, stride = x.dims[i] + pads[i], window["kernel"][i], window["stride"][i]
-        last = -(-(size + pads[i + 2] - kernel) // stride) * stride  # where the last window starts
-        if last >= size:  # wholly in the padding: it is left out
-            last -= stride
-        pads[i + 2] = max(pads[i + 2], last + kernel - size)
-    return tuple(pads)

@@ -7,8 +7,9 @@ from dataclasses import replace
 
 import numpy as np
 
+from ..blocks import space_and_depth
 from ..layout import Tensor
-from ..moving import shuffled, swapped_groups
+from ..unfolding import rearranged
 from .lowering import Lowering, lowers
 from .reading import OnnxNode
 
@@ -38,11 +39,7 @@ def same(low: Lowering, node: OnnxNode) -> Tensor:
 def transpose(low: Lowering, node: OnnxNode) -> Tensor:
     x = low.tensor(node)
     perm = node.attrs.get("perm", list(range(len(x.shape)))[::-1])
-    result = x.transposed(perm)
-    groups = 0 if result else swapped_groups(x, perm)
-    if groups:
-        moved = shuffled(low, node, x, groups)
-        return replace(moved, shape=tuple(x.shape[i] for i in perm))
+    result = x.transposed(perm) or space_and_depth(low, node, x, perm) or rearranged(low, node, x, perm)
     if result is None:
         raise low.unsupported(
             node,

@@ -1,0 +1,109 @@
+"""Parts of the channels as an axis of their own: what a reshape of (1, 64, n) to (1, 4, 16, n) makes of them.
+
+A value has three axes. Where a tensor shows two groups in its channels, the groups become columns, and the pixels, row
+by row, the rows.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import replace
+
+from .emitting import SourceNode
+from .joining import MOST_PIECES, join, stacked
+from .layout import AXES, Tensor, order_of
+from .moving import blocks, channels, cut, shuffled, swapped_groups
+from .walking import Walk
+
+
+def split_of_channels(x: Tensor) -> tuple[int, int] | None:
+    """The two dimensions of its shape that share the channels of `x`; None where there are not two."""
+    if "C" not in x.order:
+        return None
+    before = math.prod(x.size(axis) for axis in x.order[: x.order.index("C")])
+    sizes = [(i, size) for i, size in enumerate(x.shape) if size > 1]
+    for at, ((first, groups), (second, each)) in enumerate(zip(sizes, sizes[1:])):
+        if groups * each == x.dims[2] and math.prod(size for _, size in sizes[:at]) == before:
+            return first, second
+    return None
+
+
+def unfolded(low: Walk, node: SourceNode, x: Tensor, axis: int, part: str = "") -> Tensor | None:
+    """The same tensor of a value whose channels are those of `axis` alone, one of two dimensions that share them."""
+    split = split_of_channels(x)
+    if split is None or axis not in split or x.order.replace("C", "") not in ("", "H", "W", "HW"):
+        return None
+    if "HW" not in x.order and {"H", "W"} <= set(x.order):
+        return None
+    groups, each = (x.shape[i] for i in split)
+    order = "WC"
+    if axis == split[0]:
+        x, groups, each, order = shuffled(low, node, x, groups, f"{part}inner"), each, groups, "CW"
+    x = one_column(low, node, x, part)
+    value = blocks(low, node, x, (1, groups), AXES, x.shape, f"{part}groups").value
+    return Tensor(value, low.builder.dims(value), x.order.replace("C", order), x.shape)
+
+
+def rearranged(low: Walk, node: SourceNode, x: Tensor, perm: Sequence[int]) -> Tensor | None:
+    """A transpose that moves a part of the channels: swapped groups, pixels of groups, or an axis for each part."""
+    groups, split = swapped_groups(x, perm), split_of_channels(x)
+    shape = tuple(x.shape[i] for i in perm)
+    if groups:
+        return replace(shuffled(low, node, x, groups), shape=shape)
+    if split is None:
+        return None
+    moved, (first, last) = [i for i in perm if x.shape[i] > 1], split
+    if moved[0] == first and moved[-1] == last and x.order == order_of("CHW", x.dims) and x.shape[first] <= MOST_PIECES:
+        between = [i for i in moved if i not in split]
+        if between == sorted(between):  # anchors of a detector: the pixels of one after those of another
+            each = x.shape[last]
+            flat = replace(x, shape=(1, x.dims[2], *x.dims[:2]))
+            parts = [channels(low, node, flat, i * each, each, 1, f"group {i}") for i in range(x.shape[first])]
+            value = stacked(low, node, parts)
+            dims = low.builder.dims(value)
+            return Tensor(value, dims, order_of(AXES, dims), shape)
+    for axis in (last, first):
+        made = unfolded(low, node, x, axis, f"axis {axis} ")
+        turned = None if made is None else made.transposed(perm)
+        if turned is not None:
+            return turned
+    return None
+
+
+def alike(low: Walk, node: SourceNode, tensors: list[Tensor], axis: int) -> list[Tensor]:
+    """Where some have channels along `axis` and others columns of one channel, such as the boxes of a detector whose
+    distances went through a softmax: all with channels, of one column."""
+    letters = [t.letters_of(axis % len(t.shape)) for t in tensors]
+    if set(letters) != {"C", "W"}:
+        return tensors
+    found = []
+    for i, (t, letter) in enumerate(zip(tensors, letters)):
+        if letter == "W" and t.dims[2] == 1 and t.dims[1] <= MOST_PIECES:
+            t = _folded(low, node, t, f"{i} ")
+        elif letter == "C" and "HW" in t.order:
+            t = one_column(low, node, t, f"{i} ")
+        found.append(t)
+    return found
+
+
+def one_column(low: Walk, node: SourceNode, x: Tensor, part: str = "") -> Tensor:
+    """The same tensor of a value with a row for each pixel, where it lists them row by row: a stack of two slices."""
+    height, width, channels = x.dims
+    if width == 1:
+        return x
+    axis, length = ("H", height) if height > 1 else ("W", width)
+    at = 1 + AXES.index(axis)
+    whole = replace(x, order=order_of(AXES, x.dims), shape=(1, *x.dims))
+    cuts = ((0, length - 1), (length - 1, length))
+    pieces = [cut(low, node, whole, at, *ends, 1, f"{part}piece{i}") for i, ends in enumerate(cuts)]
+    value = stacked(low, node, pieces, f"{part}pixels", (height * width, 1))
+    return Tensor(value, (height * width, 1, channels), x.order.replace("HW", "H").replace("W", "H"), x.shape)
+
+
+def _folded(low: Walk, node: SourceNode, x: Tensor, part: str) -> Tensor:
+    """The same tensor of a value whose columns of one channel became the channels of one column."""
+    whole = replace(x, order=order_of(AXES, x.dims), shape=(1, *x.dims))
+    columns = [cut(low, node, whole, 2, i, i + 1, 1, f"{part}column {i}") for i in range(x.dims[1])]
+    joined = join(low, node, columns, 3, f"{part}channels")
+    return Tensor(joined.value, joined.dims, x.order.replace("W", "C"), x.shape)

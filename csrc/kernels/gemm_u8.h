@@ -62,17 +62,15 @@ struct ByteFinish {
   template <int kPixels>
   MBI_INLINE void put(const i32x16 (&sums)[kPixels]) {
     u8x16 bytes[kPixels];
-    MBI_UNROLL for (int p = 0; p < kPixels; p++) {
-      if (kEnd == kAddTo) {
+    if (kEnd == kAddTo) {
+      MBI_UNROLL for (int p = 0; p < kPixels; p++) {
         bytes[p] = output(add_to(scale.first(sums[p]), residual), add_to(scale.second(sums[p]), residual_second));
         residual = pace(residual + residual_stride);
         residual_second = pace(residual_second + residual_stride);
-      } else if (p + 1 < kPixels) {
-        output(sums[p], sums[p + 1], scale, &bytes[p], &bytes[p + 1]);
-        p++;
-      } else {
-        bytes[p] = output(sums[p], scale);
       }
+    } else {
+      MBI_UNROLL for (int p = 0; p + 1 < kPixels; p += 2) output(sums[p], sums[p + 1], scale, &bytes[p], &bytes[p + 1]);
+      if (kPixels % 2) bytes[kPixels - 1] = output(sums[kPixels - 1], scale);
     }
     MBI_UNROLL for (int p = 0; p < kPixels; p++) {
       if (__builtin_expect(both, 1))

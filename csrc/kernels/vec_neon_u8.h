@@ -126,7 +126,16 @@ struct ByteTile {
       by_lane<2>(x, weights);
       by_lane<3>(x, weights);
     }
-    for (; quads > 0; quads--, in += 4, weights += 64) {
+    if (quads & 2) {
+      MBI_UNROLL for (int p = 0; p < kPixels; p++) {
+        const int8x8_t eight = vreinterpret_s8_u8(vld1_u8(in + pixels[p]));
+        x[p] = veorq_s8(vcombine_s8(eight, vdup_n_s8(0)), half);
+      }
+      by_lane<0>(x, weights);
+      by_lane<1>(x, weights);
+      in += 8, weights += 128;
+    }
+    if (quads & 1) {
       MBI_UNROLL for (int p = 0; p < kPixels; p++) x[p] = veorq_s8(four_of(in + pixels[p]), half);
       by_lane<0>(x, weights);
     }
@@ -151,6 +160,14 @@ inline int correction(const uint8_t*, int) { return 0; }
 
 inline void prepare(const uint8_t* in, int k, uint8_t* out) {
   const int8x16_t half = vdupq_n_s8(-128);
+  for (; k >= 16; k -= 16, in += 16, out += 64) {
+    const int32x4_t quads = vreinterpretq_s32_s8(veorq_s8(vreinterpretq_s8_u8(vld1q_u8(in)), half));
+    const int32x2_t first = vget_low_s32(quads), second = vget_high_s32(quads);
+    vst1q_u8(out, vreinterpretq_u8_s32(vdupq_lane_s32(first, 0)));
+    vst1q_u8(out + 16, vreinterpretq_u8_s32(vdupq_lane_s32(first, 1)));
+    vst1q_u8(out + 32, vreinterpretq_u8_s32(vdupq_lane_s32(second, 0)));
+    vst1q_u8(out + 48, vreinterpretq_u8_s32(vdupq_lane_s32(second, 1)));
+  }
   for (; k > 0; k -= 4, in += 4, out += 16) vst1q_u8(out, vreinterpretq_u8_s8(veorq_s8(four_of(in), half)));
 }
 

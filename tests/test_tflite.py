@@ -78,6 +78,7 @@ TABLES = {
     "L2_NORMALIZATION": "L2NormOptions",
     **dict.fromkeys(("MEAN", "SUM", "REDUCE_MAX", "REDUCE_MIN", "REDUCE_PROD"), "ReducerOptions"),
     "SPLIT_V": "SplitVOptions",
+    "BATCH_MATMUL": "BatchMatMulOptions",
 }
 
 

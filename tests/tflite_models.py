@@ -109,7 +109,8 @@ class TfliteBuilder:
         for name in self.codes:
             code = schema.OperatorCodeT()
             number = getattr(schema.BuiltinOperator, name)
-            code.builtinCode, code.deprecatedBuiltinCode, code.version = number, min(number, 127), 1
+            code.builtinCode, code.deprecatedBuiltinCode = number, min(number, 127)
+            code.version = 2 if name == "BROADCAST_TO" else 1  # LiteRT has no first one of it
             code.customCode = self.custom_code if name == "CUSTOM" else None
             model.operatorCodes.append(code)
         builder = flatbuffers.Builder(1 << 14)

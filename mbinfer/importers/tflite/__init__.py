@@ -20,7 +20,7 @@ from ...errors import ShapeError, UnsupportedError
 from ...graph import Graph
 from ..arguments import InputShape
 from ..finishing import finish
-from . import boxes, moving, picking, pointwise, spatial, tables, views  # noqa: F401 - handlers
+from . import boxes, dense, moving, picking, pointwise, spatial, tables, views  # noqa: F401 - handlers
 from .lowering import Lowering
 from .reading import is_tflite, read_tflite
 

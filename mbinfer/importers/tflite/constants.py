@@ -111,6 +111,19 @@ def _gather(node: SourceNode, arrays: Sequence[Array], _: Any) -> Array:
     return arrays[0].take(arrays[1], node.attrs["axis"])
 
 
+def _bounded(shape: Array) -> list[int]:
+    sizes = [int(size) for size in np.ravel(shape)]
+    if min(sizes, default=0) < 0 or math.prod(sizes) > MOST_ELEMENTS:
+        raise ValueError(f"a shape of {sizes[:9]}")
+    return sizes
+
+
+def _range(node: SourceNode, arrays: Sequence[Array], _: Any) -> Array:
+    first, last, step = (array.item() for array in arrays)
+    _bounded(np.array([math.ceil((last - first) / step)]))
+    return np.asarray(np.arange(first, last, step)).astype(arrays[0].dtype)
+
+
 def _product(node: SourceNode, arrays: Sequence[Array], _: Any) -> Array:
     axes = tuple(np.ravel(arrays[1]).tolist())
     return np.asarray(arrays[0].prod(axes, keepdims=bool(node.attrs["keep_dims"]), dtype=arrays[0].dtype))
@@ -129,5 +142,9 @@ _FUNCTIONS: dict[str, Callable[..., Array]] = {
     "CONCATENATION": _concatenate,
     "GATHER": _gather,
     "REDUCE_PROD": _product,
+    "RANK": lambda node, arrays, _: np.array(arrays[0].ndim, np.int32),
+    "FILL": lambda node, arrays, _: np.full(_bounded(arrays[0]), arrays[1].item(), arrays[1].dtype),
+    "ZEROS_LIKE": lambda node, arrays, _: np.zeros_like(arrays[0]),
+    "RANGE": _range,
     "SHAPE": lambda node, arrays, _: np.array(arrays[0].shape, np.int64),
 }

@@ -21,6 +21,7 @@ from ..emitting import SourceNode, unsupported
 from ..layout import Tensor, nhwc
 from ..walking import Walk
 from . import schema
+from .batches import with_gaps
 from .constants import dequantized, evaluate
 from .reading import TfliteSource, TfliteTensor
 
@@ -37,7 +38,12 @@ ALIASES = {
     "VAR_HANDLE": "streaming state",
     "ASSIGN_VARIABLE": "streaming state",
     "CALL_ONCE": "streaming state",
+    "CONV_3D": "convolution of volumes",
+    "CONV_3D_TRANSPOSE": "convolution of volumes",
+    "NON_MAX_SUPPRESSION_V4": "NMS, detection post-processing",
+    "NON_MAX_SUPPRESSION_V5": "NMS, detection post-processing",
     "UNIDIRECTIONAL_SEQUENCE_LSTM": "recurrent network",
+    "WHILE": "recurrent network",
 }
 
 
@@ -79,13 +85,13 @@ class Lowering(Walk):
             self._input(name, shapes.get(name, source.tensors[name].shape))
 
     def run(self) -> None:
-        self.walk(self.source.nodes, self._visit)
+        self.walk(with_gaps(self.source), self._visit)
         self.end()
         for name in self.source.outputs:
             self._output(name)
 
     def can_run(self, node: SourceNode) -> bool:
-        return node.op in self.handlers or node.op == "SHAPE"
+        return node.op in self.handlers or node.op in ("SHAPE", "RANK")
 
     def _input(self, name: str, shape: tuple[int, ...]) -> None:
         tensor = self.source.tensors[name]
@@ -139,6 +145,8 @@ class Lowering(Walk):
             raise unsupported(node, f"{len(node.outputs)} outputs", "its first output alone")
         if node.op == "SHAPE" and isinstance(found[0], Tensor):
             self.env[node.outputs[0]] = np.array(found[0].shape, np.int64)
+        elif node.op == "RANK" and isinstance(found[0], Tensor):
+            self.env[node.outputs[0]] = np.array(len(found[0].shape), np.int32)
         elif any(isinstance(tensor, Tensor) for tensor in found):
             result = self.lower(node)
             expected = self.source.tensors[node.outputs[0]].shape
@@ -204,7 +212,8 @@ class Lowering(Walk):
         if tensor.kind == "<f4":
             return Type()
         if tensor.kind not in ("i1", "u1"):
-            problem = f"{where} is of type {tensor.kind.lstrip('<')}"
+            names = {"<i2": "int16 (quantised 16x8: values of 16 bits, weights of 8)", "<f2": "float16", "<i4": "int32"}
+            problem = f"{where} is of type {names.get(tensor.kind, tensor.kind.lstrip('<'))}"
         elif len(tensor.scale) != 1:
             problem = f"{where} has {len(tensor.scale)} scales"
         elif not np.iinfo(tensor.kind).min <= tensor.zero_point[0] <= np.iinfo(tensor.kind).max:

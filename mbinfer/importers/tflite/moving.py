@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from fractions import Fraction
 
 import numpy as np
@@ -9,6 +10,7 @@ import numpy as np
 from ..emitting import SourceNode
 from ..layout import Tensor
 from ..moving import blocks, cut, largest, pixels, positions, space_to_blocks, transposed_convolution
+from ..picking import picked
 from ..walking import Array
 from .lowering import Lowering, lowers
 
@@ -113,8 +115,9 @@ def slice_(low: Lowering, node: SourceNode) -> Tensor:
 def strided_slice(low: Lowering, node: SourceNode) -> Tensor:
     x, attrs = low.tensor(node), node.attrs
     begins, ends, steps = (np.ravel(low.constant(node, i)).tolist() for i in (1, 2, 3))
-    if attrs["ellipsis_mask"] or attrs["new_axis_mask"] or attrs["shrink_axis_mask"] or len(begins) != len(x.shape):
-        raise low.unsupported(node, "axes that appear or vanish", "a range of each axis")
+    shrinks = [i for i in range(len(begins)) if attrs["shrink_axis_mask"] >> i & 1]
+    if attrs["ellipsis_mask"] or attrs["new_axis_mask"] or len(begins) > len(x.shape):
+        raise low.unsupported(node, "an ellipsis or axes that appear", "a range, or one element, of each axis")
     if attrs["offset"]:
         raise low.unsupported(node, "ends that are lengths (offset)", "ends that are positions")
     bounds = [
@@ -123,9 +126,23 @@ def strided_slice(low: Lowering, node: SourceNode) -> Tensor:
             None if attrs["end_mask"] >> i & 1 else ends[i],
             steps[i],
         ).indices(length)
-        for i, length in enumerate(x.shape)
+        for i, length in enumerate(x.shape[: len(begins)])
     ]
-    return _cut(low, node, x, *([bound[k] for bound in bounds] for k in range(3)))
+    for i in shrinks:  # one element, whatever the end
+        first = 0 if attrs["begin_mask"] >> i & 1 else begins[i] % x.shape[i]
+        bounds[i] = first, first + 1, 1
+    bounds += [(0, length, 1) for length in x.shape[len(begins) :]]
+    made = _cut(low, node, x, *([bound[k] for bound in bounds] for k in range(3)))
+    return replace(made, shape=tuple(size for i, size in enumerate(made.shape) if i not in shrinks))
+
+
+@lowers("REVERSE_V2")
+def reverse(low: Lowering, node: SourceNode) -> Tensor:
+    x, axes = low.tensor(node), np.ravel(low.constant(node, 1)).tolist()
+    for axis in axes:
+        numbers = [*range(x.shape[axis])][::-1]
+        x = picked(low, node, x, axis % len(x.shape), numbers, "" if axis == axes[-1] else f"axis{axis}")
+    return x
 
 
 def _cut(low: Lowering, node: SourceNode, x: Tensor, begins: list[int], ends: list[int], steps: list[int]) -> Tensor:

@@ -12,9 +12,15 @@ from ..arithmetic import elementwise
 from ..emitting import SourceNode
 from ..layout import Tensor
 from ..norms import normalised, over_channels
+from ..softmax import softmax_over
 from .lowering import Lowering, lowers
 
 _ARITHMETIC = {"ADD": "Add", "SUB": "Sub", "MUL": "Mul", "DIV": "Div", "MINIMUM": "Min", "MAXIMUM": "Max"}
+
+
+@lowers("ADD_N", reals=True)
+def add_all(low: Lowering, node: SourceNode) -> Tensor:
+    return elementwise(low, node, "Add")
 
 
 @lowers(*_ARITHMETIC)
@@ -64,19 +70,17 @@ def norm(low: Lowering, node: SourceNode) -> Tensor:
 @lowers("LOG_SOFTMAX", reals=True)
 def log_softmax(low: Lowering, node: SourceNode) -> Tensor:
     x = low.tensor(node)
-    if not over_channels(x, {len(x.shape) - 1}):
-        raise low.unsupported(node, f"over the last axis of {x.shape}", "over the channels")
-    return replace(x, value=low.emit(node, "softmax", [x.value], logarithm=True))
+    return softmax_over(low, node, x, [len(x.shape) - 1], logarithm=True)
 
 
 @lowers("SOFTMAX")
 def softmax(low: Lowering, node: SourceNode) -> Tensor:
     x, beta = low.tensor(node), node.attrs["beta"]
-    groups = x.groups()
-    if groups is None or groups[-1] != ("C" if x.dims[2] > 1 else ""):
-        raise low.unsupported(node, f"softmax over the last axis of {x.shape}", "over the channels")
-    if beta != 1:
+    of_channels = over_channels(x, {len(x.shape) - 1})
+    if beta != 1 or not of_channels:
         if low.type_of(node, node.inputs[0]) is not None:
             return low.in_reals(node, softmax)
-        x = low.affine(node, x, beta, part="beta")
+        x = x if beta == 1 else low.affine(node, x, beta, part="beta")
+    if not of_channels:
+        return softmax_over(low, node, x, [len(x.shape) - 1])
     return replace(x, value=low.typed(node, "softmax", [x.value]))

@@ -64,6 +64,7 @@ OPTIONS: dict[str, list[tuple[str, int, str, float]]] = {
         ("beta", 3, "f", 0.0),
     ],
     "RESHAPE": [("shape", 0, "[", 0)],
+    "BATCH_MATMUL": [("adj_x", 0, "b", 0), ("adj_y", 1, "b", 0)],
     "SQUEEZE": [("axes", 0, "[", 0)],
     **dict.fromkeys(("MEAN", "SUM", "REDUCE_MAX", "REDUCE_MIN", "REDUCE_PROD"), [("keep_dims", 0, "b", 0)]),
     "RESIZE_BILINEAR": [("align_corners", 2, "b", 0), ("half_pixel_centers", 3, "b", 0)],

@@ -11,7 +11,7 @@ from ...check import MAX_HALVED
 from ...graph import Type
 from ..emitting import SourceNode
 from ..functions import square
-from ..layout import Tensor, nhwc, order_of
+from ..layout import Tensor, nhwc
 from ..moving import channels as channels_of
 from ..padding import with_number
 from ..reducing import reduced
@@ -90,7 +90,7 @@ def l2_pool(low: Lowering, node: SourceNode) -> Tensor:
     return low.affine(node, root, **activation) if activation else root
 
 
-REDUCTIONS = {"MEAN": "mean", "SUM": "sum", "REDUCE_MAX": "max", "REDUCE_MIN": "min"}
+REDUCTIONS = {"MEAN": "mean", "SUM": "sum", "REDUCE_MAX": "max", "REDUCE_MIN": "min", "REDUCE_PROD": "product"}
 
 
 @lowers(*REDUCTIONS)
@@ -104,7 +104,7 @@ def reduce(low: Lowering, node: SourceNode) -> Tensor:
     groups = [x.order] * rank if len(axes) == rank else x.groups()
     over = {"C"} if groups is None else {axis for i in axes for axis in groups[i]}
     same = low.type_of(node, node.inputs[0]) == low.type_of(node, node.outputs[0])
-    if "C" in over or node.op in ("SUM", "REDUCE_MIN") or (node.op == "REDUCE_MAX" and not same):
+    if "C" in over or node.op in ("SUM", "REDUCE_MIN", "REDUCE_PROD") or (node.op == "REDUCE_MAX" and not same):
         return low.in_reals(node, reduce)
     kernel = tuple(size if axis in over else 1 for size, axis in zip(x.dims, "HW"))
     value = x.value
@@ -171,7 +171,7 @@ def _window(low: Lowering, node: SourceNode, x: Tensor, kernel: tuple[int, ...])
             f"kernel {kernel}, stride {stride}, dilation {dilation}, padding {attrs['padding']}",
             "sizes from 1 on",
         )
-    before, after = [0, 0], [0, 0]
+    before, after = list(attrs.get("pads", (0, 0))[:2]), list(attrs.get("pads", (0, 0))[-2:])
     for i in (0, 1) if attrs["padding"] == 0 else ():  # "SAME": the least that makes size / stride, the odd one after
         total = max(0, (-(-x.dims[i] // stride[i]) - 1) * stride[i] + (kernel[i] - 1) * dilation[i] + 1 - x.dims[i])
         before[i], after[i] = total // 2, total - total // 2
@@ -182,28 +182,3 @@ def _window(low: Lowering, node: SourceNode, x: Tensor, kernel: tuple[int, ...])
         "pads": (*before, *after),
         **low.activation(node),
     }
-
-
-@lowers("FULLY_CONNECTED")
-def fully_connected(low: Lowering, node: SourceNode) -> Tensor:
-    """A 1x1 convolution over the pixels where a row is a pixel, one as large as its input where it is everything."""
-    if not fits(low, node, 1, 0):
-        return low.in_reals(node, fully_connected)
-    x, weight, bias = low.tensor(node), weight_of(low, node, 1, 0), bias_of(low, node, 2)
-    if weight.array.ndim != 2 or node.attrs["weights_format"]:
-        raise low.unsupported(
-            node, f"weights of shape {weight.array.shape}, format {node.attrs['weights_format']}", "a matrix [out, in]"
-        )
-    outputs, inputs = weight.array.shape
-    count = math.prod(x.shape)
-    shape = (*x.shape[:-1], outputs) if node.attrs["keep_num_dims"] else (count // max(inputs, 1), outputs)
-    fields: dict[str, Any] = {"bias": bias, **low.activation(node)}
-    if count == inputs:
-        columns = np.stack([x.to_hwc(row) for row in weight.array])  # [out, H, W, C]
-        value = low.typed(node, "conv", [x.value], kernel=x.dims[:2], **weight.fields(columns), **fields)
-    elif inputs == x.dims[2] and x.order.endswith("C"):
-        value = low.typed(node, "conv", [x.value], **weight.fields(weight.array[:, None, None]), **fields)
-    else:
-        raise low.unsupported(node, f"{x.shape} times a matrix of {(inputs, outputs)}", "all of it, or its channels")
-    dims = low.builder.dims(value)
-    return nhwc(value, dims, shape) if count == inputs else Tensor(value, dims, order_of(x.order, dims), shape)

@@ -1,4 +1,4 @@
-"""Operators of TensorFlow Lite that compute nothing: tensors reshaped and transposed."""
+"""Operators of TensorFlow Lite that compute nothing: tensors reshaped, transposed, joined and taken apart."""
 
 from __future__ import annotations
 
@@ -7,11 +7,15 @@ from dataclasses import replace
 
 import numpy as np
 
+from ..blocks import space_and_depth
 from ..emitting import SourceNode
 from ..joining import join
 from ..layout import Tensor
+from ..moving import cut
+from ..unfolding import alike, rearranged
 from .fixed_point import scaled_table
 from .lowering import Lowering, lowers
+from .spatial import same_type
 
 
 @lowers("RESHAPE", "EXPAND_DIMS", "SQUEEZE")
@@ -40,7 +44,7 @@ def transpose(low: Lowering, node: SourceNode) -> Tensor:
     x, perm = low.tensor(node), np.ravel(low.constant(node, 1)).tolist()
     if sorted(perm) != list(range(len(x.shape))):
         raise low.unsupported(node, f"perm {perm} of {x.shape}", "each axis once")
-    result = x.transposed(perm)
+    result = x.transposed(perm) or space_and_depth(low, node, x, perm) or rearranged(low, node, x, perm)
     if result is None:
         raise low.unsupported(node, f"perm {perm} moves part of an axis of {x.shape}", "whole axes")
     return result
@@ -71,4 +75,31 @@ def concat(low: Lowering, node: SourceNode) -> Tensor:
             raise low.unsupported(node, "float32 and quantised tensors together", "tensors of one kind")
     if low.activation(node):
         raise low.unsupported(node, "an activation behind a concatenation", "none there")
-    return join(low, node, tensors, node.attrs["axis"])
+    return join(low, node, alike(low, node, tensors, node.attrs["axis"]), node.attrs["axis"])
+
+
+@lowers("PACK")
+def pack(low: Lowering, node: SourceNode) -> Tensor:
+    """Along an axis that is new."""
+    tensors, axis = [low.tensor(node, i) for i in range(len(node.inputs))], node.attrs["axis"]
+    types = {low.type_of(node, name) for name in (*node.inputs, *node.outputs)}
+    if len(types) > 1:
+        raise low.unsupported(node, "tensors of several scales", "the same scale and zero point")
+    axis += len(tensors[0].shape) + 1 if axis < 0 else 0
+    longer = [replace(x, shape=(*x.shape[:axis], 1, *x.shape[axis:])) for x in tensors]
+    return join(low, node, alike(low, node, longer, axis), axis)
+
+
+@lowers("UNPACK", many=True)
+def unpack(low: Lowering, node: SourceNode) -> Tensor:
+    """Each element of an axis, without the axis. Every output but the first is noted here."""
+    x, count = low.tensor(node), len(node.outputs)
+    axis = node.attrs["axis"] % len(x.shape)
+    if x.shape[axis] != count:
+        raise low.unsupported(node, f"{count} outputs of {x.shape}", "one for each element of the axis")
+    same_type(low, node)
+    shape = (*x.shape[:axis], *x.shape[axis + 1 :])
+    parts = [cut(low, node, x, axis, i, i + 1, 1, f"part{i}" if i else "") for i in range(count)]
+    parts = [replace(part, shape=shape) for part in parts]
+    low.env.update(zip(node.outputs[1:], parts[1:]))
+    return parts[0]

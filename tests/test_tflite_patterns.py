@@ -1,0 +1,185 @@
+"""Patterns that TensorFlow's converter makes of a network: axes packed and taken apart, convolutions with gaps dealt
+into a batch, products with a constant matrix, and operators that only move numbers. Against LiteRT."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from tflite_models import RELU, SAME, VALID, TfliteBuilder, Values, run_litert, schema
+
+import mbinfer
+from mbinfer import errors, model
+from mbinfer.importers import import_model
+
+SHAPE = (1, 6, 8, 4)
+
+
+def network(dtype: str) -> tuple[TfliteBuilder, Values]:
+    """A builder, and what a convolution makes of its input, so that there is something to move."""
+    net = TfliteBuilder(np.random.default_rng(0), dtype)
+    return net, net.conv(net.input((1, 6, 8, 3)), SHAPE[3], (3, 3))
+
+
+def agree(net: TfliteBuilder, *outputs: Values, tolerance: float = 1e-6, off: int = 0) -> list[str]:
+    """The operators of the graph; `off`: how far integers may be from LiteRT's."""
+    net.outputs = [values.index for values in outputs]
+    shape = (1, 6, 8, 3)
+    picture = net.rng.standard_normal(shape).astype(np.float32)
+    if net.dtype != "float32":
+        picture = net.rng.integers(-128, 128, shape).astype(np.int8)
+    graph = import_model(net.model())
+    session = mbinfer.Session(model.encode(graph))
+    found = session.run(x=picture)
+    found = found if isinstance(found, dict) else {session.outputs[0].name: found}
+    for name, expected in run_litert(net.model(), {"x": picture}).items():
+        assert found[name].shape == expected.shape and len(np.unique(expected)) > 3
+        difference = np.abs(found[name].astype(np.float64) - expected).max()
+        assert difference <= (off if net.dtype != "float32" else tolerance * np.abs(expected).max())
+    return [node.op for node in graph.nodes]
+
+
+BOTH = pytest.mark.parametrize("dtype", ["float32", "int8"])
+
+
+@BOTH
+@pytest.mark.parametrize("op", ["CONV_2D", "DEPTHWISE_CONV_2D"])
+@pytest.mark.parametrize("crop", [0, 1])
+def test_a_convolution_of_a_batch_of_dealt_pixels_is_one_with_gaps(op, crop, dtype):
+    net, x = network(dtype)
+    block, pads, crops = [2, 2], [[2, 2], [2, 2]], [[0, crop], [crop, 0]]
+    dealt = net.like(x, (4, 5, 6, 4))
+    net.operator("SPACE_TO_BATCH_ND", [x.index, net.constant(block), net.constant(pads)], dealt.index)
+    made = net.conv(dealt, 5, (3, 3), padding=VALID, act=RELU) if op == "CONV_2D" else None
+    made = made or net.depthwise(dealt, (3, 3), padding=VALID, act=RELU)
+    net.tensors[made.index].shape[0] = 4
+    whole = net.like(made, (1, 6 - crop, 8 - crop, made.shape[3]))
+    net.operator("BATCH_TO_SPACE_ND", [made.index, net.constant(block), net.constant(crops)], whole.index)
+    assert agree(net, whole).count("conv" if op == "CONV_2D" else "depthwise") == 1 + (op == "CONV_2D")
+
+
+@BOTH
+def test_axes_are_packed_and_taken_apart(dtype):
+    net, x = network(dtype)
+    parts = [net.like(x, (1, 6, 4)) for _ in range(8)]
+    net.operator("UNPACK", [x.index], parts[0].index, "UnpackOptions", num=8, axis=2)
+    net.operators[-1].outputs = [part.index for part in parts]
+    packed = net.like(x, (1, 6, 3, 4))
+    net.operator("PACK", [parts[i].index for i in (5, 0, 3)], packed.index, "PackOptions", valuesCount=3, axis=2)
+    agree(net, packed)
+
+
+@BOTH
+def test_one_element_of_an_axis_takes_the_axis_away(dtype):
+    net, x = network(dtype)
+    made = net.like(x, (1, 6, 4))
+    bounds = [net.constant(c) for c in ([0, 0, -2], [0, 0, 0], [1, 1, 1])]
+    masks = {"beginMask": 3, "endMask": 3, "shrinkAxisMask": 4}
+    net.operator("STRIDED_SLICE", [x.index, *bounds], made.index, "StridedSliceOptions", **masks)
+    agree(net, made)
+
+
+@pytest.mark.parametrize("turned", [False, True])
+def test_a_product_with_a_constant_matrix_is_a_dense_layer(turned):
+    net, x = network("float32")
+    numbers = net.rng.standard_normal((5, 4) if turned else (4, 5))
+    made = net.values((1, 6, 8, 5))
+    matrix = net.constant(numbers, "float32")
+    net.operator("BATCH_MATMUL", [x.index, matrix], made.index, "BatchMatMulOptions", adjX=False, adjY=turned)
+    assert agree(net, made) == ["conv", "conv"]
+
+
+MOVES = {
+    "REVERSE_V2": ([2], SHAPE, ""),
+    "BROADCAST_TO": ([1, 6, 8, 4], SHAPE, "BroadcastToOptions"),
+    "TRANSPOSE": ([0, 2, 1, 3], (1, 8, 6, 4), "TransposeOptions"),
+}
+
+
+@BOTH
+@pytest.mark.parametrize("op", MOVES)
+def test_moves(op, dtype):
+    numbers, shape, options = MOVES[op]
+    net, x = network(dtype)
+    if op == "BROADCAST_TO":
+        x = net.pool("MAX_POOL_2D", x, (6, 1), (6, 1), VALID)
+    if op == "TRANSPOSE":
+        x = net.pool("MAX_POOL_2D", x, (1, 1), (1, 1), VALID)
+    made = net.like(x, shape)
+    net.operator(op, [x.index, net.constant(numbers)], made.index, options)
+    if op == "TRANSPOSE":  # a picture again, so that it can be an output
+        x, made = made, net.like(x, SHAPE)
+        net.operator(op, [x.index, net.constant(numbers)], made.index, options)
+    agree(net, made)
+
+
+def test_the_number_of_the_least_channel():
+    net, x = network("float32")
+    made = Values(net.tensor("least", SHAPE[:3], "int32"), SHAPE[:3])
+    net.operator("ARG_MIN", [x.index, net.constant(3)], made.index, "ArgMinOptions", outputType=schema.TensorType.INT32)
+    agree(net, made)
+
+
+@pytest.mark.parametrize("op", ["ADD_N", "REDUCE_PROD", "SUM"])
+def test_sums_and_products(op):
+    net, x = network("float32")
+    if op == "ADD_N":
+        other, made = net.unary("RELU", x), net.values(SHAPE)
+        net.operator(op, [x.index, other.index, x.index], made.index, "AddNOptions")
+    else:
+        made = net.values((1, 1, 1, 4))
+        net.operator(op, [x.index, net.constant([1, 2])], made.index, "ReducerOptions", keepDims=True)
+    agree(net, made, tolerance=1e-5)
+
+
+@BOTH
+def test_softmax_over_a_part_of_the_channels(dtype):
+    net, x = network(dtype)
+    parts = net.reshape(x, (1, 48, 2, 2))
+    made = net.values(parts.shape, 1 / 256, -128)
+    net.operator("SOFTMAX", [parts.index], made.index, "SoftmaxOptions", beta=1.0)
+    agree(net, made, off=1)
+
+
+@BOTH
+def test_pixel_shuffles_written_out(dtype):
+    net, x = network(dtype)
+    split = net.reshape(x, (1, 6, 8, 2, 2, 1))
+    turned = net.like(x, (1, 6, 2, 8, 2, 1))
+    net.operator("TRANSPOSE", [split.index, net.constant([0, 1, 3, 2, 4, 5])], turned.index, "TransposeOptions")
+    assert "depth_to_space" in agree(net, net.reshape(turned, (1, 12, 16, 1)))
+
+
+def test_constants_that_are_filled_and_counted():
+    """A grid of positions, which Keras's layers of positions make by RANGE and FILL."""
+    net, x = network("float32")
+    count, filled = net.tensor("count", (8,), "float32"), net.tensor("filled", (6, 8, 1), "float32")
+    scalars = [net.tensor(f"s{i}", (), "float32", np.float32(i)) for i in (0, 8, 1)]
+    net.operator("RANGE", scalars, count, "RangeOptions")
+    net.operator("FILL", [net.constant([6, 8, 1]), scalars[2]], filled, "FillOptions")
+    column = net.tensor("column", (8, 1), "float32")
+    net.operator("RESHAPE", [count, net.constant([8, 1])], column, "ReshapeOptions", newShape=[8, 1])
+    grid, made = net.tensor("grid", (6, 8, 1), "float32"), net.values(SHAPE)
+    net.operator("MUL", [filled, column], grid, "MulOptions", fusedActivationFunction=0)
+    net.operator("ADD", [x.index, grid], made.index, "AddOptions", fusedActivationFunction=0)
+    agree(net, made)
+
+
+@pytest.mark.parametrize("op, word", [("CONV_3D", "convolution of volumes"), ("WHILE", "recurrent network")])
+def test_what_does_not_run_is_named_as_users_do(op, word):
+    net, x = network("float32")
+    made = net.like(x, SHAPE)
+    net.operator(op, [x.index, x.index, x.index], made.index)
+    net.outputs = [made.index]
+    with pytest.raises(errors.UnsupportedError, match=word):
+        import_model(net.model())
+
+
+def test_values_of_16_bits_are_named():
+    net = TfliteBuilder(np.random.default_rng(0), "int8")
+    x = net.input((1, 6, 8, 3))
+    made = net.conv(x, 4, (3, 3), padding=SAME)
+    for index in (x.index, made.index):
+        net.tensors[index].type = schema.TensorType.INT16
+    net.outputs = [made.index]
+    with pytest.raises(errors.UnsupportedError, match="16x8"):
+        import_model(net.model())

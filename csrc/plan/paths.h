@@ -79,19 +79,21 @@ static_assert(kMostPaths < kNoPath, "they have indices");
 
 class Paths {  // in blocks, so that more never copies those that are there
  public:
-  explicit Paths(std::pmr::memory_resource* memory) : blocks_(memory) { blocks_.reserve(kMostPaths / kBlock + 1); }
+  explicit Paths(std::pmr::memory_resource* memory) : memory_(memory) {}
   const Path& operator[](int i) const { return blocks_[size_t(i) / kBlock][size_t(i) % kBlock]; }
   int size() const { return size_; }
   void clear() { size_ = 0; }
   void push_back(const Path& path) {
-    if (size_t(size_) == blocks_.size() * kBlock) blocks_.emplace_back(kBlock);
-    blocks_[size_t(size_) / kBlock][size_t(size_) % kBlock] = path;
+    Path*& block = blocks_[size_t(size_) / kBlock];
+    if (!block) block = static_cast<Path*>(memory_->allocate(kBlock * sizeof(Path), alignof(Path)));
+    block[size_t(size_) % kBlock] = path;
     size_++;
   }
 
  private:
   static constexpr size_t kBlock = 128;
-  std::pmr::vector<std::pmr::vector<Path>> blocks_;
+  std::pmr::memory_resource* memory_;                 // takes everything back at once
+  std::array<Path*, kNoPath / kBlock + 1> blocks_{};  // null: not needed yet
   int size_ = 0;
 };
 

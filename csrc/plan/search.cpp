@@ -178,39 +178,10 @@ class SegmentSearch::Impl {
     PathSets fresh;  // the new paths to the stage before
     bool any_fresh = false;
     for (int b = first; b < end && (b <= last || any_fresh); b++) {
-      const StageChoices& now = choices_[b];
-      const int64_t row = value(stages_[b].input).row_bytes();
-      const bool reads = stages_[b].input == stages_[a].input || stages_[b].residual == stages_[a].input;
       const int made = paths_.size();
-      auto add = [&](int o, const Path& path, size_t* from) {
-        spent_++;
-        if ((b > a && over()) || paths_.size() == kNoPath) return;
-        const int64_t own = b == a ? now.options[o].transient() : scratch;
-        if (around_ + path.bytes() + own > limit_ ||
-            reached_[a].cost + path.cycles + lower_bound_after_[b + 1] > bound_)
-          return;
-        if (reads) finish(a, b, own, path);  // its option decides how far it may slide
-        insert(&sets_[b - a][now.options[o].height], path, from);
-      };
-      auto extend_by = [&](int o, const PathSets& paths) {
-        const Option& option = now.options[o];
-        for (size_t h = 0; h < paths.size(); h++) {
-          if (paths[h].empty()) continue;
-          const int64_t more = aligned(now.rings[h * now.reads.size() + size_t(option.way())] * row) + option.kept();
-          size_t from = 0;  // the paths' bytes rise, and those of what is made of them
-          for (int p : paths[h])
-            add(o, path_of(paths_[p].bytes() + more, paths_[p].cycles + cycles(option), o, p), &from);
-        }
-      };
-      for (int o : due_[b]) {
-        size_t from = 0;
-        if (b == a)
-          add(o, path_of(now.options[o].kept(), cycles(now.options[o]) + far_input(a), o, kNoPath), &from);
-        else
-          extend_by(o, sets_[b - a - 1]);
-      }
+      for (int o : due_[b]) b == a ? begin_with(a, o) : extend_by(a, b, o, sets_[b - a - 1], scratch);
       for (int o : let_in_[b])
-        if (any_fresh && may_help(a, b, now.options[o])) extend_by(o, fresh);
+        if (any_fresh && may_help(a, b, choices_[b].options[o])) extend_by(a, b, o, fresh, scratch);
       const auto before = ptrdiff_t(let_in_[b].size());
       let_in_[b].insert(let_in_[b].end(), due_[b].begin(), due_[b].end());
       std::inplace_merge(let_in_[b].begin(), let_in_[b].begin() + before, let_in_[b].end());
@@ -222,8 +193,62 @@ class SegmentSearch::Impl {
         for (int p : sets_[b - a][h]) {
           if (p < first_new) continue;
           fresh[h].push_back(p);
-          if (!reads) finish(a, b, scratch, paths_[p]);
+          if (!reads(a, b)) finish(a, b, scratch, paths_[p]);
         }
+    }
+  }
+
+  // Whether stage b reads what stage a does: then its option decides how far a segment's output may slide.
+  bool reads(int a, int b) const {
+    return stages_[b].input == stages_[a].input || stages_[b].residual == stages_[a].input;
+  }
+
+  // Most lines, and cycles, of a path from stage a to stage b that may be part of a plan.
+  int64_t most_lines(int64_t scratch) const { return (limit_ - around_ - scratch) / kArenaAlign; }
+  double most_cycles(int a, int b) const { return bound_ - reached_[a].cost - lower_bound_after_[b + 1]; }
+
+  void begin_with(int a, int o) {
+    const Option& option = choices_[a].options[o];
+    const Path path = {cycles(option) + far_input(a), option.kept_lines, uint16_t(o), kNoPath};
+    spent_++;
+    if (paths_.size() == kNoPath || path.lines > most_lines(option.transient()) || path.cycles > most_cycles(a, a))
+      return;
+    finish(a, a, option.transient(), path);
+    size_t from = 0;
+    insert(&sets_[0][option.height], path, &from);
+  }
+
+  // Makes paths to stage b of those to the stage before it. Each takes a step of work, whether it is of use or not.
+  void extend_by(int a, int b, int o, const PathSets& paths, int64_t scratch) {
+    const StageChoices& now = choices_[b];
+    const Option& option = now.options[o];
+    const int64_t row = value(stages_[b].input).row_bytes(), most = most_lines(scratch);
+    const double own = cycles(option);
+    const bool ends = reads(a, b);
+    double bound = most_cycles(a, b);
+    for (size_t h = 0; h < paths.size(); h++) {
+      const PathSet& set = paths[h];
+      if (set.empty()) continue;
+      int64_t left = allowed_ - (spent_ - spent_before_);  // steps of work
+      spent_ += int64_t(set.size());
+      const int rows = now.rings[h * now.reads.size() + size_t(option.way())];
+      const int64_t more = aligned(rows * row) / kArenaAlign + option.kept_lines;
+      // Their bytes rise, and so do those of what is made of them; their cycles fall.
+      if (paths_[set[0]].lines + more > most || paths_[set[set.size() - 1]].cycles + own > bound) continue;
+      size_t from = 0;
+      for (uint16_t p : set) {
+        const Path before = paths_[p];
+        if (left-- <= 0 || paths_.size() >= kMostPaths || before.lines + more > most) break;
+        const Path path = {before.cycles + own, int32_t(before.lines + more), uint16_t(o), p};
+        if (path.cycles > bound) continue;
+        if (ends) {
+          const int64_t spent = spent_;
+          finish(a, b, scratch, path);
+          left -= spent_ - spent;
+          bound = most_cycles(a, b);
+        }
+        insert(&sets_[b - a][option.height], path, &from);
+      }
     }
   }
 
@@ -239,10 +264,6 @@ class SegmentSearch::Impl {
 
   // Whether the segments from one stage on have had their share.
   bool over() const { return spent_ - spent_before_ > allowed_ || paths_.size() >= kMostPaths; }
-
-  static Path path_of(int64_t bytes, double cycles, int option, int before) {
-    return {cycles, int32_t(bytes / kArenaAlign), uint16_t(option), uint16_t(before)};
-  }
 
   // Into a Pareto set in rising bytes and falling cycles, unless a path of it is as good. *from: how many of its paths
   // take less, as far as that is known; set for paths that take no less than this one.

@@ -117,7 +117,7 @@ struct Quantiser {
                numbers.type) {}
 
   // NaN becomes the least; what is too large, ByteOutput clamps.
-  MBI_INLINE f32x8 steps(const float* in) const { return greater(div(f32x8::load(in), step), lo); }
+  MBI_INLINE f32x8 steps(const float* in) const { return number(div(f32x8::load(in), step), lo); }
   void flip(uint8_t* out) const {
     uint64_t eight;
     __builtin_memcpy(&eight, out, sizeof eight);
@@ -199,21 +199,28 @@ void copy_bytes(const ConvertArgs& a, int flip) {
 // Pixels of few floats become bytes that follow one another first, then four each.
 void quantise_quads(const ConvertArgs& a) {
   constexpr int kPixels = 64;
+  constexpr uint8_t kNone = 255;  // its byte is zero
+  alignas(16) static constexpr uint8_t kPlaces[4][16] = {
+      {0, kNone, kNone, kNone, 1, kNone, kNone, kNone, 2, kNone, kNone, kNone, 3, kNone, kNone, kNone},
+      {0, 1, kNone, kNone, 2, 3, kNone, kNone, 4, 5, kNone, kNone, 6, 7, kNone, kNone},
+      {0, 1, 2, kNone, 3, 4, 5, kNone, 6, 7, 8, kNone, 9, 10, 11, kNone},
+      {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15}};
   const Quantiser numbers(a.out_type);
-  const uint32_t mask = uint32_t(0xFFFFFFFFu) >> (8 * (4 - a.channels));
-  uint8_t bytes[kPixels * 4 + 4] = {};  // the last pixel, too, is read as four
+  const u8x16 which = u8x16::load(kPlaces[a.channels - 1]);
+  const ptrdiff_t four = 4 * a.channels;
+  uint8_t bytes[kPixels * 4 + 16], last[16];
   const float* in = static_cast<const float*>(a.in);
   uint8_t* out = static_cast<uint8_t*>(a.out);
   for (int p = 0, some; p < a.pixels; p += some, in += some * a.channels) {
     some = a.pixels - p < kPixels ? a.pixels - p : kPixels;
     numbers.run(in, bytes, some * a.channels);
+    __builtin_memset(bytes + some * a.channels, 0, 16);
     const uint8_t* from = bytes;
-    for (int i = 0; i < some; i++, from += a.channels, out += 4) {
-      uint32_t quad;
-      __builtin_memcpy(&quad, from, 4);
-      quad &= mask;
-      __builtin_memcpy(out, &quad, 4);
-    }
+    int left = some;
+    for (; left >= 4; left -= 4, from = pace(from + four), out += 16) store(out, pick(u8x16::load(from), which));
+    if (!left) continue;
+    store(last, pick(u8x16::load(from), which));
+    __builtin_memcpy(out, last, size_t(left) * 4);
   }
 }
 

@@ -38,12 +38,22 @@
 #include "kernels/depthwise_u8.h"
 #include "kernels/rows_u8.h"
 
+#ifdef __ARM_FEATURE_DOTPROD  // some depthwise convolutions by other instructions
+#include "kernels/depthwise_dot_u8.h"
+#else
+namespace mbinfer {
+namespace {
+constexpr auto depthwise_dot_u8 = depthwise_u8;
+}
+}  // namespace mbinfer
+#endif
+
 namespace mbinfer {
 namespace {
 
 constexpr Kernels kBytes = {{ByteTiles::gemm_pixels, 2},
                             gemm_u8,
-                            depthwise_u8,
+                            depthwise_dot_u8,
                             pool_u8,
                             reduce_u8,
                             add_u8,

@@ -38,6 +38,8 @@ inline void store_half(uint8_t* p, u8x16 a) { _mm_storel_epi64(reinterpret_cast<
 inline void store_second_half(uint8_t* p, u8x16 a) { store_half(p, {_mm_unpackhi_epi64(a.v, a.v)}); }
 inline u8x16 greater(u8x16 a, u8x16 b) { return {_mm_max_epu8(a.v, b.v)}; }
 inline u8x16 less(u8x16 a, u8x16 b) { return {_mm_min_epu8(a.v, b.v)}; }
+inline u8x16 pick(u8x16 from, u8x16 which) { return {_mm_shuffle_epi8(from.v, which.v)}; }
+inline f32x8 number(f32x8 x, f32x8 lo) { return greater(x, lo); }
 
 #ifdef MBI_SUMS_512
 

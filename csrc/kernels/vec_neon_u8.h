@@ -60,6 +60,16 @@ inline void store_half(uint8_t* p, u8x16 a) { vst1_u8(p, vget_low_u8(a.v)); }
 inline void store_second_half(uint8_t* p, u8x16 a) { vst1_u8(p, vget_high_u8(a.v)); }
 inline u8x16 greater(u8x16 a, u8x16 b) { return {vmaxq_u8(a.v, b.v)}; }
 inline u8x16 less(u8x16 a, u8x16 b) { return {vminq_u8(a.v, b.v)}; }
+#ifdef __aarch64__
+inline u8x16 pick(u8x16 from, u8x16 which) { return {vqtbl1q_u8(from.v, which.v)}; }
+inline f32x8 number(f32x8 x, f32x8 lo) { return {vmaxnmq_f32(x.lo, lo.lo), vmaxnmq_f32(x.hi, lo.hi)}; }
+#else
+inline u8x16 pick(u8x16 from, u8x16 which) {
+  const uint8x8x2_t halves = {{vget_low_u8(from.v), vget_high_u8(from.v)}};
+  return {vcombine_u8(vtbl2_u8(halves, vget_low_u8(which.v)), vtbl2_u8(halves, vget_high_u8(which.v)))};
+}
+inline f32x8 number(f32x8 x, f32x8 lo) { return greater(x, lo); }
+#endif
 
 // From sums to bytes: every step on the way saturates.
 struct ByteOutput {
@@ -171,6 +181,16 @@ inline void prepare(const uint8_t* in, int k, uint8_t* out) {
   for (; k > 0; k -= 4, in += 4, out += 16) vst1q_u8(out, vreinterpretq_u8_s8(veorq_s8(four_of(in), half)));
 }
 
+inline int8x16x2_t two_of(const int8_t* p) {
+#if defined(__aarch64__) || defined(__clang__)
+  return {{vld1q_s8(p), vld1q_s8(p + 16)}};
+#else
+  // As in f32x8::load(): GCC 12 has no intrinsic for two registers in one load.
+  int8x16x2_t v;
+  asm("vld1.8 %h0, %A1" : "=w"(v) : "Q"(*reinterpret_cast<const int8_t (*)[32]>(p)));
+  return v;
+#endif
+}
 inline int8x8_t low(int8x16_t x) { return vget_low_s8(x); }
 #ifdef __aarch64__
 inline int16x8_t multiply_high(int8x16_t a, int8x16_t b) { return vmull_high_s8(a, b); }
@@ -199,25 +219,15 @@ struct ByteTile {
   }
 
   MBI_INLINE void multiply(const uint8_t* in, const ptrdiff_t (&pixels)[kPixels], const int8_t* weights, int quads) {
-    for (; quads >= 2; quads -= 2, in += 32, weights += 128) {
-      int8x16_t x[kPixels], y[kPixels];
-      MBI_UNROLL for (int p = 0; p < kPixels; p++) x[p] = vld1q_s8(of(in + pixels[p])),
-                                                   y[p] = vld1q_s8(of(in + pixels[p] + 16));
-      MBI_UNROLL for (int i = 0; i < 4; i++) {
-        const int8x16_t w = vld1q_s8(weights + 16 * i), v = vld1q_s8(weights + 64 + 16 * i);
-        MBI_UNROLL for (int p = 0; p < kPixels; p++) {
-          const int16x8_t first = vmull_s8(low(w), low(x[p])), second = multiply_high(w, x[p]);
-          if (kFull) {
-            pairs[p][2 * i] = vpadalq_s16(vpadalq_s16(pairs[p][2 * i], first), vmull_s8(low(v), low(y[p])));
-            pairs[p][2 * i + 1] = vpadalq_s16(vpadalq_s16(pairs[p][2 * i + 1], second), multiply_high(v, y[p]));
-          } else {
-            pairs[p][2 * i] = vpadalq_s16(pairs[p][2 * i], vmlal_s8(first, low(v), low(y[p])));
-            pairs[p][2 * i + 1] = vpadalq_s16(pairs[p][2 * i + 1], multiply_high(second, v, y[p]));
-          }
-        }
-      }
+    for (; quads >= 4; quads -= 4, in += 64, weights += 256) {
+      two_quads(in, pixels, weights);
+      two_quads(in + 32, pixels, weights + 128);
     }
-    if (!quads) return;
+    if (quads & 2) {
+      two_quads(in, pixels, weights);
+      in += 32, weights += 128;
+    }
+    if (!(quads & 1)) return;
     MBI_UNROLL for (int p = 0; p < kPixels; p++) {
       const int8x16_t x = vld1q_s8(of(in + pixels[p]));
       MBI_UNROLL for (int i = 0; i < 4; i++) {
@@ -225,6 +235,28 @@ struct ByteTile {
         pairs[p][2 * i] = vpadalq_s16(pairs[p][2 * i], vmull_s8(low(w), low(x)));
         pairs[p][2 * i + 1] = vpadalq_s16(pairs[p][2 * i + 1], multiply_high(w, x));
       }
+    }
+  }
+
+  MBI_INLINE void two_quads(const uint8_t* in, const ptrdiff_t (&pixels)[kPixels], const int8_t* weights) {
+    int8x16x2_t x[kPixels];
+    MBI_UNROLL for (int p = 0; p < kPixels; p++) x[p] = two_of(of(in + pixels[p]));
+    MBI_UNROLL for (int i = 0; i < 4; i += 2) {
+      const int8x16x2_t w = two_of(weights + 16 * i), v = two_of(weights + 64 + 16 * i);
+      MBI_UNROLL for (int p = 0; p < kPixels; p++) add_products(&pairs[p][2 * i], w.val[0], v.val[0], x[p]);
+      MBI_UNROLL for (int p = 0; p < kPixels; p++) add_products(&pairs[p][2 * i + 2], w.val[1], v.val[1], x[p]);
+    }
+  }
+
+  // Of four channels, a quad each of x, times w and v.
+  static MBI_INLINE void add_products(int32x4_t* pairs, int8x16_t w, int8x16_t v, int8x16x2_t x) {
+    const int16x8_t first = vmull_s8(low(w), low(x.val[0])), second = multiply_high(w, x.val[0]);
+    if (kFull) {
+      pairs[0] = vpadalq_s16(vpadalq_s16(pairs[0], first), vmull_s8(low(v), low(x.val[1])));
+      pairs[1] = vpadalq_s16(vpadalq_s16(pairs[1], second), multiply_high(v, x.val[1]));
+    } else {
+      pairs[0] = vpadalq_s16(pairs[0], vmlal_s8(first, low(v), low(x.val[1])));
+      pairs[1] = vpadalq_s16(pairs[1], multiply_high(second, v, x.val[1]));
     }
   }
 

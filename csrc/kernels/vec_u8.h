@@ -5,7 +5,8 @@
 //   i32x8                  eight sums: load, splat, widen_u8(bytes), store, add, sub, which wrap around
 //   to_float(i32x8), to_int(f32x8): rounded to nearest, half to even, where it fits
 //   u8x16                  two panels of bytes: load, load_half, splat, store, store_half, store_second_half, greater,
-//                          less
+//                          less; pick(from, which): the bytes of one at the places of the other, zero for place 255
+//   number(f32x8 x, lo)    the larger one, lo where x is NaN
 //   ByteOutput(activation, type)
 //                          operator()(a, b): bytes of the steps a and b from the zero point, rounded and clamped
 //   ByteInputs             kSigned: the tile's products are of inputs less 128, and sums start at the signed bias;

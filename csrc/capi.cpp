@@ -9,6 +9,7 @@
 #include <new>
 #include <system_error>
 
+#include "capi_message.h"
 #include "capi_plan.h"
 #include "exec/session.h"
 #include "mbinfer.h"
@@ -32,7 +33,7 @@ namespace {
 
 // Fixed buffers, so that reporting a failure cannot fail.
 struct LastError {
-  char message[1024], node[256], op[32];
+  char message[kLongestMessage + 1], node[256], op[32];
   mbi_error error;
 };
 
@@ -44,18 +45,10 @@ LastError& last_error() {
   return last;
 }
 
-void copy_text(char* to, size_t room, const char* from) {
-  size_t n = std::strlen(from);
-  if (n >= room)
-    for (n = room - 1; n > 0 && (from[n] & 0xC0) == 0x80;) n--;  // not in the middle of a character
-  std::memcpy(to, from, n);
-  to[n] = 0;
-}
-
 mbi_status fail(mbi_status status, const char* message, const char* node = "", const char* op = "", uint64_t needed = 0,
                 uint64_t limit = 0) {
   LastError& last = last_error();
-  copy_text(last.message, sizeof last.message, message);
+  copy_message(last.message, message);
   copy_text(last.node, sizeof last.node, node);
   copy_text(last.op, sizeof last.op, op);
   last.error.status = status;

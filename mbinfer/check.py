@@ -6,9 +6,9 @@ import math
 from collections.abc import Iterable
 
 import numpy as np
-import numpy.typing as npt
 
 from .check_boxes import BOX_OPS, check_boxes
+from .check_types import check_halves, check_quantised_weights, check_types, finite_float32
 from .errors import FormatError, ShapeError, UnsupportedError
 from .graph import ACTIVATIONS, COLORS, SLOPED, Graph, Node, Output, Recipe, Type
 from .ops import MOVES, NORM_FACTORS, OPS, OpInfo, takes_activation
@@ -19,7 +19,6 @@ MAX_ELEMENTS = 1 << 28  # of a value
 MAX_STORED = (1 << 31) - 1  # elements of a value, channels padded to multiples of PANEL
 MAX_READS = 1 << 28  # taps x channels that make one output
 MAX_FRACTION = 1 << 26  # numbers that say positions
-MAX_TOLD_APART = 1 << 8  # channels whose numbers a byte tells apart
 MAX_WINDOW_CHANNELS = 64  # of a norm that is not of all channels
 MAX_MACS = 1 << 53  # multiply-adds of the network
 MAX_COUNTS = {"values": 1 << 16, "nodes": 1 << 16, "inputs": 256, "outputs": 4096, "metadata": 256}
@@ -31,10 +30,8 @@ COUNTS_PADDING = 1  # flag of avg_pool
 FULL_RANGE = 2  # flag of conv with int8 weights, some of which are -128
 SOFTMAX = 16  # flag of candidates
 LOGARITHM, CENTRED, ANCHORWISE = 64, 32, 128  # flags of softmax, norm and boxes
-HALVES = {"even": 0, "away": 4, "up": 8}  # flags of means of uint8
-MAX_HALVED = 1 << 11  # numbers of a mean whose halves do not go to even
 ZERO_POINTS = {"float32": (0, 0), "int8": (-128, 127), "uint8": (0, 255)}  # of values, by dtype
-MAX_SUM = (1 << 31) - 1  # of an int8 node's products and bias
+LEAST_SCALE = np.finfo(np.float32).tiny  # runs take what is less for zero
 
 
 def check_graph(graph: Graph) -> None:
@@ -108,8 +105,10 @@ def _check_value(graph: Graph, name: str) -> None:
         raise UnsupportedError(f"value '{name}': {value_type}; dtypes are {', '.join(ZERO_POINTS)}")
     least, most = ZERO_POINTS[value_type.dtype]
     quantised = value_type.dtype != "float32"
-    if not _finite_float32(value_type.scale) or (np.float32(value_type.scale) > 0) != quantised:
-        raise FormatError(f"value '{name}': {value_type}; int8 and uint8 have a scale above 0, float32 has 0")
+    if not finite_float32(value_type.scale) or (np.float32(value_type.scale) >= LEAST_SCALE) != quantised:
+        raise FormatError(
+            f"value '{name}': {value_type}; int8 and uint8 have a scale of at least {LEAST_SCALE}, float32 has 0"
+        )
     if not _is_int(value_type.zero_point, least, most):
         raise FormatError(f"value '{name}': {value_type}; its zero point is an integer from {least} to {most}")
 
@@ -151,8 +150,8 @@ def _check_node(graph: Graph, node: Node, writer: dict[str, str]) -> int:
         if name not in writer:
             raise FormatError(f"{where} reads '{name}' before anything wrote it: a cycle, or nodes out of order")
     _check_fields(where, node)
-    quantised = _check_types(where, graph, node)
-    _check_halves(where, graph, node)
+    quantised = check_types(where, graph, node)
+    check_halves(where, graph, node)
 
     _check_shapes(where, op, shapes)
     height, width, channels = shapes[0]
@@ -233,54 +232,6 @@ def _check_positions(where: str, node: Node) -> None:
         raise FormatError(f"{where}: a first channel, {node.first_channel}; this op takes none")
 
 
-def _check_types(where: str, graph: Graph, node: Node) -> bool:
-    """Check a node's types. Returns whether it computes with uint8."""
-    kind, made = OPS[node.op].types, graph.types.get(node.output, Type())
-    read = [graph.types.get(name, Type()) for name in node.inputs]
-    if kind == "any":
-        if node.activation != "none":
-            raise FormatError(f"{where}: activation '{node.activation}' of a conversion; give it to another node")
-        return False
-    if kind == "reals":
-        if made != Type() or any(other.dtype not in ("float32", "uint8") for other in read):
-            raise FormatError(f"{where}: makes {made} of {read}; it makes float32 of float32 or uint8")
-        return False
-    if kind == "numbers":
-        _check_numbers(where, made, read[0], graph.values[node.inputs[0]][2])
-        return False
-    if any(other.dtype != made.dtype for other in read) or made.dtype == "int8":
-        raise UnsupportedError(
-            f"{where}: makes {made.dtype} of {', '.join(other.dtype for other in read)}; put op 'convert' between, "
-            "operators take and make float32 or uint8",
-            node.name,
-            node.op,
-        )
-    if made.dtype == "float32":
-        if kind == "table":
-            raise UnsupportedError(f"{where}: looks up float32; a table is of uint8", node.name, node.op)
-        return False
-    if node.logarithm:
-        raise UnsupportedError(f"{where}: logarithms of a quantised softmax", node.name, node.op)
-    if node.activation != "none" and (node.activation != "clamp" or kind == "table"):
-        raise UnsupportedError(
-            f"{where}: activation '{node.activation}' of uint8; make it op 'lookup'", node.name, node.op
-        )
-    if kind in ("floats", "factors"):
-        raise UnsupportedError(f"{where}: makes uint8; this op runs in float32 only", node.name, node.op)
-    for other in read:
-        if kind == "kept" and other != made:
-            raise FormatError(f"{where}: makes {made} of {other}; this op keeps the type of its inputs")
-    return True
-
-
-def _check_numbers(where: str, made: Type, read: Type, channels: int) -> None:
-    """Check that numbers of channels fit the type that holds them."""
-    if made not in (Type(), Type("uint8", 1.0, 0)) or read.dtype not in ("float32", "uint8"):
-        raise FormatError(f"{where}: makes {made} of {read}; it makes float32, or uint8 of scale 1, of either")
-    if made.dtype == "uint8" and channels > MAX_TOLD_APART:
-        raise FormatError(f"{where}: {channels} channels, and a byte tells {MAX_TOLD_APART} apart; make it float32")
-
-
 def _check_shapes(where: str, op: OpInfo, shapes: list[tuple[int, int, int]]) -> None:
     """Check the shapes of several inputs against one another."""
     first = shapes[0]
@@ -300,19 +251,6 @@ def _check_shapes(where: str, op: OpInfo, shapes: list[tuple[int, int, int]]) ->
         raise ShapeError(
             f"{where}: inputs of shapes {', '.join(map(str, shapes))}; the shapes must be {words[op.area]}"
         )
-
-
-def _check_halves(where: str, graph: Graph, node: Node) -> None:
-    if node.halves not in HALVES or HALVES[node.halves] & ~OPS[node.op].flags:
-        raise FormatError(f"{where}: halves {node.halves!r}; means have {', '.join(HALVES)}, other ops 'even'")
-    if node.halves == "even":
-        return
-    read, made = (graph.types.get(name, Type()) for name in (node.inputs[0], node.output))
-    if made.dtype != "uint8" or read != made or node.counts_padding:
-        raise FormatError(f"{where}: halves {node.halves!r} is for uint8 of one scale and zero point, without padding")
-    count = math.prod(node.kernel if OPS[node.op].area == "window" else _shape(graph, node.inputs[0], where)[:2])
-    if count > MAX_HALVED:
-        raise FormatError(f"{where}: halves {node.halves!r} of a mean of {count} numbers; at most {MAX_HALVED}")
 
 
 def _check_fields(where: str, node: Node) -> None:
@@ -419,35 +357,16 @@ def _check_weights(where: str, node: Node, inputs: int, outputs: int, read: Type
         found = None if array is None else np.shape(array)
         if found != expected:
             raise ShapeError(f"{where}: {field} of shape {found}; it needs {expected}")
-        if read is None and array is not None and not _finite_float32(array):
+        if read is None and array is not None and not finite_float32(array):
             raise FormatError(f"{where}: the {field} holds NaN, infinity, or a number too large for float32")
     if not OPS[node.op].weights:
         return
     if read is not None:
-        _check_quantised_weights(where, node, outputs, read.zero_point)
+        check_quantised_weights(where, node, outputs, read.zero_point)
     elif node.weight_scale is not None:
         raise FormatError(f"{where}: scales of weights that are not int8")
     elif node.weight is not None and np.asarray(node.weight).dtype == np.int8:
         raise FormatError(f"{where}: int8 weights for float32 values; give them as float32, or make the values uint8")
-
-
-def _check_quantised_weights(where: str, node: Node, outputs: int, zero_point: int) -> None:
-    weight, bias, scale = np.asarray(node.weight), node.bias, node.weight_scale
-    if weight.dtype != np.int8 or (bias is not None and np.asarray(bias).dtype != np.int32):
-        raise FormatError(f"{where}: computes with uint8 values, for which its weight is int8 and its bias int32")
-    if (
-        scale is None
-        or np.shape(scale) != (outputs,)
-        or not _finite_float32(scale)
-        or not np.all(np.asarray(scale) > 0)
-    ):
-        raise FormatError(f"{where}: int8 weights need weight_scale, one above 0 for each of {outputs} output channels")
-    axes = (0, 1) if OPS[node.op].keeps_channels else (1, 2, 3)
-    largest = np.abs(weight.astype(np.int64)).sum(axes) * max(zero_point, 255 - zero_point)
-    if bias is not None:
-        largest = largest + np.abs(np.asarray(bias, np.int64))
-    if (largest > MAX_SUM).any():
-        raise FormatError(f"{where}: sums of its products and bias can exceed the {MAX_SUM} that int32 holds")
 
 
 def _check_recipe(name: str, recipe: Recipe, channels: int) -> None:
@@ -457,7 +376,7 @@ def _check_recipe(name: str, recipe: Recipe, channels: int) -> None:
         raise ShapeError(f"input '{name}': a {recipe.color} recipe for {channels} channels; RGB and BGR have 3, grey 1")
     if len(recipe.mean) != channels or len(recipe.scale) != channels:
         raise ShapeError(f"input '{name}': the recipe needs a mean and a scale for each of {channels} channels")
-    if not _finite_float32((*recipe.mean, *recipe.scale)) or not 0 < np.float32(recipe.crop) <= 1:
+    if not finite_float32((*recipe.mean, *recipe.scale)) or not 0 < np.float32(recipe.crop) <= 1:
         raise FormatError(f"input '{name}': the recipe needs finite mean and scale, and 0 < crop <= 1")
 
 
@@ -486,8 +405,3 @@ def _shape(graph: Graph, name: str, where: str) -> tuple[int, int, int]:
 
 def _is_int(number: object, low: int, high: int) -> bool:
     return isinstance(number, (int, np.integer)) and bool(low <= number <= high)
-
-
-def _finite_float32(array: npt.ArrayLike) -> bool:
-    with np.errstate(over="ignore"):
-        return bool(np.isfinite(np.asarray(array, np.float32)).all())

@@ -49,7 +49,7 @@ def _check_numbers(where: str, node: Node, decodes: bool) -> None:
     numbers = np.array([boxes.least_score, boxes.overlap, *boxes.scale], np.float32)
     if len(numbers) != 6 or not (np.isfinite(numbers).all() and (numbers >= 0).all()):
         raise FormatError(f"{where}: {boxes}; its numbers are finite, and 0 or more")
-    if (decodes and (boxes.overlap or min(numbers[2:]) <= 0)) or (
+    if (decodes and (boxes.overlap or min(numbers[2:]) < np.finfo(np.float32).tiny)) or (
         not decodes and (boxes.least_score or any(boxes.scale))
     ):
         raise FormatError(f"{where}: {boxes}; candidates have a score and scales above 0, nms has an overlap")

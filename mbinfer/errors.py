@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from .messages import brief
+
 
 class Error(Exception):
-    """Base of every error that mbinfer raises on purpose."""
+    """Base of every error that mbinfer raises on purpose: one line of at most 400 characters, whatever a file holds."""
+
+    def __init__(self, message: str = ""):
+        super().__init__(brief(message))
 
 
 class FormatError(Error, ValueError):

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-LONGEST = 600  # characters of an error message
-HEAD = 380  # of them from its beginning; the rest is its end, which says what would help
+LONGEST = 400  # characters of an error message
+HEAD = 250  # of them from its beginning; the rest is its end, which says what would help
+LONGEST_WORD = 120  # a name or a path, of which both ends tell something
 
 
 def printable(text: str) -> str:
@@ -13,11 +14,16 @@ def printable(text: str) -> str:
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 
+def shorten(text: str, most: int, head: int, gap: str) -> str:
+    """At most `most` characters: the first `head` of `text` and its end."""
+    return text if len(text) <= most else f"{text[:head]}{gap}{text[head + len(gap) - most :]}"
+
+
 def brief(text: str) -> str:
-    """`text` on one line of at most `LONGEST` printable characters, its middle left out."""
-    text = text if len(text) <= 100 * LONGEST else text[: 50 * LONGEST] + text[-50 * LONGEST :]
-    text = printable(" ".join(text.split()))
-    return text if len(text) <= LONGEST else f"{text[:HEAD]} ... {text[HEAD + 5 - LONGEST :]}"
+    """`text` on one line of at most `LONGEST` printable characters, without the middle of long words, then its own."""
+    line = printable(" ".join(shorten(text, 100 * LONGEST, 50 * LONGEST, " ").split()))
+    words = (shorten(word, LONGEST_WORD, LONGEST_WORD // 2, "...") for word in line.split(" "))
+    return shorten(" ".join(words), LONGEST, HEAD, " ... ")
 
 
 def label_of(labels: Sequence[str], number: int) -> str:

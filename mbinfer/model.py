@@ -11,8 +11,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from .check import ANCHORWISE, CENTRED, COUNTS_PADDING, FULL_RANGE, HALVES, LOGARITHM, SOFTMAX, check_graph
-from .errors import ArgumentError, UnsupportedError
+from .check import ANCHORWISE, CENTRED, COUNTS_PADDING, FULL_RANGE, LOGARITHM, SOFTMAX, check_graph
+from .check_types import HALVES
+from .errors import ArgumentError, FormatError, UnsupportedError
 from .graph import ACTIVATIONS, COLORS, Graph, Node, Type
 from .ops import CODES, OPS
 from .packing import CHANNELS, PANEL, float16, float32, pack_channels, pack_conv, pack_depthwise
@@ -303,12 +304,16 @@ def _channels(node: Node, graph: Graph) -> np.ndarray:
     axes = (0, 1) if OPS[node.op].keeps_channels else (1, 2, 3)
     sums = node.weight.sum(axes, dtype=np.int64)
     bias = np.zeros(len(sums), np.int32) if node.bias is None else node.bias
-    return pack_channels(bias, sums, multipliers(read, made, node.weight_scale), read.zero_point)
+    factors = multipliers(read, made, node.weight_scale)
+    if not np.isfinite(factors).all():
+        raise FormatError(f"node '{node.name}' ({node.op}): makes {made} of {read} by weights of too large a scale")
+    return pack_channels(bias, sums, factors, read.zero_point)
 
 
 def multipliers(read: Type, made: Type, weight_scale: npt.ArrayLike) -> npt.NDArray[np.float32]:
     """What the integer sums of each output channel are multiplied by, in float32 in this order."""
-    return float32(np.float32(read.scale) * np.asarray(weight_scale, np.float32) / np.float32(made.scale))
+    with np.errstate(over="ignore"):
+        return float32(np.float32(read.scale) * np.asarray(weight_scale, np.float32) / np.float32(made.scale))
 
 
 class _Strings:

@@ -11,6 +11,7 @@ import base64
 import json
 import os
 import random
+import re
 import resource
 import signal
 import sys
@@ -23,9 +24,9 @@ import onnx
 from onnx import helper, numpy_helper
 
 import mbinfer
+from mbinfer.messages import LONGEST
 
 MEMORY = 4 << 30  # bytes of address space
-LONGEST_MESSAGE = 700
 SECONDS = 20  # for one model
 EXTREMES = (
     -(1 << 63),
@@ -243,8 +244,8 @@ def convert(data, path: str) -> str:
         mbinfer.convert(data, path)
     except (mbinfer.Error, OSError) as error:
         text = str(error)
-        if len(text) > LONGEST_MESSAGE or not text.isprintable():
-            raise AssertionError(f"a message of {len(text)} characters: {text[:200]!r}") from error
+        if len(text) > LONGEST or not text.isprintable() or re.search(r"\w(Error|Exception)\b", text):
+            raise AssertionError(f"a message of {len(text)} characters: {text!r}") from error
         if isinstance(error, OSError) and error.errno is None:
             raise
         return type(error).__name__

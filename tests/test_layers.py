@@ -38,7 +38,7 @@ LAYERS = {
         "common.h",
         "pages.h",
     ),
-    "capi": ("capi_plan.h", "mbinfer.h", "exec/", "plan/", "model/", "common.h"),
+    "capi": ("capi_message.h", "capi_plan.h", "mbinfer.h", "exec/", "plan/", "model/", "common.h"),
     "pybind.cpp": ("exec/", "plan/", "model/", "kernels/dispatch.h", "kernels/peak.h", "common.h"),
     "mbinfer.h": (),
 }

@@ -6,9 +6,8 @@ namespace mbinfer {
 namespace {
 
 using Scale = decltype(Type::scale);
-// Steps of the type that is made in one of what is read. No scales are so far apart that this times zero were no
-// number: what is beyond is clamped anyway.
-Scale factor_of(Scale read, const Type& made) { return made.scale > 0 ? std::min(read / made.scale, Scale(1e30)) : 1; }
+// Steps of the type that is made in one of what is read.
+Scale factor_of(Scale read, const Type& made) { return made.scale > 0 ? read / made.scale : 1; }
 
 // Of two maps, or of a map and one pixel, one channel or one number.
 void pair(const Task& w, Pair pair) {

@@ -108,6 +108,7 @@ constexpr bool by_pixel(Op op) {
   return area == Area::kSame || area == Area::kGated || area == Area::kJoined || area == Area::kSliced ||
          area == Area::kShuffled;
 }
+constexpr bool multiplies(Op op) { return op == Op::kMul; }  // the numbers of its inputs with one another
 constexpr bool takes_anchors(Op op) { return op == Op::kCandidates; }
 constexpr bool has_boxes(Op op) { return op == Op::kCandidates || op == Op::kNms; }
 // Whether its window steps through the input in fractions.

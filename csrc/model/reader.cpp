@@ -63,10 +63,7 @@ class Reader {
 
  private:
   [[noreturn]] void fail(const std::string& what) const {
-    constexpr size_t most = 400;  // a name may be long
-    const std::string shown =
-        what.size() <= most ? what : what.substr(0, most / 2) + " ... " + what.substr(what.size() - most / 2);
-    throw Error(ErrorKind::kFormat, source_.name() + ": " + shown);
+    throw Error(ErrorKind::kFormat, source_.name() + ": " + what);
   }
   void require(bool ok, const char* what) const {
     if (!ok) fail(what);
@@ -203,7 +200,7 @@ class Reader {
     for (uint32_t i = 0; i < quants_.count; i++) {
       const QuantRecord q = quants_[i];
       require_reserved(q.reserved);
-      require(q.scale > 0 && std::isfinite(q.scale), "a quantisation record is invalid");
+      require(q.scale > 0 && std::isnormal(q.scale), "a quantisation record is invalid");
     }
   }
 

@@ -1,5 +1,6 @@
 #include "model/rules.h"
 
+#include <algorithm>
 #include <cmath>
 
 namespace mbinfer {
@@ -28,6 +29,18 @@ std::string wrong_with_window(Op of, const Window& w, int in, int out) {
   if (op.pools && (w.dilation != 1 || w.pad >= w.kernel || (out - 1) * int64_t(w.stride) - w.pad >= in))
     return "pools padding only, or with dilation";
   return "";
+}
+
+// Scales so far apart that a product with such a factor, or a sum of two, might be no number.
+std::string wrong_with_scales(const Graph& graph, const Node& node) {
+  float largest = 0, product = 1;
+  for (int input : node.inputs) {
+    const float scale = graph.values[input].type.scale;
+    largest = std::max(largest, scale);
+    product *= scale;
+  }
+  const float factor = (multiplies(node.op) ? product : largest) / graph.values[node.output].type.scale;
+  return factor <= kMaxFactor ? "" : "reads steps of more than 1e30 of those that it makes";
 }
 
 // What a node tells by its numbers has to fit their type.
@@ -68,7 +81,7 @@ std::string wrong_with_types(const Graph& graph, const Node& node) {
   for (int input : node.inputs)
     if (types == Types::kKept && !(graph.values[input].type == out))
       return "reads values of another scale or zero point than it makes";
-  return "";
+  return info_of(node.op).weights || types == Types::kTable ? "" : wrong_with_scales(graph, node);
 }
 
 // Of a mean whose halves do not go to even.
@@ -87,7 +100,7 @@ std::string wrong_with_boxes(const Graph& graph, const Node& node) {
   const Boxes& b = graph.boxes[size_t(node.boxes)];
   const bool decodes = takes_anchors(node.op);
   bool fits = b.least_score >= 0 && b.overlap >= 0 && std::isfinite(b.least_score) && std::isfinite(b.overlap);
-  for (float scale : b.scale) fits = fits && std::isfinite(scale) && (decodes ? scale > 0 : scale == 0);
+  for (float scale : b.scale) fits = fits && (decodes ? std::isnormal(scale) && scale > 0 : scale == 0);
   if (!fits || (decodes ? b.overlap != 0 : b.least_score != 0))
     return "has a score, overlap or scale that makes no sense";
   const Shape &in = graph.values[node.inputs[0]].shape, &out = graph.values[node.output].shape;
@@ -120,12 +133,12 @@ std::string wrong_with_blocks(const Node& node, int in, int out) {
 std::string wrong_with_channels(const Node& node, int in, int out) {
   const Area area = info_of(node.op).area;
   const bool slices = area == Area::kSliced;
+  if (node.window_channels > (info_of(node.op).types == Types::kFactors ? kMaxWindowChannels : 0))
+    return "has a window of channels that its op does not take";
   if (has_boxes(node.op))
     return node.groups == 1 && (takes_anchors(node.op) || !node.first_channel) ? "" : kWrongGroups;
   if (slices ? node.first_channel <= -out || node.first_channel >= in : node.first_channel != 0)
     return "takes channels that do not exist";
-  if (node.window_channels > (info_of(node.op).types == Types::kFactors ? kMaxWindowChannels : 0))
-    return "has a window of channels that its op does not take";
   if (node.centred && node.window_channels) return "is centred over a window of channels";
   if (area == Area::kShuffled) return in == out && node.groups >= 1 && in % node.groups == 0 ? "" : kWrongGroups;
   if (area == Area::kBlocks) return wrong_with_blocks(node, in, out);
@@ -196,7 +209,8 @@ std::string wrong_with_value(const Value& v) {
   if (v.shape.elements() > kMaxElements || v.shape.pixels() * v.stride() > kMaxStored) return "is too large";
   const bool quantised = v.type.dtype == DType::kInt8 || v.type.dtype == DType::kUint8;
   if (!quantised) return v.type.scale == 0 && v.type.zero_point == 0 ? "" : "has a scale that its dtype does not take";
-  if (!std::isfinite(v.type.scale) || v.type.scale <= 0) return "is quantised without a scale";
+  if (!std::isnormal(v.type.scale) || v.type.scale <= 0)
+    return "is quantised without a scale, or by one that runs take for zero";
   const int least = v.type.dtype == DType::kInt8 ? -128 : 0;
   return v.type.zero_point >= least && v.type.zero_point < least + 256 ? "" : "has a zero point out of range";
 }
@@ -249,7 +263,10 @@ std::string wrong_with_recipe(const Value& value, const Recipe& recipe) {
   if (recipe.present) {
     if (value.type.dtype != DType::kFloat32) return "has a recipe, which is for float32";
     if (recipe.crop <= 0 || recipe.crop > 1) return "has an invalid recipe";
-    return value.shape.channels == (recipe.color == 2 ? 1 : 3) ? "" : "has a recipe for other channels than its own";
+    if (value.shape.channels != (recipe.color == 2 ? 1 : 3)) return "has a recipe for other channels than its own";
+    for (int c = value.shape.channels; c < 4; c++)
+      if (recipe.mean[c] != 0 || recipe.scale[c] != 0) return "has numbers of a recipe beyond its channels";
+    return "";
   }
   bool empty = recipe.color == 0 && recipe.crop == 0;
   for (int c = 0; c < 4; c++) empty = empty && recipe.mean[c] == 0 && recipe.scale[c] == 0;

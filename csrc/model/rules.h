@@ -15,6 +15,7 @@ constexpr int kMaxBoxes = 1 << 16;         // that nms chooses from
 constexpr int kMaxToldApart = 1 << 8;      // channels whose numbers a byte tells apart
 constexpr int64_t kMaxMacs = int64_t(1) << 53;  // of the network
 constexpr int64_t kMaxFraction = 1 << 26;       // of numbers that say positions
+constexpr float kMaxFactor = float(1e30);       // of a step that is read, in steps of what is made
 constexpr int kMaxWindowChannels = 64;          // of a norm that is not of all channels
 constexpr int kNormFactors = 4;                 // factor, offset, exponent and least, see kernels.h
 constexpr uint32_t kMaxValues = 1 << 16, kMaxNodes = 1 << 16, kMaxNodeInputs = 1 << 18;

@@ -20,7 +20,6 @@ from typing import Any
 
 from ..errors import Error, FormatError
 from ..graph import Graph
-from ..messages import brief
 from .arguments import InputShape
 from .onnx import import_onnx
 from .tflite import import_tflite, is_tflite
@@ -42,12 +41,23 @@ def import_model(
         if is_tflite(source):
             return import_tflite(source, input_shape, outputs)
         return import_onnx(source, input_shape, outputs)
-    except Error as error:
-        error.args = (brief(str(error)),)
+    except Error:
         raise
     except OSError as error:
         if error.errno is None:
-            raise FormatError(f"the model cannot be read: {brief(str(error))}") from error
+            raise FormatError(f"the model cannot be read: {error}") from error
         raise
     except Exception as error:  # a hostile model finds what no check above has thought of
-        raise FormatError(f"the model makes no sense: {type(error).__name__}: {brief(str(error))}") from error
+        raise FormatError(f"the model makes no sense: {_told(error)}") from error
+
+
+def _told(error: Exception) -> str:
+    """What an error of Python says of a model, in words for those who did not write the importer."""
+    text = str(error)
+    if isinstance(error, LookupError):
+        return f"it names {text or 'something'}, which is not there"
+    if isinstance(error, RecursionError):
+        return "its parts lie too deep in one another"
+    if isinstance(error, MemoryError):
+        return "it asks for more memory than there is"
+    return f"its numbers, names or shapes do not go together ({text})" if text else "its numbers do not go together"

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from ..check import MAX_TOLD_APART
+from ..check_types import MAX_TOLD_APART
 from ..graph import Positions, Type
 from .emitting import SourceNode
 from .joining import join

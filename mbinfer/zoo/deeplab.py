@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from ..check import MAX_TOLD_APART
+from ..check_types import MAX_TOLD_APART
 from ..errors import ShapeError
 from ..graph import Graph, Recipe, Type
 from .mobilenet2 import v2_blocks

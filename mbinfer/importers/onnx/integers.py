@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from ...check import MAX_SUM
+from ...check_types import MAX_SUM
 from ...graph import Node, Type
 from ...ops import OPS
 from ..emitting import SourceNode

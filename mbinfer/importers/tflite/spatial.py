@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from ...check import MAX_HALVED
+from ...check_types import MAX_HALVED
 from ...graph import Type
 from ..emitting import SourceNode
 from ..functions import square

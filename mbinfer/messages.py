@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 
 LONGEST = 400  # characters of an error message
@@ -24,6 +25,11 @@ def brief(text: str) -> str:
     line = printable(" ".join(shorten(text, 100 * LONGEST, 50 * LONGEST, " ").split()))
     words = (shorten(word, LONGEST_WORD, LONGEST_WORD // 2, "...") for word in line.split(" "))
     return shorten(" ".join(words), LONGEST, HEAD, " ... ")
+
+
+def told(error: BaseException) -> str:
+    """What another library's error says, in brief, without the names of its classes."""
+    return brief(re.sub(r"\[?\b\w+(Error|Exception)\b\]?:? *", "", str(error))) or "no reason is given"
 
 
 def label_of(labels: Sequence[str], number: int) -> str:

@@ -55,4 +55,5 @@ def test_both_ends_of_a_long_word_are_kept():
     text = brief(f"no such file '{path}': give the path of a model")
     assert text.startswith("no such file '/folder") and "net.onnx': give the path of a model" in text
     assert max(map(len, text.split())) == LONGEST_WORD
-    assert brief("x " * 100_000) == "x " * 125 + "... " + ("x " * 73)[:-1]
+    text = brief("x " * 100_000)
+    assert len(text) == LONGEST and set(text.split()) == {"x", "..."}

@@ -157,5 +157,5 @@ def outcomes(records: Records, everywhere: bool):
 
 
 def chosen(lie: str) -> bool:
-    """All of them take a minute: a fifth by default, others for each operator."""
-    return ALL or zlib.crc32(lie.encode()) % 5 == 0
+    """All of them take half a minute; by default a twelfth are told, drawn by their names."""
+    return ALL or zlib.crc32(lie.encode()) % 12 == 0

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from ..errors import ShapeError, UnsupportedError
-from ..messages import brief
+from ..messages import told
 from .arguments import InputShape
 from .onnx import require_onnx
 
@@ -55,7 +55,7 @@ def export_torch(module: Any, example: Any = None, input_shape: InputShape = Non
             return onnx.load(path)
     except Exception as error:  # the exporter raises many kinds, RuntimeError mostly
         raise UnsupportedError(
-            f"torch.onnx.export cannot export {type(module).__name__}: {brief(str(error))}; export it to ONNX "
+            f"torch.onnx.export cannot export {type(module).__name__}: {told(error)}; export it to ONNX "
             "in another way and convert the file"
         ) from error
     finally:

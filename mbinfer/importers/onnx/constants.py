@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ...errors import FormatError
-from ...messages import brief
+from ...messages import brief, told
 from ..emitting import SourceNode, unsupported
 from .loading import require_onnx
 
@@ -56,9 +56,7 @@ def to_array(tensor: Any) -> npt.NDArray[Any]:
             raise ValueError(f"{len(tensor.raw_data)} bytes")
         return np.asarray(onnx.numpy_helper.to_array(tensor)).reshape(dims)
     except Exception as error:  # numpy's and onnx's, of many kinds
-        raise FormatError(
-            f"{where}: its data does not go with its type and its shape {dims}: {brief(repr(error))}"
-        ) from error
+        raise FormatError(f"{where}: its data does not go with its type and its shape {dims}: {told(error)}") from error
 
 
 class Evaluator:
@@ -87,7 +85,7 @@ class Evaluator:
         except Exception as error:  # the evaluator raises whatever its numpy code does
             raise unsupported(
                 node,
-                f"onnx cannot compute this constant: {brief(str(error))}",
+                f"onnx cannot compute this constant: {told(error)}",
                 "constants that onnx.reference evaluates",
             ) from error
         if any(result.dtype.kind not in "biufcV" for result in results):
@@ -123,7 +121,7 @@ class Evaluator:
         except Exception as error:
             raise unsupported(
                 node,
-                f"the size of this constant cannot be told before it is computed: {brief(repr(error))}",
+                f"the size of this constant cannot be told before it is computed: {told(error)}",
                 "constants whose size follows from their inputs",
             ) from error
 

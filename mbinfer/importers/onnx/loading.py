@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 from ...errors import ArgumentError, Error, FormatError, UnsupportedError
-from ...messages import brief
+from ...messages import brief, told
 from ..arguments import output_names
 from ..files import read_file, refuse_other_formats
 
@@ -64,7 +64,7 @@ def load(source: Any, outputs: Iterable[str] | None = None) -> tuple[Any, int]:
     except (Error, OSError):
         raise
     except Exception as error:  # onnx raises what its C++ and protobuf do
-        raise FormatError(f"{where} is refused by onnx's checker: {brief(str(error))}") from error
+        raise FormatError(f"{where} is refused by onnx's checker: {told(error)}") from error
     if model.graph.sparse_initializer:
         raise UnsupportedError("the model stores sparse weights (sparse_initializer); supported are dense ones")
     return model, opset
@@ -94,7 +94,7 @@ def _parse(onnx: Any, source: Any) -> tuple[Any, str, str | None]:
         model.ParseFromString(data)
     except (DecodeError, ValueError) as error:
         refuse_other_formats(name)
-        raise FormatError(f"{where} is no ONNX model that can be read: {brief(str(error))}") from error
+        raise FormatError(f"{where} is no ONNX model that can be read: {told(error)}") from error
     if not model.HasField("graph"):
         refuse_other_formats(name)
     return model, where, folder

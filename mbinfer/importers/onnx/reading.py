@@ -10,7 +10,7 @@ from typing import Any
 import numpy.typing as npt
 
 from ...errors import Error, FormatError
-from ...messages import brief
+from ...messages import brief, told
 from ..arguments import InputShape
 from ..emitting import SourceNode
 from .constants import to_array
@@ -68,7 +68,7 @@ def read_onnx(source: Any, input_shape: InputShape = None, outputs: Iterable[str
     try:
         inferred = onnx.shape_inference.infer_shapes(model, check_type=True, data_prop=_stays_small(graph)).graph
     except Exception as error:  # InferenceError, or what protobuf raises
-        raise FormatError(f"ONNX shape inference refuses the model: {brief(str(error))}") from error
+        raise FormatError(f"ONNX shape inference refuses the model: {told(error)}") from error
     shapes = {
         value.name: shape for value in (*inferred.value_info, *inferred.output) if (shape := _known(value)) is not None
     }
@@ -130,6 +130,6 @@ def _plain(node: str, op: str, attribute: Any) -> Any:
         value = onnx.helper.get_attribute_value(attribute)
     except Exception as error:
         raise FormatError(
-            f"node '{node}' ({op}): the attribute '{brief(attribute.name)}' cannot be read: {brief(str(error))}"
+            f"node '{node}' ({op}): the attribute '{brief(attribute.name)}' cannot be read: {told(error)}"
         ) from error
     return value.decode("utf-8", "replace") if isinstance(value, bytes) else value

@@ -323,7 +323,7 @@ def test_names_of_a_file_do_not_reach_the_terminal_as_they_are(folder, call, ref
     data = Records(path.read_bytes())
     data.node["kernel_h"][0] = 0
     path.write_bytes(data.encode())
-    assert escaped in refused("info", path)
+    assert escaped.replace("\\n", " ") in refused("info", path)  # an error is one line
 
 
 def test_convert_cuts_at_outputs_and_overrides_sizes(call, refused, tmp_path):

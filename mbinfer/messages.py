@@ -29,7 +29,14 @@ def brief(text: str) -> str:
 
 def told(error: BaseException) -> str:
     """What another library's error says, in brief, without the names of its classes."""
-    return brief(re.sub(r"\[?\b\w+(Error|Exception)\b\]?:? *", "", str(error))) or "no reason is given"
+    text = brief(re.sub(r"\[?\b\w+(Error|Exception)\b\]?:? *", "", str(error)))
+    if isinstance(error, KeyError):
+        return f"{text} is not there"
+    if isinstance(error, RecursionError):
+        return "its parts lie too deep in one another"
+    if isinstance(error, MemoryError):
+        return "it asks for more memory than there is"
+    return text or "its numbers, names or shapes do not go together"
 
 
 def label_of(labels: Sequence[str], number: int) -> str:

@@ -411,11 +411,13 @@ def test_last_error_is_of_the_thread_and_stays(ffi, lib, opened, refused, two):
     assert seen == [(lib.MBI_OK, b"")]
 
 
-@pytest.mark.parametrize("name", ["x" * 3000, "é" * 3000, "x" + "é" * 3000, "名 " * 2000, "/\x1b[2J" * 99])
+@pytest.mark.parametrize(
+    "name", ["x" * 3000, "é" * 3000, "x" + "é" * 3000, "名 " * 2000, "/\x1b[2J" * 99], ids=range(5)
+)
 def test_long_messages_lose_their_middle(refused, name):
     """The message is decoded, so that it has whole characters; control characters are written as escapes."""
     message = refused(name).message
-    assert message[:50] == name[:50].replace("\x1b", "\\x1b") and len(message.encode()) <= 400
+    assert message[:25] == name.replace("\x1b", "\\x1b")[:25] and len(message.encode()) <= 400
     assert message.isprintable() and "..." in message and message.endswith((": No such file or directory", "too long"))
 
 

@@ -20,6 +20,7 @@ from typing import Any
 
 from ..errors import Error, FormatError
 from ..graph import Graph
+from ..messages import told
 from .arguments import InputShape
 from .onnx import import_onnx
 from .tflite import import_tflite, is_tflite
@@ -48,16 +49,4 @@ def import_model(
             raise FormatError(f"the model cannot be read: {error}") from error
         raise
     except Exception as error:  # a hostile model finds what no check above has thought of
-        raise FormatError(f"the model makes no sense: {_told(error)}") from error
-
-
-def _told(error: Exception) -> str:
-    """What an error of Python says of a model, in words for those who did not write the importer."""
-    text = str(error)
-    if isinstance(error, LookupError):
-        return f"it names {text or 'something'}, which is not there"
-    if isinstance(error, RecursionError):
-        return "its parts lie too deep in one another"
-    if isinstance(error, MemoryError):
-        return "it asks for more memory than there is"
-    return f"its numbers, names or shapes do not go together ({text})" if text else "its numbers do not go together"
+        raise FormatError(f"the model makes no sense: {told(error)}") from error

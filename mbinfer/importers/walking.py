@@ -13,6 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ..errors import Error, UnsupportedError
+from ..messages import told
 from .emitting import Emitter, SourceNode, unsupported
 from .layout import Tensor
 
@@ -70,7 +71,7 @@ class Walk(Emitter):
         except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
             raise unsupported(
                 node,
-                f"attributes or inputs that make no sense together: {error!r}",
+                f"attributes or inputs that make no sense together: {told(error)}",
                 "what the operator's specification allows",
             ) from error
 

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from ...messages import told
 from ..emitting import SourceNode, unsupported
 from .reading import TfliteTensor
 
@@ -49,7 +50,7 @@ def evaluate(node: SourceNode, arrays: Sequence[Array], tensors: Sequence[Tflite
                 return np.asarray(ARITHMETIC[node.op](a, b))
         return np.asarray(_FUNCTIONS[node.op](node, arrays, tensors))
     except (ArithmeticError, IndexError, TypeError, ValueError) as error:
-        raise unsupported(node, f"inputs that make no sense together: {error!r}", SUPPORTED) from error
+        raise unsupported(node, f"inputs that make no sense together: {told(error)}", SUPPORTED) from error
 
 
 def dequantized(array: Array, tensor: TfliteTensor) -> npt.NDArray[np.float64]:

@@ -130,6 +130,9 @@ class Evaluator:
         if node.op in PRODUCTS:
             deep = max((max(array.shape, default=1) for array in feeds.values()), default=1)
             fits = made * deep <= MOST_PRODUCTS
+        elif node.op == "Conv":  # of position embeddings
+            weight = feeds[node.inputs[1]]
+            fits = made * (weight.size // max(len(weight), 1)) <= MOST_PRODUCTS
         else:
             fits = node.op in PLAIN or made * max(given, default=1) <= MOST_WORK
         self.left -= made

@@ -31,6 +31,7 @@ ALIASES = {
     "NonMaxSuppression": "NMS, detection post-processing",
     "ConvInteger": "dynamically quantised model",
     "DynamicQuantizeLinear": "dynamically quantised model",
+    "MatMul": "attention",
     "MatMulInteger": "dynamically quantised model",
     "QLinearConv": "int8 quantised model",
     "Sin": "sine",

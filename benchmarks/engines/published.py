@@ -38,7 +38,6 @@ SHAPES = {  # of networks whose inputs are open
 }
 OUTPUTS = {  # of networks whose ends are no CNN: where ours and the peer's end
     "ch_PP-OCRv4_rec_infer.onnx": ["transpose_43.tmp_0"],  # before attention
-    "320n.onnx": [f"/model.22/Concat{i}_output_0" for i in ("", "_1", "_2")],  # before boxes are decoded
 }
 PYTHON_SOURCE = {
     "efficientnet-lite0-57934424.pth": "efficientnet-lite-pytorch==0.1.0"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+import re
 import subprocess
 import sys
 import time
@@ -23,6 +24,11 @@ from mbinfer.importers import import_model, import_onnx
 from mbinfer.messages import LONGEST, brief, printable
 
 MUTATIONS = int(os.environ.get("MBINFER_MUTATIONS", "300"))
+
+
+def named(case: object) -> str:
+    """The name of a test, without addresses: they differ between the processes that share the tests."""
+    return re.sub(r" at 0x\w+", "", repr(case))
 
 
 def test_damaged_models_end_in_the_librarys_own_errors():
@@ -52,7 +58,7 @@ def test_a_model_in_memory(tmp_path):
     assert len(written) == 1
 
 
-@pytest.mark.parametrize("source", [None, 5, 2.5, ["m.onnx"], {"a": 1}, object(), open, np.zeros(3)], ids=repr)
+@pytest.mark.parametrize("source", [None, 5, 2.5, ["m.onnx"], {"a": 1}, object(), open, np.zeros(3)], ids=named)
 def test_what_is_no_source(source, tmp_path):
     with pytest.raises(errors.ArgumentError, match="path of an .onnx file"):
         convert(source, tmp_path / "m.bin")
@@ -114,7 +120,7 @@ def test_files_that_cannot_be_read(tmp_path):
         {"outputs": [None]},
         {"outputs": ["y", "y"]},
     ],
-    ids=str,
+    ids=named,
 )
 def test_arguments_of_the_wrong_kind(options, tmp_path):
     with pytest.raises(errors.Error) as caught:

@@ -231,7 +231,8 @@ void describe(mbi_session* s) {
              p.extra_macs,
              p.input_rows.data(),
              p.moved_bytes,
-             p.cycles};
+             p.cycles,
+             p.state_bytes};
 }
 
 // The item of a list of the session's, or null and MBI_ARGUMENT. A null list: there is no session.
@@ -416,6 +417,13 @@ mbi_status mbi_session_run(mbi_session* session, const mbi_input* inputs, size_t
     }
     set_outputs(session, outputs);
     session->session.run(turn, session->pictures.data(), session->results.data());
+  });
+}
+
+mbi_status mbi_session_reset(mbi_session* session) {
+  return guarded([&] {
+    require_pointer(session, "session");
+    session->session.reset();
   });
 }
 

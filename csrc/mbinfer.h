@@ -145,6 +145,7 @@ typedef struct mbi_plan {
   const int32_t* input_rows; /* for each input, the rows of it that mbi_session_run_rows holds, beside the arena */
   int64_t moved_bytes;       /* of values that change their place in a run */
   double cycles;             /* one thread's time by the cost model */
+  int64_t state_bytes;       /* of the arena: what the states of the model keep from run to run */
 } mbi_plan;
 
 typedef struct mbi_session mbi_session;
@@ -255,9 +256,15 @@ typedef struct mbi_output {
 MBI_API void mbi_session_interrupt(mbi_session* session);
 
 /* Runs the network once, on all inputs and into all outputs in the model's order. Counts and sizes have to be exact.
- * MBI_SHAPE where one is not, or where an input is MBI_UINT8 and the model has no recipe; nothing is written then. */
+ * MBI_SHAPE where one is not, or where an input is MBI_UINT8 and the model has no recipe; nothing is written then.
+ * A model with states (the last rows of a stream, for instance) goes on from where the run before this one left them. A
+ * run that fails or is ended early leaves them as it found them. */
 MBI_API mbi_status mbi_session_run(mbi_session* session, const mbi_input* inputs, size_t input_count,
                                    const mbi_output* outputs, size_t output_count);
+
+/* Makes the states of the model what they were when the session was opened, as at the beginning of another stream.
+ * Waits for the run that is going on, as another run would. Nothing to do for a model without states. */
+MBI_API mbi_status mbi_session_reset(mbi_session* session);
 
 /* Writes row `row` of the image, {width, channels}, to `to`, which is aligned for its dtype. Returns 0, or anything
  * else to end the run. */

@@ -330,6 +330,10 @@ PYBIND11_MODULE(_core, m) {
            py::arg("isa"), py::arg("verify"), py::arg("copy"), py::arg("plan_only"))
       .def("run", &run, py::arg("arrays"), py::arg("times"))
       .def("run_rows", &run_rows, py::arg("dtype"), py::arg("next"))
+      .def("reset",
+           [](Session& session) {
+             without_gil([&](WithoutGil& gil) { session.reset(Session::Turn(session, gil.signals())); });
+           })
       .def("model", &model_dict)
       .def("plan", &plan_object)
       .def("plan_json", [](const Session& s) { return plan_json(planned(s)); })

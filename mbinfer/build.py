@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from .errors import ArgumentError
-from .graph import SLOPED, Graph, Node, Output, Recipe
+from .graph import SLOPED, Graph, Node, Output, Recipe, State, Type
 from .ops import OPS
 
 LINEAR = ("none", (-math.inf, math.inf))
@@ -35,6 +35,36 @@ class GraphBuilder:
     def input(self, name: str, dims: tuple[int, int, int], recipe: Recipe | None = None) -> str:
         self.graph.values[name], self.graph.inputs[name] = dims, recipe
         return name
+
+    def state(
+        self, name: str, dims: tuple[int, int, int], value_type: Type | None = None, initial: np.ndarray | None = None
+    ) -> str:
+        """A value that outlives a run, of which `keep` says what it becomes. `initial`: see `State`."""
+        self.graph.values[name], self.graph.states[name] = dims, State("", initial)
+        if value_type is not None:
+            self.graph.types[name] = value_type
+        return name
+
+    def keep(self, state: str, value: str) -> None:
+        """Let `state` become what a run makes of `value`."""
+        self.graph.states[state].next = value
+
+    def recent(self, value: str, rows: int, name: str | None = None) -> str:
+        """`rows` rows of what `value` was in the runs before, and below them those that it is now.
+
+        So a convolution sees as many rows of a stream as its kernel has, and each run brings the new ones only.
+        """
+        name = f"{value}/before" if name is None else name
+        height, width, channels = self.dims(value)
+        value_type = self.graph.types.get(value)
+        before = self.state(name, (rows, width, channels), value_type)
+        both = self.add("stack", [before, value], name=f"{name}/all", size=(rows + height, width))
+        unit = (1, 1, 0)
+        last = self.add("resize", [both], name=f"{name}/last", rows=(1, 1, height), columns=unit, size=(rows, width))
+        if value_type is not None:
+            self.graph.types[both] = self.graph.types[last] = value_type
+        self.keep(before, last)
+        return both
 
     def add(
         self,

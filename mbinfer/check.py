@@ -21,7 +21,7 @@ MAX_READS = 1 << 28  # taps x channels that make one output
 MAX_FRACTION = 1 << 26  # numbers that say positions
 MAX_WINDOW_CHANNELS = 64  # of a norm that is not of all channels
 MAX_MACS = 1 << 53  # multiply-adds of the network
-MAX_COUNTS = {"values": 1 << 16, "nodes": 1 << 16, "inputs": 256, "outputs": 4096, "metadata": 256}
+MAX_COUNTS = {"values": 1 << 16, "nodes": 1 << 16, "inputs": 256, "outputs": 4096, "metadata": 256, "states": 1 << 10}
 MAX_NODE_INPUTS = 1 << 18  # of all nodes together
 MAX_NAME, MAX_TEXT = 4095, 65535  # bytes of a name, and of any other string
 MAX_STRINGS = 1 << 26  # bytes of all strings
@@ -58,6 +58,9 @@ def check_graph(graph: Graph) -> None:
             if graph.types.get(name, Type()) != Type():
                 raise FormatError(f"input '{name}': a recipe makes float32, and it is {graph.types[name].dtype}")
         writer[name] = "the caller"
+    for name in graph.states:
+        _check_state(graph, name)
+        writer[name] = "an earlier run"
     macs = 0
     for node in graph.nodes:
         macs += _check_node(graph, node, writer)
@@ -66,7 +69,9 @@ def check_graph(graph: Graph) -> None:
         raise FormatError(f"the network takes {macs} multiply-adds; no run of more than {MAX_MACS} ends")
     for output in graph.outputs:
         _check_output(graph, output)
+    _check_nexts(graph)
     used = {name for node in graph.nodes for name in node.inputs} | {output.value for output in graph.outputs}
+    used |= {state.next for state in graph.states.values()}
     for name in graph.values:
         if name not in writer:
             raise FormatError(f"value '{name}' is no input and no node writes it")
@@ -113,10 +118,44 @@ def _check_value(graph: Graph, name: str) -> None:
         raise FormatError(f"value '{name}': {value_type}; its zero point is an integer from {least} to {most}")
 
 
+def _check_state(graph: Graph, name: str) -> None:
+    """Check a state by itself."""
+    shape, initial = _shape(graph, name, f"state '{name}'"), graph.states[name].initial
+    if name in graph.inputs:
+        raise FormatError(f"state '{name}' is an input too, which the caller writes")
+    if initial is None:
+        return
+    dtype = graph.types.get(name, Type()).dtype
+    if initial.shape != tuple(shape) or initial.dtype != dtype:
+        raise ShapeError(f"state '{name}': {shape} {dtype}, and it begins with {initial.shape} {initial.dtype}")
+    if not np.isfinite(initial).all():
+        raise FormatError(f"state '{name}' begins with numbers that are not finite")
+
+
+def _check_nexts(graph: Graph) -> None:
+    """Check what states become."""
+    made = {node.output for node in graph.nodes}
+    taken: dict[str, str] = {}
+    for name, state in graph.states.items():
+        shape = _shape(graph, state.next, f"state '{name}', what it becomes") if state.next else None
+        if shape is None or state.next not in made:
+            raise FormatError(f"state '{name}' becomes '{state.next}', which no node writes; put a copy of it between")
+        if shape != graph.values[name] or graph.types.get(state.next, Type()) != graph.types.get(name, Type()):
+            raise ShapeError(
+                f"state '{name}' {graph.values[name]} becomes '{state.next}' {shape} of another shape or type"
+            )
+        if state.next in taken:
+            raise FormatError(
+                f"states '{taken[state.next]}' and '{name}' become the same value; put a copy of it between"
+            )
+        taken[state.next] = name
+
+
 def _check_output(graph: Graph, output: Output) -> None:
     shape = _shape(graph, output.value, f"output '{output.name}'")
-    if output.value in graph.inputs:
-        raise FormatError(f"output '{output.name}' is the input '{output.value}' itself; no node makes it")
+    if output.value in graph.inputs or output.value in graph.states:
+        kind = "input" if output.value in graph.inputs else "state"
+        raise FormatError(f"output '{output.name}' is the {kind} '{output.value}' itself; no node makes it")
     if (
         len(output.shape) > 8
         or not all(_is_int(d, 1, MAX_ELEMENTS) for d in output.shape)

@@ -116,8 +116,24 @@ class Output:
 
 
 @dataclass
+class State:
+    """What a state becomes after a run: value `next`, of the same type and shape, which a node makes. The following run
+    reads it.
+
+    initial: its first content, ``[height, width, channels]`` numbers as its type stores them; None: zeros, of quantised
+    ones their zero point.
+    """
+
+    next: str
+    initial: np.ndarray | None = field(default=None, repr=False)
+
+
+@dataclass
 class Graph:
-    """Values by name with their ``(height, width, channels)``, nodes in an order that can run, inputs and outputs."""
+    """Values by name with their ``(height, width, channels)``, nodes in an order that can run, inputs and outputs.
+
+    A state is a value that no node writes: a run reads in it what an earlier one left.
+    """
 
     values: dict[str, tuple[int, int, int]] = field(default_factory=dict)
     nodes: list[Node] = field(default_factory=list)
@@ -125,4 +141,5 @@ class Graph:
     outputs: list[Output] = field(default_factory=list)
     labels: list[str] = field(default_factory=list)
     metadata: dict[str, str] = field(default_factory=dict)  # source, licence, ...
+    states: dict[str, State] = field(default_factory=dict)  # value name -> what it becomes
     types: dict[str, Type] = field(default_factory=dict)  # of values by name; float32 where there is none

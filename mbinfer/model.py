@@ -1,4 +1,4 @@
-"""The model-file writer: packs a `Graph` and writes it as version 1 (csrc/model/format.h, docs/format.md)."""
+"""The model-file writer: packs a `Graph` and writes it as version 1 or 2 (csrc/model/format.h, docs/format.md)."""
 
 from __future__ import annotations
 
@@ -21,6 +21,7 @@ from .packing import panel_channels as panel_channels
 
 MAGIC = b"\x89MBI\r\n\x1a\n"
 VERSION = (1, 0)
+VERSION_OF_STATES = (2, 0)  # of files with states, which readers of version 1 refuse
 ALIGN = 64  # of the weights section, and of every tensor in it
 NONE = 0xFFFFFFFF
 DTYPES = {"float32": 1, "float16": 2, "int8": 3, "uint8": 4, "int32": 5}  # DTypeCode
@@ -45,7 +46,8 @@ HEADER = np.dtype(
         ("metadata_count", "<u4"),
         ("label_count", "<u4"),
         ("string_bytes", "<u4"),
-        ("reserved", "<u4", 12),
+        ("state_count", "<u4"),
+        ("reserved", "<u4", 11),
     ]
 )
 VALUE = np.dtype(
@@ -117,10 +119,19 @@ OUTPUT = np.dtype([("value", "<u4"), ("name", "<u4"), ("rank", "<u4"), ("dims", 
 CHANNEL = CHANNELS  # of each panel, with int8 weights
 QUANT = np.dtype([("scale", "<f4"), ("zero_point", "<i4"), ("reserved", "<u4", 2)])
 METADATA = np.dtype([("key", "<u4"), ("value", "<u4")])
+STATE = np.dtype(
+    [
+        ("value", "<u4"),
+        ("next", "<u4"),
+        ("initial_offset", "<u8"),
+        ("initial_bytes", "<u8"),
+        ("reserved", "<u4", 2),
+    ]
+)
 
 
 def save(graph: Graph, path: str | os.PathLike[str], weight_dtype: str | None = None) -> None:
-    """Write `graph` to `path` as a model file, version 1.
+    """Write `graph` to `path` as a model file: version 1, or version 2 where it has states.
 
     The file is written aside in the same folder and then renamed, so that `path` holds the old model or the whole new
     one, never a part; a session that has the old one mapped keeps it.
@@ -152,7 +163,7 @@ def save(graph: Graph, path: str | os.PathLike[str], weight_dtype: str | None = 
 
 
 def encode(graph: Graph, weight_dtype: str | None = None) -> bytes:
-    """The bytes of `graph` as a model file, version 1: the same graph gives the same bytes. Raises as `save`."""
+    """The bytes of `graph` as a model file: the same graph gives the same bytes. Raises as `save`."""
     check_graph(graph)
     index = {name: i for i, name in enumerate(graph.values)}
     strings, weights, quants = _Strings(), _Weights(), _Quants()
@@ -195,12 +206,13 @@ def encode(graph: Graph, weight_dtype: str | None = None) -> bytes:
         "quant": quants.records(),
         "metadata": metadata,
         "label": labels,
+        "state": _states(graph, index, weights),
     }
     header = np.zeros((), HEADER)
     body = b"".join(part.tobytes() for part in sections.values()) + strings.data
     body += bytes(-(HEADER.itemsize + len(body)) % ALIGN)
     header["magic"] = np.frombuffer(MAGIC, "u1")
-    header["major"], header["minor"] = VERSION
+    header["major"], header["minor"] = VERSION_OF_STATES if graph.states else VERSION
     header["weights_offset"], header["weights_bytes"] = HEADER.itemsize + len(body), len(weights.data)
     header["file_bytes"] = header["weights_offset"] + header["weights_bytes"]
     header["weights_crc"], header["string_bytes"] = zlib.crc32(weights.data), len(strings.data)
@@ -208,6 +220,15 @@ def encode(graph: Graph, weight_dtype: str | None = None) -> bytes:
         header[name + "_count"] = len(records)
     header["structure_crc"] = zlib.crc32(body, zlib.crc32(header.tobytes()))
     return b"".join((header.tobytes(), body, weights.data))
+
+
+def _states(graph: Graph, index: dict[str, int], weights: _Weights) -> np.ndarray:
+    records = np.zeros(len(graph.states), STATE)
+    for record, (name, state) in zip(records, graph.states.items()):
+        record["value"], record["next"] = index[name], index[state.next]
+        if state.initial is not None:
+            record["initial_offset"], record["initial_bytes"] = weights.add(state.initial)
+    return records
 
 
 def _fill_node(

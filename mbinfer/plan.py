@@ -144,7 +144,8 @@ class Plan:
     naive_bytes, layerwise_bytes, fused_bytes: the arena of those schedules for this model, without a limit.
     lower_bound_bytes: no placement of this plan's buffers needs less. weight_bytes: mapped from the file.
     macs, extra_macs: multiply-adds of the network, and what recomputation adds. moved_bytes: of values that change
-    their place between segments. cycles: one thread's time by the cost model.
+    their place between segments. state_bytes: of the arena, what states keep from run to run.
+    cycles: one thread's time by the cost model.
     shortcuts: what planning, whose work is bounded, did not look through, of "order", "placement",
     "strips" and "segments"; empty in all but long or branching networks.
     """
@@ -163,6 +164,7 @@ class Plan:
     macs: int
     extra_macs: int
     moved_bytes: int
+    state_bytes: int
     cycles: float
     shortcuts: tuple[str, ...]
     core: InitVar[_core.Session]

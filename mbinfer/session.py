@@ -158,18 +158,28 @@ class Session:
                 raise ShapeError(
                     f"input {info.name!r}: row {index} is {got}, it should be ({width}, {channels}) {dtype}"
                 )
+            if index == height - 1 and next(arriving, None) is not None:  # before the run ends, and changes states
+                raise ShapeError(f"input {info.name!r}: more rows than the {height} that the model takes")
             return np.ascontiguousarray(array, dtype)
 
         dtype = self._dtypes[0]
         if isinstance(first, np.ndarray) and first.dtype in (np.uint8, _FLOAT32):
             dtype = first.dtype
-        results = self._core.run_rows(dtype, row)
-        if next(arriving, None) is not None:
-            raise ShapeError(f"input {info.name!r}: more rows than the {height} that the model takes")
-        return self._named(results)
+        return self._named(self._core.run_rows(dtype, row))
+
+    def reset(self) -> None:
+        """Makes the states of the model what they were when the session was opened, as another stream begins.
+
+        A model with states goes on with each run from where the one before left them. A run that raises leaves them as
+        it found them. Without states there is nothing to do.
+        """
+        self._core.reset()
 
     def profile(self, *arrays: Array, **named: Array) -> list[StageProfile]:
-        """Runs once and returns what each stage took: a dict of stage, kind, seconds, macs and bytes."""
+        """Runs once and returns what each stage took: a dict of stage, kind, seconds, macs and bytes.
+
+        It is a run like any other: states go on with it.
+        """
         seconds: list[float] = []
         self._run(arrays, named, seconds)
         stages = [stage for segment in self.plan.segments for stage in segment.stages]

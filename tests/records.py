@@ -17,6 +17,7 @@ SECTIONS = {  # in the file's order
     "quant": model.QUANT,
     "metadata": model.METADATA,
     "label": np.dtype("<u4"),
+    "state": model.STATE,
 }
 
 

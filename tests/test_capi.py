@@ -13,6 +13,7 @@ from integer_graphs import quantised
 
 import mbinfer
 from mbinfer import model
+from mbinfer.build import GraphBuilder
 from mbinfer.graph import Graph, Node, Output
 
 
@@ -101,6 +102,7 @@ def test_same_bits_and_plan_as_python(opened, mobilenet, options, monkeypatch):
         "macs",
         "extra_macs",
         "moved_bytes",
+        "state_bytes",
     ):
         assert getattr(session.plan, name) == getattr(python.plan, name), name
     text = session.ffi.string
@@ -108,6 +110,20 @@ def test_same_bits_and_plan_as_python(opened, mobilenet, options, monkeypatch):
     assert text(session.plan.isa).decode() == python.isa
     assert session.plan.threads == python.threads
     assert tuple(session.ffi.unpack(session.plan.input_rows, 1)) == python.plan.input_rows
+
+
+def test_states_go_on_until_they_are_reset(ffi, lib):
+    net = GraphBuilder(np.random.default_rng(0), (1, 6, 5))
+    net.output(net.convolve(net.recent("input", 2), 12, kernel=(3, 3), pads=(0, 1, 0, 1)))
+    data = np.frombuffer(model.encode(net.graph), np.uint8)
+    session, python = CSession(ffi, lib, data), mbinfer.Session(data.tobytes())
+    row = np.ones((1, 6, 5), np.float32)
+    expected = [python.run(row), python.run(row)]
+    for _ in range(2):
+        assert all(same_bits(session.run(row)[0], one) for one in expected)
+        session.check(lib.mbi_session_reset(session.handle))
+    assert not same_bits(*expected) and lib.mbi_session_reset(ffi.NULL) == lib.MBI_ARGUMENT
+    assert session.plan.state_bytes == python.plan.state_bytes == 2 * 6 * 8 * 4
 
 
 def rows_of(ffi, image, calls, stop=None):

@@ -64,6 +64,7 @@ def session():
         macs=30,
         extra_macs=3,
         moved_bytes=4096,
+        state_bytes=0,
         shortcuts=("order",),
         timeline=timeline,
         segments=tuple(Segment((s,)) for s in (stage, block, ring)),

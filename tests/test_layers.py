@@ -32,6 +32,7 @@ LAYERS = {
         "plan/scratch.h",
         "plan/sharing.h",
         "plan/stages.h",
+        "plan/states.h",
         "plan/views.h",
         "model/",
         "kernels/",

@@ -11,6 +11,7 @@ from graphs import GraphBuilder, random_graph
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from integer_graphs import quantised
+from streams import streamed
 
 from mbinfer import model, zoo
 from mbinfer.graph import Recipe
@@ -30,6 +31,8 @@ def write_models(folder: Path) -> None:
     half = zoo.mobilenet_v2(width=0.35, resolution=32, classes=10, seed=5)
     model.save(half, folder / "v2_float16.bin", "float16")
     model.save(sliding_expansion(), folder / "sliding.bin")
+    model.save(streaming(), folder / "states.bin")
+    model.save(streaming(7), folder / "states_int8.bin")
     for extreme in (False, True):
         small = zoo.mobilenet_v2(width=0.35, resolution=32, classes=10, seed=3)
         model.save(
@@ -64,6 +67,18 @@ def sliding_expansion():
     value = net.convolve(net.add("max_pool", ["input"], kernel=(2, 2), stride=(2, 2)), 32)
     net.output(net.add("depthwise", [value], kernel=(5, 5)))
     return net.graph
+
+
+def streaming(seed: int | None = None):
+    """Two convolutions that keep rows from one run to the next; of int8 where there is a seed."""
+    net = GraphBuilder(np.random.default_rng(8), (4, 10, 3))
+    value = net.convolve("input", 12, kernel=(3, 3), pads=(2, 1, 0, 1))
+    value = net.add("depthwise", [value], kernel=(5, 3), pads=(4, 1, 0, 1))
+    net.output(net.convolve(value, 8))
+    graph = net.graph
+    if seed is not None:
+        graph = quantised(graph, np.random.default_rng(seed), outside="uint8")
+    return streamed(graph, 2)
 
 
 if __name__ == "__main__":

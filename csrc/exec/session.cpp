@@ -9,6 +9,7 @@
 #include "kernels/dispatch.h"
 #include "plan/replay.h"
 #include "plan/rows.h"
+#include "plan/states.h"
 
 namespace mbinfer {
 namespace {
@@ -104,6 +105,7 @@ Session::Session(std::shared_ptr<const Model> model, const SessionOptions& optio
     model_->source->populate(node.weights, node.weight_bytes);
     model_->source->populate(node.bias, node.bias_bytes);
   }
+  write_states();
   inputs_.assign(size_t(pool_.threads()), std::vector<Input>(graph().inputs.size()));
   produced_.assign(size_t(pool_.threads()), std::vector<int>(plan_.stages.size(), 0));
 }
@@ -250,6 +252,49 @@ void Session::execute(void* const* outputs, StageTime* times, ThreadPool::Poll p
     char* to = static_cast<char*>(outputs[i]);
     for (int64_t p = 0; p < value.shape.pixels(); p++, at += from.pixel_stride, to += pixel) std::memcpy(to, at, pixel);
   }
+  carry_states();
+}
+
+void Session::write_states() {
+  for (const State& state : graph().states) {
+    const Value& value = graph().values[size_t(state.value)];
+    const size_t pixel = size_t(value.shape.channels) * size_of(value.type);
+    const View to = carry_of(graph(), plan_, state).to;
+    uint8_t* at = arena_ + to.base;
+    const uint8_t* from = static_cast<const uint8_t*>(state.initial);
+    for (int64_t p = 0; p < value.shape.pixels(); p++, at += to.pixel_stride)
+      if (from)
+        std::memcpy(at, from + size_t(p) * pixel, pixel);
+      else
+        std::memset(at, value.type.zero_point, pixel);  // of what is no byte: 0
+  }
+}
+
+// No fork comes in between: a child would find a part of them old and a part new.
+void Session::carry_states() {
+  if (graph().states.empty()) return;
+  std::lock_guard<std::mutex> lock(fork_mutex());
+  for (int i : plan_.state_order) {
+    const State& state = graph().states[size_t(i)];
+    const Value& value = graph().values[size_t(state.value)];
+    const Carry carry = carry_of(graph(), plan_, state);
+    const size_t pixel = size_t(value.shape.channels) * size_of(value.type);
+    uint8_t *to = arena_ + carry.to.base, *from = arena_ + carry.from.base;
+    const int64_t pixels = value.shape.pixels();
+    if (carry.to.pixel_stride == value.pixel_bytes() && carry.from.pixel_stride == carry.to.pixel_stride) {
+      std::memmove(to, from, size_t(pixels - 1) * size_t(carry.to.pixel_stride) + pixel);
+      continue;
+    }
+    for (int64_t p = 0; p < pixels; p++) {  // the pixels of others lie in between; towards where they come from
+      const int64_t at = to < from ? p : pixels - 1 - p;
+      std::memmove(to + at * carry.to.pixel_stride, from + at * carry.from.pixel_stride, pixel);
+    }
+  }
+}
+
+void Session::reset(const Turn&) {
+  check_ready();
+  write_states();
 }
 
 }  // namespace mbinfer

@@ -76,6 +76,11 @@ class Session {
   void run_rows(const Turn& turn, DType dtype, RowSource rows, void* const* outputs);
   void run_rows(DType dtype, RowSource rows, void* const* outputs) { run_rows(Turn(*this), dtype, rows, outputs); }
 
+  // Makes the states what they were at first. A run that ends early, stopped or by an error, leaves them as they were
+  // before it.
+  void reset(const Turn& turn);
+  void reset() { reset(Turn(*this)); }
+
   // Ends the run that is going on, if any. Async-signal-safe.
   void interrupt() { pool_.stop(); }
 
@@ -86,6 +91,8 @@ class Session {
   void after_fork();
   void check_ready() const;
   void check_input(size_t input, DType dtype) const;
+  void write_states();  // their first content
+  void carry_states();  // what the run that ends left of them
   void execute(void* const* outputs, StageTime* times, ThreadPool::Poll poll);
   void make_passes(ThreadPool::Member& member, StageTime* times);
   void pull(int upto);  // on the calling thread: rows of the pulled input, until `upto` are there

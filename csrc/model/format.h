@@ -1,7 +1,7 @@
-// The bytes of a model file, version 1: fixed-size little-endian records, in this order:
+// The bytes of a model file, versions 1 and 2: fixed-size little-endian records, in this order:
 //
 //   Header | ValueRecord[] | NodeRecord[] | uint32 node_inputs[] | InputRecord[] | OutputRecord[] | QuantRecord[]
-//          | MetadataRecord[] | uint32 labels[] | strings | zeros up to a multiple of 64 | weights
+//          | MetadataRecord[] | uint32 labels[] | StateRecord[] | strings | zeros up to a multiple of 64 | weights
 //
 // Counts are in the header; sections follow one another without gaps, so no section offset is stored and none has to be
 // trusted. A string is an offset into `strings`, UTF-8, ended by a zero byte. docs/format.md is the same in prose.
@@ -13,6 +13,7 @@ namespace mbinfer::format {
 
 constexpr uint8_t kMagic[8] = {0x89, 'M', 'B', 'I', '\r', '\n', 0x1A, '\n'};
 constexpr uint16_t kMajor = 1, kMinor = 0;
+constexpr uint16_t kMajorOfStates = 2;  // of files with states, which readers of version 1 refuse
 constexpr uint32_t kNone = 0xFFFFFFFF;  // "no value", "no quantisation record"
 constexpr uint64_t kWeightAlign = 64;   // of the weights section, and of every tensor in it
 
@@ -25,8 +26,8 @@ struct Header {
   uint64_t weights_bytes;   // weights_offset + weights_bytes == file_bytes
   uint32_t weights_crc;     // CRC-32 of the weights; checked on request only
   uint32_t value_count, node_count, node_input_count, input_count, output_count, quant_count, metadata_count;
-  uint32_t label_count, string_bytes;
-  uint32_t reserved[12];  // zero, as every reserved field
+  uint32_t label_count, string_bytes, state_count;
+  uint32_t reserved[11];  // zero, as every reserved field
 };
 
 enum DTypeCode : uint8_t { kFloat32 = 1, kFloat16 = 2, kInt8 = 3, kUint8 = 4, kInt32 = 5 };
@@ -138,6 +139,12 @@ struct MetadataRecord {
   uint32_t key, value;
 };
 
+struct StateRecord {  // a value that a run finds as the run before it left `next`
+  uint32_t value, next;
+  uint64_t initial_offset, initial_bytes;  // its first content, height * width * channels numbers; 0, 0: zeros
+  uint32_t reserved[2];
+};
+
 static_assert(sizeof(Header) == 128, "");
 static_assert(sizeof(ValueRecord) == 32, "");
 static_assert(sizeof(NodeRecord) == 128, "");
@@ -145,5 +152,6 @@ static_assert(sizeof(InputRecord) == 64, "");
 static_assert(sizeof(OutputRecord) == 64, "");
 static_assert(sizeof(QuantRecord) == 16, "");
 static_assert(sizeof(ChannelRecord) == 96, "");
+static_assert(sizeof(StateRecord) == 32, "");
 
 }  // namespace mbinfer::format

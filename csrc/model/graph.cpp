@@ -139,6 +139,7 @@ static void drop_values(Graph* graph, const std::vector<bool>& dropped) {
   }
   for (GraphInput& input : graph->inputs) input.value = at[size_t(input.value)];
   for (GraphOutput& output : graph->outputs) output.value = at[size_t(output.value)];
+  for (State& state : graph->states) state.value = at[size_t(state.value)], state.next = at[size_t(state.next)];
 }
 
 // What a table alone reads is looked up by who makes it, as float32 numbers have their activation.

@@ -71,13 +71,15 @@ struct Value {
   Text name;
   Shape shape;
   Type type;
-  int producer = -1;  // node, -1 for a graph input
-  bool is_output = false;
-  Indices consumers;                                               // nodes, each once
+  int producer = -1;       // node, -1 for a graph input and a state
+  bool is_output = false;  // read after all nodes: by the caller, or as what a state becomes
+  Indices consumers;       // nodes, each once
+  bool is_state = false;   // read as an earlier run left it
   int stride() const { return round_up(shape.channels, kPanel); }  // elements from one pixel to the next
   int64_t pixel_bytes() const { return stride() * int64_t(size_of(type)); }
   int64_t row_bytes() const { return shape.width * pixel_bytes(); }
   int64_t bytes() const { return row_bytes() * shape.height; }
+  bool held_by_caller() const { return producer < 0 && !is_state; }
 };
 
 struct Boxes {  // of kCandidates; overlap of kNms
@@ -158,11 +160,19 @@ struct GraphOutput {
   std::vector<int64_t> shape;
 };
 
+// A value that outlives a run. After a run it becomes what that run left in `next`, a value of the same type and shape
+// that a node makes; the following run reads it.
+struct State {
+  int value, next;
+  const void* initial;  // its first content, height * width * channels numbers; null: zeros, of bytes their zero point
+};
+
 struct Graph {
   PageVector<Value> values;
   PageVector<Node> nodes;  // in an order that can run
   std::vector<GraphInput> inputs;
   std::vector<GraphOutput> outputs;
+  std::vector<State> states;
   std::vector<Boxes> boxes;
   std::vector<Table> tables;
   std::vector<Text> labels;

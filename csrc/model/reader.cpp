@@ -52,8 +52,10 @@ class Reader {
     read_quants();
     read_values();
     read_inputs();
+    read_states();
     read_nodes();
     read_outputs();
+    check_states();
     read_texts();
     check_dataflow();
     graph_.weight_bytes = int64_t(header_.weights_bytes);
@@ -87,9 +89,10 @@ class Reader {
     if (size < sizeof(Header)) fail("too short for a model file (" + std::to_string(size) + " bytes)");
     source_.read(0, sizeof header_, &header_);
     require(!std::memcmp(header_.magic, kMagic, sizeof kMagic), "not an mbinfer model file (wrong first bytes)");
-    if (header_.major != kMajor)
+    if (header_.major != kMajor && header_.major != kMajorOfStates)
       fail("format version " + std::to_string(header_.major) + "." + std::to_string(header_.minor) +
-           ", this build reads version " + std::to_string(kMajor) + "; convert the model again");
+           ", this build reads versions " + std::to_string(kMajor) + " and " + std::to_string(kMajorOfStates) +
+           "; convert the model again");
     if (header_.file_bytes != size)
       fail("the header says " + std::to_string(header_.file_bytes) + " bytes, the file has " + std::to_string(size) +
            "; it was cut or extended, copy it again");
@@ -101,13 +104,15 @@ class Reader {
     require(h.value_count <= kMaxValues && h.node_count <= kMaxNodes && h.node_input_count <= kMaxNodeInputs &&
                 h.input_count <= kMaxInputs && h.output_count <= kMaxOutputs && h.metadata_count <= kMaxMetadata &&
                 h.quant_count <= kMaxValues + kMaxNodes && h.label_count <= uint32_t(kMaxSide) &&
-                h.string_bytes <= kMaxStrings,
-            "more values, nodes, inputs, outputs, labels, metadata or strings than a model may have");
+                h.state_count <= kMaxStates && h.string_bytes <= kMaxStrings,
+            "more values, nodes, inputs, outputs, states, labels, metadata or strings than a model may have");
+    require((h.state_count > 0) == (h.major == kMajorOfStates), "states go with version 2, and version 2 with states");
     const uint64_t sections =
         sizeof(Header) + uint64_t(h.value_count) * sizeof(ValueRecord) + uint64_t(h.node_count) * sizeof(NodeRecord) +
         uint64_t(h.node_input_count) * 4 + uint64_t(h.input_count) * sizeof(InputRecord) +
         uint64_t(h.output_count) * sizeof(OutputRecord) + uint64_t(h.quant_count) * sizeof(QuantRecord) +
-        uint64_t(h.metadata_count) * sizeof(MetadataRecord) + uint64_t(h.label_count) * 4 + h.string_bytes;
+        uint64_t(h.metadata_count) * sizeof(MetadataRecord) + uint64_t(h.label_count) * 4 +
+        uint64_t(h.state_count) * sizeof(StateRecord) + h.string_bytes;
     require(round_up<uint64_t>(sections, kWeightAlign) == header_.weights_offset,
             "the sections and the weights do not meet");
     require_reserved(header_.reserved);
@@ -143,6 +148,7 @@ class Reader {
     take(&quants_, header_.quant_count);
     take(&metadata_, header_.metadata_count);
     take(&labels_, header_.label_count);
+    take(&states_, header_.state_count);
   }
 
   void read_strings() {
@@ -237,13 +243,13 @@ class Reader {
 
   void read_inputs() {
     graph_.inputs.reserve(inputs_.count);
-    is_input_.assign(values_.count, false);
+    is_given_.assign(values_.count, false);
     for (uint32_t i = 0; i < inputs_.count; i++) {
       const InputRecord r = inputs_[i];
       GraphInput in{value_index(r.value, "input", ""), {}};
       const Value& v = graph_.values[in.value];
-      require_about(!is_input_[in.value], "input", v.name, "is listed twice");
-      is_input_[in.value] = true;
+      require_about(!is_given_[in.value], "input", v.name, "is listed twice");
+      is_given_[in.value] = true;
       require_reserved(r.reserved0, r.reserved);
       require_about(r.has_recipe <= 1, "input", v.name, "has an invalid recipe");
       in.recipe.present = r.has_recipe;
@@ -253,6 +259,40 @@ class Reader {
       std::copy(r.scale, r.scale + 4, in.recipe.scale);
       require_none(wrong_with_recipe(v, in.recipe), "input", v.name);
       graph_.inputs.push_back(in);
+    }
+  }
+
+  void read_states() {
+    graph_.states.reserve(states_.count);
+    for (uint32_t i = 0; i < states_.count; i++) {
+      const StateRecord r = states_[i];
+      State state = {value_index(r.value, "state", ""), 0, nullptr};
+      Value& v = graph_.values[state.value];
+      auto need = [&](bool ok, const char* what) { require_about(ok, "state", v.name, what); };
+      need(!is_given_[state.value], "is listed twice, or is an input");
+      is_given_[state.value] = v.is_state = true;
+      state.next = value_index(r.next, "state", v.name);
+      require_reserved(r.reserved);
+      need(!r.initial_bytes || r.initial_bytes == uint64_t(v.shape.elements()) * size_of(v.type),
+           "begins with other numbers than it holds");
+      const uint8_t* numbers = tensor(r.initial_offset, r.initial_bytes, "state", v.name);
+      need(r.initial_bytes || !r.initial_offset, "begins with numbers of no size");
+      if (r.initial_bytes) state.initial = numbers;
+      graph_.states.push_back(state);
+    }
+  }
+
+  // Once it is known who writes what.
+  void check_states() {
+    std::vector<bool> taken(graph_.values.size(), false);
+    for (const State& state : graph_.states) {
+      const Value& v = graph_.values[state.value];
+      Value& next = graph_.values[state.next];
+      auto need = [&](bool ok, const char* what) { require_about(ok, "state", v.name, what); };
+      need(next.producer >= 0, "becomes a value that no node writes");
+      need(next.shape == v.shape && next.type == v.type, "becomes a value of another shape or type");
+      need(!taken[state.next], "becomes what another state becomes");
+      taken[state.next] = next.is_output = true;
     }
   }
 
@@ -312,7 +352,7 @@ class Reader {
     macs_ += double(macs(graph_, n));
     need(macs_ <= double(kMaxMacs), "brings the network to more multiply-adds than any run ends");
     Value& made = graph_.values[n.output];
-    require_about(made.producer < 0 && !is_input_[n.output], "value", made.name, "is written twice");
+    require_about(made.producer < 0 && !is_given_[n.output], "value", made.name, "is written twice");
     made.producer = index;
     graph_.nodes.push_back(std::move(n));
   }
@@ -424,7 +464,7 @@ class Reader {
       for (int input : n.inputs) {
         Value& v = graph_.values[input];
         require_about(v.producer < i, "node", n.name, "reads a value before it is written");
-        require_about(v.producer >= 0 || is_input_[input], "value", v.name, "is never written");
+        require_about(v.producer >= 0 || is_given_[input], "value", v.name, "is never written");
         if (v.consumers.empty() || v.consumers.back() != i) v.consumers.push_back(i);
       }
     }
@@ -443,9 +483,10 @@ class Reader {
   Records<OutputRecord> outputs_;
   Records<QuantRecord> quants_;
   Records<MetadataRecord> metadata_;
+  Records<StateRecord> states_;
   const char* strings_ = nullptr;
   const uint8_t* weights_ = nullptr;
-  std::vector<bool> is_input_;
+  std::vector<bool> is_given_;
   uint32_t next_input_ = 0, classes_ = 0;
   double macs_ = 0;
   Graph graph_;

@@ -19,7 +19,7 @@ constexpr float kMaxFactor = float(1e30);       // of a step that is read, in st
 constexpr int kMaxWindowChannels = 64;          // of a norm that is not of all channels
 constexpr int kNormFactors = 4;                 // factor, offset, exponent and least, see kernels.h
 constexpr uint32_t kMaxValues = 1 << 16, kMaxNodes = 1 << 16, kMaxNodeInputs = 1 << 18;
-constexpr uint32_t kMaxInputs = 256, kMaxOutputs = 4096, kMaxMetadata = 256;
+constexpr uint32_t kMaxInputs = 256, kMaxOutputs = 4096, kMaxMetadata = 256, kMaxStates = 1024;
 constexpr uint32_t kMaxName = 4095, kMaxText = 65535;  // bytes of a name, and of any other string
 constexpr uint32_t kMaxStrings = 1 << 26;              // bytes of all strings
 

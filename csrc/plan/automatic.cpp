@@ -42,8 +42,9 @@ bool Automatic::is_near_fastest(const Draft& plan) const {
   double cycles = blocks_->fastest_cycles();
   if (options_.threads > 1)
     for (const Stage& s : blocks_->stages())
-      cycles += (graph_.values[s.input].producer >= 0 ? whole_value_cycles(work_->costs, graph_.values[s.input]) : 0) +
-                whole_value_cycles(work_->costs, graph_.values[s.output]);
+      cycles +=
+          (!graph_.values[s.input].held_by_caller() ? whole_value_cycles(work_->costs, graph_.values[s.input]) : 0) +
+          whole_value_cycles(work_->costs, graph_.values[s.output]);
   return plan.cycles <= kNearFastest * cycles;
 }
 

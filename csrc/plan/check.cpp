@@ -13,7 +13,7 @@ namespace {
 int64_t least_panel(const Graph& graph) {
   int64_t least = INT64_MAX;
   for (const Value& value : graph.values)
-    if (value.producer >= 0) least = std::min(least, kPanel * int64_t(size_of(value.type)));
+    if (!value.held_by_caller()) least = std::min(least, kPanel * int64_t(size_of(value.type)));
   return least;
 }
 
@@ -34,6 +34,7 @@ class Checker {
 
   std::string run() {
     check_nodes();
+    for (const State& state : graph_.states) touch_value(state.value, 0, true, "', a state,");
     std::vector<int> produced(plan_.stages.size(), 0);
     for (segment_ = 0; segment_ < int(plan_.segments.size()); segment_++) {
       for (int v = 0; v < int(plan_.values.size()); v++)
@@ -45,6 +46,7 @@ class Checker {
     }
     segment_--;
     for (const GraphOutput& out : graph_.outputs) touch_value(out.value, segment_, false, "', read by the caller,");
+    keep_states();
     return shadow_.wrong();
   }
 
@@ -56,6 +58,20 @@ class Checker {
       return ((((int64_t(kind) * 8 + part) << 14 | chunk) << 20 | index) << 24) | (row & 0xFFFFFF);
     }
   };
+
+  // Every state is as the run found it, and becomes the next one's while no other has to be read there any more.
+  void keep_states() {
+    if (plan_.state_order.size() != graph_.states.size()) shadow_.fail("a state is forgotten");
+    for (const State& state : graph_.states) touch_value(state.value, segment_, false, "', a state,");
+    for (int i : plan_.state_order) {
+      const State& state = graph_.states[size_t(i)];
+      const Value& value = graph_.values[size_t(state.value)];
+      touch_value(state.next, segment_, false, "', what a state becomes,");
+      touch_view(value_view(graph_, plan_, state.value, segment_), {0, state.value, 0, 0}, true, kNobody,
+                 {0, value.shape.height}, {0, value.shape.width}, {0, value.shape.channels * int(size_of(value.type))},
+                 {"'", value.name.c_str(), "', kept,"});
+    }
+  }
 
   // Every node runs, or what it makes lies where it is made already.
   void check_nodes() {

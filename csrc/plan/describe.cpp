@@ -115,6 +115,7 @@ PlanInfo describe_plan(const Planned& planned) {
   info.macs = p.macs;
   info.extra_macs = p.extra_macs;
   info.moved_bytes = p.moved_bytes;
+  info.state_bytes = p.state_bytes;
   info.cycles = p.cycles;
   info.shortcuts = shortcut_words(p.shortcuts);
   return info;

@@ -80,7 +80,7 @@ struct PlanInfo {  // what it costs
   int64_t peak_bytes, input_bytes;
   std::vector<int> input_rows;
   int64_t naive_bytes, layerwise_bytes, fused_bytes, lower_bound_bytes, weight_bytes;
-  int64_t macs, extra_macs, moved_bytes;
+  int64_t macs, extra_macs, moved_bytes, state_bytes;
   double cycles;
   std::vector<const char*> shortcuts;  // what planning did not look through to the end
 };

@@ -104,6 +104,7 @@ void for_each_field(const PlanInfo& p, Visit&& visit) {
   visit("macs", p.macs);
   visit("extra_macs", p.extra_macs);
   visit("moved_bytes", p.moved_bytes);
+  visit("state_bytes", p.state_bytes);
   visit("cycles", p.cycles);
   visit("shortcuts", p.shortcuts);
 }

@@ -11,7 +11,9 @@ class Placing {
  public:
   Placing(const Graph& graph, Homes::Which which)
       : graph_(graph), links_(graph.values.size()), copied_(graph.nodes.size(), true) {
+    for (const State& state : graph.states) becomes_.push_back(state.next);
     backwards(stacks, &Placing::stack);
+    for (const State& state : graph.states) crop(state);
     if (which == Homes::kStacksOnly) return;
     backwards(joins, &Placing::join);
     backwards(slices, &Placing::slice);  // readers first
@@ -68,7 +70,7 @@ class Placing {
   // Whether whoever makes the value may write whole panels at channel `at` of another one, with `end` of it behind.
   bool fits(int v, int at, int end) const {
     const bool panels = at % kPanel == 0 && (value(v).shape.channels % kPanel == 0 || !end);
-    return panels && value(v).producer >= 0 && !linked(v);
+    return panels && !value(v).held_by_caller() && !linked(v);
   }
 
   // What is stacked lies nowhere else: prepare() saw to that.
@@ -80,6 +82,21 @@ class Placing {
       at += value(v).shape.pixels();
     }
   }
+
+  // Rows of what a state is stacked in, which it becomes: they are where it lies, some pixels further on. No other
+  // state may lie there, so that one can be moved without regard to another.
+  void crop(const State& state) {
+    const Value& next = value(state.next);
+    const Node& node = graph_.nodes[size_t(next.producer)];
+    const int room = links_[size_t(state.value)].value;
+    if (!crops(graph_, node) || room < 0 || node.inputs[0] != room || linked(room) || linked(state.next)) return;
+    for (const State& other : graph_.states)
+      if (other.value != state.value && links_[size_t(other.value)].value == room) return;
+    copied_[size_t(next.producer)] = false;
+    links_[size_t(state.next)] = {room, crop_begin(graph_, node), 0, false};
+  }
+
+  bool becomes(int v) const { return std::find(becomes_.begin(), becomes_.end(), v) != becomes_.end(); }
 
   void join(int n) {
     const Node& node = graph_.nodes[size_t(n)];
@@ -111,7 +128,8 @@ class Placing {
     const Node& node = graph_.nodes[size_t(n)];
     const int channels = value(node.output).shape.channels,
               left = value(node.inputs[0]).shape.channels - channels - node.first_channel;
-    if (linked(node.output) || value(node.inputs[0]).producer < 0 || node.first_channel < 0 || left < 0) return;
+    if (linked(node.output) || value(node.inputs[0]).held_by_caller() || node.first_channel < 0 || left < 0) return;
+    if (becomes(node.output)) return;
     const Indices& readers = value(node.output).consumers;
     if (node.first_channel % kPanel || (channels % kPanel && left))
       if (!std::all_of(readers.begin(), readers.end(), [&](int reader) { return reads_any(reader); })) return;
@@ -123,7 +141,7 @@ class Placing {
   void spread(int n) {
     const Node& node = graph_.nodes[size_t(n)];
     const int v = node.inputs[0], made = node.output;
-    if (linked(v) || value(v).producer < 0 || value(made).shape.channels % kPanel) return;
+    if (linked(v) || value(v).held_by_caller() || value(made).shape.channels % kPanel) return;
     if (strides_[size_t(made)] != value(made).stride()) return;
     copied_[size_t(n)] = false;
     links_[size_t(v)] = {made, 0, 0, true};
@@ -132,6 +150,7 @@ class Placing {
   const Graph& graph_;
   std::vector<Link> links_;
   std::vector<bool> copied_;  // nodes, so far
+  std::vector<int> becomes_;  // values that states become
   std::vector<int> strides_;  // by value: elements from one of its pixels to the next
 };
 
@@ -158,7 +177,7 @@ bool Homes::overlap(const Graph& graph, int a, int b) const {
 
 std::vector<Homes> homes_to_try(const Graph& graph) {
   auto any = [&](bool (*wanted)(const Node&)) { return std::any_of(graph.nodes.begin(), graph.nodes.end(), wanted); };
-  if (!any(joins) && !any(slices) && !any(spreads) && !any(stacks)) return {Homes()};
+  if (!any(joins) && !any(slices) && !any(spreads) && !any(stacks)) return {Homes()};  // crops are of stacks
   const Homes all(graph, Homes::kAll);
   if (all.apart()) return {all};
   std::vector<Homes> homes = {all};

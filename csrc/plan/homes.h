@@ -33,14 +33,34 @@ inline bool stacks(const Node& node) { return info_of(node.op).area == Area::kSt
 // Whether a node makes each pixel some pixels next to one another, which are the same numbers in the same order.
 inline bool spreads(const Node& node) { return info_of(node.op).area == Area::kBlocks && node.y.denominator == 1; }
 
+// Whether a node takes pixels of its input that follow one another, as they are: rows of it, or columns of its only
+// row.
+inline bool crops(const Graph& graph, const Node& node) {
+  if (info_of(node.op).area != Area::kScaled || node.activation != Activation::kNone) return false;
+  const Value &read = graph.values[size_t(node.inputs[0])], &made = graph.values[size_t(node.output)];
+  auto takes = [](const Window& w, int in, int out) {
+    return w.kernel == 1 && w.numerator == w.denominator && w.term >= 0 && w.term % w.denominator == 0 &&
+           w.term / w.denominator + out <= in;
+  };
+  const bool rows = made.shape.width == read.shape.width || (made.shape.height == 1 && read.shape.height == 1);
+  return rows && read.type == made.type && takes(node.y, read.shape.height, made.shape.height) &&
+         takes(node.x, read.shape.width, made.shape.width);
+}
+// The pixel of its input that is the first one it takes.
+inline int64_t crop_begin(const Graph& graph, const Node& node) {
+  const int width = graph.values[size_t(node.inputs[0])].shape.width;
+  return int64_t(node.y.term / node.y.denominator) * width + node.x.term / node.x.denominator;
+}
+
 // Whether what a node makes is where it has to be once its inputs are made: home(v) is where value v is.
 template <class HomeOf>
 bool is_placed(const Graph& graph, const Node& node, HomeOf&& home) {
-  if (!joins(node) && !slices(node) && !stacks(node) && !spreads(node)) return false;
+  const bool cropped = crops(graph, node);
+  if (!joins(node) && !slices(node) && !stacks(node) && !spreads(node) && !cropped) return false;
   const Value& made = graph.values[size_t(node.output)];
   const Home out = home(node.output);
   const int stride = out.stride_of(made);
-  int64_t at = out.first - (slices(node) ? node.first_channel : 0);
+  int64_t at = out.first - (slices(node) ? node.first_channel : cropped ? crop_begin(graph, node) * stride : 0);
   for (int v : node.inputs) {
     const Value& read = graph.values[size_t(v)];
     const Home in = home(v);

@@ -7,6 +7,7 @@
 #include "plan/placing.h"
 #include "plan/replay.h"
 #include "plan/stages.h"
+#include "plan/states.h"
 
 namespace mbinfer {
 namespace {
@@ -17,6 +18,12 @@ int64_t input_bytes(const Graph& graph) {
     const Value& value = graph.values[size_t(in.value)];
     bytes += value.shape.elements() * int64_t(size_of(value.type));
   }
+  return bytes;
+}
+
+int64_t state_bytes(const Graph& graph) {
+  int64_t bytes = 0;
+  for (const State& state : graph.states) bytes += graph.values[size_t(state.value)].bytes();
   return bytes;
 }
 
@@ -35,6 +42,8 @@ class Buffers {
 
   void find(const CostModel& costs) {
     reserve();
+    const int last = int(plan_.segments.size()) - 1;
+    lives_.for_each_state_room([&](int v) { add(Buffer::kValue, v, lives_.bytes(v), 0, last); });
     plan_.macs = plan_.extra_macs = plan_.moved_bytes = 0;
     plan_.cycles = 0;
     std::vector<int> source_rows;  // by segment
@@ -52,7 +61,7 @@ class Buffers {
 
   std::vector<Slide> take_slides() { return std::move(slides_); }
   int rows(int stage) const { return rows_[size_t(stage)]; }  // of its output: all of them, or those of a ring
-  int segment_of(int stage) const { return segment_of_[size_t(stage)]; }
+  int segment_of(int stage) const { return stage == kLastRun ? 0 : segment_of_[size_t(stage)]; }
 
  private:
   const Value& output(int stage) const { return graph_.values[size_t(plan_.stages[size_t(stage)].output)]; }
@@ -70,6 +79,7 @@ class Buffers {
   // As many as there will be: a list that grows has room to spare, or is copied. Each slide may cut a buffer in two.
   void reserve() {
     size_t count = 0, slid = 0;
+    lives_.for_each_state_room([&](int) { count++; });
     for (const Segment& segment : plan_.segments) {
       int64_t transient = 0;
       for (int s = segment.first; s < segment.last; s++) {
@@ -145,7 +155,7 @@ class Buffers {
     std::vector<int> readers(graph_.values.size(), 0), rows(graph_.values.size(), 0);
     for (int s = 0; s < int(plan_.stages.size()); s++) {
       const int v = plan_.stages[size_t(s)].input, g = segment_of(s);
-      if (graph_.values[size_t(v)].producer >= 0) continue;
+      if (!graph_.values[size_t(v)].held_by_caller()) continue;
       const bool alone = s == plan_.segments[size_t(g)].first && !readers[size_t(v)]++;
       rows[size_t(v)] = alone ? source_rows[size_t(g)] : graph_.values[size_t(v)].shape.height;
     }
@@ -178,6 +188,11 @@ void find_places(const Graph& graph, const Homes& homes, const Buffers& buffers,
     Placement& placed = plan->values[size_t(plan->stages[size_t(s)].output)];
     placed.kind = Placement::kArena;
     placed.rows = buffers.rows(s);
+  }
+  for (const State& state : graph.states) {
+    Placement& placed = plan->values[size_t(state.value)];
+    placed.kind = Placement::kArena;
+    placed.rows = graph.values[size_t(state.value)].shape.height;
   }
   for (int v = 0; v < int(plan->values.size()); v++) {
     const Home home = plan->values[size_t(v)].home = homes.of(v);
@@ -236,6 +251,9 @@ void assign_offsets(const Graph& graph, const Homes& homes, const Lives& lives, 
       assign_value(b, buffers.segment_of(lives.of(b.index).maker), plan);
   }
   count_moves(graph, plan);
+  plan->state_order = states_in_order(graph, homes);
+  plan->input_bytes = input_bytes(graph);
+  plan->state_bytes = state_bytes(graph);
 }
 
 }  // namespace
@@ -251,7 +269,6 @@ void lay_out(const Graph& graph, const Homes& homes, const Lives& lives, Plan* p
   buffers.find(work->costs);
   place_together(buffers.take_slides(), plan, work);
   assign_offsets(graph, homes, lives, buffers, plan);
-  plan->input_bytes = input_bytes(graph);
 }
 
 void lay_out_apart(const Graph& graph, const Homes& homes, Plan* plan, const CostModel& costs) {
@@ -260,7 +277,6 @@ void lay_out_apart(const Graph& graph, const Homes& homes, Plan* plan, const Cos
   buffers.find(costs);
   place_apart(plan);
   assign_offsets(graph, homes, lives, buffers, plan);
-  plan->input_bytes = input_bytes(graph);
 }
 
 }  // namespace mbinfer

@@ -9,6 +9,7 @@ Lives::Lives(const Graph& graph, const PageVector<Stage>& stages, const Homes& h
     : graph_(graph), homes_(homes), stages_(stages.size()), lives_(graph.values.size()) {
   for (int v = 0; v < int(lives_.size()); v++)
     if (home(v) != v) lives_[size_t(home(v))].shared = true;
+  for (const State& state : graph.states) lives_[size_t(home(state.value))].maker = kLastRun;
   for (int s = 0; s < int(stages.size()); s++) {
     Life& made = lives_[size_t(home(stages[s].output))];
     if (made.maker < 0) made.maker = s;
@@ -19,6 +20,8 @@ Lives::Lives(const Graph& graph, const PageVector<Stage>& stages, const Homes& h
     });
   }
   for (const GraphOutput& out : graph.outputs) lives_[size_t(home(out.value))].last_reader = kCaller;
+  for (const State& state : graph.states)
+    for (int v : {state.value, state.next}) lives_[size_t(home(v))].last_reader = kCaller;
 }
 
 bool Lives::reads_beside(const Stage& stage, int in) const {
@@ -41,7 +44,7 @@ std::vector<int64_t> Lives::live_bytes() const {
     const Life& life = lives_[v];
     if (life.maker < 0) continue;
     const int64_t bytes = round_up(graph_.values[v].bytes(), kArenaAlign);
-    live[size_t(life.maker)] += bytes;
+    live[life.maker == kLastRun ? 0 : size_t(life.maker)] += bytes;
     const size_t after = life.last_reader == kCaller ? stages_ : size_t(std::max(life.maker, life.last_reader)) + 1;
     live[after] -= bytes;
   }

@@ -9,12 +9,13 @@
 
 namespace mbinfer {
 
-constexpr int kCaller = INT_MAX;  // reads the outputs, after every stage
+constexpr int kCaller = INT_MAX;   // reads the outputs, after every stage; so is what a state becomes
+constexpr int kLastRun = INT_MAX;  // made the states, before every stage
 
 // Of a value, and of all that lie in the same memory; stages by their index.
 struct Life {
   Life() : readers(0), shared(false) {}
-  int maker = -1;         // the first one; -1: the caller
+  int maker = -1;         // the first one; -1: the caller; kLastRun: there is a state in it
   int last_reader = -1;   // kCaller: it is an output; -1: nobody reads it
   uint32_t readers : 31;  // stages, each counted once
   uint32_t shared : 1;    // by several values
@@ -38,6 +39,19 @@ class Lives {
   // Of a segment, which is `count` stages of which the first has number `first`: whether its input is in the arena and
   // is read for the last time, so that its output may slide over it while it is made.
   bool frees_input(const Stage* segment, int first, int count) const;
+
+  // Calls visit(v) for each value with memory of its own in which a state lies, or which is one.
+  template <class Visit>
+  void for_each_state_room(Visit&& visit) const {
+    for (int v = 0; v < int(lives_.size()); v++)
+      if (lives_[size_t(v)].maker == kLastRun) visit(v);
+  }
+  // What they take, throughout a run.
+  int64_t state_room_bytes() const {
+    int64_t all = 0;
+    for_each_state_room([&](int v) { all += bytes(v); });
+    return all;
+  }
 
   // Bytes alive while each stage runs, what it reads and makes included; each value takes whole cache lines.
   std::vector<int64_t> live_bytes() const;

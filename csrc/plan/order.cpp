@@ -43,6 +43,7 @@ class OrderSearch {
     bool complete = true;
     std::vector<Set> level(1), next;
     level[0].done.assign(words_, 0);
+    level[0].live = level[0].peak = lives_.state_room_bytes();
     for (int s = 0; s < count_; s++)
       if (is_ready(level[0].done, s)) level[0].ready.push_back(s);
     int made = 0;
@@ -161,6 +162,7 @@ class OrderSearch {
   // Whether nothing of the memory that stage s writes to was made before.
   bool begins(const std::vector<uint64_t>& done, int s) const {
     const int home = lives_.home(stages_[s].output);
+    if (lives_.of(home).maker == kLastRun) return false;
     return std::none_of(makers_.begin(home), makers_.end(home), [&](int m) { return has(done, m); });
   }
 

@@ -176,6 +176,7 @@ struct Plan {
   std::vector<Segment> segments;
   std::vector<Placement> values;  // by value of the graph
   std::vector<Buffer> buffers;
+  std::vector<int> state_order;  // the graph's states, as they become what the next run reads, one after the other
 
   int64_t peak_bytes = 0;         // the arena
   int64_t lower_bound_bytes = 0;  // no order and no placement of these stages needs less
@@ -184,6 +185,7 @@ struct Plan {
   std::vector<int> input_rows;  // by graph input: rows to be held when rows are pulled one by one
   int64_t macs = 0, extra_macs = 0;
   int64_t moved_bytes = 0;  // of values that change their place
+  int64_t state_bytes = 0;  // of values that outlive a run
   double cycles = 0;        // by the cost model
   unsigned shortcuts = 0;   // of Shortcut: where planning stopped short of all that could be looked at
   int64_t work = 0;         // steps that planning took

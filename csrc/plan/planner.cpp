@@ -32,6 +32,7 @@ int64_t naive_bytes(const Graph& graph, const StageRules& rules) {
   int64_t bytes = 0;
   PageVector<Stage> stages = make_stages(graph, Fusion::kNone, rules);
   const Lives lives(graph, stages, rules.homes);
+  bytes += lives.state_room_bytes();
   for (int s = 0; s < int(stages.size()); s++) {
     Stage& stage = stages[size_t(s)];
     set_whole(graph, &stage, INT_MAX, INT_MAX);

@@ -50,7 +50,7 @@ class Fuser {
 
   // The convolution for which node n converts an input, or -1: n is something else, or others read that too.
   int patches_of(int n) const {
-    if (node(n).op != Op::kConvert || graph_.values[node(n).inputs[0]].producer >= 0) return -1;
+    if (node(n).op != Op::kConvert || !graph_.values[node(n).inputs[0]].held_by_caller()) return -1;
     const Indices& readers = graph_.values[node(n).output].consumers;
     return readers.size() == 1 && node(readers[0]).op == Op::kConv ? readers[0] : -1;
   }
@@ -246,6 +246,8 @@ std::string why_apart(const Graph& graph, const Stage& stage) {
     case Apart::kNothing:
       break;
     case Apart::kOutput:
+      for (const State& state : graph.states)
+        if (state.next == stage.about) return "'" + value().name + "' is what the next run begins with";
       return "'" + value().name + "' is an output of the network";
     case Apart::kReaders:
       return "'" + value().name + "' is read by " + std::to_string(value().consumers.size()) + " nodes";

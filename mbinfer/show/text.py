@@ -61,6 +61,10 @@ def _memory_rows(session: Session) -> list[tuple[str, str, str, str]]:
     repeated = f"and {plan.extra_macs:,} again, {100 * plan.extra_macs / max(plan.macs, 1):.1f} %"
     rows.append(("work", "", f"{plan.macs:,} MACs", repeated))
     rows.append(("moved", size(plan.moved_bytes), f"{plan.moved_bytes:,} bytes", "of values that change their place"))
+    if plan.state_bytes:
+        rows.append(
+            ("states", size(plan.state_bytes), f"{plan.state_bytes:,} bytes", "of the arena, kept from run to run")
+        )
     if plan.shortcuts:
         meaning = f"{', '.join(plan.shortcuts)}: a longer one might find a smaller plan"
         rows.append(("cut short", "", f"{len(plan.shortcuts)} searches", meaning))

@@ -61,11 +61,13 @@ ActivationArgs any_bounds(const Type& type) {
 // Of sums of so many products, most of which shall be within a byte.
 std::vector<Channels> channels(int panels, int products, Numbers numbers) {
   std::vector<Channels> all(static_cast<size_t>(panels));
+  const bool large = once_in(8);  // numbers that no int32 holds, too
   for (Channels& c : all)
     for (int n = 0; n < kPanel; n++) {
       c.bias[n] = once_in(20) ? int32_t(random_bits()) : between(-20000, 20000);
       c.signed_bias[n] = 0;
       c.multiplier[n] = float(between(1, 1000)) / 1000 / (numbers == kPlain ? 40 : 160) / float(products + 1);
+      if (large && once_in(4)) c.multiplier[n] = once_in(2) ? 1 : 1e6f * float(between(1, 1000));
     }
   return all;
 }

@@ -75,14 +75,15 @@ struct BytePanels<Columns, 2> {
                          uint8_t* out) const {
     const ByteScale scale(first->multiplier, second->multiplier);
     out += pair.made(0) * kPanel;
+    u8x16 bytes[kPixels];
+    output(sums, scale, bytes);
     MBI_UNROLL for (int t = 0; t < kPixels; t++, out += a.out_stride) {
-      const u8x16 bytes = output(sums[t], scale);
       if (__builtin_expect(pair.has[0] && pair.has[1], 1))
-        store(out, bytes);
+        store(out, bytes[t]);
       else if (pair.has[0])
-        store_half(out, bytes);
+        store_half(out, bytes[t]);
       else
-        store_second_half(out, bytes);
+        store_second_half(out, bytes[t]);
     }
   }
 };

@@ -69,8 +69,7 @@ struct ByteFinish {
         residual_second = pace(residual_second + residual_stride);
       }
     } else {
-      MBI_UNROLL for (int p = 0; p + 1 < kPixels; p += 2) output(sums[p], sums[p + 1], scale, &bytes[p], &bytes[p + 1]);
-      if (kPixels % 2) bytes[kPixels - 1] = output(sums[kPixels - 1], scale);
+      output(sums, scale, bytes);
     }
     MBI_UNROLL for (int p = 0; p < kPixels; p++) {
       if (__builtin_expect(both, 1))
@@ -213,8 +212,8 @@ __attribute__((noinline)) void byte_tiles(const ByteBlock& block, const BytePair
   const ptrdiff_t stride = ByteInputs::kPrepared ? block.pixel_bytes() : a.in_stride;
   ptrdiff_t pixels[kPixels], nowhere[kPixels];
   MBI_UNROLL for (int p = 0; p < kPixels; p++) pixels[p] = p * stride, nowhere[p] = 0;
-  const Finish none = {};
-  ByteFinish<kEnd> finish(a, a.finish ? *a.finish : none, pair, pixel);
+  static constexpr Finish kNone = {};
+  ByteFinish<kEnd> finish(a, kEnd == kLeave ? kNone : *a.finish, pair, pixel);
   ByteStart start(a, pair, pixel);
   const int* corrections = block.corrections + (pixel - block.first);
   ptrdiff_t moved = (ByteInputs::kPrepared ? pixel - block.first : pixel) * stride;

@@ -55,9 +55,11 @@ inline i32x16 add(i32x16 x, int y) { return {_mm512_add_epi32(x.v, _mm512_set1_e
 
 struct ByteScale {
   __m512 v;
+  bool small;  // what it makes is an int32
   ByteScale(const float* p, const float* q)
       : v(_mm512_castsi512_ps(
-            i32x16::load(reinterpret_cast<const int32_t*>(p), reinterpret_cast<const int32_t*>(q)).v)) {}
+            i32x16::load(reinterpret_cast<const int32_t*>(p), reinterpret_cast<const int32_t*>(q)).v)),
+        small(_mm512_cmp_ps_mask(v, _mm512_set1_ps(1), _CMP_NLT_UQ) == 0) {}
   __m512 all(i32x16 x) const { return _mm512_mul_ps(_mm512_cvtepi32_ps(x.v), v); }
   f32x8 first(i32x16 x) const { return {_mm512_castps512_ps256(all(x))}; }
   f32x8 second(i32x16 x) const { return {_mm256_castpd_ps(_mm512_extractf64x4_pd(_mm512_castps_pd(all(x)), 1))}; }
@@ -75,7 +77,11 @@ inline i32x16 add(i32x16 x, int y) { return {add(x.first(), i32x8::splat(y)).v, 
 
 struct ByteScale {
   f32x8 a, b;
-  ByteScale(const float* p, const float* q) : a(f32x8::load(p)), b(f32x8::load(q)) {}
+  bool small;  // what it makes is an int32
+  ByteScale(const float* p, const float* q)
+      : a(f32x8::load(p)),
+        b(f32x8::load(q)),
+        small(_mm256_movemask_ps(_mm256_cmp_ps(greater(a, b).v, f32x8::splat(1).v, _CMP_NLT_UQ)) == 0) {}
   f32x8 first(i32x16 x) const { return mul(to_float(x.first()), a); }
   f32x8 second(i32x16 x) const { return mul(to_float(x.second()), b); }
 };
@@ -83,53 +89,73 @@ struct ByteScale {
 #endif
 
 // From sums to bytes: clamped to the activation's upper bound, so that they are integers; then every step saturates.
+// Sums that are scaled by less than 1 are integers of 32 bits anyway: their upper bound waits until they are bytes.
 struct ByteOutput {
   f32x8 hi;
-  __m256i zero, lo;
+  __m256i zero, lo, highest;
 #ifdef MBI_SUMS_512
   __m512i wide_zero, wide_lo;
 #endif
   ByteOutput(const ActivationArgs& a, const Type& type)
       : hi(f32x8::splat(a.hi)),
         zero(_mm256_set1_epi16(int16_t(type.zero_point))),
-        lo(_mm256_set1_epi8(char(int(a.lo) + type.zero_point))) {
+        lo(_mm256_set1_epi8(char(int(a.lo) + type.zero_point))),
+        highest(_mm256_set1_epi8(char(int(a.hi) + type.zero_point))) {
 #ifdef MBI_SUMS_512
     wide_zero = _mm512_set1_epi32(type.zero_point);
     wide_lo = _mm512_set1_epi32(int(a.lo) + type.zero_point);
 #endif
   }
 
-  // In each half of 128 bits four of a, four of b.
-  MBI_INLINE __m256i words(f32x8 a, f32x8 b) const {
-    return _mm256_adds_epi16(_mm256_packs_epi32(to_int(less(hi, a)).v, to_int(less(hi, b)).v), zero);
-  }
   MBI_INLINE u8x16 operator()(f32x8 a, f32x8 b) const {
-    const __m256i sums = words(a, b);
+    const __m256i sums = words(less(hi, a), less(hi, b));
     const __m128i bytes = _mm_packus_epi16(_mm256_castsi256_si128(sums), _mm256_extracti128_si256(sums, 1));
     return {_mm_max_epu8(_mm_shuffle_epi32(bytes, 0xD8), _mm256_castsi256_si128(lo))};
   }
 
-#ifdef MBI_SUMS_512
-  MBI_INLINE u8x16 operator()(i32x16 x, const ByteScale& scale) const {
-    const __m512i steps = _mm512_cvtps_epi32(_mm512_min_ps(_mm512_broadcast_f32x8(hi.v), scale.all(x)));
-    const __m512i numbers = _mm512_max_epi32(_mm512_add_epi32(steps, wide_zero), wide_lo);
-    return {_mm512_cvtusepi32_epi8(numbers)};
+  template <int kCount>
+  MBI_INLINE void operator()(const i32x16 (&sums)[kCount], const ByteScale& scale, u8x16 (&bytes)[kCount]) const {
+    if (__builtin_expect(scale.small, 1)) return make(sums, scale, bytes);
+    // What an address is taken of has to be in memory: these are copies.
+    const ByteOutput output = *this;
+    const ByteScale scales = scale;
+    i32x16 waiting[kCount];
+    u8x16 made[kCount];
+    MBI_UNROLL for (int i = 0; i < kCount; i++) waiting[i] = sums[i];
+    output.make_large(waiting, kCount, scales, made);
+    MBI_UNROLL for (int i = 0; i < kCount; i++) bytes[i] = made[i];
   }
-  MBI_INLINE void operator()(i32x16 x, i32x16 y, const ByteScale& scale, u8x16* one, u8x16* two) const {
-    *one = (*this)(x, scale);
-    *two = (*this)(y, scale);
+
+ private:
+  // In each half of 128 bits four of a, four of b.
+  MBI_INLINE __m256i words(f32x8 a, f32x8 b) const {
+    return _mm256_adds_epi16(_mm256_packs_epi32(to_int(a).v, to_int(b).v), zero);
+  }
+
+  __attribute__((noinline)) void make_large(const i32x16* sums, int count, const ByteScale& scale, u8x16* bytes) const {
+    for (int i = 0; i < count; i++) bytes[i] = (*this)(scale.first(sums[i]), scale.second(sums[i]));
+  }
+
+#ifdef MBI_SUMS_512
+  template <int kCount>
+  MBI_INLINE void make(const i32x16 (&sums)[kCount], const ByteScale& scale, u8x16 (&bytes)[kCount]) const {
+    MBI_UNROLL for (int i = 0; i < kCount; i++) {
+      const __m512i steps = _mm512_cvtps_epi32(scale.all(sums[i]));
+      const __m512i numbers = _mm512_max_epi32(_mm512_add_epi32(steps, wide_zero), wide_lo);
+      bytes[i] = less({_mm512_cvtusepi32_epi8(numbers)}, {_mm256_castsi256_si128(highest)});
+    }
   }
 #else
-  MBI_INLINE u8x16 operator()(i32x16 x, const ByteScale& scale) const {
-    return (*this)(scale.first(x), scale.second(x));
-  }
-  MBI_INLINE void operator()(i32x16 x, i32x16 y, const ByteScale& scale, u8x16* one, u8x16* two) const {
-    const __m256i of_both =
-        _mm256_packus_epi16(words(scale.first(x), scale.second(x)), words(scale.first(y), scale.second(y)));
-    const __m256i in_order = _mm256_permutevar8x32_epi32(of_both, _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7));
-    const __m256i bytes = _mm256_max_epu8(in_order, lo);
-    one->v = _mm256_castsi256_si128(bytes);
-    two->v = _mm256_extracti128_si256(bytes, 1);
+  template <int kCount>
+  MBI_INLINE void make(const i32x16 (&sums)[kCount], const ByteScale& scale, u8x16 (&bytes)[kCount]) const {
+    auto both = [&](int i) { return words(scale.first(sums[i]), scale.second(sums[i])); };
+    MBI_UNROLL for (int i = 0; i < kCount; i += 2) {
+      const __m256i first = both(i), second = i + 1 < kCount ? both(i + 1 < kCount ? i + 1 : i) : first;
+      const __m256i mixed = _mm256_min_epu8(_mm256_max_epu8(_mm256_packus_epi16(first, second), lo), highest);
+      const __m256i in_order = _mm256_permutevar8x32_epi32(mixed, _mm256_setr_epi32(0, 4, 1, 5, 2, 6, 3, 7));
+      bytes[i].v = _mm256_castsi256_si128(in_order);
+      if (i + 1 < kCount) bytes[i + 1].v = _mm256_extracti128_si256(in_order, 1);
+    }
   }
 #endif
 };

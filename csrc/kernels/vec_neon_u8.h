@@ -86,12 +86,9 @@ struct ByteOutput {
   MBI_INLINE u8x16 operator()(f32x8 a, f32x8 b) const {
     return less(hi, greater({vcombine_u8(narrow(a), narrow(b))}, lo));
   }
-  MBI_INLINE u8x16 operator()(i32x16 x, const ByteScale& scale) const {
-    return (*this)(scale.first(x), scale.second(x));
-  }
-  MBI_INLINE void operator()(i32x16 x, i32x16 y, const ByteScale& scale, u8x16* one, u8x16* two) const {
-    *one = (*this)(x, scale);
-    *two = (*this)(y, scale);
+  template <int kCount>
+  MBI_INLINE void operator()(const i32x16 (&sums)[kCount], const ByteScale& scale, u8x16 (&bytes)[kCount]) const {
+    MBI_UNROLL for (int i = 0; i < kCount; i++) bytes[i] = (*this)(scale.first(sums[i]), scale.second(sums[i]));
   }
 };
 

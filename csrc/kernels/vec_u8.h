@@ -8,7 +8,8 @@
 //                          less; pick(from, which): the bytes of one at the places of the other, zero for place 255
 //   number(f32x8 x, lo)    the larger one, lo where x is NaN
 //   ByteOutput(activation, type)
-//                          operator()(a, b): bytes of the steps a and b from the zero point, rounded and clamped
+//                          operator()(a, b): bytes of the steps a and b from the zero point, rounded and clamped;
+//                          operator()(sums, scale, bytes): of as many sums of a pair, scaled
 //   ByteInputs             kSigned: the tile's products are of inputs less 128, and sums start at the signed bias;
 //                          kPrepared: of inputs that prepare(in, k, out) has written, kQuadBytes for each four, and
 //                          up to 32 bytes after them

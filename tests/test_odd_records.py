@@ -134,11 +134,12 @@ def bits(data: bytes, **options) -> list[bytes]:
 def test_reader_and_checker_agree(op, integers):
     records = Records(model.encode(network(op, integers)))
     assert judge(records)[0] == ""
-    assert sum(1 for _ in outcomes(records, op == "add")) > 5
+    taken = list(outcomes(records, op == "add"))
+    assert taken.count(False) > 10 and (True in taken or not ALL)
 
 
 def outcomes(records: Records, everywhere: bool):
-    """The lies that reader and checker took, each of which ran."""
+    """Whether reader and checker took each of the lies, and then it ran."""
     for name, numbers, place in places(records, everywhere):
         kept = numbers[place]
         for number in odd_numbers(numbers, name):
@@ -147,15 +148,15 @@ def outcomes(records: Records, everywhere: bool):
             numbers[place] = number
             try:
                 session = judge(records)[1]
+                yield session is not None
                 if session is not None and session.plan.peak_bytes < 1 << 20 and session.plan.macs < 1 << 20:
                     data = records.encode()
                     assert bits(data, schedule="naive") == bits(data, memory_limit="least")
-                    yield name, number
             except (AssertionError, mbinfer.Error) as error:
                 raise AssertionError(f"{name} = {number!r}: {error}") from error
         numbers[place] = kept
 
 
 def chosen(lie: str) -> bool:
-    """All of them take half a minute; by default a twelfth are told, drawn by their names."""
-    return ALL or zlib.crc32(lie.encode()) % 12 == 0
+    """All of them take half a minute; by default one in 20 is told, drawn by their names."""
+    return ALL or zlib.crc32(lie.encode()) % 20 == 0

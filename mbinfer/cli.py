@@ -80,6 +80,7 @@ def _add_makers(command: Callable[..., argparse.ArgumentParser]) -> None:
     sub.add_argument("--labels", metavar="FILE", help="class names, one a line")
     sub.add_argument("--input-shape", type=_listed(int), metavar="N,N,N,N", help="fixes or overrides the source's")
     sub.add_argument("--outputs", type=_listed(str), metavar="NAME[,NAME]", help="tensors of the source to end at")
+    sub.add_argument("--states", type=_pairs, metavar="IN=OUT[,...]", help="inputs that take what an output was before")
     sub.add_argument("--dtype", default="float32", help="float32 (the default), float16 (its weights) or int8")
     add_arguments(sub)
 
@@ -145,6 +146,13 @@ def _listed(kind: type) -> Any:
     return parse
 
 
+def _pairs(text: str) -> dict[str, str]:
+    pairs = [part.split("=") for part in text.split(",")]
+    if any(len(pair) != 2 for pair in pairs):
+        raise argparse.ArgumentTypeError("give an output for each input, such as cache=new_cache")
+    return {pair[0]: pair[1] for pair in pairs}
+
+
 def _build(options: argparse.Namespace) -> None:
     from . import model, quantize
     from .convert import DTYPES, read_labels
@@ -177,7 +185,7 @@ def _build(options: argparse.Namespace) -> None:
 def _convert(options: argparse.Namespace) -> None:
     from .convert import convert
 
-    names = ("mean", "scale", "color", "crop", "input_shape", "outputs", "labels")
+    names = ("mean", "scale", "color", "crop", "input_shape", "outputs", "states", "labels")
     wanted = {name: getattr(options, name) for name in names if getattr(options, name) is not None}
     if wanted.keys() & {"color", "crop"} and not wanted.keys() & {"mean", "scale"}:
         raise Error("--color and --crop belong to a recipe for pictures; give its --mean or --scale too")

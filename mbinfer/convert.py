@@ -31,6 +31,7 @@ def convert(
     input_shape: InputShape = None,
     example: Any = None,
     outputs: Iterable[str] | None = None,
+    states: Mapping[str, str] | None = None,
     **quantising: Any,
 ) -> None:
     """Convert `source` to a model file at `path`.
@@ -50,6 +51,9 @@ def convert(
     input_shape: such as (1, 3, 224, 224), in the source's own axis order: fixes the open sizes of a model and
         overrides those that it stores; a dict by input name where there are several.
     outputs: names of tensors of the source to end at, in place of its own outputs; what lies behind them is left out.
+    states: for a streaming network: by input, the name of the tensor that it takes in the following run, such as
+        {"cache": "new_cache"}; at first it is zeros. Such an input is none of the result's, nor is its output, unless
+        `outputs` has it.
     quantising: for dtype "int8": ranges, keep_float, report and the rest of `mbinfer.quantize.quantize`.
 
     Inputs of the result are NHWC with batch 1; rank-4 outputs too, other outputs keep the source's shape.
@@ -59,10 +63,9 @@ def convert(
     `OSError` with errno and filename for a file that cannot be read or written.
     """
     from .importers import import_model  # a board that only runs models needs none
-    from .model import save
 
     _check_dtype(dtype, calibration, quantising)
-    graph = import_model(source, input_shape, example, outputs)
+    graph = import_model(source, input_shape, example, outputs, states)
     if mean is not None or scale is not None:
         _set_recipe(graph, mean, scale, color, crop)
     if dtype == "int8":
@@ -71,6 +74,12 @@ def convert(
         graph = quantize(graph, calibration, **quantising)
     if labels is not None:
         _set_labels(graph, labels)
+    _save(graph, path, dtype)
+
+
+def _save(graph: Graph, path: Path, dtype: str) -> None:
+    from .model import save
+
     try:
         save(graph, path, "float16" if dtype == "float16" else None)
     except TypeError:

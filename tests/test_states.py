@@ -13,9 +13,10 @@ from records import Records
 from streams import streamed
 
 import mbinfer
-from mbinfer import model
+from mbinfer import cli, model
 from mbinfer.build import GraphBuilder
 from mbinfer.graph import Graph, State, Type
+from mbinfer.quantize import quantize
 
 ROWS = 12  # of the whole
 SCHEDULES = ["naive", "layerwise", "fused", "streamed", "auto"]
@@ -307,3 +308,88 @@ def test_files_without_states_are_of_version_1():
     plain.output(plain.convolve("input", 8))
     heads = [Records(model.encode(graph)).header[0] for graph in (plain.graph, convolution())]
     assert [(head["major"], head["minor"], head["state_count"]) for head in heads] == [(1, 0, 0), (2, 0, 1)]
+
+
+def cached(rows: int = 1):
+    """An ONNX model whose convolution sees the rows that it took from `cache`, and gives those to keep as `kept`."""
+    onnx = pytest.importorskip("onnx")
+    helper, array = onnx.helper, onnx.numpy_helper.from_array
+    rng = np.random.default_rng(0)
+    dims = {"x": [1, 4, rows, 5], "cache": [1, 4, 2, 5], "h": [1, 6], "out": [1, 6, rows, 5], "kept": [1, 4, 2, 5]}
+    dims["h2"], dims["same"] = dims["h"], dims["x"]
+    numbers = {"w": (6, 4, 3, 3), "v": (6, 6), "u": (6, 6)}
+    nodes = [
+        helper.make_node("Concat", ["cache", "x"], ["all"], axis=2),
+        helper.make_node("Conv", ["all", "w"], ["out"], pads=[0, 1, 0, 1]),
+        helper.make_node("Slice", ["all", "begin", "end", "axis"], ["kept"]),
+        helper.make_node("GlobalAveragePool", ["out"], ["mean"]),
+        helper.make_node("Flatten", ["mean"], ["flat"]),
+        helper.make_node("Gemm", ["flat", "v"], ["a"]),
+        helper.make_node("Gemm", ["h", "u"], ["b"]),
+        helper.make_node("Add", ["a", "b"], ["sum"]),
+        helper.make_node("Tanh", ["sum"], ["h2"]),
+        helper.make_node("Identity", ["x"], ["same"]),
+    ]
+    info = {name: helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, shape) for name, shape in dims.items()}
+    graph = helper.make_graph(
+        nodes,
+        "cached",
+        [info[name] for name in ("x", "cache", "h")],
+        [info[name] for name in ("out", "kept", "h2", "same")],
+        [array((0.3 * rng.standard_normal(shape)).astype(np.float32), name) for name, shape in numbers.items()]
+        + [array(np.array([i]), name) for name, i in (("begin", rows), ("end", rows + 2), ("axis", 2))],
+    )
+    return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=8)
+
+
+@pytest.mark.parametrize("rows", [1, 3])
+def test_inputs_of_onnx_take_what_outputs_were(rows, tmp_path):
+    """Against onnxruntime, which is given its own outputs."""
+    onnxruntime = pytest.importorskip("onnxruntime")
+    source = cached(rows)
+    mbinfer.convert(
+        source, tmp_path / "net.bin", states={"cache": "kept", "h": "h2"}, outputs=["out", "h2"] if rows > 1 else None
+    )
+    session, oracle = mbinfer.Session(tmp_path / "net.bin"), onnxruntime.InferenceSession(source.SerializeToString())
+    assert [info.name for info in session.inputs] == ["x"] and hooks.check(session) == ""
+    assert [info.name for info in session.outputs] == (["out", "h2"] if rows > 1 else ["out", "same"])
+    assert session.plan.state_bytes == 4 * (2 * 5 * 8 + 8)
+    cache, h = np.zeros((1, 4, 2, 5), np.float32), np.zeros((1, 6), np.float32)
+    for step in range(20):
+        x = np.random.default_rng(step).standard_normal((1, 4, rows, 5)).astype(np.float32)
+        out, cache, h, same = oracle.run(None, {"x": x, "cache": cache, "h": h})
+        found = session.run(x.transpose(0, 2, 3, 1))
+        np.testing.assert_allclose(found["out"].transpose(0, 3, 1, 2), out, rtol=1e-4, atol=1e-5)
+        if rows > 1:
+            np.testing.assert_allclose(found["h2"], h, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    "states, error, words",
+    [
+        ({"nothing": "kept"}, mbinfer.ArgumentError, "'nothing' is no input; inputs are"),
+        ({"cache": "nothing"}, mbinfer.ArgumentError, "no node computes a tensor 'nothing'"),
+        ({"cache": "out"}, mbinfer.UnsupportedError, "one shape and type"),
+        ({"cache": "kept", "h": "kept"}, mbinfer.ArgumentError, "two inputs take one output"),
+        (["cache"], mbinfer.ArgumentError, "a dict of names"),
+        ({"cache": 1}, mbinfer.ArgumentError, "a dict of names"),
+    ],
+)
+def test_what_onnx_states_may_not_be(states, error, words, tmp_path):
+    with pytest.raises(error, match=words):
+        mbinfer.convert(cached(), tmp_path / "net.bin", states=states)
+
+
+def test_states_are_not_quantised():
+    with pytest.raises(mbinfer.UnsupportedError, match="range is that of a whole stream"):
+        quantize(convolution(), [np.zeros((1, 6, 5), np.float32)])
+
+
+def test_states_on_the_command_line(tmp_path):
+    onnx = pytest.importorskip("onnx")
+    onnx.save(cached(), tmp_path / "net.onnx")
+    both = [str(tmp_path / name) for name in ("net.onnx", "net.bin")]
+    assert cli.main(["convert", *both, "--states", "cache=kept,h=h2"]) == 0
+    assert mbinfer.Session(both[1], plan_only=True).plan.state_bytes > 0
+    with pytest.raises(SystemExit):
+        cli.main(["convert", *both, "--states", "cache"])

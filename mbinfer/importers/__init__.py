@@ -8,6 +8,7 @@ walking.py    the walk over a source's nodes; refusals are collected
 arithmetic.py constants and gates recognised in sums and products
 fusing.py     affine, activation and padding nodes folded away          (`Graph` only)
 finishing.py  outputs named, nodes folded
+states.py     inputs that take what an output was in the run before
 onnx/         everything that knows ONNX
 tflite/       everything that knows TensorFlow Lite
 torch_import.py   PyTorch modules, by PyTorch's own exporter to ONNX
@@ -23,6 +24,7 @@ from ..graph import Graph
 from ..messages import told
 from .arguments import InputShape
 from .onnx import import_onnx
+from .states import States
 from .tflite import import_tflite, is_tflite
 from .torch_import import export_torch, is_torch_module
 
@@ -30,7 +32,11 @@ __all__ = ["export_torch", "import_model", "import_onnx", "import_tflite", "is_t
 
 
 def import_model(
-    source: Any, input_shape: InputShape = None, example: Any = None, outputs: Iterable[str] | None = None
+    source: Any,
+    input_shape: InputShape = None,
+    example: Any = None,
+    outputs: Iterable[str] | None = None,
+    states: States = None,
 ) -> Graph:
     """The `Graph` of anything that `mbinfer.convert` takes.
 
@@ -38,10 +44,10 @@ def import_model(
     """
     try:
         if is_torch_module(source):
-            return import_onnx(export_torch(source, example, input_shape), outputs=outputs)
+            return import_onnx(export_torch(source, example, input_shape), outputs=outputs, states=states)
         if is_tflite(source):
-            return import_tflite(source, input_shape, outputs)
-        return import_onnx(source, input_shape, outputs)
+            return import_tflite(source, input_shape, outputs, states)
+        return import_onnx(source, input_shape, outputs, states)
     except Error:
         raise
     except OSError as error:

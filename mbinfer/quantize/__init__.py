@@ -8,7 +8,7 @@ from collections.abc import Collection
 
 import numpy as np
 
-from ..errors import ArgumentError
+from ..errors import ArgumentError, UnsupportedError
 from ..graph import Graph, Recipe, Type
 from .emit import INTEGER, KEEPS_TYPE, Seen, emit, on_bytes
 from .equalise import equalise as equalise_layers
@@ -49,6 +49,13 @@ def quantize(
 
     Raises `ArgumentError` for what it cannot take, `ShapeError` for samples that do not fit.
     """
+    if graph.states:
+        raise UnsupportedError(
+            f"state '{next(iter(graph.states))}': its range is that of a whole stream, which samples of single runs do "
+            "not show; supported: networks without states, and with states files that are quantised already",
+            next(iter(graph.states)),
+            "state",
+        )
     quantizer = Quantizer(graph, calibration, keep_float, per_channel, equalise)
     made = quantizer.quantized(ranges, correct_bias, compensate)
     if report is not None:

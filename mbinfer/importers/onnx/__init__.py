@@ -19,6 +19,7 @@ from ...errors import ShapeError, UnsupportedError
 from ...graph import Graph
 from ..arguments import InputShape
 from ..finishing import finish
+from ..states import States, own_outputs, with_states
 from . import dense, moving, norms, pointwise, spatial, views  # noqa: F401 - they register how each op is lowered
 from .loading import require_onnx
 from .lowering import Lowering
@@ -27,18 +28,21 @@ from .reading import read_onnx
 __all__ = ["import_onnx", "require_onnx"]
 
 
-def import_onnx(source: Any, input_shape: InputShape = None, outputs: Iterable[str] | None = None) -> Graph:
+def import_onnx(
+    source: Any, input_shape: InputShape = None, outputs: Iterable[str] | None = None, states: States = None
+) -> Graph:
     """Read `source`, an .onnx path, its bytes or an `onnx.ModelProto` (opset 7 or later, float32, batch 1 or open).
 
     `input_shape`, in the model's own axis order (a dict by input name for several inputs), fixes open sizes and
     overrides others. `outputs` names the tensors to end at, instead of the model's own outputs.
+    `states`: by input, the tensor that it takes in the following run.
     Returns a `Graph` with batch norm, biases, pads and activations folded; inputs are NHWC, rank-4 outputs
     ``(1, H, W, C)``, other outputs shaped as in the source.
 
     Raises `UnsupportedError` naming node, op, reason and what is supported; `FormatError` for an invalid model;
     `ShapeError` for an `input_shape` that does not fit; `mbinfer.Error` without the onnx package.
     """
-    model = read_onnx(source, input_shape, outputs)
+    model = read_onnx(source, input_shape, with_states(outputs, states))
     with np.errstate(all="ignore"):  # what is not finite in the end is refused by name
         try:
             lowering = Lowering(model)
@@ -47,7 +51,7 @@ def import_onnx(source: Any, input_shape: InputShape = None, outputs: Iterable[s
             if not model.overridden:
                 raise
             raise ShapeError(f"with {model.overridden}: {error}") from error
-        graph = finish(lowering, lowering.nodes, model.outputs)
+        graph = finish(lowering, lowering.nodes, own_outputs(model.outputs, outputs, states), states)
     graph.metadata["source"] = "onnx"
     if model.producer:
         graph.metadata["producer"] = model.producer

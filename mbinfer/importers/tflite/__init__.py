@@ -20,6 +20,7 @@ from ...errors import ShapeError, UnsupportedError
 from ...graph import Graph
 from ..arguments import InputShape
 from ..finishing import finish
+from ..states import States, own_outputs, with_states
 from . import boxes, dense, moving, picking, pointwise, spatial, tables, views  # noqa: F401 - handlers
 from .lowering import Lowering
 from .reading import is_tflite, read_tflite
@@ -27,15 +28,18 @@ from .reading import is_tflite, read_tflite
 __all__ = ["import_tflite", "is_tflite"]
 
 
-def import_tflite(source: Any, input_shape: InputShape = None, outputs: Iterable[str] | None = None) -> Graph:
+def import_tflite(
+    source: Any, input_shape: InputShape = None, outputs: Iterable[str] | None = None, states: States = None
+) -> Graph:
     """Read `source`, a .tflite path or its bytes: float32, float16 weights, int8 and uint8 values.
 
     `input_shape` (a dict by input name for several inputs) overrides the stored sizes; `outputs` names the tensors to
-    end at. Inputs and outputs have the types of the file.
+    end at, `states`, by input, the tensor that it takes in the following run. Inputs and outputs have the types of the
+    file.
 
     Raises `UnsupportedError` naming node, operator, reason and what is supported; `FormatError` for a damaged file.
     """
-    model = read_tflite(source, outputs)
+    model = read_tflite(source, with_states(outputs, states))
     with np.errstate(all="ignore"):  # what is not finite in the end is refused by name
         try:
             lowering = Lowering(model, input_shape)
@@ -44,7 +48,7 @@ def import_tflite(source: Any, input_shape: InputShape = None, outputs: Iterable
             if input_shape is None:
                 raise
             raise ShapeError(f"with input_shape={input_shape}: {error}") from error
-        graph = finish(lowering, model.nodes, model.outputs)
+        graph = finish(lowering, model.nodes, own_outputs(model.outputs, outputs, states), states)
     graph.metadata["source"] = "tflite"
     if model.description:
         graph.metadata["description"] = model.description

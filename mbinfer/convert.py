@@ -56,7 +56,8 @@ def convert(
         `outputs` has it.
     quantising: for dtype "int8": ranges, keep_float, report and the rest of `mbinfer.quantize.quantize`.
 
-    Inputs of the result are NHWC with batch 1; rank-4 outputs too, other outputs keep the source's shape.
+    Inputs of the result are NHWC with batch 1, ONNX sequences (1, channels, length) as `Session.inputs` says; rank-4
+    outputs too, other outputs keep the source's shape.
 
     Raises `UnsupportedError` (naming node, op, reason and what is supported), `FormatError` for an invalid model,
     `ShapeError` where shape, recipe or labels do not fit, `ArgumentError` for arguments of the wrong kind, and an

@@ -36,6 +36,8 @@ def told(error: BaseException) -> str:
         return "its parts lie too deep in one another"
     if isinstance(error, MemoryError):
         return "it asks for more memory than there is"
+    if isinstance(error, AttributeError):  # of something that is not there
+        return "something that it needs is not there"
     return text or "its numbers, names or shapes do not go together"
 
 

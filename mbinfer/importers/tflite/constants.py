@@ -49,7 +49,7 @@ def evaluate(node: SourceNode, arrays: Sequence[Array], tensors: Sequence[Tflite
             with np.errstate(all="ignore"):
                 return np.asarray(ARITHMETIC[node.op](a, b))
         return np.asarray(_FUNCTIONS[node.op](node, arrays, tensors))
-    except (ArithmeticError, IndexError, TypeError, ValueError) as error:
+    except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
         raise unsupported(node, f"inputs that make no sense together: {told(error)}", SUPPORTED) from error
 
 

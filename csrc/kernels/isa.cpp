@@ -123,7 +123,7 @@ constexpr KernelTable table(const char* isa) {
            softmax_f32,
            norm_pixels<f32x8>},
           &kBytes,
-          lookup_reference,
+          lookup_bytes,
           convert,
           multiply_adds};
 }

@@ -314,5 +314,9 @@ struct ByteColumns {
 
 #endif
 
+#ifndef MBINFER_BYTES
+constexpr auto lookup_bytes = lookup_reference;
+#endif
+
 }  // namespace
 }  // namespace mbinfer

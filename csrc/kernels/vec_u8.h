@@ -24,3 +24,4 @@
 //   ByteColumns            what a depthwise convolution multiplies: column, outside, weight of kRows rows of kPanels
 //                          panels (of two, those `lanes` that may be read); start(bias), multiply(column, weight, sum),
 //                          end(sum, bias): exact for up to kMostTaps columns
+//   lookup_bytes           the kernel that looks bytes up in a table

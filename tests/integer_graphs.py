@@ -13,7 +13,7 @@ F = np.float32
 NOT_COPIED = ("inputs", "output", "weight", "bias", "slopes")
 COMPUTED = {"conv", "depthwise", "add", "max_pool", "avg_pool", "global_avg_pool", "softmax", "convert", "lookup"}
 PAIRS = {"mul": np.multiply, "sub": np.subtract, "max": np.maximum, "min": np.minimum}
-COMPUTED |= {"concat", "stack", "resize", *PAIRS}
+COMPUTED |= {"concat", "stack", "slice", "shuffle", "depth_to_space", "resize", *PAIRS}
 
 
 def quantised(graph: Graph, rng: np.random.Generator, extreme: bool = False, outside: str = "float32") -> Graph:
@@ -194,6 +194,15 @@ def run_node(node: Node, graph: Graph, values: dict[str, np.ndarray]) -> np.ndar
         return np.concatenate(xs, 2)
     if node.op == "stack":
         return np.concatenate([x.reshape(-1, dims[2]) for x in xs]).reshape(dims)
+    if node.op == "slice":
+        channel = np.arange(dims[2]) + node.first_channel
+        inside = (channel >= 0) & (channel < x.shape[2])
+        return np.where(inside, x[..., channel * inside], x.dtype.type(kind.zero_point))
+    if node.op == "shuffle":
+        return x.reshape(*dims[:2], node.groups, -1).swapaxes(2, 3).reshape(dims)
+    if node.op == "depth_to_space":
+        down, across = node.rows[1], node.columns[1]
+        return x.reshape(*x.shape[:2], down, across, dims[2]).swapaxes(1, 2).reshape(dims)
     if node.op in PAIRS:
         if made.dtype == "uint8":
             return requantise(pair_of_steps(node.op, xs, kinds, made), node, made)

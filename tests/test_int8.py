@@ -110,6 +110,15 @@ def test_a_picture_goes_straight_to_uint8():
     assert np.array_equal(session.run_rows(iter(image))[0], expected)
 
 
+@pytest.mark.parametrize("first, channels", [(0, 12), (-3, 4), (-9, 20), (5, 8)])
+def test_channels_that_the_input_has_not_are_its_zero_point(first, channels):
+    net = GraphBuilder(np.random.default_rng(0), (5, 7, 8))
+    net.output(net.add("slice", [net.convolve("input", 8)], channels, first_channel=first))
+    rng = np.random.default_rng(1)
+    for outside in ("uint8", "int8", "float32"):
+        check(quantised(net.graph, rng, outside=outside), rng)
+
+
 @pytest.mark.parametrize("width", [1, 3, 5, 31, 34, 70])
 @pytest.mark.parametrize("outside", ["int8", "float32"])
 def test_padding_of_an_input_that_is_converted(width, outside):

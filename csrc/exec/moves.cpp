@@ -36,11 +36,12 @@ void slice(const Task& w) {
   const int from = w.node.first_channel, channels = output(w).channels;
   const int begin = std::max(0, -from), end = std::min(channels, input(w, 0).channels - from);  // that the input has
   const size_t size = element(w);
+  const int zero = w.graph.values[w.node.output].type.zero_point;  // the byte that is zero; a float32's bytes are 0
   by_output_pixel(w, [&](int row, int x) {
     char* out = w.out.at(row, x);
-    std::memset(out, 0, size_t(begin) * size);
+    std::memset(out, zero, size_t(begin) * size);
     std::memcpy(out + size_t(begin) * size, w.in.at(row, x) + size_t(from + begin) * size, size_t(end - begin) * size);
-    std::memset(out + size_t(end) * size, 0, size_t(channels - end) * size);
+    std::memset(out + size_t(end) * size, zero, size_t(channels - end) * size);
   });
 }
 

@@ -232,6 +232,8 @@ def _session(options: argparse.Namespace) -> Any:
 def _info(options: argparse.Namespace) -> None:
     import mbinfer
 
+    from .states import states_of
+
     session = mbinfer.Session(options.model)
     plan, recipe = session.plan, session.recipe
     record = {
@@ -239,6 +241,7 @@ def _info(options: argparse.Namespace) -> None:
         "bytes": os.path.getsize(options.model),
         "inputs": [info._asdict() for info in session.inputs],
         "outputs": [info._asdict() for info in session.outputs],
+        "states": [state._asdict() for state in states_of(options.model)],
         "recipe": vars(recipe) if recipe else None,
         "labels": list(session.labels),
         "metadata": dict(session.metadata),

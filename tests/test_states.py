@@ -17,6 +17,7 @@ from mbinfer import cli, model
 from mbinfer.build import GraphBuilder
 from mbinfer.graph import Graph, State, Type
 from mbinfer.quantize import quantize
+from mbinfer.states import states_of
 
 ROWS = 12  # of the whole
 SCHEDULES = ["naive", "layerwise", "fused", "streamed", "auto"]
@@ -364,6 +365,33 @@ def test_inputs_of_onnx_take_what_outputs_were(rows, tmp_path):
             np.testing.assert_allclose(found["h2"], h, rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.parametrize("kept, new", [(2, 1), (1, 1), (2, 3)])
+def test_sequences_of_onnx_that_only_a_concat_reads(kept, new, tmp_path):
+    """Of rank 3: which of its axes is which, the convolution behind the concatenation says."""
+    onnx, onnxruntime = pytest.importorskip("onnx"), pytest.importorskip("onnxruntime")
+    helper, array, rng = onnx.helper, onnx.numpy_helper.from_array, np.random.default_rng(0)
+    dims = {"x": [1, 5, new], "cache": [1, 5, kept], "out": [1, 6, new], "kept": [1, 5, kept]}
+    info = {name: helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, shape) for name, shape in dims.items()}
+    nodes = [
+        helper.make_node("Concat", ["cache", "x"], ["all"], axis=2),
+        helper.make_node("Slice", ["all", "begin", "end", "axis"], ["kept"]),
+        helper.make_node("Conv", ["all", "w"], ["out"]),
+    ]
+    numbers = [array(np.array([i]), name) for name, i in (("begin", new), ("end", new + kept), ("axis", 2))]
+    numbers.append(array(rng.standard_normal((6, 5, kept + 1)).astype(np.float32), "w"))
+    graph = helper.make_graph(nodes, "net", [info["x"], info["cache"]], [info["out"], info["kept"]], numbers)
+    source = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=8)
+    mbinfer.convert(source, tmp_path / "net.bin", states={"cache": "kept"})
+    session, oracle = mbinfer.Session(tmp_path / "net.bin"), onnxruntime.InferenceSession(source.SerializeToString())
+    assert session.plan.state_bytes == kept * 8 * 4
+    cache = np.zeros((1, 5, kept), np.float32)
+    for _ in range(20):
+        x = rng.standard_normal((1, 5, new)).astype(np.float32)
+        out, cache = oracle.run(None, {"x": x, "cache": cache})
+        found = session.run(x.transpose(0, 2, 1).reshape(session.inputs[0].shape))
+        np.testing.assert_allclose(found, out, rtol=1e-4, atol=1e-5)
+
+
 @pytest.mark.parametrize(
     "states, error, words",
     [
@@ -385,11 +413,18 @@ def test_states_are_not_quantised():
         quantize(convolution(), [np.zeros((1, 6, 5), np.float32)])
 
 
-def test_states_on_the_command_line(tmp_path):
+def test_states_on_the_command_line(tmp_path, capsys):
     onnx = pytest.importorskip("onnx")
     onnx.save(cached(), tmp_path / "net.onnx")
     both = [str(tmp_path / name) for name in ("net.onnx", "net.bin")]
     assert cli.main(["convert", *both, "--states", "cache=kept,h=h2"]) == 0
+    assert cli.main(["info", both[1]]) == 0
+    lines = [line.split(None, 1) for line in capsys.readouterr().out.splitlines()]
+    assert [line[1] for line in lines if line[0] == "state"] == [
+        "cache [1, 2, 5, 4] float32, 320 B",
+        "h [1, 1, 1, 6] float32, 32 B",
+    ]
+    assert sum(state.bytes for state in states_of(both[1])) == mbinfer.Session(both[1], plan_only=True).plan.state_bytes
     assert mbinfer.Session(both[1], plan_only=True).plan.state_bytes > 0
     with pytest.raises(SystemExit):
         cli.main(["convert", *both, "--states", "cache"])

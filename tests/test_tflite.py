@@ -93,7 +93,7 @@ def test_options_are_those_of_the_schema(op):
     for number, (name, _, kind, _) in enumerate(ours.OPTIONS[op], 2):
         camel = name.split("_")[0] + "".join(map(str.title, name.split("_")[1:]))
         options = getattr(schema, f"{table}T")()
-        value = {"[": [number, 7], "f": 0.5}.get(
+        value = {"[": [number, 7], "f": 0.5, "s": f"text {number}"}.get(
             kind, 1 if isinstance(getattr(options, names.get(name, camel)), bool) else number
         )
         wanted[name] = names.get(name, camel), value
@@ -108,7 +108,8 @@ def test_options_are_those_of_the_schema(op):
     (node,) = read_tflite(net.model()).nodes
     defaults = getattr(schema, f"{table}T")()
     assert node.attrs == {
-        name: getattr(defaults, key) or ([] if value == [2, 7] else 0) for name, (key, value) in wanted.items()
+        name: getattr(defaults, key) or (type(value)() if isinstance(value, (list, str)) else 0)
+        for name, (key, value) in wanted.items()
     }
 
 

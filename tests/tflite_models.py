@@ -43,13 +43,14 @@ class TfliteBuilder:
     codes: list = field(default_factory=list)
     buffers: list = field(default_factory=lambda: [schema.BufferT()])  # the first is that of tensors without content
     custom_code: str = ""  # what operators of the kind CUSTOM are called
+    others: list = field(default_factory=list)  # builders of more subgraphs
     inputs: list = field(default_factory=list)
     outputs: list = field(default_factory=list)
 
     def tensor(self, name, shape, dtype, content=None, scale=None, zero_point=None, axis=0) -> int:
         made = schema.TensorT()
         made.name, made.shape, made.buffer = name, [int(size) for size in shape], 0
-        made.type = getattr(schema.TensorType, KINDS[dtype])
+        made.type = getattr(schema.TensorType, KINDS.get(dtype, dtype.upper()))
         if scale is not None:
             made.quantization = schema.QuantizationParametersT()
             made.quantization.scale = np.atleast_1d(np.float32(scale)).tolist()
@@ -86,7 +87,8 @@ class TfliteBuilder:
         made = schema.OperatorT()
         if code not in self.codes:
             self.codes.append(code)
-        made.opcodeIndex, made.inputs, made.outputs = self.codes.index(code), list(inputs), [output]
+        made.opcodeIndex, made.inputs = self.codes.index(code), list(inputs)
+        made.outputs = [] if output is None else [output]
         if options:
             made.builtinOptionsType = getattr(schema.BuiltinOptions, options)
             made.builtinOptions = getattr(schema, f"{options}T")()
@@ -98,14 +100,12 @@ class TfliteBuilder:
     def model(self) -> bytes:
         import flatbuffers
 
-        model, graph = schema.ModelT(), schema.SubGraphT()
-        graph.tensors, graph.operators, graph.inputs, graph.outputs = (
-            self.tensors,
-            self.operators,
-            self.inputs,
-            self.outputs,
-        )
-        model.version, model.subgraphs, model.buffers, model.operatorCodes = 3, [graph], self.buffers, []
+        model, graphs = schema.ModelT(), []
+        for net in (self, *self.others):
+            graphs.append(schema.SubGraphT())
+            for name in ("tensors", "operators", "inputs", "outputs"):
+                setattr(graphs[-1], name, getattr(net, name))
+        model.version, model.subgraphs, model.buffers, model.operatorCodes = 3, graphs, self.buffers, []
         for name in self.codes:
             code = schema.OperatorCodeT()
             number = getattr(schema.BuiltinOperator, name)
@@ -116,6 +116,27 @@ class TfliteBuilder:
         builder = flatbuffers.Builder(1 << 14)
         builder.Finish(model.Pack(builder), b"TFL3")
         return bytes(builder.Output())
+
+    # Variables.
+
+    def handle(self, name, container="") -> int:
+        made = self.tensor(f"h{len(self.tensors)}", (), "resource")
+        self.operator("VAR_HANDLE", [], made, "VarHandleOptions", sharedName=name, container=container)
+        return made
+
+    def read(self, name, shape, scale=None, zero_point=None, container="") -> Values:
+        made = self.values(shape, scale, zero_point)
+        self.operator("READ_VARIABLE", [self.handle(name, container)], made.index, "ReadVariableOptions")
+        return made
+
+    def assign(self, name, value: int, container="") -> None:
+        self.operator("ASSIGN_VARIABLE", [self.handle(name, container), value], None, "AssignVariableOptions")
+
+    def once(self) -> TfliteBuilder:
+        """Another subgraph, which runs at first."""
+        self.others.append(TfliteBuilder(self.rng, self.dtype, codes=self.codes, buffers=self.buffers))
+        self.operator("CALL_ONCE", [], None, "CallOnceOptions", initSubgraphIndex=len(self.others))
+        return self.others[-1]
 
     # Layers.
 
@@ -216,11 +237,20 @@ def _window(stride, padding, act) -> dict:
     return {"padding": padding, "strideH": stride[0], "strideW": stride[1], "fusedActivationFunction": act}
 
 
-def run_litert(model: bytes, inputs: dict[str, np.ndarray], reference: bool = False) -> dict[str, np.ndarray]:
-    """Outputs by name in LiteRT, with XNNPACK or, as `reference`, its plain loops."""
+def litert(model: bytes, reference: bool = False) -> interpreter.Interpreter:
+    """LiteRT, with XNNPACK or, as `reference`, its plain loops."""
     kind = interpreter.OpResolverType.BUILTIN_REF if reference else interpreter.OpResolverType.AUTO
     runner = interpreter.Interpreter(model_content=model, experimental_op_resolver_type=kind, num_threads=1)
     runner.allocate_tensors()
+    return runner
+
+
+def run_litert(model: bytes, inputs: dict[str, np.ndarray], reference: bool = False) -> dict[str, np.ndarray]:
+    """Outputs by name in LiteRT."""
+    return invoke(litert(model, reference), inputs)
+
+
+def invoke(runner: interpreter.Interpreter, inputs: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
     for details in runner.get_input_details():
         runner.set_tensor(details["index"], inputs[details["name"]])
     runner.invoke()

@@ -15,17 +15,17 @@ from .emitting import SourceNode, refuse_what_cannot_run
 from .fusing import fuse
 from .layout import AXES, Tensor
 from .picking import turned
-from .states import States, add_nexts, tie
+from .states import Tie, add_nexts, tie
 from .walking import Walk
 
 
-def finish(walk: Walk, nodes: Sequence[SourceNode], outputs: Sequence[str], states: States = None) -> Graph:
+def finish(walk: Walk, nodes: Sequence[SourceNode], outputs: Sequence[str], ties: Sequence[Tie] = ()) -> Graph:
     """The graph of a walk over `nodes`, which ends at the source's tensors `outputs`."""
     graph = walk.graph
     graph.outputs = [_output(walk, nodes, name) for name in outputs]
-    add_nexts(walk, states)
+    add_nexts(walk, ties)
     fuse(graph)
-    tie(walk, states)
+    tie(walk, ties)
     refuse_what_cannot_run(graph)
     _make_names_unique(graph)
     return graph

@@ -25,7 +25,7 @@ def fuse(graph: Graph) -> None:
     """Rewrite `graph` in place to fewer nodes with the same outputs; drops what no output depends on."""
     before, now = None, _signature(graph)
     while now != before:
-        _drop_dead(graph)
+        drop_dead(graph)
         _fold_into_writers(graph)
         _fold_into_readers(graph)
         _skip_identities(graph)
@@ -53,7 +53,7 @@ def _readers(graph: Graph) -> dict[str, list[Node]]:
     return readers
 
 
-def _drop_dead(graph: Graph) -> None:
+def drop_dead(graph: Graph) -> None:
     needed, nodes = {output.value for output in graph.outputs}, []
     for node in reversed(graph.nodes):
         if node.output in needed:
@@ -88,7 +88,7 @@ def _run_on_bytes(graph: Graph) -> None:
         ):
             node.inputs = [source.inputs[0] for source in sources if source is not None]
             node.output, after[0].output = after[0].output, node.output  # nobody reads that convert now
-    _drop_dead(graph)
+    drop_dead(graph)
 
 
 def _is_of_integers(node: Node) -> bool:

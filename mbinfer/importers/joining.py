@@ -15,13 +15,14 @@ from .walking import Walk
 MOST_PIECES = 128  # that a picture is joined of
 
 
-def join(low: Walk, node: SourceNode, tensors: list[Tensor], axis: int, part: str = "") -> Tensor:
-    """Tensors of one type, one after the other along `axis`."""
+def join(low: Walk, node: SourceNode, tensors: list[Tensor], axis: int, part: str = "", across: bool = False) -> Tensor:
+    """Tensors of one type, one after the other along `axis`. Those of one row become a column, or, `across`, a row."""
     x = tensors[0]
     axis %= len(x.shape)
     if len(tensors) == 1:
         return x
-    for way in (_channels, _rows, _flat, _columns):
+    across = across and all(t.dims[0] == 1 for t in tensors)
+    for way in (_channels, _columns, _rows, _flat) if across else (_channels, _rows, _flat, _columns):
         joined = way(low, node, tensors, axis, part)
         if joined is not None:
             return joined

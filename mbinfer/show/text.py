@@ -147,6 +147,8 @@ def info_text(record: dict[str, Any], recipe: Any) -> str:
         for i in record[kind]:
             stands = f", (number - {i['zero_point']}) * {i['scale']:g}" if i["scale"] else ""
             rows.append((kind[:-1], f"{i['name']} {list(i['shape'])} {i['dtype']}{stands}"))
+    for state in record["states"]:
+        rows.append(("state", f"{state['name']} {list(state['shape'])} {state['dtype']}, {size(state['bytes'])}"))
     if recipe:
         mean, scale = (", ".join(f"{n:g}" for n in numbers) for numbers in (recipe.mean, recipe.scale))
         rows.append(("pictures", f"{recipe.color}, crop {recipe.crop:g}, (pixel - [{mean}]) * [{scale}]"))

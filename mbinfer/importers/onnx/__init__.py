@@ -19,7 +19,7 @@ from ...errors import ShapeError, UnsupportedError
 from ...graph import Graph
 from ..arguments import InputShape
 from ..finishing import finish
-from ..states import States, own_outputs, with_states
+from ..states import States, own_outputs, ties_of, with_states
 from . import dense, moving, norms, pointwise, spatial, views  # noqa: F401 - they register how each op is lowered
 from .loading import require_onnx
 from .lowering import Lowering
@@ -51,7 +51,7 @@ def import_onnx(
             if not model.overridden:
                 raise
             raise ShapeError(f"with {model.overridden}: {error}") from error
-        graph = finish(lowering, lowering.nodes, own_outputs(model.outputs, outputs, states), states)
+        graph = finish(lowering, lowering.nodes, own_outputs(model.outputs, outputs, states), ties_of(lowering, states))
     graph.metadata["source"] = "onnx"
     if model.producer:
         graph.metadata["producer"] = model.producer

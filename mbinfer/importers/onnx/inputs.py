@@ -185,10 +185,24 @@ def _first_look(source: Any, name: str, shape: tuple[int, ...]) -> tuple[str, _V
             if reshaped is None or math.prod(reshaped) != math.prod(shape):
                 return guess
             view = _View(reshaped, view.back)
+        elif node.op == "Concat" and len(view.shape) == 3:
+            layout = _of_joined(source, node.outputs[0])
+            return (layout, view) if layout else guess
         elif node.op not in OPEN:
             return guess
         views[node.outputs[0]] = view
     return guess
+
+
+def _of_joined(source: Any, name: str) -> str:
+    """The layout of what sequences are joined to, which is theirs too, where a reader of it wants one; else ""."""
+    shape = source.shapes.get(name)
+    for node in source.nodes if shape is not None else ():
+        if name in node.inputs:
+            layout = _wanted(source, node, _View(shape, lambda places: places))
+            if layout is not None:
+                return layout
+    return ""
 
 
 def _wanted(source: Any, node: Any, view: _View) -> str | None:

@@ -5,6 +5,7 @@ schema.py      names and fields by number
 reading.py     the file becomes nodes and tensors
 constants.py   operators whose inputs are all known
 weights.py     weights as they are stored
+variables.py   operators that read and assign what outlives a run
 lowering.py    the walk over the nodes; types of values
 boxes.py, moving.py, picking.py, spatial.py, pointwise.py, tables.py, views.py   one function for each operator
 """
@@ -42,13 +43,13 @@ def import_tflite(
     model = read_tflite(source, with_states(outputs, states))
     with np.errstate(all="ignore"):  # what is not finite in the end is refused by name
         try:
-            lowering = Lowering(model, input_shape)
+            lowering = Lowering(model, input_shape, states)
             lowering.run()
         except UnsupportedError as error:
             if input_shape is None:
                 raise
             raise ShapeError(f"with input_shape={input_shape}: {error}") from error
-        graph = finish(lowering, model.nodes, own_outputs(model.outputs, outputs, states), states)
+        graph = finish(lowering, model.nodes, own_outputs(model.outputs, outputs, states), lowering.ties)
     graph.metadata["source"] = "tflite"
     if model.description:
         graph.metadata["description"] = model.description

@@ -143,6 +143,7 @@ _FUNCTIONS: dict[str, Callable[..., Array]] = {
     "CONCATENATION": _concatenate,
     "GATHER": _gather,
     "REDUCE_PROD": _product,
+    "READ_VARIABLE": lambda node, arrays, _: arrays[0],
     "RANK": lambda node, arrays, _: np.array(arrays[0].ndim, np.int32),
     "FILL": lambda node, arrays, _: np.full(_bounded(arrays[0]), arrays[1].item(), arrays[1].dtype),
     "ZEROS_LIKE": lambda node, arrays, _: np.zeros_like(arrays[0]),

@@ -19,11 +19,14 @@ from ...graph import Type
 from ..arguments import InputShape, shapes_by_name
 from ..emitting import SourceNode, unsupported
 from ..layout import Tensor, nhwc
+from ..states import States, Tie, ties_of
 from ..walking import Walk
 from . import schema
 from .batches import with_gaps
 from .constants import dequantized, evaluate
 from .reading import TfliteSource, TfliteTensor
+from .sequences import picture_of
+from .variables import as_bytes
 
 Handler = Callable[["Lowering", SourceNode], Tensor]
 
@@ -34,10 +37,7 @@ RESHAPES = frozenset(("RESHAPE", "EXPAND_DIMS", "SQUEEZE"))
 # What users call operators that are not here.
 ALIASES = {
     "BATCH_MATMUL": "attention",
-    "READ_VARIABLE": "streaming state",
     "VAR_HANDLE": "streaming state",
-    "ASSIGN_VARIABLE": "streaming state",
-    "CALL_ONCE": "streaming state",
     "CONV_3D": "convolution of volumes",
     "CONV_3D_TRANSPOSE": "convolution of volumes",
     "NON_MAX_SUPPRESSION_V4": "NMS, detection post-processing",
@@ -73,20 +73,32 @@ class Lowering(Walk):
 
     handlers, aliases = _HANDLERS, ALIASES
 
-    def __init__(self, source: TfliteSource, input_shape: InputShape = None):
+    def __init__(self, source: TfliteSource, input_shape: InputShape = None, states: States = None):
         constants = {name: t.array for name, t in source.tensors.items() if t.array is not None}
         super().__init__(source.tensors, constants)
         self.source = source
         self._in_reals = False  # whether a handler is at work on real numbers in place of integers
         self._real: dict[str, str] = {}  # the float32 value of a quantised one
+        self._states = states
+        self.ties: list[Tie] = []  # after `run`
+        self.streams = bool(states or source.variables)
         shapes = shapes_by_name(source.inputs, input_shape)
         self.overridden = bool(shapes)
         for name in source.inputs:
             self._input(name, shapes.get(name, source.tensors[name].shape))
+        for variable in source.variables:
+            self._variable(variable.content)
 
     def run(self) -> None:
         self.walk(with_gaps(self.source), self._visit)
         self.end()
+        self.ties = ties_of(self, self._states)
+        for variable in self.source.variables:
+            before, after = (self.env.get(name) for name in (variable.content, variable.next))
+            tie = Tie(variable.content, before, variable.next, after, kind="variable (VAR_HANDLE)")
+            if variable.initial is not None and isinstance(before, Tensor):
+                tie.initial = np.ascontiguousarray(as_bytes(variable.initial).reshape(before.dims))
+            self.ties.append(tie)
         for name in self.source.outputs:
             self._output(name)
 
@@ -106,10 +118,31 @@ class Lowering(Walk):
         self.builder.input(name, dims)
         if given.dtype != "float32":
             self.graph.types[name] = given
-        if given.dtype == "int8":
+        if name in (self._states or {}):
+            self.graph.types.update({name: inside(given)} if given.dtype == "int8" else {})
+        elif given.dtype == "int8":
             found = replace(found, value=self.builder.add("convert", [name], name=f"{name}/uint8"))
             self.graph.types[found.value] = inside(given)
         self.env[name] = found
+
+    def _variable(self, name: str) -> None:
+        """An input for now, as the uint8 numbers that stand for those of int8."""
+        tensor = self.source.tensors[name]
+        try:
+            given = self.held(tensor)
+        except UnsupportedError as error:
+            raise UnsupportedError(f"variable '{name}' (VAR_HANDLE): {error}", name, "VAR_HANDLE") from error
+        if not 1 <= len(tensor.shape) <= 4 or not 1 <= math.prod(tensor.shape) <= MAX_ELEMENTS:
+            raise UnsupportedError(
+                f"variable '{name}' (VAR_HANDLE) has the shape {tensor.shape}; supported: 1 to 4 axes of known sizes",
+                name,
+                "VAR_HANDLE",
+            )
+        dims = self._picture(name, tensor.shape if tensor.shape[0] == 1 else (1, *tensor.shape))
+        self.builder.input(name, dims)
+        if given.dtype != "float32":
+            self.graph.types[name] = inside(given)
+        self.env[name] = nhwc(name, dims, tensor.shape)
 
     def _output(self, name: str) -> None:
         """An output of int8 is what its uint8 value becomes."""
@@ -121,12 +154,15 @@ class Lowering(Walk):
 
     def _picture(self, name: str, shape: tuple[int, ...]) -> tuple[int, int, int]:
         """The dims of an input: those of the first tensor of rank 4 that shows its elements, else its own."""
+        found = picture_of(self.source, name) if self.streams else None
+        if found is not None and math.prod(found) == math.prod(shape):
+            return found
         views = {name: shape}
         for node in self.source.nodes if len(shape) != 4 else ():
             read = next((tensor for tensor in node.inputs if tensor in views), None)
             if read is None or node.op == "SHAPE":
                 continue
-            if node.op not in (*RESHAPES, "QUANTIZE", "DEQUANTIZE", "CAST"):
+            if node.op not in (*RESHAPES, "READ_VARIABLE", "QUANTIZE", "DEQUANTIZE", "CAST"):
                 break
             made = self.source.tensors[node.outputs[0]].shape
             if math.prod(made) != math.prod(shape):

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 import os
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from ...check import MAX_ELEMENTS
-from ...errors import FormatError
+from ...errors import FormatError, UnsupportedError
 from ...messages import brief
 from ..arguments import output_names
 from ..emitting import SourceNode
@@ -21,6 +23,7 @@ from . import schema
 from .flatbuffer import Table, Tables
 from .flexbuffer import numbers_of
 from .sparsity import densified
+from .variables import Variable, begin, initial_graphs, with_variables
 
 LARGEST_MODEL = (1 << 31) - 1  # bytes
 LARGEST_RANK = 8
@@ -47,13 +50,26 @@ class TfliteTensor:
 
 @dataclass
 class TfliteSource:
-    """What the lowering needs of a model; tensors by name, nodes in order, each called after its first output."""
+    """What the lowering needs of a model; tensors by name, nodes in order, each called after its first output.
+
+    A variable has a tensor too, of which a run finds the content.
+    """
 
     nodes: list[SourceNode]
     tensors: dict[str, TfliteTensor]
     inputs: list[str]
     outputs: list[str]
     description: str
+    variables: list[Variable] = dataclasses.field(default_factory=list)  # those that are read and assigned
+
+    @cached_property
+    def readers(self) -> dict[str, list[int]]:
+        """The places of the nodes that read a tensor."""
+        found: dict[str, list[int]] = {}
+        for i, node in enumerate(self.nodes):
+            for name in dict.fromkeys(node.inputs):
+                found.setdefault(name, []).append(i)
+        return found
 
 
 def is_tflite(source: Source) -> bool:
@@ -76,7 +92,9 @@ def read_tflite(source: Source, outputs: Iterable[str] | None = None) -> TfliteS
 
 
 class _Reader:
-    def __init__(self, data: memoryview):
+    """One graph of a file: the first is the network, others are what CALL_ONCE runs or control flow."""
+
+    def __init__(self, data: memoryview, graph: int = 0):
         self._data = data
         model = Table.root(data)
         self._description = model.text(3) if model.number(0, "I") else ""
@@ -84,28 +102,60 @@ class _Reader:
         subgraphs = model.tables(2)
         if not len(subgraphs):
             raise FormatError("the TensorFlow Lite file has no graph")
-        self._graph = subgraphs[0]  # others are the bodies of control flow, or other entries
+        if not 0 <= graph < len(subgraphs):
+            raise FormatError(f"CALL_ONCE runs graph {graph} of {len(subgraphs)}: there is no such one")
+        self._graph = subgraphs[graph]
         self._tensors: Tables = self._graph.tables(0)
         self._names = self._unique_names()
 
     def read(self, wanted: Iterable[str] | None) -> TfliteSource:
-        nodes = self._nodes()
+        given = self._nodes()
+        nodes, variables = with_variables(given, self._names)
         inputs = [self._name(int(i)) for i in self._graph.array(1, "<i4")]
         outputs = [self._name(int(i)) for i in self._graph.array(2, "<i4")]
         if wanted is not None:
             outputs = output_names(wanted, [name for node in nodes for name in node.outputs if name])
         if not outputs or len(set(outputs)) < len(outputs):
             raise FormatError(f"the outputs are {outputs[:9]}; a model has at least one, and each once")
-        needed, kept = set(outputs), []
-        for node in reversed(nodes):
-            if needed.intersection(node.outputs):
-                needed.update(name for name in node.inputs if name)
-                kept.append(node)
+        needed = _needed(nodes, outputs, {variable.content: variable.next for variable in variables.values()})
+        kept = [node for node in nodes if needed.intersection(node.outputs)]
         index = {name: i for i, name in enumerate(self._names)}
         seen = needed.union(*(node.outputs for node in kept)) - {""}
         tensors = {name: self._tensor(index[name], name) for name in self._names if name in seen}
+        variables = {key: variable for key, variable in variables.items() if variable.content in needed}
+        for graph in initial_graphs(given) if variables else ():
+            other = _Reader(self._data, graph)
+            begin(other._nodes(), variables, other.constant)
+        for variable in variables.values():
+            tensors[variable.content] = self._content(variable, self._tensor(index[variable.like], variable.like))
         inputs = [name for name in inputs if name in needed]
-        return TfliteSource(kept[::-1], tensors, inputs, outputs, brief(self._description))
+        states = [variable for variable in variables.values() if variable.next]
+        return TfliteSource(kept, tensors, inputs, outputs, brief(self._description), states)
+
+    def constant(self, name: str) -> npt.NDArray[Any] | None:
+        return self._tensor(self._names.index(name), name).array if name in self._names else None
+
+    @staticmethod
+    def _content(variable: Variable, like: TfliteTensor) -> TfliteTensor:
+        """The tensor of a variable: a constant where nothing is assigned to it."""
+        found = variable.initial
+        if found is not None and (found.shape, found.dtype.str[1:]) != (like.shape, like.kind.strip("<")):
+            raise UnsupportedError(
+                f"variable '{variable.content}' (VAR_HANDLE) of {like.shape}, {like.kind.strip('<')}, begins with "
+                f"{found.shape}, {found.dtype}; supported: numbers of its own shape and type",
+                variable.like,
+                "VAR_HANDLE",
+            )
+        if variable.next:
+            return replace(like, name=variable.content, array=None)
+        if found is None:
+            raise UnsupportedError(
+                f"variable '{variable.content}' (VAR_HANDLE) is read, and nothing is ever assigned to it; supported: "
+                "variables that CALL_ONCE or ASSIGN_VARIABLE give a content",
+                variable.like,
+                "VAR_HANDLE",
+            )
+        return replace(like, name=variable.content, array=found)
 
     def _unique_names(self) -> list[str]:
         """Names of tensors: files may leave them out, or use one twice."""
@@ -186,6 +236,28 @@ class _Reader:
         return data.astype(np.uint8, copy=False) if buffer and len(data) else None
 
 
+def _needed(nodes: list[SourceNode], outputs: Iterable[str], nexts: dict[str, str]) -> set[str]:
+    """Tensors that `outputs` depend on, in this run or, by way of variables, in those before."""
+    writers: dict[str, list[SourceNode]] = {}
+    for node in nodes:
+        for name in node.outputs:
+            writers.setdefault(name, []).append(node)
+    needed: set[str] = set()
+    visited: set[int] = set()
+    waiting = list(outputs)
+    while waiting:
+        name = waiting.pop()
+        if not name or name in needed:
+            continue
+        needed.add(name)
+        waiting.append(nexts.get(name, ""))
+        for node in writers.get(name, ()):
+            if id(node) not in visited:
+                visited.add(id(node))
+                waiting += node.inputs
+    return needed
+
+
 def _with_array(tensor: TfliteTensor, data: npt.NDArray[np.uint8], sparsity: Table | None) -> TfliteTensor:
     if tensor.kind not in DTYPES:
         return tensor  # refused by who reads it
@@ -227,6 +299,8 @@ def _options(op: str, table: Table) -> dict[str, Any]:
     for name, field, kind, default in schema.OPTIONS.get(op, ()):
         if kind == "[":
             found[name] = [] if options is None else options.array(field, "<i4").tolist()[: LARGEST_RANK + 1]
+        elif kind == "s":
+            found[name] = "" if options is None else options.text(field)
         elif kind == "f":
             found[name] = default if options is None else options.real(field, default)
         else:

@@ -36,7 +36,7 @@ float8_e5m2
 """.split()
 
 # Options by operator: name, number of the field, kind (code of `struct`, "f" for a real number, "[" for a list of
-# int32), and the default.
+# int32, "s" for text), and the default.
 _WINDOW: list[tuple[str, int, str, float]] = [("padding", 0, "b", 0), ("stride_w", 1, "i", 0), ("stride_h", 2, "i", 0)]
 _ACTIVATION: list[tuple[str, int, str, float]] = [("activation", 0, "b", 0)]
 OPTIONS: dict[str, list[tuple[str, int, str, float]]] = {
@@ -85,6 +85,8 @@ OPTIONS: dict[str, list[tuple[str, int, str, float]]] = {
         ("shrink_axis_mask", 4, "i", 0),
         ("offset", 5, "b", 0),
     ],
+    "VAR_HANDLE": [("container", 0, "s", 0), ("shared_name", 1, "s", 0)],
+    "CALL_ONCE": [("init_subgraph_index", 0, "i", 0)],
 }
 
 # Options of custom operators, int32 after int32.

@@ -15,6 +15,7 @@ from ..moving import cut
 from ..unfolding import alike, rearranged
 from .fixed_point import scaled_table
 from .lowering import Lowering, lowers
+from .sequences import runs_across
 from .spatial import same_type
 
 
@@ -60,6 +61,12 @@ def cast(low: Lowering, node: SourceNode) -> Tensor:
     return x
 
 
+@lowers("READ_VARIABLE")
+def read(low: Lowering, node: SourceNode) -> Tensor:
+    same_type(low, node)
+    return low.tensor(node)
+
+
 @lowers("CONCATENATION")
 def concat(low: Lowering, node: SourceNode) -> Tensor:
     """Quantised tensors of other scales than the result's are brought to it first."""
@@ -75,7 +82,9 @@ def concat(low: Lowering, node: SourceNode) -> Tensor:
             raise low.unsupported(node, "float32 and quantised tensors together", "tensors of one kind")
     if low.activation(node):
         raise low.unsupported(node, "an activation behind a concatenation", "none there")
-    return join(low, node, alike(low, node, tensors, node.attrs["axis"]), node.attrs["axis"])
+    axis = node.attrs["axis"] % len(tensors[0].shape)
+    across = low.streams and runs_across(low.source, node.outputs[0], axis)
+    return join(low, node, alike(low, node, tensors, axis), axis, across=across)
 
 
 @lowers("PACK")

@@ -376,7 +376,8 @@ class Breaker {
     Plan near = plan_;
     const Homes homes = homes_of(plan_);
     const Lives lives(graph_, plan_.stages, homes);
-    place(&near, measure_segment(graph_, lives, plan_, plan_.segments[g]).slide);
+    std::vector<int> made(plan_.stages.size());
+    place(&near, measure_segment(graph_, lives, plan_, plan_.segments[g], &made).slide);
     const std::string wrong = check_plan(graph_, near);
     if (!wrong.empty()) report("slide: the least distance is refused: " + wrong);
     const int64_t needed = needed_distance(g, in);

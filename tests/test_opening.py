@@ -65,7 +65,25 @@ def heads(count):
     return net.graph
 
 
-@pytest.mark.parametrize(("make", "count"), [(chain, 3000), (blocks, 300), (heads, 1500)])
+def gates(count):
+    net = GraphBuilder(np.random.default_rng(0), (4, 4, 8))
+    value = net.convolve("input", 8)
+    for _ in range(count):
+        filtered = net.add("depthwise", [value], kernel=(3, 3), pads=(1, 1, 1, 1))
+        gate = net.convolve(net.add("global_avg_pool", [filtered]), 8)
+        value = net.convolve(net.add("mul", [filtered, gate]), 8)
+    net.output(value)
+    return net.graph
+
+
+def joined(count):
+    net = GraphBuilder(np.random.default_rng(0), (2, 2, 8))
+    trunk = net.convolve("input", 8)
+    net.output(net.add("concat", [net.add("max_pool", [trunk], kernel=(1, 1)) for _ in range(count)]))
+    return net.graph
+
+
+@pytest.mark.parametrize(("make", "count"), [(chain, 3000), (blocks, 300), (heads, 1500), (gates, 300), (joined, 2500)])
 def test_any_small_file_opens_in_its_arena_1_mib_and_twice_the_file(make, count, opened, tmp_path):
     path = tmp_path / "model.bin"
     model.save(make(count), path)

@@ -41,6 +41,13 @@ def split(net, value, groups):
     return net.add("shuffle", [net.add("concat", [net.add("conv", [left], half), right])], groups=groups)
 
 
+def wide(net, value, count, last):
+    """So many values that their concatenation is never a node of its own, nor of pairs; the last fills no panel."""
+    made = [net.add("conv", [value], 8, RELU) for _ in range(count - 2)]
+    made.append(net.add("max_pool", [made[0]], kernel=(3, 3), pads=(1, 1, 1, 1)))
+    return net.add("concat", [*made, net.add("conv", [made[1]], last)])
+
+
 @st.composite
 def branching(draw):
     net = GraphBuilder(
@@ -48,11 +55,13 @@ def branching(draw):
     )
     value = net.add("conv", ["input"], draw(st.sampled_from([8, 16, 12, 24])), RELU, **SAME)
     for _ in range(draw(st.integers(1, 3))):
-        kind = draw(st.sampled_from(["dense", "fire", "split"]))
+        kind = draw(st.sampled_from(["dense", "fire", "split", "wide"]))
         if kind == "dense":
             value = dense(net, value, draw(st.sampled_from([8, 16, 4])), draw(st.integers(1, 3)))
         elif kind == "fire":
             value = fire(net, value, draw(st.sampled_from([8, 16, 12])))
+        elif kind == "wide":
+            value = wide(net, value, draw(st.integers(9, 12)), draw(st.sampled_from([8, 4])))
         elif net.dims(value)[2] % 2 == 0:
             value = split(net, value, 2)
     net.output(net.add("conv", [value], 8))

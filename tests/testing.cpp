@@ -36,7 +36,8 @@ py::dict measure(const Session& session, int first, const std::vector<std::tuple
   }
   const Homes homes = homes_of(plan);
   const Lives lives(graph, plan.stages, homes);
-  const SegmentNeeds needs = measure_segment(graph, lives, plan, {first, first + count});
+  std::vector<int> made(plan.stages.size());
+  const SegmentNeeds needs = measure_segment(graph, lives, plan, {first, first + count}, &made);
   py::dict d;
   d["kept_bytes"] = kept;
   d["transient_bytes"] = transient;
@@ -52,7 +53,7 @@ py::tuple place_blocks(const std::vector<std::tuple<int64_t, int, int>>& blocks,
   std::vector<Buffer> placed;
   std::vector<Slide> sliding;
   std::vector<int64_t> offsets;
-  for (const auto& b : blocks) placed.push_back({Buffer::kValue, 0, 0, std::get<0>(b), std::get<1>(b), std::get<2>(b)});
+  for (const auto& b : blocks) placed.emplace_back(Buffer::kValue, 0, std::get<0>(b), std::get<1>(b), std::get<2>(b));
   for (const auto& s : slides) sliding.push_back({std::get<0>(s), std::get<1>(s), std::get<2>(s)});
   Work work(cost_model(""));
   const int64_t size = place(&placed, sliding, kPlacementWork, &work);

@@ -103,7 +103,7 @@ Session::Session(std::shared_ptr<const Model> model, const SessionOptions& optio
   // Only what a node reads: a file may have holes of any size.
   for (const Node& node : graph().nodes) {
     model_->source->populate(node.weights, node.weight_bytes);
-    model_->source->populate(node.bias, node.bias_bytes);
+    model_->source->populate(node.bias, bias_bytes(graph(), node));
   }
   write_states();
   inputs_.assign(size_t(pool_.threads()), std::vector<Input>(graph().inputs.size()));

@@ -27,8 +27,7 @@ const Type& made_by(const Task& w, const Node& node) {
 }
 
 const void* bias_of(const Task& w, int panel) {
-  const int64_t panels = output_of(w).stride() / kPanel;
-  return static_cast<const char*>(w.node.bias) + panel * (w.node.bias_bytes / panels);
+  return static_cast<const char*>(w.node.bias) + panel * bias_panel_bytes(w.node);
 }
 
 Finish finish_of(const Task& w, int row, int x, int panel) {

@@ -4,6 +4,8 @@
 #include <algorithm>
 #include <map>
 
+#include "model/format.h"
+
 namespace mbinfer {
 
 std::pair<int, int> Window::input_range(int o0, int o1, int input) const {
@@ -57,15 +59,51 @@ static void link(Graph* graph) {
   }
 }
 
+// A concatenation of more values has no kernel where each of them can be made in its place: thousands of pairs would
+// fill megabytes.
+constexpr size_t kMostPaired = 8;
+
+static bool joins_many(const Node& node) { return info_of(node.op).area == Area::kJoined && node.inputs.size() > 2; }
+
+// Marks the nodes of which that is so: whole panels of what some node makes, and that lie nowhere else for the same
+// reason.
+static std::vector<bool> whole_concats(const Graph& graph) {
+  std::vector<bool> whole(graph.nodes.size(), false), placed(graph.values.size(), false);
+  if (!graph.states.empty()) return whole;  // what is kept from run to run may have to lie elsewhere
+  for (const Node& node : graph.nodes)
+    if (info_of(node.op).area == Area::kStacked)
+      for (int v : node.inputs) placed[size_t(v)] = true;
+  for (size_t n = 0; n < graph.nodes.size(); n++) {
+    const Indices& inputs = graph.nodes[n].inputs;
+    if (!joins_many(graph.nodes[n]) || inputs.size() <= kMostPaired) continue;
+    size_t fit = 0;
+    for (; fit < inputs.size() && !placed[size_t(inputs[fit])]; fit++) {
+      const Value& v = graph.values[size_t(inputs[fit])];
+      if (v.producer < 0 || (v.shape.channels % kPanel && fit + 1 < inputs.size())) break;
+      placed[size_t(inputs[fit])] = true;
+    }
+    whole[n] = fit == inputs.size();
+    for (; !whole[n] && fit > 0; fit--) placed[size_t(inputs[fit - 1])] = false;
+  }
+  return whole;
+}
+
 // A concatenation of many values is one of two, and of what that makes and the third ... Those that begin with the same
 // values, as in a dense block, begin with the same one.
 static void pair_concats(Graph* graph) {
-  auto joins_many = [](const Node& node) { return info_of(node.op).area == Area::kJoined && node.inputs.size() > 2; };
   if (std::none_of(graph->nodes.begin(), graph->nodes.end(), joins_many)) return;
+  const std::vector<bool> whole = whole_concats(*graph);
+  size_t most = 0;  // pairs
+  for (size_t n = 0; n < whole.size(); n++)
+    if (joins_many(graph->nodes[n]) && !whole[n]) most += graph->nodes[n].inputs.size() - 2;
+  if (!most) return;
   PageVector<Node> nodes;
+  nodes.reserve(graph->nodes.size() + most);
+  graph->values.reserve(graph->values.size() + most);
   std::map<std::pair<int, int>, int> pairs;  // of values, and what is made of them
-  for (Node& node : graph->nodes) {
-    const Indices inputs = node.inputs;
+  for (size_t n = 0; n < graph->nodes.size(); n++) {
+    Node& node = graph->nodes[n];
+    const Indices inputs = whole[n] ? Indices() : node.inputs;
     for (size_t i = 2; info_of(node.op).area == Area::kJoined && i < inputs.size(); i++) {
       const auto known = pairs.find({node.inputs[0], inputs[i - 1]});
       if (known != pairs.end()) {
@@ -83,7 +121,8 @@ static void pair_concats(Graph* graph) {
       node.inputs = {pair.output, inputs[i]};
       nodes.push_back(pair);
     }
-    if (info_of(node.op).area == Area::kJoined) pairs.insert({{node.inputs[0], node.inputs[1]}, node.output});
+    if (info_of(node.op).area == Area::kJoined && !whole[n])
+      pairs.insert({{node.inputs[0], node.inputs[1]}, node.output});
     nodes.push_back(std::move(node));
   }
   graph->nodes.swap(nodes);
@@ -236,6 +275,15 @@ int64_t macs(const Graph& graph, const Node& node) {
   const OpInfo& op = info_of(node.op);
   if (!op.weights) return 0;
   return out.elements() * node.y.kernel * node.x.kernel * (op.keeps_channels ? 1 : in.channels / node.groups);
+}
+
+int64_t bias_panel_bytes(const Node& node) {
+  const bool integers = node.weight_dtype == DType::kInt8;  // whose sums are scaled, too
+  return integers ? int64_t(sizeof(format::ChannelRecord)) : kPanel * int64_t(sizeof(float));
+}
+
+int64_t bias_bytes(const Graph& graph, const Node& node) {
+  return node.bias ? graph.values[size_t(node.output)].stride() / kPanel * bias_panel_bytes(node) : 0;
 }
 
 }  // namespace mbinfer

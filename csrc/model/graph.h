@@ -105,22 +105,27 @@ struct Node {  // a file of 1 MB has six thousand: fields lie so that few bytes 
   int table = -1;         // in Graph::tables, of uint8: what it makes is looked up there, in place of a curve
   // What its output is clamped to: real numbers, or steps from a uint8's zero point.
   float lo = -INFINITY, hi = INFINITY;
-  uint32_t bias_bytes = 0;
-  int64_t weight_bytes = 0;
-  Op op = Op::kConv;
-  Activation activation = Activation::kNone;
-  DType weight_dtype = DType::kNone;
   uint8_t window_channels = 0;  // kNorm: 0: all
-  int16_t halves_from = -1;     // means of uint8: the number that halves are rounded away from; -1: they go to even
   bool counts_padding : 1;      // kAvgPool
   bool full_range : 1;          // kConv: int8 weights may be -128
   bool softmax : 1;             // kCandidates: scores become probabilities of each anchor's classes
   bool logarithm : 1;           // kSoftmax
   bool centred : 1;             // kNorm
   bool anchorwise : 1;          // kCandidates: one box an anchor, as decoded; kNms: classes do not matter
+  int16_t halves_from = -1;     // means of uint8: the number that halves are rounded away from; -1: they go to even
+  int64_t weight_bytes : 40;
+  Op op = Op::kConv;
+  Activation activation = Activation::kNone;
+  DType weight_dtype = DType::kNone;
 
   Node()
-      : counts_padding(false), full_range(false), softmax(false), logarithm(false), centred(false), anchorwise(false) {}
+      : counts_padding(false),
+        full_range(false),
+        softmax(false),
+        logarithm(false),
+        centred(false),
+        anchorwise(false),
+        weight_bytes(0) {}
 
   // Makes its outputs of all channels of their group, by products with weights.
   bool mixes_channels() const { return info_of(op).weights && !info_of(op).keeps_channels; }
@@ -133,6 +138,8 @@ struct Node {  // a file of 1 MB has six thousand: fields lie so that few bytes 
            !y.pad && !y.pad_end && !x.pad && !x.pad_end;
   }
 };
+
+static_assert(sizeof(void*) > 8 || sizeof(Node) <= 136, "thousands of them");
 
 // Which input channels the panels of a grouped convolution read: panel p reads [first(p), first(p) + count).
 struct PanelChannels {
@@ -185,14 +192,17 @@ struct Graph {
   std::shared_ptr<std::forward_list<std::string>> strings_;
 };
 
-// Makes a graph one that is planned. A concatenation of many values becomes several of two, and no value is stacked
-// twice. A table that alone reads what a node makes is that node's activation. Conversions come behind inputs.
-// Convolutions of floats take pixels of any size one element at a time: they read an input in place, and one with a
-// recipe from a conversion of their own, of which they hold a patch at a time; so do those of int8, which take four
-// channels at a time. Where something else reads the input, one conversion makes a whole value of it. A conversion of
-// the model reads what the caller holds.
+// Makes a graph one that is planned. A concatenation of many values becomes several of two, unless they are so many
+// that it is only ever a place; no value is stacked twice. A table that alone reads what a node makes is that node's
+// activation. Conversions come behind inputs. Convolutions of floats take pixels of any size one element at a time:
+// they read an input in place, and one with a recipe from a conversion of their own, of which they hold a patch at a
+// time; so do those of int8, which take four channels at a time. Where something else reads the input, one conversion
+// makes a whole value of it. A conversion of the model reads what the caller holds.
 void prepare(Graph* graph);
 
-int64_t macs(const Graph& graph, const Node& node);  // multiply-adds of the whole node
+// Multiply-adds of the whole node; bytes of its bias, and of that of a panel.
+int64_t macs(const Graph& graph, const Node& node);
+int64_t bias_bytes(const Graph& graph, const Node& node);
+int64_t bias_panel_bytes(const Node& node);
 
 }  // namespace mbinfer

@@ -398,8 +398,7 @@ class Reader {
     n->weights = tensor(r.weight_offset, r.weight_bytes, "node", n->name);
     if (table || numbers) return;
     const int panels = graph_.values[n->output].stride() / kPanel;
-    n->bias_bytes = uint32_t(panels * int64_t(quantised ? sizeof(ChannelRecord) : kPanel * sizeof(float)));
-    need(r.bias_bytes == n->bias_bytes, "has a bias of the wrong size");
+    need(r.bias_bytes == uint64_t(panels * bias_panel_bytes(*n)), "has a bias of the wrong size");
     n->bias = tensor(r.bias_offset, r.bias_bytes, "node", n->name);
   }
 

@@ -23,7 +23,7 @@ Automatic::Automatic(const Graph& graph, const PlanOptions& options, const Stage
 Candidate Automatic::best() {
   Candidate fast;
   if (automatic_) {
-    fast = candidate(blocks_->fastest(most_, false));
+    fast = blocks_->fastest(most_, false);
     if (is_enough(*fast)) return unlimited() ? smallest_of(fast) : fast;
   }
   Offers others = one_by_one(fast);
@@ -75,7 +75,7 @@ Offers Automatic::one_by_one(const Candidate& fast) {
 // The smallest plan, of those that are found, that takes hardly longer than the fastest: of stages one by one ...
 Candidate Automatic::smallest_of(const Candidate& fastest) {
   const double cycles = kNearFastest * fastest->cycles;
-  const Candidate plan = candidate(blocks_->smallest_of(cycles), fastest);
+  const Candidate plan = blocks_->smallest_of(cycles);
   return plan->cycles <= cycles && plan->peak_bytes < fastest->peak_bytes ? plan : fastest;
 }
 

@@ -15,13 +15,7 @@ inline bool better(const Draft& plan, const Draft& than, int64_t limit) {
   return plan.peak_bytes <= limit ? plan.cycles < than.cycles : plan.peak_bytes < than.peak_bytes;
 }
 
-using Candidate = std::shared_ptr<const Draft>;
-
-// `known`: one that may have come out the same, which is then held once.
-inline Candidate candidate(Draft draft, const Candidate& known = {}) {
-  if (known && same_choices(draft, *known)) return known;
-  return std::make_shared<const Draft>(std::move(draft));
-}
+inline Candidate candidate(Draft draft) { return std::make_shared<const Draft>(std::move(draft)); }
 
 // The best of the plans offered under a limit, and the smallest.
 struct Offers {

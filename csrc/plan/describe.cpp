@@ -24,7 +24,7 @@ int64_t bytes_moved(const Graph& graph, const Stage& s) {
   if (s.residual >= 0) bytes += graph.values[s.residual].bytes();
   for (int p = 0; p < s.part_count(); p++) {
     const Node& node = graph.nodes[s.parts[p].node];
-    bytes += node.weight_bytes + node.bias_bytes;
+    bytes += node.weight_bytes + bias_bytes(graph, node);
   }
   return bytes;
 }

@@ -29,10 +29,6 @@ void put_in_order(const std::vector<int>& order, PageVector<Stage>* stages) {
   }
 }
 
-bool same_choices(const Draft& a, const Draft& b) {
-  return a.schedule == b.schedule && a.order == b.order && a.splits == b.splits;
-}
-
 void apply(const Split& split, Stage* stage) {
   stage->rows = int(split.rows);
   stage->chunk = split.chunk();

@@ -51,7 +51,7 @@ struct Draft {
   bool none() const { return splits.empty(); }
 };
 
-bool same_choices(const Draft& a, const Draft& b);
+using Candidate = std::shared_ptr<const Draft>;  // one of those that are compared
 
 void apply(const Split& split, Stage* stage);
 

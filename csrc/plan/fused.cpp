@@ -1,11 +1,8 @@
 #include "plan/fused.h"
 
 #include <algorithm>
-#include <climits>
 #include <utility>
 #include <vector>
-
-#include "plan/layout.h"
 
 namespace mbinfer {
 
@@ -25,9 +22,9 @@ Stagewise blocks_within(const Graph& graph, Schedule schedule, Fusion fusion, co
 }
 
 void offer_small(Stagewise* blocks, Offers* offers) {
-  const Candidate plan = candidate(blocks->fastest(blocks->counted(), true));
+  const Candidate plan = blocks->fastest(blocks->counted(), true);
   offers->offer_small(plan);
-  if (plan->peak_bytes > blocks->counted()) offers->offer_small(candidate(blocks->smallest(), plan));
+  if (plan->peak_bytes > blocks->counted()) offers->offer_small(blocks->smallest());
 }
 
 Fused::Fused(const Graph& graph, const StageRules& rules, int64_t limit, const Candidate& layerwise, Work* work)
@@ -42,13 +39,13 @@ Fused::Fused(const Graph& graph, const StageRules& rules, int64_t limit, const C
     least_ = candidate(std::move(plan));
   }
   // Without a limit it may take, for speed, a thirty-second more than with the least scratch.
-  const int64_t lean = std::min(layerwise->peak_bytes, blocks.least_scratch().peak_bytes / 32 * 33);
+  const int64_t lean = std::min(layerwise->peak_bytes, blocks.least_scratch()->peak_bytes / 32 * 33);
   const int64_t most = std::max(least_->peak_bytes, lean);
-  unlimited_ = candidate(blocks.fastest(most, false), least_);
+  unlimited_ = blocks.fastest(most, false);
   if (better(*least_, *unlimited_, most)) unlimited_ = least_;
   if (unlimited_->peak_bytes < least_->peak_bytes) least_ = unlimited_;
   if (limit == INT64_MAX) return;
-  limited_ = candidate(blocks.fastest(limit, false), least_);
+  limited_ = blocks.fastest(limit, false);
   if (limited_->peak_bytes < least_->peak_bytes) limited_ = least_;
 }
 
@@ -59,17 +56,10 @@ Candidate Fused::within_limit() const {
   return offers.best;
 }
 
-Plan chunked_plan(const Graph& graph, const StageRules& rules, int chunks, Work* work) {
-  Plan plan;
-  plan.schedule = Schedule::kFused;
-  plan.stages = Stagewise(graph, Schedule::kFused, {Fusion::kBlocks, rules, {}, {}}, false, work).take_stages();
-  for (int s = 0; s < int(plan.stages.size()); s++) {
-    Stage& stage = plan.stages[size_t(s)];
-    set_whole(graph, &stage, round_up(ceil_div(std::max(1, expanded_channels(graph, stage)), chunks), kPanel), INT_MAX);
-    plan.segments.push_back({s, s + 1});
-  }
-  lay_out(graph, rules.homes, Lives(graph, plan.stages, rules.homes), &plan, work);
-  return plan;
+Draft chunked_draft(const Graph& graph, const StageRules& rules, int chunks, Work* work) {
+  Stagewise blocks(graph, Schedule::kFused, {Fusion::kBlocks, rules, {}, {}}, false, work);
+  const std::shared_ptr<const StageOrder> order = blocks.order();
+  return whole_draft(graph, Schedule::kFused, order, blocks.take_stages(), chunks, work);
 }
 
 }  // namespace mbinfer

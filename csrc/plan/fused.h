@@ -34,6 +34,6 @@ class Fused {
 };
 
 // Each block split `chunks` ways over its whole map.
-Plan chunked_plan(const Graph& graph, const StageRules& rules, int chunks, Work* work);
+Draft chunked_draft(const Graph& graph, const StageRules& rules, int chunks, Work* work);
 
 }  // namespace mbinfer

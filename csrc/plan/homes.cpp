@@ -14,8 +14,9 @@ class Placing {
     for (const State& state : graph.states) becomes_.push_back(state.next);
     backwards(stacks, &Placing::stack);
     for (const State& state : graph.states) crop(state);
+    backwards(joins_many, &Placing::join);  // prepare() saw to it that each of them can
     if (which == Homes::kStacksOnly) return;
-    backwards(joins, &Placing::join);
+    backwards(joins_two, &Placing::join);
     backwards(slices, &Placing::slice);  // readers first
     strides_.resize(links_.size());
     each_holder_first([&](int v) {
@@ -105,8 +106,7 @@ class Placing {
     for (size_t i = 0; i < node.inputs.size(); i++) {
       const int v = node.inputs[i];
       left -= value(v).shape.channels;
-      all = all && fits(v, at, left) &&
-            std::find(node.inputs.begin(), node.inputs.begin() + i, v) == node.inputs.begin() + i;
+      all = all && fits(v, at, left) && (joins_many(node) || i == 0 || v != node.inputs[0]);
       at += value(v).shape.channels;
     }
     if (!all) return;

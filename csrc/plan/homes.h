@@ -28,6 +28,8 @@ struct Home {         // where a value's pixels are
 };
 
 inline bool joins(const Node& node) { return info_of(node.op).area == Area::kJoined; }
+inline bool joins_two(const Node& node) { return joins(node) && node.inputs.size() <= 2; }
+inline bool joins_many(const Node& node) { return joins(node) && node.inputs.size() > 2; }  // which has no kernel
 inline bool slices(const Node& node) { return info_of(node.op).area == Area::kSliced; }
 inline bool stacks(const Node& node) { return info_of(node.op).area == Area::kStacked; }
 // Whether a node makes each pixel some pixels next to one another, which are the same numbers in the same order.

@@ -48,8 +48,9 @@ class Buffers {
     plan_.cycles = 0;
     std::vector<int> source_rows;  // by segment
     source_rows.reserve(plan_.segments.size());
+    std::vector<int> made(plan_.stages.size());
     for (int g = 0; g < int(plan_.segments.size()); g++) {
-      const SegmentNeeds needs = measure_segment(graph_, lives_, plan_, plan_.segments[size_t(g)]);
+      const SegmentNeeds needs = measure_segment(graph_, lives_, plan_, plan_.segments[size_t(g)], &made);
       source_rows.push_back(needs.source_rows);
       add_buffers(g, needs);
       add_slide(g, needs);
@@ -91,14 +92,14 @@ class Buffers {
       slid += slides(segment);
     }
     plan_.buffers = {};
-    plan_.buffers.reserve(count + slid);
+    plan_.buffers.reserve(count > size_t(kPlacementBlocks) ? count : count + slid);
     slides_.reserve(slid);
   }
 
   void add(Buffer::Kind kind, int index, int64_t bytes, int first, int last) {
     if (!bytes) return;
     if (kind == Buffer::kValue) holder_[size_t(index)] = int(plan_.buffers.size());
-    plan_.buffers.push_back({kind, index, 0, round_up(bytes, kArenaAlign), first, last});
+    plan_.buffers.emplace_back(kind, index, round_up(bytes, kArenaAlign), first, last);
   }
 
   void add_buffers(int g, const SegmentNeeds& needs) {
@@ -261,21 +262,13 @@ void assign_offsets(const Graph& graph, const Homes& homes, const Lives& lives, 
 void lay_out_draft(const Graph& graph, const Lives& lives, Plan* plan, Work* work) {
   Buffers buffers(graph, lives, plan);
   buffers.find(work->costs);
-  place_together(buffers.take_slides(), plan, work);
+  place(buffers.take_slides(), plan, work);
 }
 
 void lay_out(const Graph& graph, const Homes& homes, const Lives& lives, Plan* plan, Work* work) {
   Buffers buffers(graph, lives, plan);
   buffers.find(work->costs);
-  place_together(buffers.take_slides(), plan, work);
-  assign_offsets(graph, homes, lives, buffers, plan);
-}
-
-void lay_out_apart(const Graph& graph, const Homes& homes, Plan* plan, const CostModel& costs) {
-  const Lives lives(graph, plan->stages, homes);
-  Buffers buffers(graph, lives, plan);
-  buffers.find(costs);
-  place_apart(plan);
+  place(buffers.take_slides(), plan, work);
   assign_offsets(graph, homes, lives, buffers, plan);
 }
 

@@ -7,14 +7,11 @@
 
 namespace mbinfer {
 
-// Fills in everything that follows from the stages (ordered, with strip, chunk and step) and the segments.
-// lives: of these stages.
+// Fills in everything that follows from the stages (ordered, with strip, chunk and step), the segments and the
+// schedule. lives: of these stages.
 void lay_out(const Graph& graph, const Homes& homes, const Lives& lives, Plan* plan, Work* work);
 
 // Only what a draft is weighed by: bytes, cycles and multiply-adds.
 void lay_out_draft(const Graph& graph, const Lives& lives, Plan* plan, Work* work);
-
-// The same as lay_out(), with no two buffers in the same bytes.
-void lay_out_apart(const Graph& graph, const Homes& homes, Plan* plan, const CostModel& costs);
 
 }  // namespace mbinfer

@@ -90,6 +90,26 @@ class Paths {  // in blocks, so that more never copies those that are there
     size_++;
   }
 
+  // Into a Pareto set in rising bytes and falling cycles, unless a path of it is as good. *from: how many of its paths
+  // take less, as far as that is known; set for paths that take no less than this one. kept: of a set, at most.
+  void insert(const Path& path, size_t kept, PathSet* set, size_t* from) {
+    size_t at = *from;
+    while (at < set->size() && (*this)[(*set)[at]].lines < path.lines) at++;
+    *from = at;
+    const bool equal = at < set->size() && (*this)[(*set)[at]].lines == path.lines;
+    if ((equal && (*this)[(*set)[at]].cycles <= path.cycles) ||
+        (at > 0 && (*this)[(*set)[at - 1]].cycles <= path.cycles))
+      return;
+    size_t beaten = at;
+    while (beaten < set->size() && (*this)[(*set)[beaten]].cycles >= path.cycles) beaten++;
+    set->erase(set->begin() + ptrdiff_t(at), set->begin() + ptrdiff_t(beaten));
+    set->insert(set->begin() + ptrdiff_t(at), uint16_t(size()));
+    push_back(path);
+    if (set->size() <= kept) return;
+    set->erase(set->begin() + kept / 2, set->begin() + kept / 2 + 1);
+    *from = std::min(at, kept / 2);
+  }
+
  private:
   static constexpr size_t kBlock = 128;
   std::pmr::memory_resource* memory_;                 // takes everything back at once

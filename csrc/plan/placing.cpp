@@ -65,7 +65,7 @@ class Placing {
       plan_.buffers[size_t(over_[i])].last = plan_.buffers[size_t(moved)].last;
     }
     over_.clear();
-    plan_.buffers.resize(whole_);
+    plan_.buffers.erase(plan_.buffers.begin() + ptrdiff_t(whole_), plan_.buffers.end());
   }
 
   Plan& plan_;
@@ -76,8 +76,6 @@ class Placing {
   std::vector<int64_t> best_;  // offsets
 };
 
-}  // namespace
-
 void place_apart(Plan* plan) {
   plan->peak_bytes = 0;
   for (Buffer& b : plan->buffers) {
@@ -87,6 +85,13 @@ void place_apart(Plan* plan) {
   plan->lower_bound_bytes = plan->peak_bytes;
 }
 
-void place_together(std::vector<Slide> slides, Plan* plan, Work* work) { Placing(std::move(slides), plan, work).run(); }
+}  // namespace
+
+void place(std::vector<Slide> slides, Plan* plan, Work* work) {
+  if (plan->schedule == Schedule::kNaive) return place_apart(plan);
+  if (!too_many_to_search(plan->buffers)) return Placing(std::move(slides), plan, work).run();
+  plan->lower_bound_bytes = placement_bound(plan->buffers, slides);
+  plan->peak_bytes = place_by_birth(&plan->buffers, slides, work);
+}
 
 }  // namespace mbinfer

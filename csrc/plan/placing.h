@@ -9,11 +9,9 @@
 
 namespace mbinfer {
 
-// Both set the offsets of the plan's buffers, the arena's size and its lower bound.
-void place_apart(Plan* plan);
-
-// slides: outputs over inputs, by buffer. An input that is moved before the segment in which it is slid over gets a
-// second buffer for that segment, behind all others.
-void place_together(std::vector<Slide> slides, Plan* plan, Work* work);
+// Sets the offsets of the plan's buffers, the arena's size and its lower bound: apart in the naive schedule, otherwise
+// together. slides: outputs over inputs, by buffer. An input that is moved before the segment in which it is slid over
+// gets a second buffer for that segment, behind all others.
+void place(std::vector<Slide> slides, Plan* plan, Work* work);
 
 }  // namespace mbinfer

@@ -164,11 +164,18 @@ struct Placement {
 
 // A range of the arena in use from segment `first` to segment `last`, both included.
 struct Buffer {
-  enum Kind { kValue, kRing, kExpanded, kScratch } kind;
+  enum Kind : uint8_t { kValue, kRing, kExpanded, kScratch };
+  Buffer(Kind kind, int index, int64_t bytes, int first, int last)
+      : offset(0), bytes(bytes), last(last), index(index), first(first), kind(kind) {}
+  int64_t offset;
+  int64_t bytes : 44;
+  int last : 20;
   int index;  // kValue, kRing: value; kExpanded (kept rows): stage; kScratch: segment
-  int64_t offset, bytes;
-  int first, last;
+  int first : 24;
+  Kind kind;
 };
+
+static_assert(sizeof(Buffer) == 24, "thousands of them");
 
 struct Plan {
   Schedule schedule = Schedule::kFused;

@@ -16,16 +16,9 @@ namespace {
 constexpr const char* kScheduleNames[] = {"naive", "layerwise", "fused", "streamed", "auto"};
 
 // Every node a stage, in the file's order, and no two buffers in the same bytes.
-Plan naive_plan(const Graph& graph, const StageRules& rules, const CostModel& costs) {
-  Plan plan;
-  plan.schedule = Schedule::kNaive;
-  plan.stages = make_stages(graph, Fusion::kNone, rules);
-  for (int s = 0; s < int(plan.stages.size()); s++) {
-    set_whole(graph, &plan.stages[size_t(s)], INT_MAX, INT_MAX);
-    plan.segments.push_back({s, s + 1});
-  }
-  lay_out_apart(graph, rules.homes, &plan, costs);
-  return plan;
+Draft naive_draft(const Graph& graph, const StageRules& rules, Work* work) {
+  const auto order = std::make_shared<const StageOrder>(StageOrder{Fusion::kNone, rules, {}, {}});
+  return whole_draft(graph, Schedule::kNaive, order, order->stages(graph), 1, work);
 }
 
 int64_t naive_bytes(const Graph& graph, const StageRules& rules) {
@@ -43,7 +36,7 @@ int64_t naive_bytes(const Graph& graph, const StageRules& rules) {
 }
 
 // Every node a stage, whole, one after the other in the order that needs the least memory.
-Draft layerwise_draft(const Graph& graph, const StageRules& rules, Work* work) {
+Candidate layerwise_draft(const Graph& graph, const StageRules& rules, Work* work) {
   return Stagewise(graph, Schedule::kLayerwise, {Fusion::kNone, rules, {}, {}}, true, work).smallest();
 }
 
@@ -88,11 +81,19 @@ int64_t limit_of(const PlanOptions& options) {
   return options.least ? 0 : options.memory_limit < 0 ? INT64_MAX : options.memory_limit;
 }
 
-Plan planned(const Graph& graph, const PlanOptions& options, const Homes& homes, int64_t twice_from = INT64_MAX) {
+// The best plan of those that were tried, as a draft, and what is said of the network and of the making of all.
+struct Tried {
+  Candidate plan;
+  int64_t naive_bytes, layerwise_bytes, fused_bytes;
+  unsigned shortcuts;
+  int64_t work;
+};
+
+Tried tried(const Graph& graph, const PlanOptions& options, const Homes& homes, int64_t twice_from = INT64_MAX) {
   const StageRules rules = {options.threads, homes, twice_from};
   const int64_t limit = limit_of(options);
   Work work(cost_model(options.isa));
-  Candidate taken = candidate(layerwise_draft(graph, rules, &work));
+  Candidate taken = layerwise_draft(graph, rules, &work);
   const int64_t layerwise_bytes = taken->peak_bytes;
   const double layerwise_cycles = taken->cycles;
   int64_t fused_bytes = 0;
@@ -108,27 +109,18 @@ Plan planned(const Graph& graph, const PlanOptions& options, const Homes& homes,
   // Blocks of small maps may take longer as one operator than node by node, and save nothing.
   if (options.schedule == Schedule::kAuto && taken && taken->peak_bytes >= layerwise_bytes &&
       taken->cycles > layerwise_cycles)
-    taken = candidate(layerwise_draft(graph, rules, &work));
+    taken = layerwise_draft(graph, rules, &work);
 
-  const int64_t all = naive_bytes(graph, rules);
-  Plan plan;
   if (options.chunks)
-    plan = chunked_plan(graph, rules, options.chunks, &work);
+    taken = candidate(chunked_draft(graph, rules, options.chunks, &work));
   else if (options.schedule == Schedule::kNaive)
-    plan = naive_plan(graph, rules, work.costs);
-  else
-    plan = finish(graph, *taken, &work);
-  plan.shortcuts = work.shortcuts;
-  plan.work = work.spent;
-  plan.naive_bytes = all;
-  plan.layerwise_bytes = layerwise_bytes;
-  plan.fused_bytes = fused_bytes;
-  return plan;
+    taken = candidate(naive_draft(graph, rules, &work));
+  return {taken, naive_bytes(graph, rules), layerwise_bytes, fused_bytes, work.shortcuts, work.spent};
 }
 
 // Of plans with and without values inside of others, under a limit: the faster one of those that fit, or the smaller;
 // without one the smaller, which the automatic schedule takes only where it saves more bytes than it costs time.
-bool better(const Plan& plan, const Plan& than, const PlanOptions& options) {
+bool better(const Draft& plan, const Draft& than, const PlanOptions& options) {
   const int64_t limit = limit_of(options);
   if (limit == INT64_MAX && options.schedule == Schedule::kAuto)
     return double(plan.peak_bytes) * plan.cycles < double(than.peak_bytes) * than.cycles;
@@ -139,26 +131,38 @@ bool better(const Plan& plan, const Plan& than, const PlanOptions& options) {
 }
 
 // Keeps the better one of two plans, and what both say of the network and of their making.
-void take_better(Plan plan, const PlanOptions& options, Plan* best) {
-  if (better(plan, *best, options)) std::swap(plan, *best);
-  best->naive_bytes = std::min(best->naive_bytes, plan.naive_bytes);
-  best->layerwise_bytes = std::min(best->layerwise_bytes, plan.layerwise_bytes);
-  best->fused_bytes = std::min(best->fused_bytes, plan.fused_bytes);
-  best->shortcuts |= plan.shortcuts;
-  best->work += plan.work;
+void take_better(const Tried& other, const PlanOptions& options, Tried* best) {
+  if (better(*other.plan, *best->plan, options)) best->plan = other.plan;
+  best->naive_bytes = std::min(best->naive_bytes, other.naive_bytes);
+  best->layerwise_bytes = std::min(best->layerwise_bytes, other.layerwise_bytes);
+  best->fused_bytes = std::min(best->fused_bytes, other.fused_bytes);
+  best->shortcuts |= other.shortcuts;
+  best->work += other.work;
 }
 
 // Where memory is short, what several read may be made again and not held.
-void try_again(const Graph& graph, const PlanOptions& options, const Homes& homes, Plan* best) {
+void try_again(const Graph& graph, const PlanOptions& options, const Homes& homes, Tried* best) {
   const bool searched = options.schedule == Schedule::kStreamed || options.schedule == Schedule::kAuto;
   if (!searched || options.chunks || limit_of(options) == INT64_MAX) return;
   for (int64_t bytes : held_sizes(graph, options)) {
-    Plan plan = planned(graph, options, homes, bytes);
-    plan.naive_bytes = best->naive_bytes;
-    plan.layerwise_bytes = best->layerwise_bytes;
-    plan.fused_bytes = best->fused_bytes;
-    take_better(std::move(plan), options, best);
+    Tried again = tried(graph, options, homes, bytes);
+    again.naive_bytes = best->naive_bytes;
+    again.layerwise_bytes = best->layerwise_bytes;
+    again.fused_bytes = best->fused_bytes;
+    take_better(again, options, best);
   }
+}
+
+// The plan of the draft that was taken: only one is ever made whole.
+Plan whole_plan(const Graph& graph, const PlanOptions& options, const Tried& best) {
+  Work work(cost_model(options.isa));
+  Plan plan = finish(graph, *best.plan, &work);
+  plan.naive_bytes = best.naive_bytes;
+  plan.layerwise_bytes = best.layerwise_bytes;
+  plan.fused_bytes = best.fused_bytes;
+  plan.shortcuts = best.shortcuts | work.shortcuts;
+  plan.work = best.work + work.spent;
+  return plan;
 }
 
 }  // namespace
@@ -166,13 +170,14 @@ void try_again(const Graph& graph, const PlanOptions& options, const Homes& home
 Plan make_plan(const Graph& graph, const PlanOptions& options) {
   check_supported(graph);
   const std::vector<Homes> homes = homes_to_try(graph);
-  Plan best = planned(graph, options, homes[0]);
-  for (size_t i = 1; i < homes.size(); i++) take_better(planned(graph, options, homes[i]), options, &best);
+  Tried best = tried(graph, options, homes[0]);
+  for (size_t i = 1; i < homes.size(); i++) take_better(tried(graph, options, homes[i]), options, &best);
   try_again(graph, options, homes[0], &best);
-  if (!options.least && best.peak_bytes > limit_of(options))
-    refuse(options.schedule, best.peak_bytes, limit_of(options));
-  share_out(graph, options, &best);
-  return best;
+  if (!options.least && best.plan->peak_bytes > limit_of(options))
+    refuse(options.schedule, best.plan->peak_bytes, limit_of(options));
+  Plan plan = whole_plan(graph, options, best);
+  share_out(graph, options, &plan);
+  return plan;
 }
 
 }  // namespace mbinfer

@@ -22,8 +22,8 @@ int64_t step_macs(const Graph& graph, const Stage& s, const Step& step) {
 // A segment that runs: how many rows of each stage's output are made, and from which rows on values are still read.
 class Running {
  public:
-  Running(const Graph& graph, const Lives& lives, const Plan& plan, const Segment& segment)
-      : graph_(graph), lives_(lives), plan_(plan), segment_(segment), made_(plan.stages.size(), 0) {}
+  Running(const Graph& graph, const Lives& lives, const Plan& plan, const Segment& segment, std::vector<int>* made)
+      : graph_(graph), lives_(lives), plan_(plan), segment_(segment), made_(*made) {}
 
   // Calls strip(stage, r0, r1) for each strip, before its rows count as made.
   template <class Strip>
@@ -59,12 +59,13 @@ class Running {
   const Lives& lives_;
   const Plan& plan_;
   const Segment& segment_;
-  std::vector<int> made_;
+  std::vector<int>& made_;  // by stage
 };
 
 }  // namespace
 
-SegmentNeeds measure_segment(const Graph& graph, const Lives& lives, const Plan& plan, const Segment& segment) {
+SegmentNeeds measure_segment(const Graph& graph, const Lives& lives, const Plan& plan, const Segment& segment,
+                             std::vector<int>* made) {
   const int count = segment.last - segment.first;
   SegmentNeeds needs;
   needs.ring_rows.assign(count, 0);
@@ -73,7 +74,7 @@ SegmentNeeds measure_segment(const Graph& graph, const Lives& lives, const Plan&
   const int in_height = graph.values[in].shape.height;
   int pulled = 0;                         // rows of the segment's input that were asked for
   needs.slide = -lives.room(in).bytes();  // where nothing is read once rows of the output are made, it may lie anywhere
-  Running running(graph, lives, plan, segment);
+  Running running(graph, lives, plan, segment, made);
   running.run([&](int stage, int r0, int r1) {
     const Stage& s = plan.stages[stage];
     int& ring = needs.ring_rows[stage - segment.first];
@@ -121,7 +122,8 @@ std::vector<TracedStep> trace_segment(const Graph& graph, const Plan& plan, int 
     for (int v : {plan.stages[s].input, plan.stages[s].residual}) watch(v, -1);
 
   std::vector<TracedStep> steps;
-  Running running(graph, lives, plan, stages);
+  std::vector<int> made(plan.stages.size());
+  Running running(graph, lives, plan, stages, &made);
   running.run([&](int stage, int r0, int r1) {
     const Stage& s = plan.stages[stage];
     const Rows read = strip_rows(graph, s, r0, r1);

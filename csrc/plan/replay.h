@@ -16,8 +16,10 @@ struct SegmentNeeds {
   std::vector<int64_t> stage_macs;
 };
 
-// The plan may say no more yet than its stages and segments. lives: of its stages.
-SegmentNeeds measure_segment(const Graph& graph, const Lives& lives, const Plan& plan, const Segment& segment);
+// The plan may say no more yet than its stages and segments. lives: of its stages. made: room for a number by stage,
+// which calls for one segment after the other share.
+SegmentNeeds measure_segment(const Graph& graph, const Lives& lives, const Plan& plan, const Segment& segment,
+                             std::vector<int>* made);
 
 // One step of a segment: rows [r0, r1) of a stage's output being made, and the rows that are alive meanwhile, which
 // somebody reads in this step or later, of each value in the arena that the segment reads or makes. Steps of further

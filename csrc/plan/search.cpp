@@ -8,7 +8,6 @@
 
 #include <algorithm>
 #include <cmath>
-#include <cstddef>
 
 #include "plan/choices.h"
 #include "plan/cost.h"
@@ -21,8 +20,6 @@ namespace mbinfer {
 namespace {
 
 constexpr double kRounding = 1 + 1e-9;  // of sums of cycles in another order
-
-int64_t aligned(int64_t bytes) { return round_up(bytes, kArenaAlign); }
 
 }  // namespace
 
@@ -215,7 +212,7 @@ class SegmentSearch::Impl {
       return;
     finish(a, a, option.transient(), path);
     size_t from = 0;
-    insert(&sets_[0][option.height], path, &from);
+    paths_.insert(path, kept_, &sets_[0][option.height], &from);
   }
 
   // Makes paths to stage b of those to the stage before it. Each takes a step of work, whether it is of use or not.
@@ -232,7 +229,7 @@ class SegmentSearch::Impl {
       int64_t left = allowed_ - (spent_ - spent_before_);  // steps of work
       spent_ += int64_t(set.size());
       const int rows = now.rings[h * now.reads.size() + size_t(option.way())];
-      const int64_t more = aligned(rows * row) / kArenaAlign + option.kept_lines;
+      const int64_t more = ceil_div<int64_t>(rows * row, kArenaAlign) + option.kept_lines;
       // Their bytes rise, and so do those of what is made of them; their cycles fall.
       if (paths_[set[0]].lines + more > most || paths_[set[set.size() - 1]].cycles + own > bound) continue;
       size_t from = 0;
@@ -247,7 +244,7 @@ class SegmentSearch::Impl {
           left -= spent_ - spent;
           bound = most_cycles(a, b);
         }
-        insert(&sets_[b - a][option.height], path, &from);
+        paths_.insert(path, kept_, &sets_[b - a][option.height], &from);
       }
     }
   }
@@ -264,25 +261,6 @@ class SegmentSearch::Impl {
 
   // Whether the segments from one stage on have had their share.
   bool over() const { return spent_ - spent_before_ > allowed_ || paths_.size() >= kMostPaths; }
-
-  // Into a Pareto set in rising bytes and falling cycles, unless a path of it is as good. *from: how many of its paths
-  // take less, as far as that is known; set for paths that take no less than this one.
-  void insert(PathSet* set, const Path& path, size_t* from) {
-    size_t at = *from;
-    while (at < set->size() && paths_[(*set)[at]].lines < path.lines) at++;
-    *from = at;
-    const bool equal = at < set->size() && paths_[(*set)[at]].lines == path.lines;
-    if ((equal && paths_[(*set)[at]].cycles <= path.cycles) || (at > 0 && paths_[(*set)[at - 1]].cycles <= path.cycles))
-      return;
-    size_t beaten = at;
-    while (beaten < set->size() && paths_[(*set)[beaten]].cycles >= path.cycles) beaten++;
-    set->erase(set->begin() + ptrdiff_t(at), set->begin() + ptrdiff_t(beaten));
-    set->insert(set->begin() + ptrdiff_t(at), uint16_t(paths_.size()));
-    paths_.push_back(path);
-    if (set->size() <= kept_) return;
-    set->erase(set->begin() + kept_ / 2, set->begin() + kept_ / 2 + 1);
-    *from = std::min(at, kept_ / 2);
-  }
 
   // Cycles to read the input of a segment from stage a on.
   double far_input(int a) const {

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <utility>
 
 #include "plan/cost.h"
 #include "plan/rows.h"
@@ -72,6 +73,22 @@ int strips_allowed(const Graph& graph, const PageVector<Stage>& stages) {
     if (all <= kStrips) break;
   }
   return strips;
+}
+
+Draft whole_draft(const Graph& graph, Schedule schedule, std::shared_ptr<const StageOrder> order,
+                  PageVector<Stage> stages, int chunks, Work* work) {
+  Draft draft;
+  draft.schedule = schedule;
+  draft.order = std::move(order);
+  draft.splits.reserve(stages.size());
+  for (Stage& stage : stages) {
+    const int chunk = round_up(ceil_div(std::max(1, expanded_channels(graph, stage)), chunks), kPanel);
+    set_whole(graph, &stage, chunk, INT_MAX);
+    draft.splits.emplace_back(stage.rows, stage.chunk, stage.step, stage.keep);
+    draft.splits.back().ends = true;
+  }
+  weigh(graph, Lives(graph, stages, draft.order->rules.homes), &draft, &stages, work);
+  return draft;
 }
 
 Stagewise::Stagewise(const Graph& graph, Schedule schedule, StageOrder order, bool whole, Work* work)
@@ -168,21 +185,21 @@ const Way& Stagewise::fastest_way(int stage, int64_t most, bool over) const {
   return best ? *best : *smallest;
 }
 
-Draft Stagewise::smallest() {
+Candidate Stagewise::smallest() {
   return with([&](int s) -> const Way& {
     const int64_t least = smallest(s);
     return *std::find_if(ways(s).begin(), ways(s).end(), [&](const Way& way) { return bytes(s, way) == least; });
   });
 }
 
-Draft Stagewise::least_scratch() {
+Candidate Stagewise::least_scratch() {
   return with([&](int s) -> const Way& {
     return *std::min_element(ways(s).begin(), ways(s).end(),
                              [](const Way& a, const Way& b) { return a.scratch_lines < b.scratch_lines; });
   });
 }
 
-Draft Stagewise::fastest(int64_t most, bool over) {
+Candidate Stagewise::fastest(int64_t most, bool over) {
   return with([&](int s) -> const Way& { return fastest_way(s, most, over); });
 }
 
@@ -196,7 +213,7 @@ double Stagewise::cycles_within(int64_t most) const {
   return cycles;
 }
 
-Draft Stagewise::smallest_of(double cycles) {
+Candidate Stagewise::smallest_of(double cycles) {
   int64_t low = counted_, high = 2 * counted_;
   while (high < INT64_MAX / 2 && cycles_within(high) > cycles) high *= 2;
   while (double(high) > kSmallestStep * double(low)) {
@@ -213,7 +230,7 @@ double Stagewise::fastest_cycles() const {
 }
 
 template <class WayOf>
-Draft Stagewise::with(WayOf&& way_of) {
+Candidate Stagewise::with(WayOf&& way_of) {
   Draft draft;
   draft.schedule = schedule_;
   draft.order = order_;
@@ -225,8 +242,12 @@ Draft Stagewise::with(WayOf&& way_of) {
     draft.splits.emplace_back(stage.rows, stage.chunk, stage.step, stage.keep);
     draft.splits.back().ends = true;
   }
+  for (const std::weak_ptr<const Draft>& known : known_)
+    if (const Candidate same = known.lock(); same && same->splits == draft.splits) return same;
   weigh(graph_, *lives_, &draft, &stages_, work_);
-  return draft;
+  const Candidate made = std::make_shared<const Draft>(std::move(draft));
+  known_.push_back(made);
+  return made;
 }
 
 }  // namespace mbinfer

@@ -1,6 +1,7 @@
 // Plans in which every stage is a segment of its own: layer by layer, or one fused block after the other.
 #pragma once
 
+#include <memory>
 #include <optional>
 #include <vector>
 
@@ -31,8 +32,12 @@ void set_whole(const Graph& graph, Stage* stage, int chunk, int step);
 // How many strips, and steps, a map may be cut into: all its rows, but for very many or very high maps.
 int strips_allowed(const Graph& graph, const PageVector<Stage>& stages);
 
+// Stages whole, one after the other, each block split `chunks` ways. stages: those of the order.
+Draft whole_draft(const Graph& graph, Schedule schedule, std::shared_ptr<const StageOrder> order,
+                  PageVector<Stage> stages, int chunks, Work* work);
+
 // The stages, in the order that needs the least memory when each runs the way that needs the least; the drafts of
-// them are few choices of ways.
+// them are few choices of ways, and one that is chosen again is weighed once.
 class Stagewise {
  public:
   // order: how stages are fused; their order is found. whole: in one step each, as kernels would be called one after
@@ -48,14 +53,14 @@ class Stagewise {
   int64_t counted(int stage) const { return live_[size_t(stage)] + smallest(stage); }
 
   // Each stage in its smallest way, and in the one of least scratch.
-  Draft smallest();
-  Draft least_scratch();
+  Candidate smallest();
+  Candidate least_scratch();
 
   // Each stage in its fastest way of those that stay in the cache and, beside the values alive, in `most` bytes.
   // `over`: an output that lies over its stage's input counts for less.
-  Draft fastest(int64_t most, bool over);
+  Candidate fastest(int64_t most, bool over);
   // The smallest that `fastest` finds of at most so many cycles, counted without placing anything.
-  Draft smallest_of(double cycles);
+  Candidate smallest_of(double cycles);
   double fastest_cycles() const;  // with no bound on bytes, and without what values beyond the cache cost
 
  private:
@@ -75,7 +80,7 @@ class Stagewise {
   double cycles_within(int64_t most) const;
   const Way& fastest_way(int stage, int64_t most, bool over) const;
   template <class WayOf>
-  Draft with(WayOf&& way_of);
+  Candidate with(WayOf&& way_of);
 
   const Graph& graph_;
   const Schedule schedule_;
@@ -89,6 +94,7 @@ class Stagewise {
   std::optional<Lives> lives_;
   std::vector<int64_t> live_;  // by stage: bytes of the values alive
   int64_t counted_ = 0;
+  std::vector<std::weak_ptr<const Draft>> known_;
 };
 
 }  // namespace mbinfer

@@ -9,12 +9,13 @@
 namespace mbinfer {
 
 Automatic::Automatic(const Graph& graph, const PlanOptions& options, const StageRules& rules, const Fused& fused,
-                     int64_t limit, Work* work)
+                     int64_t limit, int64_t elsewhere, Work* work)
     : graph_(graph),
       options_(options),
       rules_(rules),
       fused_(fused),
       limit_(limit),
+      elsewhere_(elsewhere),
       work_(work),
       automatic_(options.schedule == Schedule::kAuto),
       most_(fused.unlimited()->peak_bytes),
@@ -124,7 +125,7 @@ Candidate Automatic::no_more_than_least(Candidate plan, Offers* one_by_one, Stre
   if (fits && !small.none() && plan->peak_bytes >= small.peak_bytes) return plan;
   if (!fits) plan.reset();
   one_by_one->best.reset();
-  const Candidate least = candidate(streamer->least(known));
+  const Candidate least = candidate(streamer->least(known, elsewhere_));
   const Candidate& smaller = better(*one_by_one->least, *least, 0) ? one_by_one->least : least;
   return plan && plan->peak_bytes >= smaller->peak_bytes ? plan : smaller;
 }

@@ -14,9 +14,10 @@ namespace mbinfer {
 // Finds the cheapest plan of at most a limit's bytes, or else the least; none that is found takes less than that one.
 class Automatic {
  public:
-  // All that is given has to outlive it. options.schedule: one of the two.
+  // All that is given has to outlive it. options.schedule: one of the two. elsewhere: bytes of a plan of other stages;
+  // where the least is asked for, none that is larger is of use.
   Automatic(const Graph& graph, const PlanOptions& options, const StageRules& rules, const Fused& fused, int64_t limit,
-            Work* work);
+            int64_t elsewhere, Work* work);
 
   // Asked for once: what plans are made of is given back on the way.
   Candidate best();
@@ -36,7 +37,7 @@ class Automatic {
   const PlanOptions& options_;
   const StageRules& rules_;
   const Fused& fused_;
-  const int64_t limit_;
+  const int64_t limit_, elsewhere_;
   Work* work_;
   const bool automatic_;
   const int64_t most_;               // bytes that no plan is looked for beyond

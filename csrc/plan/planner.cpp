@@ -84,12 +84,13 @@ int64_t limit_of(const PlanOptions& options) {
 // The best plan of those that were tried, as a draft, and what is said of the network and of the making of all.
 struct Tried {
   Candidate plan;
-  int64_t naive_bytes, layerwise_bytes, fused_bytes;
-  unsigned shortcuts;
-  int64_t work;
+  int64_t naive_bytes = INT64_MAX, layerwise_bytes = INT64_MAX, fused_bytes = INT64_MAX;
+  unsigned shortcuts = 0;
+  int64_t work = 0;
 };
 
-Tried tried(const Graph& graph, const PlanOptions& options, const Homes& homes, int64_t twice_from = INT64_MAX) {
+// elsewhere: bytes next to which a larger plan is of no use.
+Tried tried(const Graph& graph, const PlanOptions& options, const Homes& homes, int64_t twice_from, int64_t elsewhere) {
   const StageRules rules = {options.threads, homes, twice_from};
   const int64_t limit = limit_of(options);
   Work work(cost_model(options.isa));
@@ -104,7 +105,7 @@ Tried tried(const Graph& graph, const PlanOptions& options, const Homes& homes, 
     if (!options.chunks && options.schedule == Schedule::kFused)
       taken = fused.within_limit();
     else if (!options.chunks && (options.schedule == Schedule::kStreamed || options.schedule == Schedule::kAuto))
-      taken = Automatic(graph, options, rules, fused, limit, &work).best();
+      taken = Automatic(graph, options, rules, fused, limit, elsewhere, &work).best();
   }
   // Blocks of small maps may take longer as one operator than node by node, and save nothing.
   if (options.schedule == Schedule::kAuto && taken && taken->peak_bytes >= layerwise_bytes &&
@@ -127,12 +128,18 @@ bool better(const Draft& plan, const Draft& than, const PlanOptions& options) {
   const bool fits = plan.peak_bytes <= limit && limit < INT64_MAX;
   if (fits != (than.peak_bytes <= limit && limit < INT64_MAX)) return fits;
   if (fits && plan.cycles != than.cycles) return plan.cycles < than.cycles;
-  return plan.peak_bytes < than.peak_bytes;
+  if (plan.peak_bytes != than.peak_bytes) return plan.peak_bytes < than.peak_bytes;
+  return plan.cycles < than.cycles;
+}
+
+// What that is, once the least is asked for and a plan is known.
+int64_t enough(const PlanOptions& options, const Candidate& best) {
+  return options.least && best ? best->peak_bytes : INT64_MAX;
 }
 
 // Keeps the better one of two plans, and what both say of the network and of their making.
 void take_better(const Tried& other, const PlanOptions& options, Tried* best) {
-  if (better(*other.plan, *best->plan, options)) best->plan = other.plan;
+  if (!best->plan || better(*other.plan, *best->plan, options)) best->plan = other.plan;
   best->naive_bytes = std::min(best->naive_bytes, other.naive_bytes);
   best->layerwise_bytes = std::min(best->layerwise_bytes, other.layerwise_bytes);
   best->fused_bytes = std::min(best->fused_bytes, other.fused_bytes);
@@ -140,15 +147,15 @@ void take_better(const Tried& other, const PlanOptions& options, Tried* best) {
   best->work += other.work;
 }
 
-// Where memory is short, what several read may be made again and not held.
+// Where memory is short, what several read may be made again and not held. The smallest plans come first: next to them
+// a larger one need not be finished.
 void try_again(const Graph& graph, const PlanOptions& options, const Homes& homes, Tried* best) {
   const bool searched = options.schedule == Schedule::kStreamed || options.schedule == Schedule::kAuto;
   if (!searched || options.chunks || limit_of(options) == INT64_MAX) return;
-  for (int64_t bytes : held_sizes(graph, options)) {
-    Tried again = tried(graph, options, homes, bytes);
-    again.naive_bytes = best->naive_bytes;
-    again.layerwise_bytes = best->layerwise_bytes;
-    again.fused_bytes = best->fused_bytes;
+  const std::vector<int64_t> sizes = held_sizes(graph, options);
+  for (auto bytes = sizes.rbegin(); bytes != sizes.rend(); ++bytes) {
+    Tried again = tried(graph, options, homes, *bytes, enough(options, best->plan));
+    again.naive_bytes = again.layerwise_bytes = again.fused_bytes = INT64_MAX;  // of other stages than those schedules'
     take_better(again, options, best);
   }
 }
@@ -170,9 +177,10 @@ Plan whole_plan(const Graph& graph, const PlanOptions& options, const Tried& bes
 Plan make_plan(const Graph& graph, const PlanOptions& options) {
   check_supported(graph);
   const std::vector<Homes> homes = homes_to_try(graph);
-  Tried best = tried(graph, options, homes[0]);
-  for (size_t i = 1; i < homes.size(); i++) take_better(tried(graph, options, homes[i]), options, &best);
+  Tried best;
   try_again(graph, options, homes[0], &best);
+  for (const Homes& each : homes)
+    take_better(tried(graph, options, each, INT64_MAX, enough(options, best.plan)), options, &best);
   if (!options.least && best.plan->peak_bytes > limit_of(options))
     refuse(options.schedule, best.plan->peak_bytes, limit_of(options));
   Plan plan = whole_plan(graph, options, best);

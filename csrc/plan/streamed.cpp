@@ -46,19 +46,21 @@ const Draft& Streamer::smallest(int64_t known) {
   return smallest_;
 }
 
-Draft Streamer::least(int64_t known) {
+Draft Streamer::least(int64_t known, int64_t elsewhere) {
   Draft best;
   if (smallest(known).none() && smallest(INT64_MAX).none()) return best;
+  bool overcounted = false;
+  for (const Stage& s : stages_) overcounted = overcounted || sees_padding_only(graph_, s);
+  if (!overcounted && counted_ > elsewhere) return best;
   for (double more : {1.0, 1.01, 1.03, 1.06}) {
     Draft plan = attempt(int64_t(double(counted_) * more));
     if (smaller(plan, best)) best = std::move(plan);
     if (!best.none() && best.peak_bytes <= counted_) break;
+    if (allowed(smallest_) && smallest_.peak_bytes <= counted_) break;  // no other one takes less
   }
   if (allowed(smallest_) && smaller(smallest_, best)) best = smallest_;
   if (best.none()) return least_of_few(known);
-  bool overcounted = best.peak_bytes > counted_;
-  for (const Stage& s : stages_) overcounted = overcounted || sees_padding_only(graph_, s);
-  if (!overcounted) return best;
+  if (!overcounted && best.peak_bytes <= counted_) return best;
   Draft plan = attempt(INT64_MAX);  // any plan may be smaller
   return smaller(plan, best) ? plan : best;
 }

@@ -23,9 +23,9 @@ class Streamer {
 
   // A small plan, made without looking at cost nor at what is done again; the smallest of those that may be; and the
   // cheapest of at most `limit` bytes. Empty where none is found. `known`: bytes of a plan; none that takes more is
-  // looked for.
+  // looked for. `elsewhere`: of a plan of other stages, which is better than any that is larger.
   const Draft& smallest(int64_t known);
-  Draft least(int64_t known);
+  Draft least(int64_t known, int64_t elsewhere);
   Draft within(int64_t limit);
 
   // The smallest plan that is found of at most so many cycles, and of fewer than `bytes` bytes. Empty where none is.

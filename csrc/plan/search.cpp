@@ -62,6 +62,7 @@ class SegmentSearch::Impl {
   bool complete() const { return complete_; }
 
   bool smallest(int64_t limit, std::vector<Split>* splits, int64_t* bytes) {
+    allowance_ = work_;
     start(std::min(limit, most_), true);
     find_usable();
     for (int a = 0; a < count_; a++) extend_from(a);
@@ -69,7 +70,8 @@ class SegmentSearch::Impl {
     return path(splits);
   }
 
-  bool cheapest(int64_t limit, double cycles, std::vector<Split>* splits) {
+  bool cheapest(int64_t limit, double cycles, int64_t work, std::vector<Split>* splits) {
+    allowance_ = std::min(work_, work);
     start(std::min(limit, most_), false);
     for (int a = count_ - 1; a >= 0; a--) upper_bound_after_[size_t(a)] = upper_bound_after_[size_t(a) + 1] + alone(a);
     bound_ = std::min(cycles, upper_bound_after_[0]) * kRounding;
@@ -136,7 +138,7 @@ class SegmentSearch::Impl {
     for (size_t kept : kPathsKept) {
       kept_ = kept;
       spent_before_ = spent_;
-      allowed_ = (work_ - spent_) / (count_ - a) * kShare;
+      allowed_ = (allowance_ - spent_) / (count_ - a) * kShare;
       if (extend_from(a, end)) return;
       complete_ = false;
     }
@@ -330,7 +332,8 @@ class SegmentSearch::Impl {
   // By cut: no plan has fewer cycles after it; some plan has no more.
   std::vector<double> lower_bound_after_, upper_bound_after_;
   double bound_ = INFINITY;  // cycles of a plan that is known
-  int64_t work_;
+  const int64_t work_;       // that a search may take
+  int64_t allowance_ = 0;    // that this one may
   mutable int64_t spent_ = 0;
   bool complete_ = true;
 
@@ -391,9 +394,9 @@ void SegmentSearch::smallest(int64_t limit, std::vector<Split>* splits, int64_t*
   if (splits->empty()) *bytes = -1;
 }
 
-void SegmentSearch::cheapest(int64_t limit, double cycles, std::vector<Split>* splits) const {
+void SegmentSearch::cheapest(int64_t limit, double cycles, int64_t work, std::vector<Split>* splits) const {
   if (windows_ > 1) cycles = INFINITY;  // of all together, not of one
-  run_windows(splits, [&](Impl* window) { return window->cheapest(limit, cycles, splits); });
+  run_windows(splits, [&](Impl* window) { return window->cheapest(limit, cycles, work, splits); });
 }
 
 }  // namespace mbinfer

@@ -25,7 +25,8 @@ class SegmentSearch {
   // Both set what is chosen of each stage, where segments end too. None: nothing fits.
   // At any cost; of at most `limit` bytes.
   void smallest(int64_t limit, std::vector<Split>* splits, int64_t* bytes) const;
-  void cheapest(int64_t limit, double cycles, std::vector<Split>* splits) const;  // of at most so many
+  // Of at most so many, in at most so much work.
+  void cheapest(int64_t limit, double cycles, int64_t work, std::vector<Split>* splits) const;
 
  private:
   class Impl;

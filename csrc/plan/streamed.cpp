@@ -86,7 +86,7 @@ Draft Streamer::smallest_of(double cycles, int64_t bytes) {
     }
     const int64_t counted = low ? int64_t(std::sqrt(double(low) * double(high))) : high / 4;
     if (double(high) < kSmallestStep * double(low) || counted <= low) break;
-    Draft plan = found(search_, counted, cycles);
+    Draft plan = found(search_, counted, cycles, kSmallestSearch);
     (plan.none() ? low : high) = counted;
     if (!plan.none()) best = std::move(plan);
   }
@@ -133,16 +133,16 @@ Draft Streamer::attempt_at(double price, int64_t counted, double cycles) {
   }
   // A plan that may be costs no more than that, but one of far more cycles than the smallest plan.
   if (price > 0 && !smallest_.none()) cycles = std::min(cycles, 2 * smallest_.cycles);
-  Draft plan = found(price > 0 ? *priced_ : search_, counted, cycles + price * double(most_again_));
+  Draft plan = found(price > 0 ? *priced_ : search_, counted, cycles + price * double(most_again_), kSearchWork);
   if (!plan.none()) weigh(graph_, lives_, &plan, &stages_, work_);
   return plan.cycles <= cycles ? plan : Draft();
 }
 
-Draft Streamer::found(const SegmentSearch& search, int64_t counted, double cost) const {
+Draft Streamer::found(const SegmentSearch& search, int64_t counted, double cost, int64_t work) const {
   Draft plan;
   plan.schedule = Schedule::kStreamed;
   plan.order = order_;
-  search.cheapest(counted, cost, &plan.splits);
+  search.cheapest(counted, cost, work, &plan.splits);
   return plan;
 }
 

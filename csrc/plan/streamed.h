@@ -34,7 +34,7 @@ class Streamer {
  private:
   Draft attempt(int64_t counted, double cycles = INFINITY);
   Draft attempt_at(double price, int64_t counted, double cycles = INFINITY);
-  Draft found(const SegmentSearch& search, int64_t counted, double cost) const;  // not placed yet
+  Draft found(const SegmentSearch& search, int64_t counted, double cost, int64_t work) const;  // not placed yet
   Draft least_of_few(int64_t known);
   bool allowed(const Draft& plan) const { return !plan.none() && plan.extra_macs <= most_again_; }
 

@@ -10,6 +10,7 @@
 #include <numeric>
 #include <tuple>
 
+#include "pages.h"
 #include "plan/lives.h"
 
 namespace mbinfer {
@@ -41,52 +42,72 @@ class OrderSearch {
 
   std::vector<int> run() {
     bool complete = true;
-    std::vector<Set> level(1), next;
-    level[0].done.assign(words_, 0);
-    level[0].live = level[0].peak = lives_.state_room_bytes();
-    for (int s = 0; s < count_; s++)
-      if (is_ready(level[0].done, s)) level[0].ready.push_back(s);
+    Level level(words_), next(words_);
+    begin(&level);
     int made = 0;
     for (; made < count_; made++) {
-      size_t width = 0;
-      for (const Set& set : level) width = std::max(width, set.ready.size());
-      const int most = sets_allowed(made, width);
+      int width = 0;
+      for (const Set& set : level.sets) width = std::max(width, set.ready_count);
+      const int most = sets_allowed(made, size_t(width));
       if (most <= 0) break;
       advance(level, &next);
-      if (int(next.size()) > most) {
+      if (int(next.sets.size()) > most) {
         complete = false;
-        keep_best(&next, most);
+        keep_best(&next.sets, most);
       }
-      for (Set& set : next) {
+      for (Set& set : next.sets) {
         links_.push_back({set.parent, set.stage});
         set.parent = int(links_.size()) - 1;
       }
-      level.swap(next);
+      std::swap(level, next);
     }
-    const Set& best = *std::min_element(level.begin(), level.end(), less_memory);
+    const Set& best = *std::min_element(level.sets.begin(), level.sets.end(), less_memory);
     std::vector<int> order;
     order.reserve(size_t(count_));
     for (int at = best.parent; at >= 0; at = links_[size_t(at)].before) order.push_back(links_[size_t(at)].stage);
     std::reverse(order.begin(), order.end());
-    if (made < count_) finish(best.done, &order);
+    if (made < count_) finish(level.done_of(best), &order);
     if (complete && made == count_) return order;
     work_.shortcuts |= kOrderShortcut;
     links_ = {};
     std::vector<int> given;
     given.reserve(size_t(count_));
-    finish(std::vector<uint64_t>(words_, 0), &given);
+    const std::vector<uint64_t> none(words_, 0);
+    finish(none.data(), &given);
     return peak_of(given) < peak_of(order) ? given : order;
   }
 
  private:
+  using Done = const uint64_t*;  // a bit for each stage: whether it has run
+
   struct Set {
-    std::vector<uint64_t> done;
-    std::vector<int> ready;
+    int done = 0;                          // where its bits begin in those of its level
+    int ready_first = 0, ready_count = 0;  // of its level's list: stages that may run next
+    int parent = -1, stage = -1;           // a link, and the stage run last
     int64_t live = 0, peak = 0;
     double waiting = 0;  // bytes alive, summed over the stages that have run
     uint64_t hash = 0;
-    int parent = -1, stage = -1;  // a link, and the stage run last
   };
+
+  // Sets of as many stages each, and what they are made of in one list: a list for each set, of which there are
+  // thousands, would leave a heap full of holes.
+  struct Level {
+    explicit Level(size_t words) : words(words) {}
+
+    size_t words;
+    PageVector<Set> sets;
+    PageVector<uint64_t> done;
+    PageVector<int> ready;
+
+    Done done_of(const Set& set) const { return done.data() + set.done; }
+    const int* ready_of(const Set& set) const { return ready.data() + set.ready_first; }
+    void clear() {
+      sets.clear();
+      done.clear();
+      ready.clear();
+    }
+  };
+
   struct Link {
     int before, stage;
   };
@@ -94,7 +115,8 @@ class OrderSearch {
     int64_t delta, need;
   };
 
-  static bool has(const std::vector<uint64_t>& set, int s) { return set[size_t(s) / 64] >> (s % 64) & 1; }
+  static bool has(Done done, int s) { return done[size_t(s) / 64] >> (s % 64) & 1; }
+  static void put_in(uint64_t* done, int s) { done[size_t(s) / 64] |= uint64_t(1) << (s % 64); }
   static bool less_memory(const Set& a, const Set& b) {
     return std::tie(a.peak, a.live, a.waiting) < std::tie(b.peak, b.live, b.waiting);
   }
@@ -136,21 +158,21 @@ class OrderSearch {
   }
 
   // A stage of those that make value v which has not run, or -1.
-  int missing(const std::vector<uint64_t>& done, int v) const {
+  int missing(Done done, int v) const {
     const int home = lives_.home(v);
     for (const int* m = makers_.begin(home); m != makers_.end(home); ++m)
       if (!has(done, *m) && homes_.overlap(graph_, v, stages_[*m].output)) return *m;
     return -1;
   }
 
-  bool is_ready(const std::vector<uint64_t>& done, int s) const {
+  bool is_ready(Done done, int s) const {
     bool ready = true;
     for_each_read(stages_[s], [&](int v) { ready = ready && missing(done, v) < 0; });
     return ready;
   }
 
   // Whether stage s is the last one to read in the memory of v.
-  bool frees(const std::vector<uint64_t>& done, int s, int v) {
+  bool frees(Done done, int s, int v) {
     if (!in_arena(v) || lives_.of(v).last_reader == kCaller) return false;
     for (const int* r = readers_.begin(v); r != readers_.end(v); ++r) {
       spent_++;
@@ -160,13 +182,13 @@ class OrderSearch {
   }
 
   // Whether nothing of the memory that stage s writes to was made before.
-  bool begins(const std::vector<uint64_t>& done, int s) const {
+  bool begins(Done done, int s) const {
     const int home = lives_.home(stages_[s].output);
     if (lives_.of(home).maker == kLastRun) return false;
     return std::none_of(makers_.begin(home), makers_.end(home), [&](int m) { return has(done, m); });
   }
 
-  Change change(const std::vector<uint64_t>& done, int s) {
+  Change change(Done done, int s) {
     int64_t freed = 0;
     bool over_input = false;
     for_each_room(stages_[s], [&](int v) {
@@ -179,9 +201,9 @@ class OrderSearch {
   }
 
   // Whether stage s, or a chain that begins with it, frees what it makes within the memory that is needed anyway.
-  bool is_free(const Set& set, int s) {
+  bool is_free(const Set& set, Done done, int s) {
     const int64_t most = std::max(set.peak, unavoidable_);
-    Change now = change(set.done, s);
+    Change now = change(done, s);
     int64_t live = set.live;
     for (int i = 0; i < kOrderLookAhead; i++) {
       spent_++;
@@ -193,9 +215,9 @@ class OrderSearch {
       if (life.readers != 1 || life.shared || life.last_reader == kCaller) return false;
       s = life.last_reader;
       bool alone = true;  // what it reads beside the chain's value is there
-      for_each_read(stages_[s], [&](int u) { alone = alone && (u == v || missing(set.done, u) < 0); });
+      for_each_read(stages_[s], [&](int u) { alone = alone && (u == v || missing(done, u) < 0); });
       if (!alone) return false;
-      now = change(set.done, s);
+      now = change(done, s);
     }
     return false;
   }
@@ -210,27 +232,39 @@ class OrderSearch {
     return int(std::min({by_work, std::max<int64_t>(1, by_links), by_words, int64_t(kOrderSets)}));
   }
 
-  void advance(const std::vector<Set>& level, std::vector<Set>* next) {
+  // The one set of no stages.
+  void begin(Level* level) const {
+    level->done.assign(words_, 0);
+    for (int s = 0; s < count_; s++)
+      if (is_ready(level->done.data(), s)) level->ready.push_back(s);
+    level->sets.resize(1);
+    level->sets[0].ready_count = int(level->ready.size());
+    level->sets[0].live = level->sets[0].peak = lives_.state_room_bytes();
+  }
+
+  void advance(const Level& level, Level* next) {
     next->clear();
     table_.assign(16, -1);
-    for (const Set& set : level) {
+    for (const Set& set : level.sets) {
       spent_ = 0;
-      int only = set.ready.size() == 1 ? set.ready[0] : -1;
-      for (size_t i = 0; only < 0 && i < set.ready.size(); i++)
-        if (is_free(set, set.ready[i])) only = set.ready[i];
-      for (int s : set.ready)
-        if (only < 0 || s == only) run_stage(set, s, next);
+      const int *ready = level.ready_of(set), *end = ready + set.ready_count;
+      int only = set.ready_count == 1 ? *ready : -1;
+      for (const int* s = ready; only < 0 && s != end; ++s)
+        if (is_free(set, level.done_of(set), *s)) only = *s;
+      for (const int* s = ready; s != end; ++s)
+        if (only < 0 || *s == only) run_stage(level, set, *s, next);
       work_.spent += spent_;
     }
   }
 
-  void run_stage(const Set& set, int s, std::vector<Set>* next) {
-    const Change now = change(set.done, s);
+  void run_stage(const Level& level, const Set& set, int s, Level* next) {
+    const Done done = level.done_of(set);
+    const Change now = change(done, s);
     const int64_t peak = std::max(set.peak, set.live + now.need);
     const double waiting = set.waiting + double(set.live + now.delta);
     const uint64_t hash = set.hash ^ hash_of(s);
-    spent_ += int64_t(words_ + set.ready.size()) + 8;
-    Set* found = find(hash, set.done, s, *next);
+    spent_ += int64_t(words_) + set.ready_count + 8;
+    Set* found = find(hash, done, s, next);
     if (found) {
       if (std::tie(peak, waiting) >= std::tie(found->peak, found->waiting)) return;
       found->peak = peak;
@@ -239,21 +273,32 @@ class OrderSearch {
       found->stage = s;
       return;
     }
-    next->push_back(set);
-    Set& after = next->back();
-    after.done[size_t(s) / 64] |= uint64_t(1) << (s % 64);
-    after.live += now.delta;
+    Set after;
+    after.parent = set.parent;
+    after.stage = s;
+    after.live = set.live + now.delta;
     after.peak = peak;
     after.waiting = waiting;
     after.hash = hash;
-    after.stage = s;
-    after.ready.erase(std::find(after.ready.begin(), after.ready.end(), s));
-    const int v = stages_[s].output, home = lives_.home(v);
+    after.done = int(next->done.size());
+    next->done.insert(next->done.end(), done, done + words_);
+    put_in(next->done.data() + after.done, s);
+    add_ready(level, set, s, &after, next);
+    next->sets.push_back(after);
+    enter(hash, int(next->sets.size()) - 1, next->sets);
+  }
+
+  // What may run after a set and stage s: what might before, and what waited for that stage alone.
+  void add_ready(const Level& level, const Set& set, int s, Set* after, Level* next) {
+    const int *ready = level.ready_of(set), v = stages_[s].output, home = lives_.home(v);
+    after->ready_first = int(next->ready.size());
+    for (const int* r = ready; r != ready + set.ready_count; ++r)
+      if (*r != s) next->ready.push_back(*r);
     for (const int* r = readers_.begin(home); r != readers_.end(home); ++r) {
       spent_++;
-      if (waits_for(*r, v) && is_ready(after.done, *r)) after.ready.push_back(*r);
+      if (waits_for(*r, v) && is_ready(next->done_of(*after), *r)) next->ready.push_back(*r);
     }
-    enter(hash, int(next->size()) - 1, *next);
+    after->ready_count = int(next->ready.size()) - after->ready_first;
   }
 
   // Whether stage r reads something of value v.
@@ -264,19 +309,20 @@ class OrderSearch {
   }
 
   // The set of `done` and s on the next level, if it is there: an open hash table of indices.
-  Set* find(uint64_t hash, const std::vector<uint64_t>& done, int s, std::vector<Set>& next) {
+  Set* find(uint64_t hash, Done done, int s, Level* next) {
     for (size_t i = hash & (table_.size() - 1); table_[i] >= 0; i = (i + 1) & (table_.size() - 1)) {
-      Set& other = next[size_t(table_[i])];
-      if (other.hash != hash || !has(other.done, s)) continue;
+      Set& other = next->sets[size_t(table_[i])];
+      const Done others = next->done_of(other);
+      if (other.hash != hash || !has(others, s)) continue;
       bool equal = true;
       for (size_t w = 0; w < words_; w++)
-        equal = equal && other.done[w] == (done[w] | (w == size_t(s) / 64 ? uint64_t(1) << (s % 64) : 0));
+        equal = equal && others[w] == (done[w] | (w == size_t(s) / 64 ? uint64_t(1) << (s % 64) : 0));
       if (equal) return &other;
     }
     return nullptr;
   }
 
-  void enter(uint64_t hash, int index, const std::vector<Set>& next) {
+  void enter(uint64_t hash, int index, const PageVector<Set>& next) {
     if (2 * next.size() > table_.size()) {
       table_.assign(4 * table_.size(), -1);
       for (int i = 0; i < index; i++) put(next[size_t(i)].hash, i);
@@ -292,27 +338,28 @@ class OrderSearch {
 
   // The stages that have not run as the graph has them, but each after those that make what it reads: a stage with an
   // addition stands where its first node does, which may be before the other operand is made.
-  void finish(std::vector<uint64_t> done, std::vector<int>* order) const {
+  void finish(Done before_them, std::vector<int>* order) const {
+    std::vector<uint64_t> done(before_them, before_them + words_);
     std::vector<int> waiting;
     for (int s = 0; s < count_; s++) {
       waiting.push_back(s);
       while (!waiting.empty()) {
         const int next = waiting.back();
         int before = -1;
-        for_each_read(stages_[next], [&](int v) { before = std::max(before, missing(done, v)); });
-        if (before >= 0 && !has(done, next)) {
+        for_each_read(stages_[next], [&](int v) { before = std::max(before, missing(done.data(), v)); });
+        if (before >= 0 && !has(done.data(), next)) {
           waiting.push_back(before);
           continue;
         }
         waiting.pop_back();
-        if (has(done, next)) continue;
-        done[size_t(next) / 64] |= uint64_t(1) << (next % 64);
+        if (has(done.data(), next)) continue;
+        put_in(done.data(), next);
         order->push_back(next);
       }
     }
   }
 
-  static void keep_best(std::vector<Set>* sets, int most) {
+  static void keep_best(PageVector<Set>* sets, int most) {
     std::stable_sort(sets->begin(), sets->end(), less_memory);
     sets->resize(size_t(most));
   }
@@ -321,10 +368,10 @@ class OrderSearch {
     std::vector<uint64_t> done(words_, 0);
     int64_t live = 0, peak = 0;
     for (int s : order) {
-      const Change now = change(done, s);
+      const Change now = change(done.data(), s);
       peak = std::max(peak, live + now.need);
       live += now.delta;
-      done[size_t(s) / 64] |= uint64_t(1) << (s % 64);
+      put_in(done.data(), s);
     }
     return peak;
   }
@@ -340,8 +387,8 @@ class OrderSearch {
   const size_t words_;
   Index makers_, readers_;
   int64_t unavoidable_;  // bytes that some stage needs in any order
-  std::vector<Link> links_;
-  std::vector<int> table_;
+  PageVector<Link> links_;
+  PageVector<int> table_;
   int64_t spent_ = 0;
 };
 

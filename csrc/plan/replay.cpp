@@ -37,8 +37,8 @@ class Running {
   int oldest(int v) const {
     const Life& life = lives_.of(v);
     int row = height(v);
-    for (int s = std::max(segment_.first, life.maker); s < segment_.last && s <= life.last_reader; s++)
-      row = std::min(row, oldest(v, s));
+    const int first = life.maker == kLastRun ? segment_.first : std::max(segment_.first, life.maker);
+    for (int s = first; s < segment_.last && s <= life.last_reader; s++) row = std::min(row, oldest(v, s));
     return row;
   }
 

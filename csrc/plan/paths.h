@@ -111,7 +111,7 @@ class Paths {  // in blocks, so that more never copies those that are there
   }
 
  private:
-  static constexpr size_t kBlock = 128;
+  static constexpr size_t kBlock = 512;
   std::pmr::memory_resource* memory_;                 // takes everything back at once
   std::array<Path*, kNoPath / kBlock + 1> blocks_{};  // null: not needed yet
   int size_ = 0;

@@ -190,6 +190,11 @@ def of_a_constant(net):
     net.assign("cache", net.constant(np.ones((1, 1, 4, 3)), "float32"))
 
 
+def of_what_nothing_makes(net):
+    streaming(net)
+    net.assign("cache", net.values((1, 1, 4, 3)).index)
+
+
 def of_another_shape(net):
     x, _ = streaming(net)
     net.assign("cache", net.conv(x, 7, (1, 1)).index)
@@ -233,6 +238,7 @@ def of_no_name(net):
         (of_int32, mbinfer.UnsupportedError, "'counter' .VAR_HANDLE.: .* of type int32; supported: values of float32"),
         (of_nothing, mbinfer.UnsupportedError, "'cache' .VAR_HANDLE. is read, and nothing is ever assigned"),
         (of_a_constant, mbinfer.UnsupportedError, "'cache' takes the constant"),
+        (of_what_nothing_makes, mbinfer.FormatError, "'cache' .VAR_HANDLE. takes 't[0-9]*': nothing makes it"),
         (of_another_shape, mbinfer.UnsupportedError, "VAR_HANDLE. 'cache' of .* takes .* one shape and type"),
         (of_another_scale, mbinfer.UnsupportedError, "VAR_HANDLE. 'cache' of .* takes .* one shape and type"),
         (lambda net: begun(net, (1, 4, 1, 3)), mbinfer.UnsupportedError, "VAR_HANDLE.* begins with"),

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from ...check import MAX_ELEMENTS
-from ...errors import UnsupportedError
+from ...errors import FormatError, UnsupportedError
 from ...graph import Type
 from ..arguments import InputShape, shapes_by_name
 from ..emitting import SourceNode, unsupported
@@ -94,7 +94,11 @@ class Lowering(Walk):
         self.end()
         self.ties = ties_of(self, self._states)
         for variable in self.source.variables:
-            before, after = (self.env.get(name) for name in (variable.content, variable.next))
+            if variable.next not in self.env:
+                raise FormatError(
+                    f"variable '{variable.content}' (VAR_HANDLE) takes '{variable.next}': nothing makes it"
+                )
+            before, after = (self.env[name] for name in (variable.content, variable.next))
             tie = Tie(variable.content, before, variable.next, after, kind="variable (VAR_HANDLE)")
             if variable.initial is not None and isinstance(before, Tensor):
                 tie.initial = np.ascontiguousarray(as_bytes(variable.initial).reshape(before.dims))

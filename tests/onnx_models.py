@@ -19,6 +19,7 @@ def normal(*shape):
     return RNG.standard_normal(shape).astype(np.float32)
 
 
+FIRST = RNG.bit_generator.state  # every test begins with it
 W, W2 = normal(4, 3, 3, 3), normal(5, 4, 3, 3)
 BN = {"gamma": normal(4) + 2, "beta": normal(4), "mean": normal(4), "variance": np.abs(normal(4)) + 0.5}
 

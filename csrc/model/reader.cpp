@@ -2,53 +2,25 @@
 
 #include <algorithm>
 #include <cmath>
-#include <cstddef>
 #include <cstring>
 
-#include "model/crc32.h"
 #include "model/format.h"
 #include "model/rules.h"
-#include "pages.h"
+#include "model/structure.h"
 
 namespace mbinfer {
 namespace {
 
 using namespace format;
 
-bool all_zero(const void* data, size_t bytes) {
-  const auto* b = static_cast<const uint8_t*>(data);
-  return std::all_of(b, b + bytes, [](uint8_t x) { return x == 0; });
-}
-
-bool little_endian() {
-  const uint16_t one = 1;
-  uint8_t first;
-  std::memcpy(&first, &one, 1);
-  return first == 1;
-}
-
-template <class T>
-struct Records {  // of a section, which may lie at any address
-  const uint8_t* data = nullptr;
-  uint32_t count = 0;
-  T operator[](uint32_t i) const {
-    T record;
-    std::memcpy(&record, data + size_t(i) * sizeof(T), sizeof record);
-    return record;
-  }
-};
-
 class Reader {
  public:
-  explicit Reader(Source& source) : source_(source) {}
+  explicit Reader(Source& source) : source_(source), file_(source) {}
 
   Graph read(const ReadOptions& options) {
-    read_header();
-    read_structure();
-    take_sections();
-    read_strings();
-    if (options.verify) verify_weights();
-    weights_ = source_.hold(header_.weights_offset, options.copy);
+    strings_ = graph_.keep(std::string(file_.strings(), file_.header().string_bytes)).c_str();
+    if (options.verify) file_.verify_weights();
+    weights_ = source_.hold(file_.header().weights_offset, options.copy);
     read_quants();
     read_values();
     read_inputs();
@@ -58,17 +30,17 @@ class Reader {
     check_states();
     read_texts();
     check_dataflow();
-    graph_.weight_bytes = int64_t(header_.weights_bytes);
+    graph_.weight_bytes = int64_t(file_.header().weights_bytes);
     prepare(&graph_);
     return std::move(graph_);
   }
 
  private:
-  [[noreturn]] void fail(const std::string& what) const {
-    throw Error(ErrorKind::kFormat, source_.name() + ": " + what);
-  }
-  void require(bool ok, const char* what) const {
-    if (!ok) fail(what);
+  [[noreturn]] void fail(const std::string& what) const { file_.fail(what); }
+  void require(bool ok, const char* what) const { file_.require(ok, what); }
+  template <class... Fields>
+  void require_reserved(const Fields&... fields) const {
+    file_.require_reserved(fields...);
   }
   void require_about(bool ok, const char* kind, Text name, const char* what) const {
     if (!ok) fail(std::string(kind) + " '" + name + "' " + what);
@@ -76,94 +48,9 @@ class Reader {
   void require_none(const std::string& wrong, const char* kind, Text name) const {
     if (!wrong.empty()) fail(std::string(kind) + " '" + name + "' " + wrong);
   }
-  // A reserved field has a meaning only in later minor versions, which readers of this one may ignore.
-  template <class... Fields>
-  void require_reserved(const Fields&... fields) const {
-    require(header_.minor > kMinor || (all_zero(&fields, sizeof fields) && ...), "a reserved field is not zero");
-  }
-
-  void read_header() {
-    const uint64_t size = source_.size();
-    if (!little_endian())
-      throw Error(ErrorKind::kUnsupported, "this machine is big-endian: mbinfer does not support it");
-    if (size < sizeof(Header)) fail("too short for a model file (" + std::to_string(size) + " bytes)");
-    source_.read(0, sizeof header_, &header_);
-    require(!std::memcmp(header_.magic, kMagic, sizeof kMagic), "not an mbinfer model file (wrong first bytes)");
-    if (header_.major != kMajor && header_.major != kMajorOfStates)
-      fail("format version " + std::to_string(header_.major) + "." + std::to_string(header_.minor) +
-           ", this build reads versions " + std::to_string(kMajor) + " and " + std::to_string(kMajorOfStates) +
-           "; convert the model again");
-    if (header_.file_bytes != size)
-      fail("the header says " + std::to_string(header_.file_bytes) + " bytes, the file has " + std::to_string(size) +
-           "; it was cut or extended, copy it again");
-    require(header_.weights_offset % kWeightAlign == 0 && header_.weights_offset >= sizeof(Header) &&
-                header_.weights_offset <= size && header_.weights_bytes == size - header_.weights_offset,
-            "the weights lie outside the file");
-    const Header& h = header_;
-    require(h.value_count && h.node_count && h.input_count && h.output_count, "an empty graph");
-    require(h.value_count <= kMaxValues && h.node_count <= kMaxNodes && h.node_input_count <= kMaxNodeInputs &&
-                h.input_count <= kMaxInputs && h.output_count <= kMaxOutputs && h.metadata_count <= kMaxMetadata &&
-                h.quant_count <= kMaxValues + kMaxNodes && h.label_count <= uint32_t(kMaxSide) &&
-                h.state_count <= kMaxStates && h.string_bytes <= kMaxStrings,
-            "more values, nodes, inputs, outputs, states, labels, metadata or strings than a model may have");
-    require((h.state_count > 0) == (h.major == kMajorOfStates), "states go with version 2, and version 2 with states");
-    const uint64_t sections =
-        sizeof(Header) + uint64_t(h.value_count) * sizeof(ValueRecord) + uint64_t(h.node_count) * sizeof(NodeRecord) +
-        uint64_t(h.node_input_count) * 4 + uint64_t(h.input_count) * sizeof(InputRecord) +
-        uint64_t(h.output_count) * sizeof(OutputRecord) + uint64_t(h.quant_count) * sizeof(QuantRecord) +
-        uint64_t(h.metadata_count) * sizeof(MetadataRecord) + uint64_t(h.label_count) * 4 +
-        uint64_t(h.state_count) * sizeof(StateRecord) + h.string_bytes;
-    require(round_up<uint64_t>(sections, kWeightAlign) == header_.weights_offset,
-            "the sections and the weights do not meet");
-    require_reserved(header_.reserved);
-  }
-
-  // A private copy: a file that changes while it is read cannot change what was checked.
-  void read_structure() {
-    structure_ = Pages(size_t(header_.weights_offset));
-    source_.read(0, structure_.size(), structure_.data());
-    constexpr size_t at = offsetof(Header, structure_crc);
-    std::memset(structure_.data() + at, 0, 4);
-    require(crc32(0, structure_.data(), structure_.size()) == header_.structure_crc,
-            "checksum mismatch, the file is damaged; copy it again");
-    std::memcpy(structure_.data() + at, &header_.structure_crc, 4);
-    require(!std::memcmp(structure_.data(), &header_, sizeof header_), "the file changed while it was read");
-  }
-
-  const uint8_t* bytes() const { return reinterpret_cast<const uint8_t*>(structure_.data()); }
-
-  template <class T>
-  void take(Records<T>* records, uint32_t count) {
-    *records = {bytes() + position_, count};
-    position_ += uint64_t(count) * sizeof(T);
-  }
-
-  void take_sections() {
-    position_ = sizeof(Header);
-    take(&values_, header_.value_count);
-    take(&nodes_, header_.node_count);
-    take(&node_inputs_, header_.node_input_count);
-    take(&inputs_, header_.input_count);
-    take(&outputs_, header_.output_count);
-    take(&quants_, header_.quant_count);
-    take(&metadata_, header_.metadata_count);
-    take(&labels_, header_.label_count);
-    take(&states_, header_.state_count);
-  }
-
-  void read_strings() {
-    const char* strings = structure_.data() + position_;
-    const uint32_t bytes = header_.string_bytes;
-    require(bytes && !strings[bytes - 1], "the string section does not end in a zero byte");
-    require(is_utf8(strings, bytes), "the strings are not UTF-8");
-    require(all_zero(strings + bytes, structure_.size() - position_ - bytes),
-            "bytes other than zero before the weights");
-    strings_ = graph_.keep(std::string(strings, bytes)).c_str();
-  }
-
   // A string begins where another ends, so that a file's names cannot overlap to be many times its size.
   Text text(uint32_t offset, uint32_t longest) const {
-    require(offset < header_.string_bytes, "a string lies outside the string section");
+    require(offset < file_.header().string_bytes, "a string lies outside the string section");
     require(!offset || !strings_[offset - 1], "a string begins inside another");
     const char* at = strings_ + offset;
     if (std::strlen(at) > longest) fail("a string has more than " + std::to_string(longest) + " bytes");
@@ -184,27 +71,16 @@ class Reader {
     if (twice != names.end()) require_about(false, kind, *twice, "is there twice");
   }
 
-  void verify_weights() const {
-    uint32_t crc = 0;
-    std::vector<uint8_t> block(64 << 10);
-    for (uint64_t at = header_.weights_offset; at < source_.size(); at += block.size()) {
-      const uint64_t bytes = std::min<uint64_t>(block.size(), source_.size() - at);
-      source_.read(at, bytes, block.data());
-      crc = crc32(crc, block.data(), bytes);
-    }
-    require(crc == header_.weights_crc, "checksum mismatch in the weights, the file is damaged; copy it again");
-  }
-
   const uint8_t* tensor(uint64_t offset, uint64_t bytes, const char* kind, Text name) const {
-    require_about(
-        offset % kWeightAlign == 0 && offset <= header_.weights_bytes && bytes <= header_.weights_bytes - offset, kind,
-        name, "has numbers outside the weights");
+    require_about(offset % kWeightAlign == 0 && offset <= file_.header().weights_bytes &&
+                      bytes <= file_.header().weights_bytes - offset,
+                  kind, name, "has numbers outside the weights");
     return weights_ + offset;
   }
 
   void read_quants() {
-    for (uint32_t i = 0; i < quants_.count; i++) {
-      const QuantRecord q = quants_[i];
+    for (uint32_t i = 0; i < file_.quants.count; i++) {
+      const QuantRecord q = file_.quants[i];
       require_reserved(q.reserved);
       require(q.scale > 0 && std::isnormal(q.scale), "a quantisation record is invalid");
     }
@@ -212,10 +88,10 @@ class Reader {
 
   void read_values() {
     Names names;
-    names.reserve(values_.count);
-    graph_.values.reserve(values_.count + inputs_.count);  // prepare() adds conversions
-    for (uint32_t i = 0; i < values_.count; i++) {
-      const ValueRecord r = values_[i];
+    names.reserve(file_.values.count);
+    graph_.values.reserve(file_.values.count + file_.inputs.count);  // prepare() adds conversions
+    for (uint32_t i = 0; i < file_.values.count; i++) {
+      const ValueRecord r = file_.values[i];
       Value v;
       v.name = name("value", r.name, &names);
       require_reserved(r.reserved0, r.reserved);
@@ -223,10 +99,11 @@ class Reader {
         require_about(side <= uint32_t(kMaxSide), "value", v.name, "has too long a side");
       v.shape = {int(r.height), int(r.width), int(r.channels)};
       require_about(r.dtype >= kFloat32 && r.dtype <= kInt32, "value", v.name, "has an unknown dtype");
-      require_about(r.quant == kNone || r.quant < quants_.count, "value", v.name, "has no such quantisation record");
+      require_about(r.quant == kNone || r.quant < file_.quants.count, "value", v.name,
+                    "has no such quantisation record");
       v.type.dtype = DType(r.dtype);
       if (r.quant != kNone) {
-        const QuantRecord q = quants_[r.quant];
+        const QuantRecord q = file_.quants[r.quant];
         v.type.scale = q.scale;
         v.type.zero_point = q.zero_point;
       }
@@ -237,15 +114,15 @@ class Reader {
   }
 
   int value_index(uint32_t i, const char* kind, Text name) const {
-    require_about(i < values_.count, kind, name, "names a value that does not exist");
+    require_about(i < file_.values.count, kind, name, "names a value that does not exist");
     return int(i);
   }
 
   void read_inputs() {
-    graph_.inputs.reserve(inputs_.count);
-    is_given_.assign(values_.count, false);
-    for (uint32_t i = 0; i < inputs_.count; i++) {
-      const InputRecord r = inputs_[i];
+    graph_.inputs.reserve(file_.inputs.count);
+    is_given_.assign(file_.values.count, false);
+    for (uint32_t i = 0; i < file_.inputs.count; i++) {
+      const InputRecord r = file_.inputs[i];
       GraphInput in{value_index(r.value, "input", ""), {}};
       const Value& v = graph_.values[in.value];
       require_about(!is_given_[in.value], "input", v.name, "is listed twice");
@@ -263,9 +140,9 @@ class Reader {
   }
 
   void read_states() {
-    graph_.states.reserve(states_.count);
-    for (uint32_t i = 0; i < states_.count; i++) {
-      const StateRecord r = states_[i];
+    graph_.states.reserve(file_.states.count);
+    for (uint32_t i = 0; i < file_.states.count; i++) {
+      const StateRecord r = file_.states[i];
       State state = {value_index(r.value, "state", ""), 0, nullptr};
       Value& v = graph_.values[state.value];
       auto need = [&](bool ok, const char* what) { require_about(ok, "state", v.name, what); };
@@ -298,9 +175,9 @@ class Reader {
 
   void read_nodes() {
     Names names;
-    names.reserve(nodes_.count);
-    graph_.nodes.reserve(nodes_.count + inputs_.count);
-    for (uint32_t i = 0; i < nodes_.count; i++) read_node(nodes_[i], int(i), &names);
+    names.reserve(file_.nodes.count);
+    graph_.nodes.reserve(file_.nodes.count + file_.inputs.count);
+    for (uint32_t i = 0; i < file_.nodes.count; i++) read_node(file_.nodes[i], int(i), &names);
     require_different("node", std::move(names));
   }
 
@@ -322,11 +199,11 @@ class Reader {
     need((r.flags & (format::kHalvesAway | format::kHalvesUp)) != (format::kHalvesAway | format::kHalvesUp),
          "rounds halves in two ways");
     n.halves_from = r.flags & format::kHalvesAway ? 128 : r.flags & format::kHalvesUp ? 0 : -1;
-    need(r.first_input == next_input_ && r.input_count <= node_inputs_.count - next_input_,
+    need(r.first_input == next_input_ && r.input_count <= file_.node_inputs.count - next_input_,
          "does not have the next of the list of inputs");
     n.inputs.reserve(int(r.input_count));
     for (uint32_t k = 0; k < r.input_count; k++)
-      n.inputs.push_back(value_index(node_inputs_[next_input_++], "node", n.name));
+      n.inputs.push_back(value_index(file_.node_inputs[next_input_++], "node", n.name));
     n.output = value_index(r.output, "node", n.name);
     n.lo = r.clamp_lo;
     n.hi = r.clamp_hi;
@@ -416,10 +293,10 @@ class Reader {
 
   void read_outputs() {
     Names names;
-    names.reserve(outputs_.count);
-    graph_.outputs.reserve(outputs_.count);
-    for (uint32_t i = 0; i < outputs_.count; i++) {
-      const OutputRecord r = outputs_[i];
+    names.reserve(file_.outputs.count);
+    graph_.outputs.reserve(file_.outputs.count);
+    for (uint32_t i = 0; i < file_.outputs.count; i++) {
+      const OutputRecord r = file_.outputs[i];
       GraphOutput out{0, name("output", r.name, &names), {}};
       auto need = [&](bool ok, const char* what) { require_about(ok, "output", out.name, what); };
       out.value = value_index(r.value, "output", out.name);
@@ -445,11 +322,11 @@ class Reader {
   }
 
   void read_texts() {
-    require(labels_.count <= classes_, "more labels than classes");
-    for (uint32_t i = 0; i < labels_.count; i++) graph_.labels.push_back(text(labels_[i], kMaxText));
+    require(file_.labels.count <= classes_, "more labels than classes");
+    for (uint32_t i = 0; i < file_.labels.count; i++) graph_.labels.push_back(text(file_.labels[i], kMaxText));
     Names keys;
-    for (uint32_t i = 0; i < metadata_.count; i++) {
-      const MetadataRecord r = metadata_[i];
+    for (uint32_t i = 0; i < file_.metadata.count; i++) {
+      const MetadataRecord r = file_.metadata[i];
       graph_.metadata.emplace_back(name("metadata", r.key, &keys), text(r.value, kMaxText));
     }
     require_different("metadata", std::move(keys));
@@ -457,7 +334,7 @@ class Reader {
 
   // Every value is written before it is read, by a node earlier in the list or by the caller, and is used.
   void check_dataflow() {
-    require(next_input_ == node_inputs_.count, "inputs of no node");
+    require(next_input_ == file_.node_inputs.count, "inputs of no node");
     for (int i = 0; i < int(graph_.nodes.size()); i++) {
       const Node& n = graph_.nodes[i];
       for (int input : n.inputs) {
@@ -472,17 +349,7 @@ class Reader {
   }
 
   Source& source_;
-  Header header_;
-  Pages structure_;
-  uint64_t position_ = 0;
-  Records<ValueRecord> values_;
-  Records<NodeRecord> nodes_;
-  Records<uint32_t> node_inputs_, labels_;
-  Records<InputRecord> inputs_;
-  Records<OutputRecord> outputs_;
-  Records<QuantRecord> quants_;
-  Records<MetadataRecord> metadata_;
-  Records<StateRecord> states_;
+  const Structure file_;
   const char* strings_ = nullptr;
   const uint8_t* weights_ = nullptr;
   std::vector<bool> is_given_;

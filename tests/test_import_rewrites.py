@@ -357,3 +357,16 @@ def test_a_flattened_output_can_be_had_before_it_is_flattened():
     model = make(CONV, node("Flatten", "a"), w=W)
     refuse(model, "the Flatten", "outputs=")
     assert import_onnx(model, outputs=["a"]).outputs[0].shape == (1, 6, 6, 4), "the remedy"
+
+
+def test_a_long_refusal_still_says_what_stands_in_the_way():
+    """What would run is left out before what would not, and where the model can be cut."""
+    names = ["Sinh", "Cosh", "Tan", "Atan", "Acosh", "Asinh", "Atanh"]
+    nodes = [
+        node(op, "r", to=f"y{i}", name=f"a rather long name of the node of {op} in one of the blocks of the trunk")
+        for i, op in enumerate(names)
+    ]
+    with pytest.raises(errors.UnsupportedError) as refused:
+        import_onnx(make(node("Relu", "x", to="r"), *nodes, node("Sum", *(f"y{i}" for i in range(7)))))
+    assert "outputs=['r']" in str(refused.value) and "supported:" not in str(refused.value)
+    assert all(f"1 {op}" in str(refused.value) for op in names)

@@ -13,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ..errors import Error, UnsupportedError
-from ..messages import told
+from ..messages import LONGEST, told
 from .emitting import Emitter, SourceNode, unsupported
 from .layout import Tensor
 
@@ -90,16 +90,18 @@ class Walk(Emitter):
             return
         first = self._refused[0][1]
         found = Counter(self.kind(node) for node, _ in self._refused)
-        text = str(first)
+        text, rest = str(first), ""
         if len(self._refused) > 1 or self.aliases.keys() & found.keys():
             kinds = [
                 f"{n} {op}" + (f" ({self.aliases[op]})" if op in self.aliases else "") for op, n in found.most_common()
             ]
             more = f" and {len(kinds) - MOST_KINDS} other operators" if len(kinds) > MOST_KINDS else ""
-            text += f"; in the way: {', '.join(kinds[:MOST_KINDS])}{more}"
+            rest += f"; in the way: {', '.join(kinds[:MOST_KINDS])}{more}"
         if self._cuts:
-            text += f"; to end before: convert(..., outputs={list(self._cuts)[:MOST_CUTS]})"
-        raise UnsupportedError(text, first.node, first.op)
+            rest += f"; to end before: convert(..., outputs={list(self._cuts)[:MOST_CUTS]})"
+        if len(text) + len(rest) > LONGEST:  # what stands in the way and where to cut say more than what would run
+            text = text.partition("; supported: ")[0]
+        raise UnsupportedError(text + rest, first.node, first.op)
 
     def _refuse(self, node: SourceNode, error: UnsupportedError, found: Sequence[Any]) -> None:
         """Note a node that cannot run, and the tensors before it at which the model could end."""

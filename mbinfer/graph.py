@@ -7,6 +7,7 @@ folded; or int8 with a scale for each output channel and an int32 bias, where va
 
 from __future__ import annotations
 
+from collections.abc import Container
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -143,3 +144,12 @@ class Graph:
     metadata: dict[str, str] = field(default_factory=dict)  # source, licence, ...
     states: dict[str, State] = field(default_factory=dict)  # value name -> what it becomes
     types: dict[str, Type] = field(default_factory=dict)  # of values by name; float32 where there is none
+
+
+def free_name(base: str, taken: Container[str]) -> str:
+    """A name that is not `taken`, made of `base`."""
+    name, count = base, 1
+    while name in taken:
+        count += 1
+        name = f"{base}_{count}"
+    return name

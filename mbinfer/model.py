@@ -128,6 +128,18 @@ STATE = np.dtype(
         ("reserved", "<u4", 2),
     ]
 )
+# The sections between the header, which counts their records, and the strings, in the order of the file.
+SECTIONS = {
+    "value": VALUE,
+    "node": NODE,
+    "node_input": np.dtype("<u4"),
+    "input": INPUT,
+    "output": OUTPUT,
+    "quant": QUANT,
+    "metadata": METADATA,
+    "label": np.dtype("<u4"),
+    "state": STATE,
+}
 
 
 def save(graph: Graph, path: str | os.PathLike[str], weight_dtype: str | None = None) -> None:
@@ -209,7 +221,7 @@ def encode(graph: Graph, weight_dtype: str | None = None) -> bytes:
         "state": _states(graph, index, weights),
     }
     header = np.zeros((), HEADER)
-    body = b"".join(part.tobytes() for part in sections.values()) + strings.data
+    body = b"".join(sections[name].tobytes() for name in SECTIONS) + strings.data
     body += bytes(-(HEADER.itemsize + len(body)) % ALIGN)
     header["magic"] = np.frombuffer(MAGIC, "u1")
     header["major"], header["minor"] = VERSION_OF_STATES if graph.states else VERSION

@@ -7,21 +7,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from .model import DTYPES, HEADER, INPUT, METADATA, NODE, OUTPUT, QUANT, STATE, VALUE
+from .model import DTYPES, HEADER, SECTIONS
 from .packing import PANEL
-
-# The sections between the header and the strings, in the order of the file.
-SECTIONS = {
-    "value": VALUE,
-    "node": NODE,
-    "node_input": np.dtype("<u4"),
-    "input": INPUT,
-    "output": OUTPUT,
-    "quant": QUANT,
-    "metadata": METADATA,
-    "label": np.dtype("<u4"),
-    "state": STATE,
-}
 
 
 class StateInfo(NamedTuple):

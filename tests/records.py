@@ -7,18 +7,7 @@ import zlib
 import numpy as np
 
 from mbinfer import model
-
-SECTIONS = {  # in the file's order
-    "value": model.VALUE,
-    "node": model.NODE,
-    "node_input": np.dtype("<u4"),
-    "input": model.INPUT,
-    "output": model.OUTPUT,
-    "quant": model.QUANT,
-    "metadata": model.METADATA,
-    "label": np.dtype("<u4"),
-    "state": model.STATE,
-}
+from mbinfer.model import SECTIONS
 
 
 class Records:

@@ -16,7 +16,7 @@ import numpy as np
 from ..build import GraphBuilder
 from ..check import MAX_ELEMENTS, MAX_SIDE
 from ..errors import UnsupportedError
-from ..graph import Graph, Node
+from ..graph import Graph, Node, free_name
 from .layout import Tensor
 
 TALLEST = 64  # rows of a kernel: kMaxKernel of csrc/plan/plan.h
@@ -52,10 +52,7 @@ class Emitter:
 
     def fresh(self, base: str) -> str:
         """A name that no tensor has, made of `base`."""
-        name, count = base, 1
-        while name in self._names:
-            count += 1
-            name = f"{base}_{count}"
+        name = free_name(base, self._names)
         self._names.add(name)
         return name
 

@@ -8,9 +8,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from ..graph import Graph, Node, Output, Recipe, Type
+from ..graph import Graph, Node, Output, Recipe, Type, free_name
 from .samples import Float64
-from .tables import fresh, is_table, table_of
+from .tables import is_table, table_of
 from .weights import integers, mean_shift
 
 ARITHMETIC = ("conv", "depthwise", "add", "sub", "mul", "max", "min", "avg_pool", "global_avg_pool", "resize")
@@ -105,7 +105,7 @@ class _Emitter:
         """The name of the value `name` of the source in the form asked for, converted where it has the other only."""
         if (name, dtype) not in self.forms:
             (other,) = (form for (value, _), form in self.forms.items() if value == name)
-            made = fresh(self.graph, f"{name}:{dtype}")
+            made = free_name(f"{name}:{dtype}", self.graph.values)
             self.define(name, made, dtype)
             self.graph.nodes.append(Node("convert", made, [other], made))
         return self.forms[name, dtype]

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ..graph import Graph, Node, Type
+from ..graph import Graph, Node, Type, free_name
 from .samples import Float64
 
 Function = Callable[[Any], Any]
@@ -49,22 +49,13 @@ def split_activations(graph: Graph, integer: Collection[str], keep_float: Collec
         node = dataclasses.replace(node)
         split.nodes.append(node)
         if node.activation in TABLES and node.op in integer and node.name not in keep_float and not is_table(node):
-            result, node.output = node.output, fresh(split, f"{node.output}/linear")
+            result, node.output = node.output, free_name(f"{node.output}/linear", split.values)
             split.values[node.output] = channels = graph.values[result]
             one = np.ones((1, 1, channels[2]), np.float32)
             name = f"{node.name}/{node.activation}"
             split.nodes.append(Node("depthwise", name, [node.output], result, activation=node.activation, weight=one))
             node.activation = "none"
     return split
-
-
-def fresh(graph: Graph, base: str) -> str:
-    """A name that no value of `graph` has, made of `base`."""
-    name, count = base, 1
-    while name in graph.values:
-        count += 1
-        name = f"{base}_{count}"
-    return name
 
 
 def is_table(node: Node) -> bool:

@@ -18,15 +18,11 @@ CONVOLUTIONS = frozenset(("CONV_2D", "DEPTHWISE_CONV_2D"))
 
 def with_gaps(source: TfliteSource) -> list[SourceNode]:
     """The nodes, with each such three as one convolution of dilation b."""
-    readers: dict[str, list[SourceNode]] = {}
-    for node in source.nodes:
-        for name in node.inputs:
-            readers.setdefault(name, []).append(node)
     merged: dict[int, SourceNode | None] = {}  # by id of a node: what it becomes
     for first in source.nodes:
         if first.op != "SPACE_TO_BATCH_ND":
             continue
-        chain = _chain(source, readers, first)
+        chain = _chain(source, first)
         fields = None if chain is None else _fields(source, *chain)
         if chain is None or fields is None:
             continue
@@ -37,13 +33,12 @@ def with_gaps(source: TfliteSource) -> list[SourceNode]:
     return [made for node in source.nodes if (made := merged.get(id(node), node)) is not None]
 
 
-def _chain(
-    source: TfliteSource, readers: dict[str, list[SourceNode]], first: SourceNode
-) -> tuple[SourceNode, SourceNode, SourceNode] | None:
+def _chain(source: TfliteSource, first: SourceNode) -> tuple[SourceNode, SourceNode, SourceNode] | None:
     """The node, its only reader and the only reader of that, if they are such three."""
     found = [first]
     for wanted in (CONVOLUTIONS, ("BATCH_TO_SPACE_ND",)):
-        (name,), following = found[-1].outputs, readers.get(found[-1].outputs[0], [])
+        (name,) = found[-1].outputs
+        following = [source.nodes[i] for i in source.readers.get(name, ())]
         if len(following) != 1 or following[0].op not in wanted or name in source.outputs:
             return None
         if following[0].inputs[0] != name:

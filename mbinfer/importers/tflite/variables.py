@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ...errors import FormatError, UnsupportedError
+from ...graph import free_name
 from ...messages import brief
 from ..emitting import SourceNode
 
@@ -57,7 +58,7 @@ def with_variables(nodes: Sequence[SourceNode], taken: Iterable[str]) -> tuple[l
         if key is None or len(node.inputs) != wanted or not all(node.inputs) or len(node.outputs) != 2 - wanted:
             raise FormatError(f"node '{brief(node.name)}' ({node.op}) names no variable by a VAR_HANDLE before it")
         if key not in variables:
-            name = _free("/".join(filter(None, key)) or "variable", names)
+            name = free_name("/".join(filter(None, key)) or "variable", names)
             names.add(name)
             variables[key] = Variable(name, node.outputs[0] if wanted == 1 else node.inputs[1])
         variable = variables[key]
@@ -68,14 +69,6 @@ def with_variables(nodes: Sequence[SourceNode], taken: Iterable[str]) -> tuple[l
     if len(variables) > MOST_VARIABLES:
         raise UnsupportedError(f"{len(variables)} variables (VAR_HANDLE); supported: up to {MOST_VARIABLES}", "", "")
     return made, variables
-
-
-def _free(base: str, taken: set[str]) -> str:
-    name, count = base, 1
-    while name in taken:
-        count += 1
-        name = f"{base}_{count}"
-    return name
 
 
 def initial_graphs(nodes: Sequence[SourceNode]) -> list[int]:

@@ -96,12 +96,15 @@ def check_quantised_weights(where: str, node: Node, outputs: int, zero_point: in
         raise FormatError(f"{where}: computes with uint8 values, for which its weight is int8 and its bias int32")
     if scale is None or np.shape(scale) != (outputs,) or not finite_float32(scale) or not np.all(np.asarray(scale) > 0):
         raise FormatError(f"{where}: int8 weights need weight_scale, one above 0 for each of {outputs} output channels")
-    axes = (0, 1) if OPS[node.op].keeps_channels else (1, 2, 3)
-    largest = np.abs(weight.astype(np.int64)).sum(axes) * max(zero_point, 255 - zero_point)
-    if bias is not None:
-        largest = largest + np.abs(np.asarray(bias, np.int64))
-    if (largest > MAX_SUM).any():
+    if (largest_sums(node, zero_point) > MAX_SUM).any():
         raise FormatError(f"{where}: sums of its products and bias can exceed the {MAX_SUM} that int32 holds")
+
+
+def largest_sums(node: Node, zero_point: int) -> npt.NDArray[np.int64]:
+    """What the sums of products and bias of int8 weights can reach, by output channel."""
+    axes = (0, 1) if OPS[node.op].keeps_channels else (1, 2, 3)
+    largest = np.abs(np.asarray(node.weight, np.int64)).sum(axes) * max(zero_point, 255 - zero_point)
+    return np.asarray(largest if node.bias is None else largest + np.abs(np.asarray(node.bias, np.int64)))
 
 
 def finite_float32(array: npt.ArrayLike) -> bool:

@@ -245,6 +245,39 @@ def test_a_view_of_an_input_as_a_picture_is_the_picture(shape, views):
     assert graph.values["x"] == (49, 10, 1)
 
 
+@pytest.mark.parametrize(
+    "shape, pads, views, dims",
+    [
+        ((1, 9, 7, 1), (0, 0, 1, 0, 0, 0, 1, 0), [(1, 1, 9, 9)], (9, 7, 1)),
+        ((1, 9, 7, 1), (0, 2, 1, 0, 0, 1, 0, 0), [(1, 96), (1, 1, 12, 8)], (9, 7, 1)),
+        ((1, 1, 63), (0, 0, 5, 0, 0, 4), [(1, 1, 8, 9)], None),
+    ],
+    ids=str,
+)
+def test_a_padded_view_of_an_input_is_a_picture_where_its_pads_lie_around_it(shape, pads, views, dims):
+    chain = [node("Pad", "x", "pads", to="v0")]
+    chain += [node("Reshape", f"v{i}", f"s{i}", to=f"v{i + 1}") for i in range(len(views))]
+    shapes = {f"s{i}": np.array(view) for i, view in enumerate(views)}
+    source = make(
+        *chain, node("Conv", f"v{len(views)}", "w"), shape=shape, w=normal(4, 1, 3, 3), pads=np.array(pads), **shapes
+    )
+    if dims is None:
+        refuse(source, "the Conv", "NCHW")
+    else:
+        assert agree(source, nhwc_in=True).values["x"] == dims
+
+
+@pytest.mark.parametrize("bounds", ["low", "high", "both", "low and a constant"])
+def test_bounds_that_the_network_computes(bounds):
+    """As of decibels, which are cut at so many below the loudest."""
+    chain = [node("Conv", "x", "w", to="c"), node("ReduceMax", "c", to="most", keepdims=0)]
+    chain += [node("Sub", "most", "eight", to="high"), node("Sub", "high", "eight", to="low")]
+    low, high = ("" if bounds == "high" else "low"), {"low": "", "low and a constant": "half"}.get(bounds, "high")
+    constants = {"w": W, "eight": np.float32(1.5)} | ({"half": np.float32(0.5)} if high == "half" else {})
+    inputs = ["c", low, high] if high else ["c", low]
+    agree(make(*chain, node("Clip", *inputs), **constants))
+
+
 def test_a_view_that_would_change_the_order_of_a_vector_is_refused():
     vector = make(node("Reshape", "x", "to", to="v"), node("Conv", "v", "w"), w=W, to=[1, 3, 8, 8], shape=(1, 192))
     refuse(vector, "the Conv", "keep the order")
@@ -254,7 +287,8 @@ def test_a_view_that_would_change_the_order_of_a_vector_is_refused():
         node("Conv", "p", "w"),
     ]
     assert agree(make(*hwc, w=W, to=[1, 8, 8, 3], shape=(1, 192))).values["x"] == (8, 8, 3), "the remedy"
-    refuse(make(node("Relu", "x"), shape=(1, 3, 8)), "'x'", "rank 4")
+    assert agree(make(node("Relu", "x"), shape=(1, 3, 8))).values["x"] == (3, 1, 8), "a column of pixels"
+    refuse(make(node("Relu", "x"), shape=(1, 1, 3, 4, 8)), "'x'", "rank 4")
 
 
 @pytest.mark.parametrize("first", ["ReduceMean", "MatMul", "Reshape and Transpose"])

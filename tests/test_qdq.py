@@ -213,3 +213,44 @@ def test_a_model_of_float16_runs_in_float32():
     for value in (source.graph.input[0], source.graph.output[0]):
         value.type.tensor_type.elem_type = onnx.TensorProto.FLOAT16
     assert np.array_equal(mbinfer.Session(model.encode(import_onnx(source))).run(picture), expected)
+
+
+@pytest.mark.parametrize("scale, runs", [(1e-18, True), (1e-3, False)])
+def test_a_channel_that_training_switched_off_is_zero(scale, runs):
+    """Its weights have a scale near 0, and its bias has been cut to what int32 holds."""
+    rng = np.random.default_rng(0)
+    weight = rng.integers(-127, 128, (4, 3, 3, 3)).astype(np.int8)
+    scales = np.array([0.01, scale, 0.02, 0.01], np.float32)
+    bias = np.array([500, -(2**31) + 1, -300, 20], np.int32)
+    x_scale, y_scale = np.float32(0.02), np.float32(0.05)
+    constants = {"weight": weight, "ws": scales, "xs": x_scale, "ys": y_scale, "bs": scales * x_scale}
+    arrays = [numpy_helper.from_array(np.asarray(a), name) for name, a in constants.items()]
+    arrays += [numpy_helper.from_array(np.zeros(4, np.int8), "wz"), numpy_helper.from_array(bias, "bias")]
+    arrays += [numpy_helper.from_array(np.array(z, np.uint8), name) for name, z in (("xz", 110), ("yz", 120))]
+    arrays += [numpy_helper.from_array(np.zeros(4, np.int32), "bz")]
+    nodes = [
+        node("QuantizeLinear", "x", "xs", "xz", to="q"),
+        node("DequantizeLinear", "q", "xs", "xz", to="d"),
+        node("DequantizeLinear", "weight", "ws", "wz", to="w", axis=0),
+        node("DequantizeLinear", "bias", "bs", "bz", to="b", axis=0),
+        node("Conv", "d", "w", "b", to="c"),
+        node("QuantizeLinear", "c", "ys", "yz", to="r"),
+        node("DequantizeLinear", "r", "ys", "yz", to="y"),
+    ]
+    for made in nodes:
+        made.ClearField("name")  # which onnxruntime wants unique
+    infos = [
+        helper.make_tensor_value_info(name, 1, shape) for name, shape in (("x", (1, 3, 8, 8)), ("y", (1, 4, 6, 6)))
+    ]
+    graph = helper.make_graph(nodes, "test", infos[:1], infos[1:], arrays)
+    source = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=8)
+    made = import_onnx(source)
+    if not runs:
+        with pytest.raises(errors.FormatError, match="int32"):
+            model.encode(made)
+        return
+    picture = rng.standard_normal((1, 3, 8, 8)).astype(np.float32)
+    found = mbinfer.Session(model.encode(made)).run(picture.transpose(0, 2, 3, 1))
+    expected = run(source, {"x": picture})["y"].transpose(0, 2, 3, 1)
+    assert np.abs(found - expected).max() <= 1.01 * y_scale and (found != expected).mean() < 0.01
+    assert not found[..., 1].any() and found[..., 0].any()

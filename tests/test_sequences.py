@@ -98,3 +98,14 @@ def test_a_sequence_as_output_is_turned():
 
 def test_windows_of_other_ranks_are_refused():
     refuse(make(node("Conv", "x", "w"), shape=(1, 3, 4, 5, 6), w=normal(4, 3, 1, 1, 1)), "rank 4")
+
+
+@pytest.mark.parametrize("first", ["Flatten", "Reshape", "Sigmoid"])
+def test_an_input_of_rank_3_that_only_dense_layers_read(first):
+    """Of no layout: its elements keep their order."""
+    begin = [node("Sigmoid", "x", to="s")] if first == "Sigmoid" else []
+    source = begin[0].output[0] if begin else "x"
+    flat = [node("Reshape", source, "to", to="f")] if first == "Reshape" else [node("Flatten", source, to="f")]
+    constants = {"w": normal(24, 5)} | ({"to": np.array([1, -1])} if first == "Reshape" else {})
+    graph = agree(make(*begin, *flat, node("MatMul", "f", "w"), shape=(1, 4, 6), **constants))
+    assert graph.values["x"] == (4, 1, 6)

@@ -9,8 +9,10 @@ from typing import Any
 
 import numpy as np
 
+from ..check_types import MAX_SUM, largest_sums
 from ..errors import UnsupportedError
 from ..graph import Graph, Output
+from ..ops import OPS
 from .emitting import SourceNode, refuse_what_cannot_run
 from .fusing import fuse
 from .layout import AXES, Tensor
@@ -26,6 +28,7 @@ def finish(walk: Walk, nodes: Sequence[SourceNode], outputs: Sequence[str], ties
     add_nexts(walk, ties)
     fuse(graph)
     tie(walk, ties)
+    _still(graph)
     refuse_what_cannot_run(graph)
     _make_names_unique(graph)
     return graph
@@ -70,6 +73,24 @@ def _output(walk: Walk, nodes: Sequence[SourceNode], name: str) -> Output:
             op,
         )
     return Output(name, found.value, found.shape)
+
+
+def _still(graph: Graph) -> None:
+    """Channels whose sums may overflow, but stay below half a step of what is made, become zeros: the same bytes.
+
+    A channel that training has switched off gets a weight scale near 0, and a bias that its maker cut to int32.
+    """
+    for node in graph.nodes:
+        if node.weight_scale is None or node.weight is None or node.weight.dtype != np.int8:
+            continue
+        given, made = graph.types[node.inputs[0]], graph.types[node.output]
+        largest = largest_sums(node, given.zero_point)
+        steps = largest * (np.float64(given.scale) * np.float64(node.weight_scale) / made.scale)
+        still = (largest > MAX_SUM) & (steps < 0.25)
+        if still.any():
+            along = still if OPS[node.op].keeps_channels else still[:, None, None, None]
+            node.weight = np.where(along, np.int8(0), node.weight)
+            node.bias = None if node.bias is None else np.where(still, np.int32(0), node.bias)
 
 
 def _make_names_unique(graph: Graph) -> None:

@@ -21,7 +21,7 @@ MOST_SEEN = 1 << 16  # elements of an input whose places are compared to tell it
 # What leaves the layout of a tensor open, and passes it on.
 OPEN = frozenset(
     "Identity Cast Dropout QuantizeLinear DequantizeLinear "
-    "Add Sub Mul Div Min Max Sum Clip Relu HardSwish HardSigmoid Pad Sigmoid Tanh Neg".split()
+    "Add Sub Mul Div Min Max Sum Clip Relu HardSwish HardSigmoid Sigmoid Tanh Neg".split()
 )
 RESHAPES = frozenset(("Reshape", "Flatten", "Squeeze", "Unsqueeze"))
 PICTURE_OPS = frozenset(  # take NCHW by their specification
@@ -114,10 +114,39 @@ def _show(dims: tuple[int | None, ...] | None) -> str:
 
 @dataclass
 class _View:
-    """A tensor that shows an input's elements: `back` tells where in the input its elements (by place) lie."""
+    """A tensor that shows an input's elements: `back` tells where in the input its elements (by place) lie, -1 for
+    those that a Pad added. Of pads that no Reshape has mixed with the rest, `pads` are before and behind each axis."""
 
     shape: tuple[int, ...]
     back: Callable[[np.ndarray], np.ndarray]
+    pads: tuple[tuple[int, int], ...] = ()
+
+    def padded(self, given: Any) -> _View:
+        """With pads ``[before each axis, behind each axis]`` more; as it is where they are not known."""
+        rank = len(self.shape)
+        if given is None or len(given) != 2 * rank or min(given) < 0:
+            return self
+        before = self.pads or ((0, 0),) * rank
+        return _View(
+            self.shape,
+            self.back,
+            tuple((a + int(given[i]), b + int(given[rank + i])) for i, (a, b) in enumerate(before)),
+        )
+
+    def whole(self) -> _View:
+        """The same with what pads added among its elements."""
+        if not self.pads:
+            return self
+        shape = tuple(size + sum(pads) for size, pads in zip(self.shape, self.pads))
+
+        def back(places: np.ndarray) -> np.ndarray:
+            at = [where - pads[0] for where, pads in zip(np.unravel_index(places, shape), self.pads)]
+            inside = np.all([(where >= 0) & (where < size) for where, size in zip(at, self.shape)], axis=0)
+            found = np.full(places.shape, -1, np.int64)
+            found[inside] = self.back(np.ravel_multi_index([where[inside] for where in at], self.shape))
+            return found
+
+        return _View(shape, back)
 
     def transposed(self, perm: Sequence[int]) -> _View:
         shape = tuple(self.shape[i] for i in perm)
@@ -126,39 +155,62 @@ class _View:
             at = np.unravel_index(places, shape)
             return self.back(np.ravel_multi_index([at[perm.index(i)] for i in range(len(perm))], self.shape))
 
-        return _View(shape, back)
+        return _View(shape, back, tuple(self.pads[i] for i in perm) if self.pads else ())
 
 
 def input_tensor(source: Any, name: str, shape: tuple[int, ...]) -> Tensor:
     """The value of an input and what its ONNX tensor shows of it, told by the first operator that wants a layout.
 
     A value's elements lie in the order height, width, channels. Where the first operator sees the input's elements in
-    that order, whatever shapes and transposes lie between, the input is that picture. Otherwise an input of rank 4 is
-    NCHW, and one of rank 2 a vector.
+    that order, whatever shapes, transposes and pads lie between, the input is that picture. Otherwise an input of rank
+    4 is NCHW, one of rank 3 a column of pixels, and one of rank 2 a vector.
     """
     seen = _first_look(source, name, shape)
     if seen is not None:
         layout, view = seen
-        height, width, channels = (view.shape[layout.index(axis)] if axis in layout else 1 for axis in AXES)
-        dims = height, width, channels
-        count = math.prod(dims)
-        places = np.arange(count) if count <= MOST_SEEN else np.random.default_rng(0).integers(0, count, MOST_SEEN)
-        if max(dims) <= MAX_SIDE and view.shape[0] == 1:
-            at = np.unravel_index(places, dims)  # of the value, height, width, channels
-            axes = [at[AXES.index(axis)] if axis in AXES else np.zeros_like(places) for axis in layout]
-            if (view.back(np.ravel_multi_index(axes, view.shape)) == places).all():
-                return Tensor(name, dims, order_of(AXES, dims), shape)
-        if layout.startswith("NC") and len(shape) == 3:
+        dims = _as_picture(layout, view, math.prod(shape))
+        if dims is not None:
+            return Tensor(name, dims, order_of(AXES, dims), shape)
+        dims = _sizes(layout, view)
+        if layout.startswith("NC") and len(shape) == 3 and math.prod(dims) == math.prod(shape):
             return Tensor(name, dims, order_of("CHW", dims), shape)
     if len(shape) == 4:
         return nchw(name, (shape[2], shape[3], shape[1]))
-    if len(shape) == 2:
-        return Tensor(name, (1, 1, shape[1]), order_of("C", (1, 1, shape[1])), shape)
+    if len(shape) in (2, 3):
+        dims = (1 if len(shape) == 2 else shape[1], 1, shape[-1])
+        if max(dims) <= MAX_SIDE:
+            return Tensor(name, dims, order_of(AXES, dims), shape)
     raise UnsupportedError(
-        f"input '{name}' has shape {shape}; supported are pictures (rank 4), sequences that convolutions or dense "
-        "layers read (rank 3), vectors (rank 2), and what the model itself reshapes to a picture without another order "
-        "of its elements"
+        f"input '{name}' has shape {shape}; supported are pictures (rank 4), sequences (rank 3) and vectors (rank 2), "
+        f"with sides of up to {MAX_SIDE}, and what the model itself reshapes to a picture without another order of its "
+        "elements"
     )
+
+
+def _sizes(layout: str, view: _View) -> tuple[int, int, int]:
+    height, width, channels = (view.shape[layout.index(axis)] if axis in layout else 1 for axis in AXES)
+    return height, width, channels
+
+
+def _as_picture(layout: str, view: _View, elements: int) -> tuple[int, int, int] | None:
+    """Height, width and channels of an input of so many elements where a view of `layout` has them in that order, pads
+    aside; None where it has not."""
+    dims = _sizes(layout, view)
+    count = math.prod(dims)
+    if max(dims) > MAX_SIDE or view.shape[0] != 1 or count > MAX_ELEMENTS:
+        return None
+    sampled = count > MOST_SEEN and count == elements
+    places = np.random.default_rng(0).integers(0, count, MOST_SEEN) if sampled else np.arange(count)
+    at = np.unravel_index(places, dims)  # of the value, height, width, channels
+    axes = [at[AXES.index(axis)] if axis in AXES else np.zeros_like(places) for axis in layout]
+    found = view.back(np.ravel_multi_index(axes, view.shape))
+    if count == elements:
+        return dims if (found == places).all() else None
+    inside = found >= 0
+    if not (found[inside] == np.arange(elements)).all():
+        return None
+    height, width, channels = (int(np.ptp(where[inside])) + 1 for where in at)
+    return (height, width, channels) if height * width * channels == elements else None
 
 
 def _first_look(source: Any, name: str, shape: tuple[int, ...]) -> tuple[str, _View] | None:
@@ -181,10 +233,13 @@ def _first_look(source: Any, name: str, shape: tuple[int, ...]) -> tuple[str, _V
                 guess = "NHWC", view
             view = view.transposed(perm)
         elif node.op in RESHAPES:
-            reshaped = source.shapes.get(node.outputs[0])
-            if reshaped is None or math.prod(reshaped) != math.prod(shape):
+            reshaped, view = source.shapes.get(node.outputs[0]), view.whole()
+            if reshaped is None or math.prod(reshaped) != math.prod(view.shape):
                 return guess
             view = _View(reshaped, view.back)
+        elif node.op == "Pad":
+            given = source.constants.get(node.inputs[1]) if len(node.inputs) > 1 else node.attrs.get("pads")
+            view = view.padded(None if len(node.inputs) > 3 and node.inputs[3] else given)
         elif node.op == "Concat" and len(view.shape) == 3:
             layout = _of_joined(source, node.outputs[0])
             return (layout, view) if layout else guess

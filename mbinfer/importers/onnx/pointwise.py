@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 
 from .. import functions
@@ -37,12 +39,24 @@ def batch_norm(low: Lowering, node: OnnxNode) -> Tensor:
 @lowers("Relu", "Clip")
 def clamp(low: Lowering, node: OnnxNode) -> Tensor:
     lo, hi = 0.0, np.inf
+    if any(isinstance(low.env.get(name), Tensor) for name in node.inputs[1:]):
+        return _computed_clamp(low, node)
     if node.op == "Clip":
         lo, hi = (
             float(np.asarray(node.attrs.get(name, low.constant(node, i, default))).item())
             for name, i, default in (("min", 1, -np.inf), ("max", 2, np.inf))
         )
     return low.affine(node, low.tensor(node), activation="clamp", clamp=(min(lo, hi), hi))
+
+
+def _computed_clamp(low: Lowering, node: OnnxNode) -> Tensor:
+    """Bounds that the network computes, or one of them."""
+    x, bounds = node.inputs[0], [(op, name) for op, name in zip(("Max", "Min"), node.inputs[1:]) if name]
+    for i, (op, name) in enumerate(bounds):
+        step = replace(node, inputs=[x, name], outputs=node.outputs)
+        x = low.fresh(f"{node.outputs[0]}/{op}") if i + 1 < len(bounds) else node.outputs[0]
+        low.env[x] = elementwise(low, step, op)
+    return low.tensor(replace(node, inputs=[x]))
 
 
 @lowers("HardSwish")

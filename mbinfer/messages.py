@@ -30,14 +30,18 @@ def brief(text: str) -> str:
 def told(error: BaseException) -> str:
     """What another library's error says, in brief, without the names of its classes."""
     text = brief(re.sub(r"\[?\b\w+(Error|Exception)\b\]?:? *", "", str(error)))
-    if isinstance(error, KeyError):
+    if isinstance(error, KeyError) and text not in ("''", "None"):  # what inputs that are left out are called
         return f"{text} is not there"
     if isinstance(error, RecursionError):
         return "its parts lie too deep in one another"
     if isinstance(error, MemoryError):
         return "it asks for more memory than there is"
-    if isinstance(error, AttributeError):  # of something that is not there
+    if isinstance(error, OverflowError):
+        return "one of its numbers is too large"
+    if isinstance(error, (AttributeError, KeyError)) or "NoneType" in text or text.endswith("index out of range"):
         return "something that it needs is not there"
+    if "values to unpack" in text:
+        return "there is too much or too little of something that it needs"
     return text or "its numbers, names or shapes do not go together"
 
 

@@ -129,11 +129,15 @@ class Walk(Emitter):
 
     def tensor(self, node: SourceNode, index: int = 0) -> Tensor:
         """A computed input."""
-        found = self.env.get(node.inputs[index])
+        name = node.inputs[index] if index < len(node.inputs) else ""
+        found = self.env.get(name)
         if not isinstance(found, Tensor):
+            quoted, kind = f" ('{name}')", "is not available" if found is None else "is a constant"
+            if not name:
+                quoted, kind = "", "is left out"
             raise unsupported(
                 node,
-                f"input {index} ('{node.inputs[index]}') is " + ("not available" if found is None else "a constant"),
+                f"input {index}{quoted} {kind}",
                 "a computed tensor there, which is the first output of its node",
             )
         return found

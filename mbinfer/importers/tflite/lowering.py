@@ -278,6 +278,20 @@ class Lowering(Walk):
         value = self.typed(node, op, [x.value], **fields)
         return nhwc(value, self.builder.dims(value))
 
+    def numbers(self, node: SourceNode, index: int) -> list[Any]:
+        """A constant input that has to be there, as a list."""
+        found = self.constant(node, index)
+        if found is None:
+            raise unsupported(node, f"input {index} is left out", "constants there")
+        return list(np.ravel(found).tolist())
+
+    def number(self, node: SourceNode, index: int) -> int:
+        """A constant input of one number."""
+        found = self.numbers(node, index)
+        if len(found) != 1:
+            raise unsupported(node, f"input {index} has {len(found)} numbers", "one number there")
+        return int(found[0])
+
     def image(self, node: SourceNode) -> Tensor:
         """The first input, which must be an NHWC picture."""
         x = self.tensor(node)

@@ -17,7 +17,7 @@ from .lowering import Lowering, lowers
 
 @lowers("RESIZE_BILINEAR", "RESIZE_NEAREST_NEIGHBOR", reals=True)
 def resize(low: Lowering, node: SourceNode) -> Tensor:
-    x, size = low.image(node), np.ravel(low.constant(node, 1)).tolist()
+    x, size = low.image(node), low.numbers(node, 1)
     corners, middles = node.attrs["align_corners"], node.attrs["half_pixel_centers"]
     nearest = node.op == "RESIZE_NEAREST_NEIGHBOR"
     if len(size) != 2 or min(size) < 1 or (corners and middles):
@@ -33,13 +33,13 @@ def resize(low: Lowering, node: SourceNode) -> Tensor:
 @lowers("ARG_MIN", reals=True)
 def argmin(low: Lowering, node: SourceNode) -> Tensor:
     x = low.affine(node, low.tensor(node), -1.0, part="negative")
-    return largest(low, node, x, int(low.constant(node, 1).item()) % len(x.shape), keeps=False)
+    return largest(low, node, x, low.number(node, 1) % len(x.shape), keeps=False)
 
 
 @lowers("ARG_MAX")
 def argmax(low: Lowering, node: SourceNode) -> Tensor:
     x = low.tensor(node)
-    return largest(low, node, x, int(low.constant(node, 1).item()) % len(x.shape), keeps=False)
+    return largest(low, node, x, low.number(node, 1) % len(x.shape), keeps=False)
 
 
 @lowers("DEPTH_TO_SPACE")
@@ -61,7 +61,7 @@ def space_to_depth(low: Lowering, node: SourceNode) -> Tensor:
 
 @lowers("TRANSPOSE_CONV", reals=True)
 def transpose_conv(low: Lowering, node: SourceNode) -> Tensor:
-    x, shape = low.tensor(node, 2), tuple(np.ravel(low.constant(node, 0)).tolist())
+    x, shape = low.tensor(node, 2), tuple(low.numbers(node, 0))
     return _transposed(low, node, x, low.constant(node, 1), low.constant(node, 3), shape, node.attrs["padding"] == 0)
 
 
@@ -106,7 +106,7 @@ def _transposed(
 
 @lowers("SLICE")
 def slice_(low: Lowering, node: SourceNode) -> Tensor:
-    x, begins, sizes = low.tensor(node), *(np.ravel(low.constant(node, i)).tolist() for i in (1, 2))
+    x, begins, sizes = low.tensor(node), *(low.numbers(node, i) for i in (1, 2))
     ends = [length if size == -1 else begin + size for begin, size, length in zip(begins, sizes, x.shape)]
     return _cut(low, node, x, begins, ends, [1] * len(begins))
 
@@ -114,7 +114,7 @@ def slice_(low: Lowering, node: SourceNode) -> Tensor:
 @lowers("STRIDED_SLICE")
 def strided_slice(low: Lowering, node: SourceNode) -> Tensor:
     x, attrs = low.tensor(node), node.attrs
-    begins, ends, steps = (np.ravel(low.constant(node, i)).tolist() for i in (1, 2, 3))
+    begins, ends, steps = (low.numbers(node, i) for i in (1, 2, 3))
     shrinks = [i for i in range(len(begins)) if attrs["shrink_axis_mask"] >> i & 1]
     if attrs["ellipsis_mask"] or attrs["new_axis_mask"] or len(begins) > len(x.shape):
         raise low.unsupported(node, "an ellipsis or axes that appear", "a range, or one element, of each axis")
@@ -138,7 +138,7 @@ def strided_slice(low: Lowering, node: SourceNode) -> Tensor:
 
 @lowers("REVERSE_V2")
 def reverse(low: Lowering, node: SourceNode) -> Tensor:
-    x, axes = low.tensor(node), np.ravel(low.constant(node, 1)).tolist()
+    x, axes = low.tensor(node), low.numbers(node, 1)
     for axis in axes:
         numbers = [*range(x.shape[axis])][::-1]
         x = picked(low, node, x, axis % len(x.shape), numbers, "" if axis == axes[-1] else f"axis{axis}")
@@ -157,9 +157,9 @@ def _cut(low: Lowering, node: SourceNode, x: Tensor, begins: list[int], ends: li
 def split(low: Lowering, node: SourceNode) -> Tensor:
     """Every output but the first is noted here; the walk notes the first one."""
     x = low.tensor(node, 1 if node.op == "SPLIT" else 0)
-    axis = int(low.constant(node, 0 if node.op == "SPLIT" else 2).item()) % len(x.shape)
+    axis = low.number(node, 0 if node.op == "SPLIT" else 2) % len(x.shape)
     count, length = len(node.outputs), x.shape[axis]
-    sizes = [length // count] * count if node.op == "SPLIT" else np.ravel(low.constant(node, 1)).tolist()
+    sizes = [length // count] * count if node.op == "SPLIT" else low.numbers(node, 1)
     if -1 in sizes:
         sizes[sizes.index(-1)] = length - sum(sizes) - 1
     if len(sizes) != count or sum(sizes) != length or min(sizes) < 1:

@@ -23,7 +23,7 @@ def gather(low: Lowering, node: SourceNode) -> Tensor:
 
 @lowers("TILE", "BROADCAST_TO")
 def tile(low: Lowering, node: SourceNode) -> Tensor:
-    x, numbers = low.tensor(node), np.ravel(low.constant(node, 1)).tolist()
+    x, numbers = low.tensor(node), low.numbers(node, 1)
     same_type(low, node)
     return repeated(low, node, x, numbers) if node.op == "TILE" else broadcast(low, node, x, numbers)
 

@@ -96,7 +96,7 @@ REDUCTIONS = {"MEAN": "mean", "SUM": "sum", "REDUCE_MAX": "max", "REDUCE_MIN": "
 @lowers(*REDUCTIONS)
 def reduce(low: Lowering, node: SourceNode) -> Tensor:
     """Means and maxima of quantised values over height and width have arithmetic of their own."""
-    x, axes = low.tensor(node), {int(axis) for axis in np.ravel(low.constant(node, 1))}
+    x, axes = low.tensor(node), {int(axis) for axis in low.numbers(node, 1)}
     rank, keep = len(x.shape), bool(node.attrs["keep_dims"])
     if low.type_of(node, node.inputs[0]) is None:
         return reduced(low, node, x, axes, keep, REDUCTIONS[node.op])

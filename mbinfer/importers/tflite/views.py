@@ -32,7 +32,7 @@ def reshape(low: Lowering, node: SourceNode) -> Tensor:
         shape = [size for i, size in enumerate(x.shape) if i not in axes]
     else:
         shape = list(x.shape)
-        shape.insert(int(low.constant(node, 1).item()) % (rank + 1), 1)
+        shape.insert(low.number(node, 1) % (rank + 1), 1)
     if min(shape, default=1) < 1 or math.prod(shape) != math.prod(x.shape):
         raise low.unsupported(node, f"{x.shape} to {tuple(shape)}", "the same number of elements")
     if low.type_of(node, node.inputs[0]) != low.type_of(node, node.outputs[0]):
@@ -42,7 +42,7 @@ def reshape(low: Lowering, node: SourceNode) -> Tensor:
 
 @lowers("TRANSPOSE")
 def transpose(low: Lowering, node: SourceNode) -> Tensor:
-    x, perm = low.tensor(node), np.ravel(low.constant(node, 1)).tolist()
+    x, perm = low.tensor(node), low.numbers(node, 1)
     if sorted(perm) != list(range(len(x.shape))):
         raise low.unsupported(node, f"perm {perm} of {x.shape}", "each axis once")
     result = x.transposed(perm) or space_and_depth(low, node, x, perm) or rearranged(low, node, x, perm)

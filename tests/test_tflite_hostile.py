@@ -1,0 +1,78 @@
+"""TensorFlow Lite files that are damaged, or whose operators lack what they need: every error is the library's own."""
+
+from __future__ import annotations
+
+import itertools
+import re
+
+import numpy as np
+import pytest
+from tflite_models import RELU6, TfliteBuilder, schema
+
+from mbinfer import errors
+from mbinfer.importers import import_model
+from mbinfer.importers.tflite import import_tflite
+from mbinfer.importers.tflite.lowering import Lowering
+from mbinfer.messages import LONGEST
+
+
+def builder(dtype="float32") -> TfliteBuilder:
+    return TfliteBuilder(np.random.default_rng(0), dtype)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_damaged_files(seed):
+    """Cut anywhere, or with a few bytes changed: an error of ours, or a graph."""
+    net = builder()
+    x = net.conv(net.input((1, 8, 8, 3)), 8, (3, 3), (2, 2), act=RELU6)
+    net.outputs.append(net.softmax(net.dense(net.reshape(x, (1, 128)), 5)).index)
+    model, rng, refused = net.model(), np.random.default_rng(seed), 0
+    start = model.index(b"TFL3")
+    for case in range(250):
+        data = bytearray(model)
+        for at in rng.integers(0, len(data), rng.integers(1, 4)):
+            data[at] = rng.choice([0, 1, 127, 128, 255, rng.integers(256)])
+        data[start : start + 4] = b"TFL3"
+        data = bytes(data[: rng.integers(8, len(data))] if case % 4 == 0 else data)
+        try:
+            import_model(data)
+        except errors.Error as error:
+            refused += 1
+            assert "makes no sense" not in str(error) and len(str(error)) <= LONGEST, data.hex()
+            assert not re.search(r"\w(Error|Exception)\b", str(error)), data.hex()
+    assert refused > 60
+    assert import_model(model).nodes
+
+
+def test_operators_without_what_they_need():
+    """Each operator on inputs that are too few, too many, left out or of another kind, and without its options."""
+    options = {name.lower(): name for name in vars(schema.BuiltinOptions)}
+    rng, refused = np.random.default_rng(0), 0
+    operators = [op for op in Lowering.handlers if hasattr(schema.BuiltinOperator, op)]
+    assert len(operators) > 60
+    for op, count, known in itertools.product(operators, (0, 1, 1, 2, 2, 2, 3, 3, 4), (True, False)):
+        net = builder(dtype="int8" if rng.integers(3) == 2 else "float32")
+        x = net.conv(net.input((1, 4, 4, 3)), 4, (1, 1))
+        held = [np.ones((4, 1, 1, 4)), np.ones((1, 4, 4, 4))]
+        given = [x.index, -1, net.constant([0, 1]), net.constant(2), *(net.constant(a, "float32") for a in held)]
+        shape = [x.shape, (1, 4), (4, 4), ()][rng.integers(4)]
+        made, kind = net.like(x, shape), options.get(op.replace("_", "").lower() + "options", "")
+        net.operator(op, rng.choice(given, count).tolist(), made.index, kind if known else "")
+        net.outputs.append(made.index)
+        try:
+            import_model(net.model())
+        except errors.Error as error:
+            refused += 1
+            assert len(str(error)) <= LONGEST and str(error).isprintable(), op
+            assert not re.search(r"\w(Error|Exception)\b|''|NoneType|\[None|index out of|to unpack", str(error)), (
+                op,
+                str(error),
+            )
+    assert refused > 1000
+
+
+def test_tables_without_end():
+    """Counts and offsets beyond the file, and tensors that all share one long list."""
+    for data in (b"", b"\x08\0\0\0TFL3", b"\xff\xff\xff\x7fTFL3" + bytes(40), b"\x08\0\0\0TFL3" + b"\xff" * 60):
+        with pytest.raises(errors.Error):
+            import_tflite(data)

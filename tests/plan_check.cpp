@@ -287,11 +287,12 @@ class Breaker {
         for_each_step(graph_, stage, r0, std::min(height, r0 + stage.rows), 1,
                       [&](const Step& step) { most = std::max(most, step.part[stage.split].reads.count()); });
       if (most < stage.expanded().rows) continue;
-      must_catch(stage.keep ? "kept ring one row short" : "expanded ring one row short", stage.name, [&](Plan* p) {
-        Scratch& broken = p->stages[s].expanded();
-        broken.bytes -= broken.bytes / broken.rows;
-        broken.rows--;
-      });
+      must_catch(stage.keep ? "kept ring one row short" : "expanded ring one row short", stage_name(graph_, stage),
+                 [&](Plan* p) {
+                   Scratch& broken = p->stages[s].expanded();
+                   broken.bytes -= broken.bytes / broken.rows;
+                   broken.rows--;
+                 });
     }
   }
 
@@ -304,7 +305,7 @@ class Breaker {
         if (!of.bytes || !stage.bottleneck()) continue;
         const Scratch& ring = part == stage.split ? stage.expanded() : stage.parts[stage.split].ring;
         if (part == stage.split && !stage.expands()) continue;
-        must_catch("sums over scratch", stage.name,
+        must_catch("sums over scratch", stage_name(graph_, stage),
                    [&](Plan* p) { p->stages[s].parts[part].sums.offset = ring.offset; });
       }
     }
@@ -316,7 +317,7 @@ class Breaker {
       const Stage& stage = plan_.stages[s];
       auto set = [&](const char* kind, const std::vector<Pass>& passes, const char* words) {
         must_catch(
-            kind, stage.name,
+            kind, stage_name(graph_, stage),
             [&](Plan* p) {
               p->stages[s].pass_count = int(passes.size());
               std::copy(passes.begin(), passes.end(), p->stages[s].passes);
@@ -327,7 +328,8 @@ class Breaker {
       all.pop_back();
       set("a part in no pass", all, "never made");
       if (stage.parts[0].ring.patch && stage.threads > 1)
-        must_catch("one patch for all threads", stage.name, [&](Plan* p) { p->stages[s].parts[0].ring.copies = 1; });
+        must_catch("one patch for all threads", stage_name(graph_, stage),
+                   [&](Plan* p) { p->stages[s].parts[0].ring.copies = 1; });
       // Who filters a row reads those next to it, which other threads expand.
       const int split = stage.split, first = split - 1;
       if (!stage.expands() || stage.parts[0].ring.patch || std::min(stage.step, stage.rows) < 2) continue;
@@ -419,10 +421,10 @@ class Breaker {
         const Scratch& ring = stage.parts[part].ring;
         if (!ring.bytes || ring.patch || (stage.keep && part == stage.split - 1)) continue;
         if (goes_on[s])
-          must_catch("scratch over the output", stage.name,
+          must_catch("scratch over the output", stage_name(graph_, stage),
                      [&](Plan* p) { p->stages[s].parts[part].ring.offset = place_of(&plan_, out).offset; });
         if (stage.residual < 0 || !is_ring(stage.residual)) continue;
-        must_catch("scratch over a ring", stage.name,
+        must_catch("scratch over a ring", stage_name(graph_, stage),
                    [&](Plan* p) { p->stages[s].parts[part].ring.offset = place_of(&plan_, stage.residual).offset; });
       }
     }

@@ -73,14 +73,16 @@ struct Value {
   Type type;
   int producer = -1;       // node, -1 for a graph input and a state
   bool is_output = false;  // read after all nodes: by the caller, or as what a state becomes
-  Indices consumers;       // nodes, each once
   bool is_state = false;   // read as an earlier run left it
+  Indices consumers;       // nodes, each once
   int stride() const { return round_up(shape.channels, kPanel); }  // elements from one pixel to the next
   int64_t pixel_bytes() const { return stride() * int64_t(size_of(type)); }
   int64_t row_bytes() const { return shape.width * pixel_bytes(); }
   int64_t bytes() const { return row_bytes() * shape.height; }
   bool held_by_caller() const { return producer < 0 && !is_state; }
 };
+
+static_assert(sizeof(void*) > 8 || sizeof(Value) <= 56, "thousands of them");
 
 struct Boxes {  // of kCandidates; overlap of kNms
   float least_score = 0, overlap = 0, scale[4] = {};

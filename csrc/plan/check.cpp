@@ -168,9 +168,9 @@ class Checker {
   void run_patch(int stage, const Pass& pass, int part) {
     const Scratch& ring = plan_.stages[stage].parts[part].ring;
     if (ring.copies < plan_.stages[stage].threads || pass.last != part + 2 || pass.axis != Axis::kPixels)
-      shadow_.fail("a patch of '" + plan_.stages[stage].name + "' is shared by threads");
+      shadow_.fail("a patch of '" + stage_name(graph_, plan_.stages[stage]) + "' is shared by threads");
     shadow_.touch(ring.offset, ring.bytes, Tag{2, stage, part, 0}.of(0), true, 0,
-                  {"scratch of '", plan_.stages[stage].name.c_str(), "'"});
+                  {"scratch of '", stage_name(graph_, plan_.stages[stage]).c_str(), "'"});
   }
 
   // Of what a part makes.
@@ -185,7 +185,7 @@ class Checker {
 
   What name_of(int stage, int part) const {
     const Stage& s = plan_.stages[stage];
-    if (part < s.last()) return {"scratch of '", s.name.c_str(), "'"};
+    if (part < s.last()) return {"scratch of '", stage_name(graph_, s).c_str(), "'"};
     return {"a row of '", graph_.values[s.output].name.c_str(), "'"};
   }
 
@@ -207,7 +207,7 @@ class Checker {
       auto touch_sums = [&](bool writes) {
         if (!own) return touch_made(sums, stage, part, step.chunk, writes, piece, bytes);
         touch_view(sums, {3, stage, part, 0}, writes, piece.index, piece.rows, piece.columns, bytes,
-                   {"sums of '", s.name.c_str(), "'"});
+                   {"sums of '", stage_name(graph_, s).c_str(), "'"});
       };
       if (!made.starts) touch_sums(false);
       if (!made.ends || own) touch_sums(true);

@@ -38,7 +38,7 @@ PassInfo describe_pass(const Graph& graph, const Stage& s, const Pass& pass) {
 
 StageInfo describe_stage(const Graph& graph, const Plan& plan, const Stage& s) {
   StageInfo info = {};
-  info.name = s.name.c_str();
+  info.name = stage_name(graph, s).c_str();
   info.kind = stage_kind(graph, s);
   for (int p = 0; p < s.part_count(); p++)  // conversions are no nodes of the model, and have no name
     for (int n : {s.parts[p].node, s.parts[p].add})
@@ -53,7 +53,7 @@ StageInfo describe_stage(const Graph& graph, const Plan& plan, const Stage& s) {
   info.chunks = chunk_count(graph, s);
   info.keep = s.keep;
   info.ring_rows = plan.values[s.output].rows;
-  info.macs = s.macs;
+  info.macs = macs(graph, s);
   info.extra_macs = s.extra_macs;
   info.scratch_bytes = s.scratch_bytes();
   info.bytes = bytes_moved(graph, s);
@@ -63,8 +63,8 @@ StageInfo describe_stage(const Graph& graph, const Plan& plan, const Stage& s) {
 }
 
 // A segment goes by the name of its last stage.
-const char* segment_name(const Plan& plan, int segment) {
-  return plan.stages[plan.segments[segment].last - 1].name.c_str();
+const char* segment_name(const Graph& graph, const Plan& plan, int segment) {
+  return stage_name(graph, plan.stages[plan.segments[segment].last - 1]).c_str();
 }
 
 BufferInfo describe_buffer(const Graph& graph, const Plan& plan, const Buffer& b) {
@@ -79,12 +79,12 @@ BufferInfo describe_buffer(const Graph& graph, const Plan& plan, const Buffer& b
               b.first,
               b.last};
     case Buffer::kExpanded:
-      return {plan.stages[b.index].name.c_str(),         "expanded", b.offset, b.bytes,
-              int(plan.stages[b.index].expanded().rows), b.first,    b.last};
+      return {stage_name(graph, plan.stages[b.index]).c_str(), "expanded", b.offset, b.bytes,
+              int(plan.stages[b.index].expanded().rows),       b.first,    b.last};
     case Buffer::kScratch:
       break;
   }
-  return {segment_name(plan, b.first), "scratch", b.offset, b.bytes, 0, b.first, b.last};
+  return {segment_name(graph, plan, b.first), "scratch", b.offset, b.bytes, 0, b.first, b.last};
 }
 
 std::vector<const char*> shortcut_words(unsigned shortcuts) {
@@ -138,7 +138,7 @@ std::vector<BufferInfo> describe_buffers(const Graph& graph, const Plan& plan) {
 std::vector<TimelineInfo> describe_timeline(const Graph& graph, const Plan& plan) {
   std::vector<TimelineInfo> timeline;
   for (int g = 0; g < int(plan.segments.size()); g++) {
-    TimelineInfo now = {g, segment_name(plan, g), {}, 0, 0};
+    TimelineInfo now = {g, segment_name(graph, plan, g), {}, 0, 0};
     for (const Buffer& b : plan.buffers) {
       if (g < b.first || g > b.last) continue;
       now.buffers.push_back(describe_buffer(graph, plan, b));
@@ -157,7 +157,7 @@ TraceInfo describe_trace(const Graph& graph, const Plan& plan, int segment) {
   TraceInfo info;
   std::vector<bool> known(graph.values.size(), false);
   for (const TracedStep& step : trace_segment(graph, plan, segment)) {
-    TraceStepInfo now = {plan.stages[step.stage].name.c_str(), step.r0, step.r1, {}};
+    TraceStepInfo now = {stage_name(graph, plan.stages[step.stage]).c_str(), step.r0, step.r1, {}};
     for (const TracedStep::Live& live : step.live) {
       const Value& v = graph.values[live.value];
       now.live.push_back({v.name.c_str(), live.begin, live.end});

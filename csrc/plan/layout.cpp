@@ -140,11 +140,9 @@ class Buffers {
     const Segment& segment = plan_.segments[size_t(g)];
     for (int s = segment.first; s < segment.last; s++) {
       Stage& stage = plan_.stages[size_t(s)];
-      stage.macs = 0;
-      for (int p = stage.again; p < stage.part_count(); p++)
-        stage.macs += macs(graph_, graph_.nodes[size_t(stage.parts[p].node)]);
-      stage.extra_macs = std::max<int64_t>(0, needs.stage_macs[size_t(s - segment.first)] - stage.macs);
-      plan_.macs += stage.macs;
+      const int64_t once = macs(graph_, stage);
+      stage.extra_macs = std::max<int64_t>(0, needs.stage_macs[size_t(s - segment.first)] - once);
+      plan_.macs += once;
       plan_.extra_macs += stage.extra_macs;
       plan_.cycles += stage_cycles(graph_, costs, stage, count_steps(graph_, stage)) +
                       segment_end_cycles(graph_, costs, plan_, segment, s, lives_.of(stage.input).maker >= 0);

@@ -62,33 +62,63 @@ struct Part {  // a node of a stage
 };
 constexpr int kMaxParts = 5;
 
-// The parts of a stage: as many as it has, since most stages of a long network have one.
+// The parts of a stage: as many as it has. Most stages of a long network have one, which needs no memory of its own.
 class Parts {
  public:
-  Parts() = default;
-  Parts(const Parts& o) : parts_(o.size_ ? new Part[size_t(o.size_)] : nullptr), size_(o.size_) {
-    std::copy(o.begin(), o.end(), parts_.get());
-  }
-  Parts(Parts&& o) noexcept : parts_(std::move(o.parts_)), size_(std::exchange(o.size_, 0)) {}
+  Parts() : one_() {}
+  Parts(const Parts& o) : Parts() { assign(o); }
+  Parts(Parts&& o) noexcept : Parts() { take(&o); }
+  ~Parts() { clear(); }
   Parts& operator=(Parts o) noexcept {
-    parts_.swap(o.parts_);
-    std::swap(size_, o.size_);
+    clear();
+    take(&o);
     return *this;
   }
   void push_back(const Part& part) {
-    std::unique_ptr<Part[]> more(new Part[size_t(size_) + 1]);
-    std::copy(begin(), end(), more.get());
-    more[size_t(size_++)] = part;
-    parts_ = std::move(more);
+    if (!size_) {
+      one_ = part;
+    } else {
+      Part* more = new Part[size_t(size_) + 1];
+      std::copy(begin(), end(), more);
+      more[size_t(size_)] = part;
+      const int size = size_;
+      clear();
+      many_ = more;
+      size_ = size;
+    }
+    size_++;
   }
-  Part& operator[](int p) { return parts_[size_t(p)]; }
-  const Part& operator[](int p) const { return parts_[size_t(p)]; }
+  Part& operator[](int p) { return data()[p]; }
+  const Part& operator[](int p) const { return begin()[p]; }
   int size() const { return size_; }
-  const Part* begin() const { return parts_.get(); }
+  const Part* begin() const { return size_ > 1 ? many_ : &one_; }
   const Part* end() const { return begin() + size_; }
 
  private:
-  std::unique_ptr<Part[]> parts_;
+  Part* data() { return size_ > 1 ? many_ : &one_; }
+  void assign(const Parts& o) {
+    if (o.size_ > 1)
+      std::copy(o.begin(), o.end(), many_ = new Part[size_t(o.size_)]);
+    else
+      one_ = o.one_;
+    size_ = o.size_;
+  }
+  void take(Parts* o) {
+    if (o->size_ > 1)
+      many_ = o->many_;
+    else
+      one_ = o->one_;
+    size_ = std::exchange(o->size_, 0);
+  }
+  void clear() {
+    if (size_ > 1) delete[] many_;
+    size_ = 0;
+  }
+
+  union {
+    Part one_;
+    Part* many_;
+  };
   int size_ = 0;
 };
 
@@ -107,7 +137,6 @@ struct Pass {
 enum class Apart : uint8_t { kNothing, kOutput, kReaders, kNeedsMore, kNotPointwise };
 
 struct Stage {
-  Text name;
   Parts parts;
   // In a block the part whose channels come chunk by chunk, as those of the part before it do; the part after it sums
   // them up. -1 in other stages.
@@ -127,7 +156,7 @@ struct Stage {
   int step = 0;   // within a strip, for each chunk: rows at a time (of the output; of the input under a global pool)
 
   Pass passes[kMaxParts];
-  int64_t macs = 0, extra_macs = 0;  // of the operator, and what recomputation adds
+  int64_t extra_macs = 0;  // multiply-adds that recomputation adds to those of its parts
 
   bool bottleneck() const { return split >= 0; }
   bool expands() const { return split > 0; }
@@ -145,6 +174,8 @@ struct Stage {
   int64_t kept_bytes() const { return keep ? expanded().bytes : 0; }
   int64_t transient_bytes() const { return scratch_bytes() - kept_bytes(); }
 };
+
+static_assert(sizeof(void*) > 8 || sizeof(Stage) <= 120, "thousands of them");
 
 struct Segment {
   int first = 0, last = 0;  // stages [first, last)

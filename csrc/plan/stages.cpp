@@ -181,7 +181,6 @@ class Fuser {
     const Node& last = node(part.node);
     s->input = node(s->parts[0].node).inputs[0];
     s->output = last.output;
-    s->name = *last.name.c_str() ? last.name : graph_.values[last.output].name;  // a conversion may have none
     if (last.inputs.size() == 2) s->residual = last.inputs[1];
     if (part.add < 0) return;
     taken_[part.add] = true;
@@ -238,6 +237,17 @@ PageVector<Stage> make_stages(const Graph& graph, Fusion fusion, const StageRule
     }
   }
   return stages;
+}
+
+Text stage_name(const Graph& graph, const Stage& stage) {
+  const Node& last = graph.nodes[size_t(stage.parts[stage.last()].node)];
+  return *last.name.c_str() ? last.name : graph.values[size_t(last.output)].name;  // a conversion may have none
+}
+
+int64_t macs(const Graph& graph, const Stage& stage) {
+  int64_t all = 0;
+  for (int p = stage.again; p < stage.part_count(); p++) all += macs(graph, graph.nodes[size_t(stage.parts[p].node)]);
+  return all;
 }
 
 std::string why_apart(const Graph& graph, const Stage& stage) {

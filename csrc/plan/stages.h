@@ -34,6 +34,12 @@ bool read_by_filters(const Graph& graph, int node);
 PageVector<Stage> make_stages(const Graph& graph, Fusion fusion, const StageRules& rules,
                               const std::vector<bool>& apart = {});
 
+// What it goes by: its last part.
+Text stage_name(const Graph& graph, const Stage& stage);
+
+// Multiply-adds of its parts, without those that another stage runs too.
+int64_t macs(const Graph& graph, const Stage& stage);
+
 // Why the nodes around a stage were not fused into it; "" where nothing has to be said.
 std::string why_apart(const Graph& graph, const Stage& stage);
 

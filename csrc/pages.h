@@ -35,8 +35,8 @@ class Pages {
   size_t bytes_ = 0;
 };
 
-// Lists of what a network has many of. From a page on they are whole pages: a C library grows its heap by more than a
-// hundred kilobytes at once, which stay when the list goes.
+// Lists of what a network has many of. From half a page on they are whole pages: a C library grows its heap by more
+// than a hundred kilobytes at once, which stay when the list goes.
 template <class T>
 struct PageAllocator {
   using value_type = T;
@@ -52,7 +52,7 @@ struct PageAllocator {
     else
       ::operator delete(list);
   }
-  static bool in_pages(size_t count) { return count * sizeof(T) >= 4096; }
+  static bool in_pages(size_t count) { return count * sizeof(T) >= 2048; }
   bool operator==(const PageAllocator&) const { return true; }
   bool operator!=(const PageAllocator&) const { return false; }
 };

@@ -63,7 +63,7 @@ struct Builder {
   Graph graph;
 
   explicit Builder(Shape input) {
-    graph.values.push_back({"input", input, {}, -1, false, {}});
+    graph.values.push_back({"input", input, {}, -1, false, false, {}});
     graph.inputs.push_back({0, {}});
     graph.inputs[0].recipe.present = true;
   }
@@ -83,7 +83,7 @@ struct Builder {
     }
     Shape out = {n.y.output_size(in.height), n.x.output_size(in.width), channels};
     if (op == Op::kGlobalAvgPool) out.height = out.width = 1;
-    graph.values.push_back({n.name, out, {}, int(graph.nodes.size()), false, {}});
+    graph.values.push_back({n.name, out, {}, int(graph.nodes.size()), false, false, {}});
     graph.nodes.push_back(n);
     return n.output;
   }

@@ -50,7 +50,7 @@ py::dict measure(const Session& session, int first, const std::vector<std::tuple
 // Blocks (bytes, first, last) and slides (below, above, distance): offsets, and the size of the arena.
 py::tuple place_blocks(const std::vector<std::tuple<int64_t, int, int>>& blocks,
                        const std::vector<std::tuple<int, int, int64_t>>& slides) {
-  std::vector<Buffer> placed;
+  PageVector<Buffer> placed;
   std::vector<Slide> sliding;
   std::vector<int64_t> offsets;
   for (const auto& b : blocks) placed.emplace_back(Buffer::kValue, 0, std::get<0>(b), std::get<1>(b), std::get<2>(b));

@@ -12,7 +12,7 @@
 namespace mbinfer {
 namespace {
 
-std::vector<int> by_birth(const std::vector<Buffer>& buffers) {
+std::vector<int> by_birth(const PageVector<Buffer>& buffers) {
   std::vector<int> order(buffers.size());
   std::iota(order.begin(), order.end(), 0);
   std::sort(order.begin(), order.end(), [&](int a, int b) {  // a stable sort would take memory
@@ -23,7 +23,7 @@ std::vector<int> by_birth(const std::vector<Buffer>& buffers) {
 }
 
 // The pairs of buffers that are alive at once.
-std::vector<std::pair<int, int>> find_pairs(const std::vector<Buffer>& buffers) {
+std::vector<std::pair<int, int>> find_pairs(const PageVector<Buffer>& buffers) {
   std::vector<std::pair<int, int>> pairs;
   std::vector<int> alive;
   for (int i : by_birth(buffers)) {
@@ -38,7 +38,7 @@ std::vector<std::pair<int, int>> find_pairs(const std::vector<Buffer>& buffers) 
 
 }  // namespace
 
-bool too_many_to_search(const std::vector<Buffer>& buffers) {
+bool too_many_to_search(const PageVector<Buffer>& buffers) {
   if (buffers.size() > size_t(kPlacementBlocks)) return true;
   int end = 0;
   for (const Buffer& b : buffers) end = std::max(end, b.last + 1);
@@ -57,7 +57,7 @@ namespace {
 // Buffers in the order of birth, each at the first offset that those still alive leave to it.
 class ByBirth {
  public:
-  ByBirth(std::vector<Buffer>* buffers, const std::vector<Slide>& slides)
+  ByBirth(PageVector<Buffer>* buffers, const std::vector<Slide>& slides)
       : buffers_(*buffers), slides_(slides), slide_of_(buffers->size(), -1), over_(buffers->size(), -1) {
     for (int k = 0; k < int(slides.size()); k++)
       slide_of_[size_t(slides[size_t(k)].below)] = over_[size_t(slides[size_t(k)].above)] = k;
@@ -130,7 +130,7 @@ class ByBirth {
     return over_[size_t(i)] >= 0 && over_[size_t(i)] == slide_of_[size_t(j)] ? over_[size_t(i)] : -1;
   }
 
-  std::vector<Buffer>& buffers_;
+  PageVector<Buffer>& buffers_;
   const std::vector<Slide>& slides_;
   std::vector<int> slide_of_, over_;  // of each buffer: the slide of which it is the lower, the upper one
   std::vector<Placed> alive_;         // by offset
@@ -141,7 +141,7 @@ class ByBirth {
 
 }  // namespace
 
-int64_t place_by_birth(std::vector<Buffer>* buffers, const std::vector<Slide>& slides, Work* work) {
+int64_t place_by_birth(PageVector<Buffer>* buffers, const std::vector<Slide>& slides, Work* work) {
   work->spent += int64_t(buffers->size()) * int64_t(buffers->size());
   work->shortcuts |= kPlacementShortcut;
   const bool in_order = std::is_sorted(buffers->begin(), buffers->end(),
@@ -153,7 +153,7 @@ int64_t place_by_birth(std::vector<Buffer>* buffers, const std::vector<Slide>& s
   return top;
 }
 
-int64_t placement_bound(const std::vector<Buffer>& buffers, const std::vector<Slide>& slides) {
+int64_t placement_bound(const PageVector<Buffer>& buffers, const std::vector<Slide>& slides) {
   int end = 0;
   for (const Buffer& b : buffers) end = std::max(end, b.last + 1);
   std::vector<int64_t> change(size_t(end) + 1, 0);  // of the bytes alive, by segment
@@ -173,7 +173,7 @@ int64_t placement_bound(const std::vector<Buffer>& buffers, const std::vector<Sl
   return most;
 }
 
-int64_t place(std::vector<Buffer>* buffers, const std::vector<Slide>& slides, int64_t effort, Work* work) {
+int64_t place(PageVector<Buffer>* buffers, const std::vector<Slide>& slides, int64_t effort, Work* work) {
   if (buffers->empty()) return 0;
   if (too_many_to_search(*buffers)) return place_by_birth(buffers, slides, work);
   return place_in_sequence(find_pairs(*buffers), slides, placement_bound(*buffers, slides), effort, buffers,

@@ -18,15 +18,15 @@ struct Slide {
 
 // Sets the offsets (multiples of kArenaAlign) and returns the size of the arena. `effort`: pairs of buffers looked at
 // for a better sequence.
-int64_t place(std::vector<Buffer>* buffers, const std::vector<Slide>& slides, int64_t effort, Work* work);
+int64_t place(PageVector<Buffer>* buffers, const std::vector<Slide>& slides, int64_t effort, Work* work);
 
 // Whether buffers are so many, alone or at once, that what a search holds of them would fill megabytes.
-bool too_many_to_search(const std::vector<Buffer>& buffers);
+bool too_many_to_search(const PageVector<Buffer>& buffers);
 
 // First fit in the order of birth, against the buffers still alive.
-int64_t place_by_birth(std::vector<Buffer>* buffers, const std::vector<Slide>& slides, Work* work);
+int64_t place_by_birth(PageVector<Buffer>* buffers, const std::vector<Slide>& slides, Work* work);
 
 // The most bytes alive at once; with slides counted as overlapping fully where they may overlap at all.
-int64_t placement_bound(const std::vector<Buffer>& buffers, const std::vector<Slide>& slides);
+int64_t placement_bound(const PageVector<Buffer>& buffers, const std::vector<Slide>& slides);
 
 }  // namespace mbinfer

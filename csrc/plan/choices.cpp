@@ -30,7 +30,7 @@ class Maker {
     all_.heights.push_back(height_);
     find_reads();
     find_rings();
-    std::vector<Option> options;
+    PageVector<Option> options;
     for (int h = 0; h < int(all_.heights.size()); h++) {
       stage_.rows = all_.heights[size_t(h)];
       const size_t first = options.size();
@@ -91,7 +91,7 @@ class Maker {
   }
 
   // Every chunk, step and choice of keeping that a strip height leaves.
-  void add_options(int h, std::vector<Option>* options) {
+  void add_options(int h, PageVector<Option>* options) {
     Stage& s = stage_;
     const bool bottleneck = s.bottleneck();
     const int rows = stepped_rows(graph_, s, 0, s.rows).count();
@@ -116,7 +116,7 @@ class Maker {
     return graph_.values[graph_.nodes[stage_.parts[stage_.split - 1].node].output].shape.height;
   }
 
-  void add_chunks(int h, const StepCounts& counts, std::vector<Option>* options) {
+  void add_chunks(int h, const StepCounts& counts, PageVector<Option>* options) {
     Stage& s = stage_;
     const int channels = expanded_channels(graph_, s);
     int last = 0;
@@ -136,7 +136,7 @@ class Maker {
   }
 
   // Leaves the options that no other one beats in bytes kept, bytes for the moment, and cycles.
-  static void prune(std::vector<Option>* options, size_t first) {
+  static void prune(PageVector<Option>* options, size_t first) {
     std::stable_sort(options->begin() + ptrdiff_t(first), options->end(),
                      [](const Option& a, const Option& b) { return a.cycles < b.cycles; });
     size_t kept = first;
@@ -151,10 +151,10 @@ class Maker {
   }
 
   // Where a long network leaves few options to a stage: as many of each strip height, the fastest and the smallest too.
-  void thin_out(std::vector<Option>* options) const {
+  void thin_out(PageVector<Option>* options) const {
     if (int(options->size()) <= rules_.options) return;
     const size_t each = std::max<size_t>(2, size_t(rules_.options) / all_.heights.size());
-    std::vector<Option> left;
+    PageVector<Option> left;
     for (size_t first = 0, end; first < options->size(); first = end) {
       for (end = first; end < options->size() && (*options)[end].height == (*options)[first].height;) end++;
       const size_t count = end - first;
@@ -164,7 +164,7 @@ class Maker {
     options->swap(left);
   }
 
-  static void mark_lean(std::vector<Option>* options) {
+  static void mark_lean(PageVector<Option>* options) {
     auto before = [](const Option& a, const Option& b) {  // a takes no more, and comes first where both take the same
       return a.kept_lines <= b.kept_lines && a.transient_lines <= b.transient_lines &&
              (&a < &b || a.kept_lines < b.kept_lines || a.transient_lines < b.transient_lines);

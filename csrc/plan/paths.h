@@ -18,21 +18,28 @@ namespace mbinfer {
 // Memory in few blocks, given back together: thousands of small pieces would leave a heap in which nothing has room.
 class Blocks : public std::pmr::memory_resource {
  private:
+  struct Block {
+    Pages pages;
+    size_t used;
+  };
+
+  // In one of the latest blocks that has room: what does not fit into the last one leaves its end to smaller pieces.
   void* do_allocate(size_t bytes, size_t alignment) override {
-    used_ = round_up(used_, alignment);
-    if (blocks_.empty() || used_ + bytes > blocks_.back().size()) {
-      blocks_.emplace_back(std::max(bytes, kSearchBlock));
-      used_ = 0;
-    }
-    char* at = blocks_.back().data() + used_;
-    used_ += bytes;
+    for (auto block = blocks_.rbegin(); block != blocks_.rend() && block - blocks_.rbegin() < kLatest; ++block)
+      if (round_up(block->used, alignment) + bytes <= block->pages.size()) return take(&*block, bytes, alignment);
+    blocks_.push_back({Pages(round_up(bytes, kSearchBlock)), 0});
+    return take(&blocks_.back(), bytes, alignment);
+  }
+  static void* take(Block* block, size_t bytes, size_t alignment) {
+    char* at = block->pages.data() + round_up(block->used, alignment);
+    block->used = size_t(at + bytes - block->pages.data());
     return at;
   }
   void do_deallocate(void*, size_t, size_t) override {}
   bool do_is_equal(const std::pmr::memory_resource& other) const noexcept override { return this == &other; }
 
-  std::vector<Pages> blocks_;
-  size_t used_ = 0;  // of the last one
+  static constexpr ptrdiff_t kLatest = 4;
+  std::vector<Block> blocks_;
 };
 
 // A way to run stages first .. of a segment, as a link to the way without its last stage.

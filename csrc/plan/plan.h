@@ -212,8 +212,8 @@ struct Plan {
   Schedule schedule = Schedule::kFused;
   PageVector<Stage> stages;
   std::vector<Segment> segments;
-  std::vector<Placement> values;  // by value of the graph
-  std::vector<Buffer> buffers;
+  PageVector<Placement> values;  // by value of the graph
+  PageVector<Buffer> buffers;
   std::vector<int> state_order;  // the graph's states, as they become what the next run reads, one after the other
 
   int64_t peak_bytes = 0;         // the arena

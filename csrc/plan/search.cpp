@@ -133,6 +133,7 @@ class SegmentSearch::Impl {
     while (end < count_ && slides_.linked(end - 1)) end++;
     around_ = waiting_[a];
     due_.resize(size_t(count_));
+    let_in_.resize(size_t(count_));
     // Where the share of the work that is left to one stage's segments does not do: again with fewer paths, then with
     // short segments; one of a single stage is looked at in any case.
     for (size_t kept : kPathsKept) {
@@ -151,7 +152,7 @@ class SegmentSearch::Impl {
   // Up to stage `end`. False: the share of the work did not do.
   bool extend_from(int a, int end) {
     paths_.clear();
-    let_in_.assign(size_t(count_), {});
+    for (std::vector<uint16_t>& options : let_in_) options.clear();
     sets_.assign(size_t(end - a), {});
     for (auto next = by_scratch_.begin(); next != by_scratch_.end();) {
       const int64_t scratch = option(*next).transient();
@@ -342,8 +343,8 @@ class SegmentSearch::Impl {
   int64_t spent_before_ = 0, allowed_ = 0;
   size_t kept_ = 0;
   Paths paths_;
-  PageVector<PathSets> sets_;                   // by stage: Pareto sets of paths
-  std::vector<std::vector<int>> due_, let_in_;  // by stage: options that are let in next, and those that are
+  PageVector<PathSets> sets_;                        // by stage: Pareto sets of paths
+  std::vector<std::vector<uint16_t>> due_, let_in_;  // by stage: options that are let in next, and those that are
 };
 
 SegmentSearch::SegmentSearch(const Graph& graph, const PageVector<Stage>& stages, const Lives& lives,

@@ -13,7 +13,7 @@ namespace {
 
 class Placer {
  public:
-  Placer(const std::vector<Buffer>& buffers, const std::vector<Slide>& slides,
+  Placer(const PageVector<Buffer>& buffers, const std::vector<Slide>& slides,
          const std::vector<std::pair<int, int>>& pairs)
       : buffers_(buffers), slides_(slides), first_(buffers.size() + 1, 0), meets_(2 * pairs.size()) {
     for (const auto& p : pairs) first_[size_t(p.first) + 1]++, first_[size_t(p.second) + 1]++;
@@ -69,7 +69,7 @@ class Placer {
   Meeting* begin(int i) { return meets_.data() + first_[size_t(i)]; }
   Meeting* end(int i) { return meets_.data() + first_[size_t(i) + 1]; }
 
-  const std::vector<Buffer>& buffers_;
+  const PageVector<Buffer>& buffers_;
   const std::vector<Slide>& slides_;
   std::vector<int> first_;  // by buffer: of its meetings
   std::vector<Meeting> meets_;
@@ -79,7 +79,7 @@ class Placer {
 // The best of the sequences that were tried.
 class SequenceSearch {
  public:
-  SequenceSearch(const std::vector<Buffer>& buffers, const std::vector<Slide>& slides, Placer* placer, int64_t bound)
+  SequenceSearch(const PageVector<Buffer>& buffers, const std::vector<Slide>& slides, Placer* placer, int64_t bound)
       : buffers_(buffers), slides_(slides), placer_(*placer), bound_(bound), sequence_(buffers.size()) {}
 
   const std::vector<int64_t>& offsets() const { return best_; }
@@ -89,7 +89,7 @@ class SequenceSearch {
   void try_rules() {
     std::vector<bool> slid(buffers_.size(), false);
     for (const Slide& s : slides_) slid[s.below] = slid[s.above] = true;
-    const std::vector<Buffer>& all = buffers_;
+    const PageVector<Buffer>& all = buffers_;
     try_sorted([&](int i) { return slid[i] ? all[i].first - (int64_t(1) << 40) : all[i].bytes; });
     try_sorted([&](int i) { return slid[i] ? all[i].first + (int64_t(1) << 40) : all[i].bytes; });
     try_sorted([&](int i) { return all[i].bytes; });
@@ -149,7 +149,7 @@ class SequenceSearch {
     return size_t(random_ % uint64_t(n));
   }
 
-  const std::vector<Buffer>& buffers_;
+  const PageVector<Buffer>& buffers_;
   const std::vector<Slide>& slides_;
   Placer& placer_;
   const int64_t bound_;
@@ -161,7 +161,7 @@ class SequenceSearch {
 
 }  // namespace
 
-Clearance clearance(const std::vector<Buffer>& buffers, const std::vector<Slide>& slides, int slide, int i, int other) {
+Clearance clearance(const PageVector<Buffer>& buffers, const std::vector<Slide>& slides, int slide, int i, int other) {
   Clearance d = {round_up(buffers[size_t(i)].bytes, kArenaAlign), round_up(buffers[size_t(other)].bytes, kArenaAlign)};
   if (slide < 0) return d;
   const Slide& s = slides[size_t(slide)];
@@ -171,7 +171,7 @@ Clearance clearance(const std::vector<Buffer>& buffers, const std::vector<Slide>
 }
 
 int64_t place_in_sequence(std::vector<std::pair<int, int>> pairs, const std::vector<Slide>& slides, int64_t bound,
-                          int64_t effort, std::vector<Buffer>* buffers, int64_t* spent) {
+                          int64_t effort, PageVector<Buffer>* buffers, int64_t* spent) {
   Placer placer(*buffers, slides, pairs);
   pairs = {};
   SequenceSearch search(*buffers, slides, &placer, bound);

@@ -16,11 +16,11 @@ struct Clearance {
 };
 
 // slide: the one of `slides` that is about both, or -1.
-Clearance clearance(const std::vector<Buffer>& buffers, const std::vector<Slide>& slides, int slide, int i, int other);
+Clearance clearance(const PageVector<Buffer>& buffers, const std::vector<Slide>& slides, int slide, int i, int other);
 
 // pairs: of buffers that are alive at once. Sets the offsets and returns the size of the arena; bound: no sequence
 // gives less. Adds the effort that it takes, mostly no more than `effort`, to *spent.
 int64_t place_in_sequence(std::vector<std::pair<int, int>> pairs, const std::vector<Slide>& slides, int64_t bound,
-                          int64_t effort, std::vector<Buffer>* buffers, int64_t* spent);
+                          int64_t effort, PageVector<Buffer>* buffers, int64_t* spent);
 
 }  // namespace mbinfer

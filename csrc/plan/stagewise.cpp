@@ -38,7 +38,7 @@ int64_t overlap_of(const Graph& graph, const Homes& homes, const Stage& stage) {
 }
 
 // Leaves the ways that no other one beats in scratch, in scratch less overlap, and in cycles.
-void prune(std::vector<Way>* ways) {
+void prune(PageVector<Way>* ways) {
   std::stable_sort(ways->begin(), ways->end(), [](const Way& a, const Way& b) { return a.cycles < b.cycles; });
   size_t kept = 0;
   for (const Way& way : *ways) {
@@ -110,7 +110,7 @@ void Stagewise::find_stages(StageOrder order) {
   counts.reserve(size_t(count));
   scratch.reserve(size_t(count));
   for (const Stage& s : stages_) {
-    const std::vector<Way> all = ways_of(s, order.rules.homes, strips);
+    const PageVector<Way> all = ways_of(s, order.rules.homes, strips);
     firsts.push_back(int(ways_.size()));
     counts.push_back(uint16_t(all.size()));
     ways_.insert(ways_.end(), all.begin(), all.end());
@@ -132,9 +132,9 @@ void Stagewise::find_stages(StageOrder order) {
   order_ = std::make_shared<const StageOrder>(std::move(order));
 }
 
-std::vector<Way> Stagewise::ways_of(const Stage& stage, const Homes& homes, int strips) const {
+PageVector<Way> Stagewise::ways_of(const Stage& stage, const Homes& homes, int strips) const {
   Stage s = stage;
-  std::vector<Way> ways;
+  PageVector<Way> ways;
   auto add = [&](int chunk, int step, int64_t overlap, double cycles) {
     ways.push_back(
         {chunk, step, cycles, int32_t(aligned(s.transient_bytes()) / kArenaAlign), int32_t(overlap / kArenaAlign)});

@@ -74,7 +74,7 @@ class Stagewise {
     return {first, first + way_count_[size_t(stage)]};
   }
   void find_stages(StageOrder order);
-  std::vector<Way> ways_of(const Stage& stage, const Homes& homes, int strips) const;
+  PageVector<Way> ways_of(const Stage& stage, const Homes& homes, int strips) const;
   int64_t bytes(int stage, const Way& way) const;  // beside the values alive
   int64_t smallest(int stage) const;               // the least of them
   double cycles_within(int64_t most) const;

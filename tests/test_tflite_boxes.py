@@ -80,9 +80,11 @@ def ssd(dtype="float32", sizes=((4, 3), (2, 2)), each=(3, 2), seed=0, background
     most=st.sampled_from([1, 6, 40]),
     overlap=st.sampled_from([0.2, 0.6]),
     each=st.sampled_from([(1, 1), (3, 2)]),
+    regular=st.booleans(),
 )
-def test_boxes_are_those_of_litert(dtype, seed, background, most, overlap, each):
+def test_boxes_are_those_of_litert(dtype, seed, background, most, overlap, each, regular):
     options = {"max_detections": most, "nms_iou_threshold": overlap}
+    options |= {"use_regular_nms": True, "detections_per_class": 4} if regular else {}
     data = ssd(dtype, seed=seed, background=background, each=each, **options)
     rng = np.random.default_rng(seed)
     picture = rng.normal(0, 2, (1, 4, 3, 8)).astype(np.float32)
@@ -103,6 +105,51 @@ def test_boxes_are_those_of_litert(dtype, seed, background, most, overlap, each)
     assert not scores[0, kept:].any() and not boxes[0, kept:].any()
 
 
+def suppression(version: int, most: int, overlap: float, least: float, sigma=0.0, behind=False) -> bytes:
+    """Boxes and scores of 12 pixels, chosen from; `behind`: what is chosen is gathered."""
+    net = TfliteBuilder(np.random.default_rng(1), "float32")
+    x = net.input((1, 4, 3, 8))
+    boxes, flat, scores = net.values((12, 4)), net.values((12,)), net.values((12,))
+    for value, numbers in ((boxes, 4), (flat, 1)):
+        made = net.conv(x, numbers, (1, 1))
+        net.operator("RESHAPE", [made.index, net.constant(value.shape)], value.index, "ReshapeOptions")
+    net.operator("LOGISTIC", [flat.index], scores.index)
+    reals = [overlap, least, *([sigma] if version == 5 else [])]
+    inputs = [boxes.index, scores.index, net.constant(most), *(net.constant(real, "float32") for real in reals)]
+    kinds = [((most,), "int32"), *([((most,), "float32")] if version == 5 else []), ((), "int32")]
+    net.outputs = [net.values(shape, dtype=kind).index for shape, kind in kinds]
+    net.operator(f"NON_MAX_SUPPRESSION_V{version}", inputs, net.outputs[0], f"NonMaxSuppressionV{version}Options")
+    net.operators[-1].outputs = net.outputs
+    if behind:
+        gathered = net.values((most, 4))
+        net.operator("GATHER", [boxes.index, net.outputs[0]], gathered.index, "GatherOptions", axis=0)
+        net.outputs = [gathered.index]
+    return net.model()
+
+
+@pytest.mark.parametrize("version", [4, 5])
+@pytest.mark.parametrize("most, overlap, least", [(5, 0.5, 0.3), (12, 0.9, 0.1), (1, 0.2, 0.0), (3, 1.0, 0.5)])
+def test_chosen_boxes_are_those_of_litert(version, most, overlap, least):
+    data, picture = suppression(version, most, overlap, least), np.random.default_rng(3).normal(0, 2, (1, 4, 3, 8))
+    picture = picture.astype(np.float32)
+    expected = list(run_litert(data, {"x": picture}).values())
+    found = list(mbinfer.Session(model.encode(importers.import_model(data))).run(picture).values())
+    assert expected[-1] > 0 and len(found) == len(expected)
+    for ours, theirs in zip(found, expected):
+        assert ours.shape == theirs.shape and np.abs(ours - theirs).max() < 1e-6
+
+
+@pytest.mark.parametrize(
+    "options, words",
+    [({"sigma": 0.5}, "sigma"), ({"overlap": 2.0}, "overlap"), ({"behind": True}, "GATHER.*outputs=")],
+    ids=str,
+)
+def test_other_choices_are_refused(options, words):
+    given = {"version": 5, "most": 5, "overlap": 0.5, "least": 0.1, **options}
+    with pytest.raises(UnsupportedError, match=words):
+        importers.import_model(suppression(**given))
+
+
 def test_maps_are_never_held_together():
     """What makes boxes of an anchor reads its map, and scores of all anchors are no value."""
     graph = importers.import_model(ssd())
@@ -114,7 +161,6 @@ def test_maps_are_never_held_together():
 @pytest.mark.parametrize(
     "options, words",
     [
-        ({"use_regular_nms": True}, "class by class"),
         ({"max_classes_per_detection": 2}, "several classes"),
         ({"nms_score_threshold": 0.0}, "thresholds"),
         ({"num_classes": 9}, "classes"),

@@ -5,7 +5,7 @@ reading.py     the ModelProto becomes nodes, constants and fixed input shapes
 constants.py   tensors as arrays, and nodes that compute constants, both bounded
 inputs.py      the shape that an input gets, and the picture that it is
 lowering.py    the walk over the nodes; every refusal is collected
-pointwise.py, spatial.py, dense.py, norms.py, moving.py, views.py   one function for each operator
+boxes.py, pointwise.py, spatial.py, dense.py, norms.py, moving.py, views.py   one function for each operator
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from ...graph import Graph
 from ..arguments import InputShape
 from ..finishing import finish
 from ..states import States, own_outputs, ties_of, with_states
-from . import dense, moving, norms, pointwise, spatial, views  # noqa: F401 - they register how each op is lowered
+from . import boxes, dense, moving, norms, pointwise, spatial, views  # noqa: F401 - they register how each op is lowered
 from .loading import require_onnx
 from .lowering import Lowering
 from .reading import read_onnx

@@ -40,8 +40,7 @@ ALIASES = {
     "VAR_HANDLE": "streaming state",
     "CONV_3D": "convolution of volumes",
     "CONV_3D_TRANSPOSE": "convolution of volumes",
-    "NON_MAX_SUPPRESSION_V4": "NMS, detection post-processing",
-    "NON_MAX_SUPPRESSION_V5": "NMS, detection post-processing",
+    **dict.fromkeys(("NON_MAX_SUPPRESSION_V4", "NON_MAX_SUPPRESSION_V5"), "NMS, detection post-processing"),
     "UNIDIRECTIONAL_SEQUENCE_LSTM": "recurrent network",
     "WHILE": "recurrent network",
 }

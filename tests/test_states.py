@@ -16,7 +16,6 @@ import mbinfer
 from mbinfer import cli, model
 from mbinfer.build import GraphBuilder
 from mbinfer.graph import Graph, State, Type
-from mbinfer.quantize import quantize
 from mbinfer.states import states_of
 
 ROWS = 12  # of the whole
@@ -406,11 +405,6 @@ def test_sequences_of_onnx_that_only_a_concat_reads(kept, new, tmp_path):
 def test_what_onnx_states_may_not_be(states, error, words, tmp_path):
     with pytest.raises(error, match=words):
         mbinfer.convert(cached(), tmp_path / "net.bin", states=states)
-
-
-def test_states_are_not_quantised():
-    with pytest.raises(mbinfer.UnsupportedError, match="range is that of a whole stream"):
-        quantize(convolution(), [np.zeros((1, 6, 5), np.float32)])
 
 
 def test_states_on_the_command_line(tmp_path, capsys):

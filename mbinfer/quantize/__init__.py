@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import os
 from collections.abc import Collection
 
 import numpy as np
 
-from ..errors import ArgumentError, UnsupportedError
+from ..errors import ArgumentError
 from ..graph import Graph, Recipe, Type
 from .emit import INTEGER, KEEPS_TYPE, Seen, emit, on_bytes
 from .equalise import equalise as equalise_layers
@@ -16,7 +17,8 @@ from .observe import Statistics, observe
 from .ranges import METHODS, ends_of, picture_type, type_of
 from .report import Report, compare
 from .rounding import observe_inputs
-from .samples import Array, Calibration, Float64, Samples
+from .samples import Array, Calibration, Float64
+from .streams import opened, tied_values
 from .tables import matters, split_activations
 
 __all__ = ["Quantizer", "Report", "noise", "quantize"]
@@ -38,7 +40,8 @@ def quantize(
 
     calibration: what the network is run on to see the ranges of its values: a folder of pictures, or an iterable of
         paths, of arrays (height, width, channels), uint8 by the recipe or float32, or of dicts of arrays by input name.
-        Some dozens of pictures that look like those to come are enough.
+        Some dozens of pictures that look like those to come are enough. Of a network with states they are the pieces
+        of one stream, in their order.
     ranges: "percentile", 99.99 % of what was seen; "mse", the ends of least squared error; "minmax", all.
     keep_float: names of nodes that stay float32.
     per_channel: a weight scale for every output channel, or one for each node.
@@ -49,13 +52,6 @@ def quantize(
 
     Raises `ArgumentError` for what it cannot take, `ShapeError` for samples that do not fit.
     """
-    if graph.states:
-        raise UnsupportedError(
-            f"state '{next(iter(graph.states))}': its range is that of a whole stream, which samples of single runs do "
-            "not show; supported: networks without states, and with states files that are quantised already",
-            next(iter(graph.states)),
-            "state",
-        )
     quantizer = Quantizer(graph, calibration, keep_float, per_channel, equalise)
     made = quantizer.quantized(ranges, correct_bias, compensate)
     if report is not None:
@@ -89,19 +85,26 @@ class Quantizer:
         equalise: bool = True,
     ):
         _check(graph, keep_float)
-        self._keep_float, self._per_channel = keep_float, per_channel
-        self._source = split_activations(graph, INTEGER, keep_float)
-        self._samples = Samples(graph, calibration)
+        self._keep_float, self._per_channel, self._states = keep_float, per_channel, graph.states
+        self._outputs = len(graph.outputs)
+        without_states, self._samples = opened(graph, calibration)
+        self._source = split_activations(without_states, INTEGER, keep_float)
         if equalise:
             equalise_layers(self._source, observe(self._source, self._samples, "channels"), per_channel)
         self._statistics = observe(self._source, self._samples, "ranges")
 
     def quantized(self, ranges: str = "percentile", correct_bias: bool = True, compensate: bool = True) -> Graph:
         whole = on_bytes(self._source, self._keep_float)
-        types, recipes = _types(self._source, self._statistics, ranges, self._keep_float, whole)
+        tied = tied_values(self._source, self._states)
+        types, recipes = _types(self._source, self._statistics, ranges, self._keep_float, whole, tied)
         means = {name: seen.means for name, seen in self._statistics.items()} if correct_bias else {}
         seen = Seen(means, self._covariances if compensate else {})
-        return emit(self._source, types, recipes, seen, whole, self._per_channel)
+        return emit(self._ending, types, recipes, seen, whole, self._per_channel, self._states)
+
+    @property
+    def _ending(self) -> Graph:
+        """The source with the outputs of the network alone."""
+        return dataclasses.replace(self._source, outputs=self._source.outputs[: self._outputs])
 
     @functools.cached_property
     def _covariances(self) -> dict[str, Float64]:
@@ -110,7 +113,7 @@ class Quantizer:
 
     def report(self, made: Graph) -> Report:
         """Runs the float32 network and `made` of it on some of the samples and compares every value."""
-        return compare(self._source, made, self._statistics, self._samples)
+        return compare(self._ending, made, self._statistics, self._samples)
 
 
 def _check(graph: Graph, keep_float: Collection[str]) -> None:
@@ -128,6 +131,7 @@ def _types(
     ranges: str,
     keep_float: Collection[str],
     whole: Collection[str],
+    tied: list[set[str]],
 ) -> tuple[dict[str, Type], dict[str, Recipe]]:
     """The type of every value, and the recipes of inputs whose pixels become numbers as they are."""
     if ranges not in METHODS:
@@ -145,19 +149,17 @@ def _types(
             if exact is not None and all(node.weight is not None and node.name not in keep_float for node in readers):
                 recipes[name] = exact
     types = {name: type_of(*both) for name, both in ends.items()} | pictures
-    for group in _of_one_type(graph, whole):
+    for group in _of_one_type(graph, whole, tied):
         lows, highs = zip(*(ends[name] for name in group))
         types.update(dict.fromkeys(group, type_of(min(lows), max(highs))))
     return types, recipes
 
 
-def _of_one_type(graph: Graph, whole: Collection[str]) -> list[set[str]]:
-    """The values that get one type together, because what runs between them only moves numbers."""
+def _of_one_type(graph: Graph, whole: Collection[str], tied: list[set[str]]) -> list[set[str]]:
+    """The values that get one type together: what runs between them only moves numbers, or a state becomes another."""
+    moved = [{*node.inputs, node.output} for node in graph.nodes if node.op in KEEPS_TYPE and node.output in whole]
     groups: list[set[str]] = []
-    for node in graph.nodes:
-        if node.op in KEEPS_TYPE and node.output in whole:
-            joined = {*node.inputs, node.output}.union(
-                *(group for group in groups if not group.isdisjoint(node.inputs))
-            )
-            groups = [group for group in groups if group.isdisjoint(joined)] + [joined]
+    for values in (*moved, *tied):
+        joined = values.union(*(group for group in groups if not group.isdisjoint(values)))
+        groups = [group for group in groups if group.isdisjoint(joined)] + [joined]
     return groups

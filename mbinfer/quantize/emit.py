@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from typing import NamedTuple
 
 import numpy as np
 
-from ..graph import Graph, Node, Output, Recipe, Type, free_name
+from ..graph import Graph, Node, Output, Recipe, State, Type, free_name
 from .samples import Float64
+from .streams import begun
 from .tables import is_table, table_of
 from .weights import integers, mean_shift
 
@@ -45,16 +46,19 @@ def emit(
     seen: Seen,
     whole: Collection[str],
     per_channel: bool = True,
+    states: Mapping[str, State] | None = None,
 ) -> Graph:
-    """The int8 graph of the float32 `graph`; inputs and outputs stay float32.
+    """The int8 graph of the float32 `graph`; inputs and outputs stay float32, but for those that are `states`.
 
     types: of every value, should it be quantised. recipes: of the inputs that get another one than `graph` has, whose
     readers' biases take the difference. seen: what weights and biases are made after. whole: values made of bytes.
     """
     made = _Emitter(graph, types)
+    forms = {name: "uint8" if state.next in whole else "float32" for name, state in (states or {}).items()}
     for name in graph.inputs:
-        made.graph.inputs[name] = recipes.get(name, graph.inputs[name])
-        made.define(name, name, "float32")
+        if name not in forms:
+            made.graph.inputs[name] = recipes.get(name, graph.inputs[name])
+        made.define(name, name, forms.get(name, "float32"))
     for node in graph.nodes:
         if node.output not in whole:
             made.append(dataclasses.replace(node, inputs=[made.read_by(node, name) for name in node.inputs]))
@@ -65,6 +69,9 @@ def emit(
     made.graph.outputs = [
         Output(output.name, made.read(output.value, "float32"), output.shape) for output in graph.outputs
     ]
+    for name, state in (states or {}).items():
+        kind = types[name] if forms[name] == "uint8" else None
+        made.graph.states[name] = begun(state, made.read(state.next, forms[name]), kind)
     return made.graph
 
 

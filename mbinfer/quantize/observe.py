@@ -141,8 +141,8 @@ def runner(graph: Graph, names: Sequence[str]) -> Callable[[list[Array]], dict[s
 
 
 def _part_for(graph: Graph, names: Sequence[str]) -> Graph:
-    """What the values `names` depend on of `graph`, with these as its outputs."""
-    needed, nodes = set(names), []
+    """What the values `names` and the states depend on of `graph`, with these as its outputs."""
+    needed, nodes = {*names, *graph.states, *(state.next for state in graph.states.values())}, []
     for node in reversed(graph.nodes):
         if node.output in needed:
             needed.update(node.inputs)

@@ -20,7 +20,7 @@ from ...graph import Graph
 from ..arguments import InputShape
 from ..finishing import finish
 from ..states import States, own_outputs, ties_of, with_states
-from . import boxes, dense, moving, norms, pointwise, spatial, views  # noqa: F401 - they register how each op is lowered
+from . import boxes, dense, moving, norms, pointwise, spatial, views  # noqa: F401 - handlers
 from .loading import require_onnx
 from .lowering import Lowering
 from .reading import read_onnx

@@ -38,7 +38,13 @@
 #include "kernels/depthwise_u8.h"
 #include "kernels/rows_u8.h"
 
-#ifdef __ARM_FEATURE_DOTPROD  // some depthwise convolutions by other instructions
+// Some depthwise convolutions by other instructions.
+#if defined(__ARM_FEATURE_DOTPROD)
+#include "kernels/dot_neon_u8.h"
+#elif defined(MBI_SUMS_512)
+#include "kernels/dot_vnni_u8.h"
+#endif
+#if defined(__ARM_FEATURE_DOTPROD) || defined(MBI_SUMS_512)
 #include "kernels/depthwise_dot_u8.h"
 #else
 namespace mbinfer {

@@ -32,7 +32,21 @@ inline __m128i simde_to_bytes(__m512i x) {
   return _mm_packus_epi16(_mm256_castsi256_si128(words), _mm256_extracti128_si256(words, 1));
 }
 
-inline __m128i simde_masked(int which, const uint8_t* p) {  // reads no byte of which there is no bit
+inline __m512i simde_masked_row(uint64_t which, const uint8_t* p) {  // reads no byte of which there is no bit
+  uint8_t bytes[64] = {};
+  for (int i = 0; i < 64; i++)
+    if (which >> i & 1) bytes[i] = p[i];
+  return _mm512_loadu_si512(bytes);
+}
+
+inline void simde_put_masked_row(uint8_t* p, uint64_t which, __m512i x) {
+  uint8_t bytes[64];
+  _mm512_storeu_si512(bytes, x);
+  for (int i = 0; i < 64; i++)
+    if (which >> i & 1) p[i] = bytes[i];
+}
+
+inline __m128i simde_masked(int which, const uint8_t* p) {
   uint8_t bytes[16] = {};
   for (int i = 0; i < 16; i++)
     if (which >> i & 1) bytes[i] = p[i];
@@ -44,6 +58,8 @@ inline __m128i simde_masked(int which, const uint8_t* p) {  // reads no byte of 
 #define _mm512_cvtps_epi32 simde_to_int
 #define _mm512_cvtusepi32_epi8 simde_to_bytes
 #define _mm_maskz_loadu_epi8 simde_masked
+#define _mm512_maskz_loadu_epi8 simde_masked_row
+#define _mm512_mask_storeu_epi8 simde_put_masked_row
 
 }  // namespace
 }  // namespace mbinfer

@@ -53,11 +53,19 @@ inline __m128i simde_masked(int which, const uint8_t* p) {
   return _mm_loadu_si128(reinterpret_cast<const __m128i*>(bytes));
 }
 
+inline __m128i simde_masked_four(int which, const void* p) {
+  int numbers[4] = {};
+  for (int i = 0; i < 4; i++)
+    if (which >> i & 1) __builtin_memcpy(numbers + i, static_cast<const char*>(p) + i * sizeof(int), sizeof(int));
+  return _mm_loadu_si128(reinterpret_cast<const __m128i*>(numbers));
+}
+
 #define _mm512_cvtepi32_ps simde_to_float
 #define _mm512_srai_epi32 simde_shifted
 #define _mm512_cvtps_epi32 simde_to_int
 #define _mm512_cvtusepi32_epi8 simde_to_bytes
 #define _mm_maskz_loadu_epi8 simde_masked
+#define _mm_maskz_loadu_epi32 simde_masked_four
 #define _mm512_maskz_loadu_epi8 simde_masked_row
 #define _mm512_mask_storeu_epi8 simde_put_masked_row
 

@@ -1,10 +1,14 @@
 """What opening takes: at most the arena and 128 KiB for the README's networks, and for any file of at most 1 MB the
-arena, 1 MiB and twice the file. Counted in a C++ program, every allocation and every page."""
+arena, 1 MiB and twice the file. Counted in a C++ program, every allocation and every page; and limited by the system.
+"""
 
 from __future__ import annotations
 
+import itertools
 import json
 import platform
+import string
+import subprocess
 
 import capi
 import golden_plans
@@ -23,11 +27,17 @@ pytestmark = pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="mallo
 @pytest.fixture(scope="module")
 def opened(tmp_path_factory):
     """What a file takes to open: {"arena", "most"} in bytes."""
-    program = tmp_path_factory.mktemp("opening") / "opening"
+    program = build("opening", tmp_path_factory)
+    return lambda path, limit: json.loads(capi.command(program, path, limit))
+
+
+def build(name, tmp_path_factory):
+    program = tmp_path_factory.mktemp(name) / name
     library = next(capi.install().glob("lib*/**/libmbinfer.a"))
     include = capi.install() / "include"
-    capi.command("c++", "-O1", "-I", include, capi.ROOT / "tests" / "opening.cpp", library, "-pthread", "-o", program)
-    return lambda path, limit: json.loads(capi.command(program, path, limit))
+    source = capi.ROOT / "tests" / f"{name}.cpp"
+    capi.command("c++", "-O1", "-I", include, source, library, "-pthread", "-o", program)
+    return program
 
 
 @pytest.mark.parametrize("name", golden_plans.NETWORKS)
@@ -36,6 +46,31 @@ def test_a_network_of_the_readme_opens_in_its_arena_and_128_kib(name, opened, tm
     for limit in (LEAST, NONE):
         took = opened(path, limit)
         assert took["arena"] <= took["most"] <= took["arena"] + 128 * KIB, limit
+
+
+@pytest.fixture(scope="module")
+def limited(tmp_path_factory):
+    """Whether a file opens, and in what arena, when the process may have so many bytes more: None: it does not."""
+    program = build("opening_limit", tmp_path_factory)
+    small = tmp_path_factory.mktemp("small") / "small.bin"
+    model.save(chain(2), small)
+
+    def arena(path, limit, more):
+        done = subprocess.run([program, small, path, limit, str(more)], capture_output=True, text=True)
+        assert done.returncode in (0, 1), done.stderr
+        return int(done.stdout) if done.returncode == 0 else None
+
+    return arena
+
+
+@pytest.mark.skipif(platform.system() != "Linux", reason="RLIMIT_DATA counts anonymous pages on Linux")
+@pytest.mark.parametrize("name", golden_plans.NETWORKS)
+def test_a_network_of_the_readme_opens_where_the_system_gives_its_arena_and_128_kib(name, limited, tmp_path):
+    path, _ = golden_plans.write_network(name, tmp_path)
+    for limit in (LEAST, NONE):
+        arena = limited(path, limit, 1 << 30)
+        assert limited(path, limit, arena + 128 * KIB) == arena, limit
+        assert limited(path, limit, arena - 4 * KIB) is None, limit
 
 
 def chain(count):
@@ -83,10 +118,86 @@ def joined(count):
     return net.graph
 
 
-@pytest.mark.parametrize(("make", "count"), [(chain, 3000), (blocks, 300), (heads, 1500), (gates, 300), (joined, 2500)])
+def narrow(net, step, count):
+    """`count` values of one number that `step` makes of one another."""
+    values = [net.convolve("input", 1)]
+    for i in range(count):
+        values.append(step(net, values[i]))
+    return values
+
+
+def pool(net, value):
+    return net.add("max_pool", [value])
+
+
+def joined_narrow(count):
+    """What no kernel can write in its place: less than a panel each, and some twice."""
+    net = GraphBuilder(np.random.default_rng(0), (1, 1, 8))
+    values = narrow(net, pool, count)
+    net.output(net.add("concat", values + values[::3]))
+    return net.graph
+
+
+def joined_by_few(count):
+    net = GraphBuilder(np.random.default_rng(0), (1, 1, 8))
+    values = narrow(net, pool, count)
+    for i in range(0, count - 7, 8):
+        net.output(net.add("concat", values[i : i + 8]))
+    net.output(values[-1])
+    return net.graph
+
+
+def joined_often(count):
+    """A few numbers of the file for each value that is joined once more."""
+    net = GraphBuilder(np.random.default_rng(0), (1, 1, 8))
+    value = net.convolve("input", 8)
+    for i in range(count // 50):
+        net.output(net.add("concat", [value] * (40 + i % 20)))
+    return net.graph
+
+
+def stacked_often(count):
+    net = GraphBuilder(np.random.default_rng(0), (1, 1, 8))
+    net.output(net.add("stack", [net.convolve("input", 8)] * count))
+    return net.graph
+
+
+def split_and_joined(count):
+    net = GraphBuilder(np.random.default_rng(0), (2, 2, 16))
+    value = net.convolve("input", 16)
+    for _ in range(count // 4):
+        halves = [net.add("slice", [value], 8, first_channel=first) for first in (0, 8)]
+        value = net.add("concat", [pool(net, half) for half in halves])
+    net.output(value)
+    return net.graph
+
+
+def renamed(graph):
+    """The same graph by the shortest names, so that a file of some size has as many nodes as can be."""
+    names = (
+        "".join(letters) for size in (1, 2, 3) for letters in itertools.product(string.printable[:94], repeat=size)
+    )
+    new = dict(zip(graph.values, names))
+    graph.values = {new[name]: dims for name, dims in graph.values.items()}
+    graph.inputs = {new[name]: recipe for name, recipe in graph.inputs.items()}
+    for node in graph.nodes:
+        node.inputs, node.output = [new[name] for name in node.inputs], new[node.output]
+        node.name = node.output
+    for output in graph.outputs:
+        output.name = output.value = new[output.value]
+    return graph
+
+
+FAMILIES = [
+    *[(chain, 5900), (blocks, 300), (heads, 1500), (gates, 300), (joined, 5500), (joined_narrow, 5500)],
+    *[(joined_by_few, 4600), (joined_often, 100_000), (stacked_often, 65_000), (split_and_joined, 4700)],
+]
+
+
+@pytest.mark.parametrize(("make", "count"), FAMILIES)
 def test_any_small_file_opens_in_its_arena_1_mib_and_twice_the_file(make, count, opened, tmp_path):
     path = tmp_path / "model.bin"
-    model.save(make(count), path)
+    model.save(renamed(make(count)), path)
     size = path.stat().st_size
     assert size <= 1_000_000
     for limit in (LEAST, NONE):

@@ -12,6 +12,7 @@ from oracle import assert_close, random_inputs, run_graph
 import mbinfer
 from mbinfer import model
 from mbinfer.build import GraphBuilder
+from mbinfer.graph import Type
 
 RELU = ("clamp", (0.0, np.inf))
 SAME = {"kernel": (3, 3), "pads": (1, 1, 1, 1)}
@@ -42,10 +43,16 @@ def split(net, value, groups):
 
 
 def wide(net, value, count, last):
-    """So many values that their concatenation is never a node of its own, nor of pairs; the last fills no panel."""
+    """So many values that their concatenation is one place and no pairs; the last fills no panel."""
     made = [net.add("conv", [value], 8, RELU) for _ in range(count - 2)]
     made.append(net.add("max_pool", [made[0]], kernel=(3, 3), pads=(1, 1, 1, 1)))
     return net.add("concat", [*made, net.add("conv", [made[1]], last)])
+
+
+def many(net, value, count, channels):
+    """So many values that their concatenation is no pairs, though they fit no panels, and some are there twice."""
+    made = [net.add("conv", [value], channels + i % 2, RELU) for i in range(3)]
+    return net.add("concat", [made[2 * i % 3] for i in range(count)])
 
 
 @st.composite
@@ -55,13 +62,15 @@ def branching(draw):
     )
     value = net.add("conv", ["input"], draw(st.sampled_from([8, 16, 12, 24])), RELU, **SAME)
     for _ in range(draw(st.integers(1, 3))):
-        kind = draw(st.sampled_from(["dense", "fire", "split", "wide"]))
+        kind = draw(st.sampled_from(["dense", "fire", "split", "wide", "many"]))
         if kind == "dense":
             value = dense(net, value, draw(st.sampled_from([8, 16, 4])), draw(st.integers(1, 3)))
         elif kind == "fire":
             value = fire(net, value, draw(st.sampled_from([8, 16, 12])))
         elif kind == "wide":
             value = wide(net, value, draw(st.integers(9, 12)), draw(st.sampled_from([8, 4])))
+        elif kind == "many":
+            value = net.add("conv", [many(net, value, draw(st.integers(65, 80)), draw(st.integers(1, 4)))], 12)
         elif net.dims(value)[2] % 2 == 0:
             value = split(net, value, 2)
     net.output(net.add("conv", [value], 8))
@@ -128,3 +137,34 @@ def test_a_split_of_channels_reads_where_they_are(tmp_path):
     plan = plan_of(tmp_path, net, net.add("conv", [joined], 8), schedule="layerwise")
     assert not {"slice", "concat"} & set(kinds(plan))
     assert plan.peak_bytes <= 16 * 16 * 4 * 64
+
+
+@pytest.mark.parametrize("dtype", ["float32", "uint8"])
+@pytest.mark.parametrize("threads", [1, 3])
+def test_a_network_of_thousands_joins_and_stacks_without_pairs_and_copies(tmp_path, dtype, threads):
+    net = GraphBuilder(dims=(2, 3, 3))
+    kind = Type() if dtype == "float32" else Type("uint8", 0.5, 3)
+    values = [net.add("max_pool", ["input"])]
+    for _ in range(700):
+        joined = net.add("concat", [values[-1], values[0], values[-1]])
+        values.append(net.add("slice", [joined], 3, first_channel=len(values) % 5))
+        values.append(net.add("max_pool", values[-1:]))
+    stacked = net.add("stack", [values[-1], values[0], values[0], values[-1]], size=(3, 8))
+    net.output(net.add("concat", values[:80]))
+    net.output(net.add("concat", values[-2:] + values[:1]))
+    net.output(stacked)
+    net.graph.types = dict.fromkeys(net.graph.values, kind)
+    model.save(net.graph, tmp_path / "net.bin")
+    image = np.random.default_rng(0).integers(0, 256, (2, 3, 3)).astype(dtype)
+    expected = [image]
+    for _ in range(700):
+        first = len(expected) % 5
+        expected += [np.concatenate([expected[-1], image, expected[-1]], 2)[..., first : first + 3]] * 2
+    rows = [array.reshape(-1, 3) for array in (expected[-1], image, image, expected[-1])]
+    wanted = [np.concatenate(expected[:80], 2), np.concatenate([*expected[-2:], image], 2), np.concatenate(rows)]
+    for options in ({}, {"memory_limit": "least"}, {"schedule": "naive"}):
+        session = mbinfer.Session(tmp_path / "net.bin", threads=threads, **options)
+        assert hooks.check(session) == ""
+        assert {"concat", "stack"} <= set(kinds(session.plan))
+        for found, want in zip(session.run(image).values(), wanted):
+            assert np.array_equal(found.reshape(-1), want.reshape(-1))

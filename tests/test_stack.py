@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hooks
 import numpy as np
 import pytest
 from onnx_models import agree, make, node, normal, ops
@@ -108,3 +109,25 @@ def test_a_stack_is_where_its_pictures_were_made(tmp_path, schedule):
     assert schedule not in ("naive", "layerwise") or "depth_to_space" not in kinds(plan)
     rows = 4 * 16 * (3 * 8 * 8 + 4 * 4)  # bytes of the stack
     assert plan.peak_bytes <= rows + 4 * 16 * (8 * 8 + 4 * 4)  # and of what it is made of
+
+
+@pytest.mark.parametrize("count", [3, 70])
+def test_a_value_that_is_stacked_often_is_copied(tmp_path, count):
+    """A few times by copies that lie in the stack, many times by a stage that makes it."""
+    net = GraphBuilder(np.random.default_rng(0), (3, 2, 5))
+    value = net.add("conv", ["input"], 5, ("clamp", (0.0, np.inf)))
+    flat = net.add("stack", [value] * count, size=(count * 2, 3))
+    net.output(net.add("conv", [flat], 4, kernel=(3, 3), pads=(1, 1, 1, 1)), name="y")
+    net.output(flat, name="flat")
+    net.output(value, name="one")
+    model.save(net.graph, tmp_path / "net.bin")
+    image = np.random.default_rng(1).standard_normal((3, 2, 5)).astype(np.float32)
+    seen = set()
+    for options in ({"schedule": "naive"}, {"schedule": "streamed"}, {"memory_limit": "least"}, {"threads": 3}):
+        session = mbinfer.Session(tmp_path / "net.bin", **options)
+        assert hooks.check(session) == ""
+        assert ("stack" in kinds(session.plan)) == (count > 64)
+        found = session.run(image)
+        assert np.array_equal(found["flat"].reshape(-1), np.tile(found["one"].reshape(-1), count))
+        seen.add(found["y"].tobytes())
+    assert len(seen) == 1

@@ -1,4 +1,5 @@
-// Operators that move numbers and compute nothing, of any type: concatenations, slices, shuffles, blocks of pixels.
+// Operators that move numbers and compute nothing, of any type: concatenations, stacks, slices, shuffles, blocks of
+// pixels.
 #include "exec/moves.h"
 
 #include <algorithm>
@@ -22,14 +23,40 @@ void by_output_pixel(const Task& w, Move&& move) {
   }
 }
 
+void fill_up(const Task& w) {
+  by_output_pixel(w, [](int, int) {});
+}
+
 }  // namespace
 
 void concat(const Task& w) {
-  const size_t first = size_t(input(w, 0).channels) * element(w), second = size_t(input(w, 1).channels) * element(w);
-  by_output_pixel(w, [&](int row, int x) {
-    std::memcpy(w.out.at(row, x), w.in.at(row, x), first);
-    std::memcpy(w.out.at(row, x) + first, w.added.at(row, x), second);
-  });
+  fill_up(w);
+  size_t at = 0;
+  for (size_t i = 0; i < w.node.inputs.size(); i++) {
+    const View in = gathered(w, i);
+    const size_t bytes = size_t(input(w, i).channels) * element(w);
+    by_row(w, [&](int row, int x0, int x1) {
+      for (int x = x0; x < x1; x++) std::memcpy(w.out.at(row, x) + at, in.at(row, x), bytes);
+    });
+    at += bytes;
+  }
+}
+
+// Pixel after pixel, of one input after the other: of each those that lie in the task's.
+void stack(const Task& w) {
+  fill_up(w);
+  const size_t bytes = size_t(output(w).channels) * element(w);
+  const int width = w.out.width;
+  const int64_t begin = int64_t(w.makes.begin) * width + w.begin, end = int64_t(w.makes.begin) * width + w.end;
+  int64_t first = 0;  // pixel of the input, in the output
+  for (size_t i = 0; i < w.node.inputs.size() && first < end; first += input(w, i++).pixels()) {
+    const View in = gathered(w, i);
+    const int64_t last = std::min(end, first + input(w, i).pixels());
+    for (int64_t p = std::max(begin, first); p < last; p++) {
+      const int from = int(p - first), to = int(p - int64_t(w.makes.begin) * width);
+      std::memcpy(w.out.at(w.makes.begin + to / width, to % width), in.at(from / in.width, from % in.width), bytes);
+    }
+  }
 }
 
 void slice(const Task& w) {

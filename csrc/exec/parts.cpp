@@ -33,7 +33,7 @@ constexpr Maker kMakers[] = {{conv, 1},
                              {shuffle, 4},
                              {depth_to_space, 1},
                              {argmax, 32},
-                             {nullptr, 0},  // what is stacked is a place in every plan
+                             {stack, 1},
                              {candidates, 4},
                              {nms, 64},
                              {norm, 8}};

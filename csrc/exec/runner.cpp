@@ -152,6 +152,8 @@ Task Runner::task_of(int index, const Step& step, const Pass& pass, int part, in
   const Shape& read = graph_.values[node.inputs[0]].shape;
   Task task = {graph_, run_.kernels, node,        p.add >= 0 ? &graph_.nodes[p.add] : nullptr,
                node.y, node.x,       read.height, read.width};
+  task.plan = &plan_;
+  task.segment = segment_;
   task.makes = made.makes;
   task.reads = made.reads;
   task.starts = made.starts;

@@ -24,7 +24,16 @@ struct Task {  // what to make, and of what
   bool starts = true, ends = true;                // sums begin at the bias; they are finished
   Type in_type = {};                              // of a conversion: what the caller holds, or another value's
   const Recipe* recipe = nullptr;                 // of a conversion of a picture
+  const Plan* plan = nullptr;                     // where the values lie that it gathers, in a segment
+  int segment = 0;
 };
+
+// An input of a node that gathers values, or joins two.
+inline View gathered(const Task& task, size_t input) {
+  View view = value_view(task.graph, *task.plan, task.node.inputs[input], task.segment);
+  view.memory = task.out.memory;
+  return view;
+}
 
 inline const Value& input_of(const Task& task) { return task.graph.values[task.node.inputs[0]]; }
 inline const Value& output_of(const Task& task) { return task.graph.values[task.node.output]; }

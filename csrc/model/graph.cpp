@@ -59,23 +59,26 @@ static void link(Graph* graph) {
   }
 }
 
-// A concatenation of more values has no kernel where each of them can be made in its place: thousands of pairs would
-// fill megabytes.
-constexpr size_t kMostPaired = 8;
+// A concatenation of more values is no pairs where each of them can be made in its place; of many more, it never is.
+constexpr size_t kMostPaired = 8, kMostPairedAnywhere = 64;
+// Nodes beyond which a network has no pairs and no copies of its own: thousands of them would fill megabytes.
+constexpr size_t kMostNodesAdded = 1 << 11;
 
 static bool joins_many(const Node& node) { return info_of(node.op).area == Area::kJoined && node.inputs.size() > 2; }
 
-// Marks the nodes of which that is so: whole panels of what some node makes, and that lie nowhere else for the same
-// reason.
+// Marks the concatenations that stay one node: of whole panels of what some node makes, and that lie nowhere else for
+// the same reason, or of very many values.
 static std::vector<bool> whole_concats(const Graph& graph) {
   std::vector<bool> whole(graph.nodes.size(), false), placed(graph.values.size(), false);
+  for (size_t n = 0; n < graph.nodes.size(); n++)
+    whole[n] = joins_many(graph.nodes[n]) && graph.nodes[n].inputs.size() > kMostPairedAnywhere;
   if (!graph.states.empty()) return whole;  // what is kept from run to run may have to lie elsewhere
   for (const Node& node : graph.nodes)
     if (info_of(node.op).area == Area::kStacked)
       for (int v : node.inputs) placed[size_t(v)] = true;
   for (size_t n = 0; n < graph.nodes.size(); n++) {
     const Indices& inputs = graph.nodes[n].inputs;
-    if (!joins_many(graph.nodes[n]) || inputs.size() <= kMostPaired) continue;
+    if (!joins_many(graph.nodes[n]) || inputs.size() <= kMostPaired || whole[n]) continue;
     size_t fit = 0;
     for (; fit < inputs.size() && !placed[size_t(inputs[fit])]; fit++) {
       const Value& v = graph.values[size_t(inputs[fit])];
@@ -88,18 +91,37 @@ static std::vector<bool> whole_concats(const Graph& graph) {
   return whole;
 }
 
+// Nodes that pairs add, or more than `most`: concatenations that begin with the same values share them.
+static size_t count_pairs(const Graph& graph, const std::vector<bool>& whole, size_t most) {
+  std::map<std::pair<int, int>, int> pairs;
+  int made = int(graph.values.size());
+  const int end = made + int(most);
+  for (size_t n = 0; n < whole.size() && made <= end; n++) {
+    const Indices& inputs = graph.nodes[n].inputs;
+    if (info_of(graph.nodes[n].op).area != Area::kJoined || whole[n]) continue;
+    int first = inputs[0];
+    for (size_t i = 1; i < inputs.size() && made <= end; i++) {
+      const bool last = i + 1 == inputs.size();
+      const auto added = pairs.insert({{first, inputs[i]}, last ? graph.nodes[n].output : made});
+      made += added.second && !last;
+      first = added.first->second;
+    }
+  }
+  return size_t(made) - graph.values.size();
+}
+
 // A concatenation of many values is one of two, and of what that makes and the third ... Those that begin with the same
 // values, as in a dense block, begin with the same one.
 static void pair_concats(Graph* graph) {
-  if (std::none_of(graph->nodes.begin(), graph->nodes.end(), joins_many)) return;
   const std::vector<bool> whole = whole_concats(*graph);
-  size_t most = 0;  // pairs
-  for (size_t n = 0; n < whole.size(); n++)
-    if (joins_many(graph->nodes[n]) && !whole[n]) most += graph->nodes[n].inputs.size() - 2;
-  if (!most) return;
+  bool any = false;
+  for (size_t n = 0; n < whole.size(); n++) any = any || (joins_many(graph->nodes[n]) && !whole[n]);
+  if (!any) return;
+  const size_t count = count_pairs(*graph, whole, kMostNodesAdded);
+  if (count && graph->nodes.size() + count > kMostNodesAdded) return;
   PageVector<Node> nodes;
-  nodes.reserve(graph->nodes.size() + most);
-  graph->values.reserve(graph->values.size() + most);
+  nodes.reserve(graph->nodes.size() + count);
+  graph->values.reserve(graph->values.size() + count);
   std::map<std::pair<int, int>, int> pairs;  // of values, and what is made of them
   for (size_t n = 0; n < graph->nodes.size(); n++) {
     Node& node = graph->nodes[n];
@@ -130,11 +152,19 @@ static void pair_concats(Graph* graph) {
 }
 
 // What is stacked lies inside of the stack: a value that is stacked twice is copied for the second time, as blocks of
-// one pixel.
+// one pixel. A stack of very many values is copied as a whole.
 static void copy_stacked_twice(Graph* graph) {
   auto stacks = [](const Node& node) { return info_of(node.op).area == Area::kStacked; };
-  if (std::none_of(graph->nodes.begin(), graph->nodes.end(), stacks)) return;
   std::vector<bool> stacked(graph->values.size(), false);
+  size_t copies = 0;
+  for (const Node& node : graph->nodes)
+    for (int v : node.inputs) {
+      if (!stacks(node)) break;
+      copies += stacked[size_t(v)];
+      stacked[size_t(v)] = true;
+    }
+  if (!copies || copies > kMostPairedAnywhere || graph->nodes.size() + copies > kMostNodesAdded) return;
+  stacked.assign(graph->values.size(), false);
   PageVector<Node> nodes;
   for (Node& node : graph->nodes) {
     for (int& v : node.inputs) {

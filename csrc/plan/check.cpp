@@ -219,6 +219,7 @@ class Checker {
   void read_inputs(int stage, const Step& step, const Pass& pass, int part, const Piece& piece) {
     const Stage& s = plan_.stages[stage];
     const Node& node = graph_.nodes[s.parts[part].node];
+    if (gathers(node)) return read_gathered(node, piece);
     const Area area = info_of(node.op).area;
     const bool whole = area == Area::kWhole;
     if (part == 0 ? plan_.values[s.input].kind == Placement::kArena : !s.parts[part - 1].ring.patch) {
@@ -247,6 +248,19 @@ class Checker {
         read_value(in, s.input, all.begin, reader, rows, some, bytes, "', read,");
     }
     read_added(stage, step, part, piece);
+  }
+
+  // The pixels that a piece joins, or all of what is stacked.
+  void read_gathered(const Node& node, const Piece& piece) {
+    for (int v : node.inputs) {
+      const Value& value = graph_.values[v];
+      const Range bytes = {0, value.shape.channels * int(size_of(value.type))};
+      const View view = value_view(graph_, plan_, v, segment_);
+      if (stacks(node))
+        read_value(view, v, 0, kSeveral, {0, value.shape.height}, {0, value.shape.width}, bytes, "', stacked,");
+      else
+        read_value(view, v, 0, piece.index, piece.rows, piece.columns, bytes, "', joined,");
+    }
   }
 
   void read_added(int stage, const Step& step, int part, const Piece& piece) {

@@ -19,9 +19,19 @@ const char* stage_kind(const Graph& graph, const Stage& s) {
   return out.height == 1 && out.width == 1 ? "dense" : "conv";
 }
 
+std::vector<int> inputs_of(const Graph& graph, const Stage& s) {
+  const Node& first = graph.nodes[s.parts[0].node];
+  if (gathers(first)) return {first.inputs.begin(), first.inputs.end()};
+  std::vector<int> inputs;
+  for (int v : {s.input, s.residual, s.gate})
+    if (v >= 0) inputs.push_back(v);
+  return inputs;
+}
+
 int64_t bytes_moved(const Graph& graph, const Stage& s) {
-  int64_t bytes = graph.values[s.input].bytes() + graph.values[s.output].bytes();
-  if (s.residual >= 0) bytes += graph.values[s.residual].bytes();
+  int64_t bytes = graph.values[s.output].bytes();
+  for (int v : inputs_of(graph, s))
+    if (v != s.gate) bytes += graph.values[v].bytes();
   for (int p = 0; p < s.part_count(); p++) {
     const Node& node = graph.nodes[s.parts[p].node];
     bytes += node.weight_bytes + bias_bytes(graph, node);
@@ -43,8 +53,7 @@ StageInfo describe_stage(const Graph& graph, const Plan& plan, const Stage& s) {
   for (int p = 0; p < s.part_count(); p++)  // conversions are no nodes of the model, and have no name
     for (int n : {s.parts[p].node, s.parts[p].add})
       if (n >= 0 && *graph.nodes[n].name.c_str()) info.nodes.push_back(graph.nodes[n].name.c_str());
-  for (int v : {s.input, s.residual, s.gate})
-    if (v >= 0) info.inputs.push_back(graph.values[v].name.c_str());
+  for (int v : inputs_of(graph, s)) info.inputs.push_back(graph.values[v].name.c_str());
   info.output = graph.values[s.output].name.c_str();
   info.output_shape = graph.values[s.output].shape;
   info.rows = s.rows;

@@ -14,8 +14,8 @@ class Placing {
     for (const State& state : graph.states) becomes_.push_back(state.next);
     backwards(stacks, &Placing::stack);
     for (const State& state : graph.states) crop(state);
-    backwards(joins_many, &Placing::join);  // prepare() saw to it that each of them can
-    if (which == Homes::kStacksOnly) return;
+    backwards(joins_many, &Placing::join);
+    if (which == Homes::kGathersOnly) return;
     backwards(joins_two, &Placing::join);
     backwards(slices, &Placing::slice);  // readers first
     strides_.resize(links_.size());
@@ -74,14 +74,30 @@ class Placing {
     return panels && !value(v).held_by_caller() && !linked(v);
   }
 
-  // What is stacked lies nowhere else: prepare() saw to that.
+  // Links all inputs of a node to its output, or none. link_of(v, link): where in it value v is to lie; false where it
+  // cannot, as where it lies elsewhere already.
+  template <class LinkOf>
+  bool link_all(int n, LinkOf&& link_of) {
+    const Indices& inputs = graph_.nodes[size_t(n)].inputs;
+    size_t linked = 0;
+    for (Link link; linked < inputs.size() && link_of(inputs[linked], &link); linked++)
+      links_[size_t(inputs[linked])] = link;
+    if (linked == inputs.size()) return true;
+    for (; linked > 0; linked--) links_[size_t(inputs[linked - 1])] = Link();
+    return false;
+  }
+
+  // Where each of them lies nowhere else, nor twice.
   void stack(int n) {
-    const Node& node = graph_.nodes[size_t(n)];
+    const int made = graph_.nodes[size_t(n)].output;
     int64_t at = 0;
-    for (int v : node.inputs) {
-      links_[size_t(v)] = {node.output, at, 0, false};
+    const bool all = link_all(n, [&](int v, Link* link) {
+      if (linked(v) || value(v).held_by_caller()) return false;
+      *link = {made, at, 0, false};
       at += value(v).shape.pixels();
-    }
+      return true;
+    });
+    if (all) copied_[size_t(n)] = false;
   }
 
   // Rows of what a state is stacked in, which it becomes: they are where it lies, some pixels further on. No other
@@ -100,22 +116,17 @@ class Placing {
   bool becomes(int v) const { return std::find(becomes_.begin(), becomes_.end(), v) != becomes_.end(); }
 
   void join(int n) {
-    const Node& node = graph_.nodes[size_t(n)];
-    int at = 0, left = value(node.output).shape.channels;
-    bool all = !value(node.output).consumers.empty() || value(node.output).is_output;
-    for (size_t i = 0; i < node.inputs.size(); i++) {
-      const int v = node.inputs[i];
+    const int made = graph_.nodes[size_t(n)].output;
+    if (value(made).consumers.empty() && !value(made).is_output) return;
+    int at = 0, left = value(made).shape.channels;
+    const bool all = link_all(n, [&](int v, Link* link) {
       left -= value(v).shape.channels;
-      all = all && fits(v, at, left) && (joins_many(node) || i == 0 || v != node.inputs[0]);
+      if (!fits(v, at, left)) return false;
+      *link = {made, 0, at, false};
       at += value(v).shape.channels;
-    }
-    if (!all) return;
-    copied_[size_t(n)] = false;
-    at = 0;
-    for (int v : node.inputs) {
-      links_[size_t(v)] = {node.output, 0, at, false};
-      at += value(v).shape.channels;
-    }
+      return true;
+    });
+    if (all) copied_[size_t(n)] = false;
   }
 
   // Whether a node takes no more than the channels that it reads, wherever they begin.
@@ -181,7 +192,7 @@ std::vector<Homes> homes_to_try(const Graph& graph) {
   const Homes all(graph, Homes::kAll);
   if (all.apart()) return {all};
   std::vector<Homes> homes = {all};
-  const Homes least(graph, Homes::kStacksOnly);
+  const Homes least(graph, Homes::kGathersOnly);
   auto places = [&](const Homes& in) {
     return std::count_if(graph.nodes.begin(), graph.nodes.end(), [&](const Node& n) { return in.placed(graph, n); });
   };

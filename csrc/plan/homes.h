@@ -29,9 +29,11 @@ struct Home {         // where a value's pixels are
 
 inline bool joins(const Node& node) { return info_of(node.op).area == Area::kJoined; }
 inline bool joins_two(const Node& node) { return joins(node) && node.inputs.size() <= 2; }
-inline bool joins_many(const Node& node) { return joins(node) && node.inputs.size() > 2; }  // which has no kernel
+inline bool joins_many(const Node& node) { return joins(node) && node.inputs.size() > 2; }
 inline bool slices(const Node& node) { return info_of(node.op).area == Area::kSliced; }
 inline bool stacks(const Node& node) { return info_of(node.op).area == Area::kStacked; }
+// Whether a node reads any number of values: its stage, if it has one, is of that node alone.
+inline bool gathers(const Node& node) { return joins_many(node) || stacks(node); }
 // Whether a node makes each pixel some pixels next to one another, which are the same numbers in the same order.
 inline bool spreads(const Node& node) { return info_of(node.op).area == Area::kBlocks && node.y.denominator == 1; }
 
@@ -78,8 +80,8 @@ bool is_placed(const Graph& graph, const Node& node, HomeOf&& home) {
 class Homes {
  public:
   Homes() = default;
-  // Everything is placed that can be, or only what has no kernel.
-  enum Which { kAll, kStacksOnly };
+  // Everything is placed that can be, or only what gathers values.
+  enum Which { kAll, kGathersOnly };
   Homes(const Graph& graph, Which which);
   explicit Homes(std::vector<Home> of) : of_(std::move(of)) {}
 

@@ -13,7 +13,7 @@ Lives::Lives(const Graph& graph, const PageVector<Stage>& stages, const Homes& h
   for (int s = 0; s < int(stages.size()); s++) {
     Life& made = lives_[size_t(home(stages[s].output))];
     if (made.maker < 0) made.maker = s;
-    for_each_read(stages[s], [&](int v) {
+    for_each_read(graph, stages[s], [&](int v) {
       Life& life = lives_[size_t(home(v))];
       if (life.last_reader != s) life.readers++;
       life.last_reader = s;
@@ -26,7 +26,7 @@ Lives::Lives(const Graph& graph, const PageVector<Stage>& stages, const Homes& h
 
 bool Lives::reads_beside(const Stage& stage, int in) const {
   bool beside = false;
-  for_each_read(stage, [&](int v) { beside = beside || (v != in && home(v) == home(in)); });
+  for_each_read(graph_, stage, [&](int v) { beside = beside || (v != in && home(v) == home(in)); });
   return beside;
 }
 

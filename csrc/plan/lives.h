@@ -69,9 +69,14 @@ class Lives {
 
 Homes homes_of(const Plan& plan);  // with which it was made
 
-// Calls read(value) once for each value that a stage reads.
+// Calls read(value) once for each value that a stage reads; where it gathers them, once for each of its inputs.
 template <class Read>
-void for_each_read(const Stage& stage, Read&& read) {
+void for_each_read(const Graph& graph, const Stage& stage, Read&& read) {
+  const Node& first = graph.nodes[size_t(stage.parts[0].node)];
+  if (gathers(first)) {
+    for (int v : first.inputs) read(v);
+    return;
+  }
   if (stage.input >= 0) read(stage.input);
   if (stage.residual >= 0 && stage.residual != stage.input) read(stage.residual);
   if (stage.gate >= 0) read(stage.gate);

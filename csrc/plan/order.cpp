@@ -9,6 +9,7 @@
 #include <algorithm>
 #include <numeric>
 #include <tuple>
+#include <utility>
 
 #include "pages.h"
 #include "plan/lives.h"
@@ -149,12 +150,22 @@ class OrderSearch {
   // Calls read(v) once for each value with memory of its own in which a stage reads.
   template <class Read>
   void for_each_room(const Stage& stage, Read&& read) const {
+    const Node& node = graph_.nodes[size_t(stage.parts[0].node)];
+    if (gathers(node)) return for_each_gathered(node, read);
     const int first = lives_.home(stage.input);
     read(first);
     const int added = stage.residual >= 0 ? lives_.home(stage.residual) : first;
     if (added != first) read(added);
     const int gate = stage.gate >= 0 ? lives_.home(stage.gate) : first;
     if (gate != first && gate != added) read(gate);
+  }
+
+  template <class Read>
+  void for_each_gathered(const Node& node, Read&& read) const {
+    seen_.resize(graph_.values.size(), 0);
+    gathered_++;
+    for (int v : node.inputs)
+      if (std::exchange(seen_[size_t(lives_.home(v))], gathered_) != gathered_) read(lives_.home(v));
   }
 
   // A stage of those that make value v which has not run, or -1.
@@ -167,7 +178,7 @@ class OrderSearch {
 
   bool is_ready(Done done, int s) const {
     bool ready = true;
-    for_each_read(stages_[s], [&](int v) { ready = ready && missing(done, v) < 0; });
+    for_each_read(graph_, stages_[s], [&](int v) { ready = ready && missing(done, v) < 0; });
     return ready;
   }
 
@@ -215,7 +226,7 @@ class OrderSearch {
       if (life.readers != 1 || life.shared || life.last_reader == kCaller) return false;
       s = life.last_reader;
       bool alone = true;  // what it reads beside the chain's value is there
-      for_each_read(stages_[s], [&](int u) { alone = alone && (u == v || missing(done, u) < 0); });
+      for_each_read(graph_, stages_[s], [&](int u) { alone = alone && (u == v || missing(done, u) < 0); });
       if (!alone) return false;
       now = change(done, s);
     }
@@ -303,8 +314,9 @@ class OrderSearch {
 
   // Whether stage r reads something of value v.
   bool waits_for(int r, int v) const {
+    if (!lives_.of(v).shared) return true;  // it reads in its memory, where nothing else lies
     bool waits = false;
-    for_each_read(stages_[r], [&](int u) { waits = waits || homes_.overlap(graph_, u, v); });
+    for_each_read(graph_, stages_[r], [&](int u) { waits = waits || homes_.overlap(graph_, u, v); });
     return waits;
   }
 
@@ -346,7 +358,7 @@ class OrderSearch {
       while (!waiting.empty()) {
         const int next = waiting.back();
         int before = -1;
-        for_each_read(stages_[next], [&](int v) { before = std::max(before, missing(done.data(), v)); });
+        for_each_read(graph_, stages_[next], [&](int v) { before = std::max(before, missing(done.data(), v)); });
         if (before >= 0 && !has(done.data(), next)) {
           waiting.push_back(before);
           continue;
@@ -389,6 +401,8 @@ class OrderSearch {
   int64_t unavoidable_;  // bytes that some stage needs in any order
   PageVector<Link> links_;
   PageVector<int> table_;
+  mutable PageVector<int> seen_;  // by value with memory of its own: the last visit of what gathers some of them
+  mutable int gathered_ = 0;      // such visits
   int64_t spent_ = 0;
 };
 

@@ -49,8 +49,15 @@ class Running {
     if (next >= height_made) return row;
     if (s.input == v) row = std::min(row, strip_rows(graph_, s, next, std::min(height_made, next + s.rows)).begin);
     if (s.residual == v) row = std::min(row, added_rows(graph_, s, {next, height_made}).begin);
-    return row;
+    return gathers(s, v) ? std::min(row, gathered_from(s, next)) : row;
   }
+
+  // Whether a stage gathers value v with others, and the row from which it reads it to make rows from `row` on.
+  bool gathers(const Stage& s, int v) const {
+    const Node& first = graph_.nodes[size_t(s.parts[0].node)];
+    return mbinfer::gathers(first) && std::find(first.inputs.begin(), first.inputs.end(), v) != first.inputs.end();
+  }
+  int gathered_from(const Stage& s, int row) const { return stacks(graph_.nodes[size_t(s.parts[0].node)]) ? 0 : row; }
 
  private:
   int height(int v) const { return graph_.values[size_t(v)].shape.height; }
@@ -118,8 +125,7 @@ std::vector<TracedStep> trace_segment(const Graph& graph, const Plan& plan, int 
     watched.push_back({v, maker, maker == stages.last - 1 || lives.of(v).last_reader >= stages.last});
   };
   for (int s = stages.first; s < stages.last; s++) watch(plan.stages[s].output, s);
-  for (int s = stages.first; s < stages.last; s++)
-    for (int v : {plan.stages[s].input, plan.stages[s].residual}) watch(v, -1);
+  for (int s = stages.first; s < stages.last; s++) for_each_read(graph, plan.stages[s], [&](int v) { watch(v, -1); });
 
   std::vector<TracedStep> steps;
   std::vector<int> made(plan.stages.size());
@@ -140,6 +146,7 @@ std::vector<TracedStep> trace_segment(const Graph& graph, const Plan& plan, int 
         if (s.input == w.value) begin = std::min(begin, step.last_chunk ? step.part[0].reads.begin : read.begin);
         if (s.residual == w.value)
           begin = std::min(begin, added_rows(graph, s, {step.last_chunk ? now.r0 : r0, r1}).begin);
+        if (running.gathers(s, w.value)) begin = std::min(begin, running.gathered_from(s, now.r0));
         if (begin < end) now.live.push_back({w.value, begin, end});
       }
       if (steps.size() == strip || !(steps.back().live == now.live)) steps.push_back(std::move(now));

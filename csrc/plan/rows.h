@@ -22,7 +22,8 @@ using Rows = Range;
 // end at 0.
 inline Rows input_rows(const Graph& graph, const Node& node, Rows out) {
   const int height = graph.values[node.inputs[0]].shape.height;
-  if (info_of(node.op).area == Area::kWhole || info_of(node.op).area == Area::kAll) return {0, height};
+  const Area area = info_of(node.op).area;
+  if (area == Area::kWhole || area == Area::kAll || area == Area::kStacked) return {0, height};
   const auto range = node.y.input_range(out.begin, out.end, height);
   if (range.first < range.second) return {range.first, range.second};
   return {std::min(height, std::max(0, out.begin * node.y.stride - node.y.pad)), 0};

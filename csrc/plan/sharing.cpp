@@ -75,7 +75,7 @@ class Sharer {
       return {p, p + 1, Axis::kPixels, options_.tile_pixels};
     }
     if (node(p).mixes_channels()) return {p, p + 1, Axis::kPixels, kPatchPixels};
-    if (by_pixel(node(p).op)) return {p, p + 1, Axis::kPixels, 1};
+    if (by_pixel(node(p).op) || stacks(node(p))) return {p, p + 1, Axis::kPixels, 1};
     if (!op.keeps_channels) return {p, p + 1, Axis::kRows, 1};
     if (op.area == Area::kWhole) return {p, p + 1, Axis::kPanels, kPanelPair};
     if (rows >= 4 * options_.threads || rows * kPanelPair >= count) return {p, p + 1, Axis::kRows, 1};

@@ -13,6 +13,7 @@ int64_t aligned(int64_t bytes) { return round_up(bytes, kArenaAlign); }
 
 bool Slides::linked(int s) const {
   const int v = stages_[s].output;
+  if (gathers(graph_.nodes[size_t(stages_[s + 1].parts[0].node)])) return false;
   return stages_[s + 1].input == v && life(v).readers == 1 && !life(v).shared && life(v).last_reader == first_ + s + 1;
 }
 

@@ -181,7 +181,7 @@ class Fuser {
     const Node& last = node(part.node);
     s->input = node(s->parts[0].node).inputs[0];
     s->output = last.output;
-    if (last.inputs.size() == 2) s->residual = last.inputs[1];
+    if (last.inputs.size() == 2 && !gathers(last)) s->residual = last.inputs[1];
     if (part.add < 0) return;
     taken_[part.add] = true;
     const Node& add = node(part.add);

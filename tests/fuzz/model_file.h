@@ -38,6 +38,7 @@ struct ModelFile {
   std::vector<format::QuantRecord> quants;
   std::vector<format::MetadataRecord> metadata;
   std::vector<uint32_t> labels;
+  std::vector<format::StateRecord> states;
   Bytes strings, weights;
 
   ModelFile() {
@@ -67,6 +68,7 @@ struct ModelFile {
     take(&file.quants, h.quant_count);
     take(&file.metadata, h.metadata_count);
     take(&file.labels, h.label_count);
+    take(&file.states, h.state_count);
     take(&file.strings, h.string_bytes);
     at = std::min(size, aligned(at));
     take(&file.weights, size - at);
@@ -82,6 +84,9 @@ struct ModelFile {
     header.quant_count = uint32_t(quants.size());
     header.metadata_count = uint32_t(metadata.size());
     header.label_count = uint32_t(labels.size());
+    header.state_count = uint32_t(states.size());
+    if (header.major == format::kMajor || header.major == format::kMajorOfStates)
+      header.major = states.empty() ? format::kMajor : format::kMajorOfStates;
     header.string_bytes = uint32_t(strings.size());
     Bytes bytes(sizeof header);
     auto put = [&](const auto& records) {
@@ -89,7 +94,7 @@ struct ModelFile {
       bytes.insert(bytes.end(), data, data + records.size() * sizeof records[0]);
     };
     put(values), put(nodes), put(node_inputs), put(inputs), put(outputs), put(quants), put(metadata), put(labels);
-    put(strings);
+    put(states), put(strings);
     bytes.resize(aligned(bytes.size()));
     header.weights_offset = bytes.size();
     header.weights_bytes = weights.size();

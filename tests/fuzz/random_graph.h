@@ -34,6 +34,7 @@ class RandomGraph {
     for (size_t v = file_.inputs.size(); v < graph_.values.size(); v++)
       if (!read_[v] || choices_.one_in(16)) add_output(int(v));
     write_weights();
+    keep_an_input();
     return file_.encode();
   }
 
@@ -298,6 +299,26 @@ class RandomGraph {
       if (r.weight_dtype != format::kFloat32 || Op(r.op) == Op::kNorm) continue;
       r.weight_dtype = format::kFloat16, r.weight_offset = bytes, r.weight_bytes /= 2;
     }
+  }
+
+  // One of several inputs becomes a state, where some node makes what it can become. Chosen last, so that the bytes of
+  // older findings still say what they said.
+  void keep_an_input() {
+    if (file_.inputs.size() < 2 || !choices_.one_in(2)) return;
+    const format::InputRecord& kept = file_.inputs[size_t(choices_.below(int(file_.inputs.size())))];
+    const mbinfer::Value& state = graph_.values[kept.value];
+    std::vector<uint32_t> made;
+    for (const format::NodeRecord& node : file_.nodes) {
+      const mbinfer::Value& value = graph_.values[node.output];
+      if (value.shape == state.shape && value.type == state.type) made.push_back(node.output);
+    }
+    if (made.empty()) return;
+    format::StateRecord record = {};
+    record.value = kept.value, record.next = made[size_t(choices_.below(int(made.size())))];
+    const uint64_t bytes = uint64_t(state.shape.elements()) * size_t(size_of(state.type.dtype));
+    if (choices_.one_in(2) && bytes <= file_.weights.size()) record.initial_bytes = bytes;
+    file_.states.push_back(record);
+    file_.inputs.erase(file_.inputs.begin() + (&kept - file_.inputs.data()));
   }
 
   Choices& choices_;

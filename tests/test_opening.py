@@ -17,6 +17,7 @@ import pytest
 from graphs import GraphBuilder
 
 from mbinfer import model
+from mbinfer.graph import Recipe
 
 KIB = 1024
 LEAST, NONE = "-2", "-1"
@@ -156,6 +157,17 @@ def joined_often(count):
     return net.graph
 
 
+def read_often(count):
+    """A picture that every other node converts for itself, were they fewer."""
+    net = GraphBuilder(np.random.default_rng(0))
+    net.input("input", (4, 4, 3), Recipe((0.0,) * 3, (1.0,) * 3))
+    value = net.convolve("input", 8)
+    for _ in range(count // 2):
+        value = net.add("add", [value, net.convolve("input", 8)])
+    net.output(value)
+    return net.graph
+
+
 def stacked_often(count):
     net = GraphBuilder(np.random.default_rng(0), (1, 1, 8))
     net.output(net.add("stack", [net.convolve("input", 8)] * count))
@@ -190,7 +202,13 @@ def renamed(graph):
 
 FAMILIES = [
     *[(chain, 5900), (blocks, 300), (heads, 1500), (gates, 300), (joined, 5500), (joined_narrow, 5500)],
-    *[(joined_by_few, 4600), (joined_often, 100_000), (stacked_often, 65_000), (split_and_joined, 4700)],
+    *[
+        (split_and_joined, 4700),
+        (joined_by_few, 4600),
+        (joined_often, 100_000),
+        (read_often, 2900),
+        (stacked_often, 65_000),
+    ],
 ]
 
 

@@ -47,6 +47,15 @@ Text Graph::keep(std::string text) {
   return Text(strings_->front().c_str());
 }
 
+// Another value of its name, shape and type, which nobody makes or reads: thousands of readers are not copied.
+static Value alike(const Value& value) {
+  Value made;
+  made.name = value.name;
+  made.shape = value.shape;
+  made.type = value.type;
+  return made;
+}
+
 // By value, who makes and who reads it.
 static void link(Graph* graph) {
   for (Value& value : graph->values) value.producer = -1, value.consumers.clear();
@@ -132,8 +141,7 @@ static void pair_concats(Graph* graph) {
         node.inputs = {known->second, inputs[i]};
         continue;
       }
-      Value part = graph->values[node.output];
-      part.is_output = false;
+      Value part = alike(graph->values[node.output]);
       part.shape.channels = graph->values[node.inputs[0]].shape.channels + graph->values[inputs[i - 1]].shape.channels;
       Node pair = node;
       pair.inputs = {node.inputs[0], inputs[i - 1]};
@@ -179,9 +187,8 @@ static void copy_stacked_twice(Graph* graph) {
       copy.y.numerator = copy.y.denominator = copy.x.numerator = copy.x.denominator = 1;
       copy.inputs = {v};
       copy.output = v = int(graph->values.size());
-      Value made = graph->values[size_t(copy.inputs[0])];
+      Value made = alike(graph->values[size_t(copy.inputs[0])]);
       made.name = copy.name;
-      made.is_output = false;
       graph->values.push_back(std::move(made));
       nodes.push_back(std::move(copy));
     }
@@ -256,8 +263,10 @@ void prepare(Graph* graph) {
     std::vector<int> all;
     for (int n : image.consumers)
       if (info_of(graph->nodes[n].op).types != Types::kAny) all.push_back(n);
-    const bool patches = std::all_of(all.begin(), all.end(), [&](int n) { return graph->nodes[n].mixes_channels(); });
-    if (patches && !in.recipe.present && image.type.scale == 0) continue;
+    const bool mixed = std::all_of(all.begin(), all.end(), [&](int n) { return graph->nodes[n].mixes_channels(); });
+    if (mixed && !in.recipe.present && image.type.scale == 0) continue;
+    const size_t nodes = graph->nodes.size() + converts.size() + all.size();
+    const bool patches = mixed && (all.size() == 1 || nodes <= kMostNodesAdded);
     Node convert;
     convert.op = Op::kConvert;
     convert.inputs = {in.value};
@@ -277,9 +286,8 @@ void prepare(Graph* graph) {
     Node& convert = graph->nodes[n];
     const int from = convert.inputs[0];
     convert.output = int(graph->values.size());
-    Value to = graph->values[from];
+    Value to = alike(graph->values[from]);
     to.producer = n;
-    to.consumers.clear();
     for (int reader : readers[n]) {
       to.consumers.push_back(reader + added);
       for (int& v : graph->nodes[reader + added].inputs)

@@ -198,8 +198,8 @@ struct Graph {
 // that it is only ever a place; no value is stacked twice. A table that alone reads what a node makes is that node's
 // activation. Conversions come behind inputs. Convolutions of floats take pixels of any size one element at a time:
 // they read an input in place, and one with a recipe from a conversion of their own, of which they hold a patch at a
-// time; so do those of int8, which take four channels at a time. Where something else reads the input, one conversion
-// makes a whole value of it. A conversion of the model reads what the caller holds.
+// time; so do those of int8, which take four channels at a time. Where something else reads the input, or very many
+// convolutions do, one conversion makes a whole value of it. A conversion of the model reads what the caller holds.
 void prepare(Graph* graph);
 
 // Multiply-adds of the whole node; bytes of its bias, and of that of a panel.

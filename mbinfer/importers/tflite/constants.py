@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
 from ...messages import told
 from ..emitting import SourceNode, unsupported
-from .reading import TfliteTensor
+
+if TYPE_CHECKING:
+    from .reading import TfliteTensor
 
 Array = npt.NDArray[Any]
 MOST_ELEMENTS = 1 << 26  # of one constant

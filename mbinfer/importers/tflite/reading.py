@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import math
 import os
@@ -20,6 +21,7 @@ from ..arguments import output_names
 from ..emitting import SourceNode
 from ..files import read_file
 from . import schema
+from .constants import evaluate
 from .flatbuffer import Table, Tables
 from .flexbuffer import numbers_of
 from .sparsity import densified
@@ -125,15 +127,25 @@ class _Reader:
         variables = {key: variable for key, variable in variables.items() if variable.content in needed}
         for graph in initial_graphs(given) if variables else ():
             other = _Reader(self._data, graph)
-            begin(other._nodes(), variables, other.constant)
+            begun = other._nodes()
+            begin(begun, variables, other._known(begun).get)
         for variable in variables.values():
             tensors[variable.content] = self._content(variable, self._tensor(index[variable.like], variable.like))
         inputs = [name for name in inputs if name in needed]
         states = [variable for variable in variables.values() if variable.next]
         return TfliteSource(kept, tensors, inputs, outputs, brief(self._description), states)
 
-    def constant(self, name: str) -> npt.NDArray[Any] | None:
-        return self._tensor(self._names.index(name), name).array if name in self._names else None
+    def _known(self, nodes: list[SourceNode]) -> dict[str, npt.NDArray[Any]]:
+        """The constants that a graph has, and those that its operators make of them, by name."""
+        tensors = {name: self._tensor(i, name) for i, name in enumerate(self._names)}
+        found = {name: tensor.array for name, tensor in tensors.items() if tensor.array is not None}
+        for node in nodes:
+            arrays = [found[name] for name in node.inputs if name in found]
+            if len(node.outputs) == 1 and arrays and len(arrays) == len(node.inputs):
+                with contextlib.suppress(UnsupportedError):  # who needs it says so
+                    named = [tensors.get(name) for name in (*node.inputs, node.outputs[0])]
+                    found[node.outputs[0]] = evaluate(node, arrays, named)
+        return found
 
     @staticmethod
     def _content(variable: Variable, like: TfliteTensor) -> TfliteTensor:

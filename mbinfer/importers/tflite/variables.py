@@ -88,7 +88,8 @@ def initial_graphs(nodes: Sequence[SourceNode]) -> list[int]:
 
 
 def begin(nodes: Sequence[SourceNode], variables: dict[Key, Variable], constant: Callable[[str], Array | None]) -> None:
-    """Note what a graph that CALL_ONCE names assigns to `variables`; `constant` has its constants by name."""
+    """Note what a graph that CALL_ONCE names assigns to `variables`; `constant` has those that are known by
+    name."""
     handles = handles_of(nodes)
     for node in nodes:
         variable = variables.get(handles.get(next(iter(node.inputs), ""), ("", "\0")))
@@ -98,7 +99,8 @@ def begin(nodes: Sequence[SourceNode], variables: dict[Key, Variable], constant:
         if found is None:
             raise UnsupportedError(
                 f"node '{node.name}' ({node.op}): variable '{variable.content}' (VAR_HANDLE) begins with what "
-                "CALL_ONCE computes; supported: constants assigned there, or none, which are zeros",
+                "CALL_ONCE computes; supported: constants assigned there, what FILL, CAST and their kin make of "
+                "some, or none, which are zeros",
                 node.name,
                 node.op,
             )

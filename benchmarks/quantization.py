@@ -55,16 +55,16 @@ PHOTOS = {  # package: pictures in it
 SHARE = 0.7  # of a picture's side, the side of a crop at its corners
 PLACES = ((0, 0), (1, 0), (0, 1), (1, 1), (0.5, 0.5))  # of those crops: 0 is left or top, 1 right or bottom
 OURS = {  # what it is called: arguments of `Quantizer`, and of `quantized`
-    "per tensor": ((False, False), ("percentile", False, False)),
-    "per tensor, biases corrected": ((False, False), ("percentile", True, False)),
-    "per tensor, equalised": ((False, True), ("percentile", False, False)),
-    "per tensor, equalised, biases corrected": ((False, True), ("percentile", True, False)),
-    "per channel": ((True, False), ("percentile", False, False)),
-    "per channel, biases corrected": ((True, False), ("percentile", True, False)),
-    "per channel, equalised": ((True, True), ("percentile", False, False)),
-    "per channel, equalised, biases corrected": ((True, True), ("percentile", True, False)),
-    "**per channel, equalised, biases corrected, compensated**": ((True, True), ("percentile", True, True)),
-    "the same, ranges by squared error": ((True, True), ("mse", True, True)),
+    "per tensor": ((False, False), ("mse", False, False)),
+    "per tensor, biases corrected": ((False, False), ("mse", True, False)),
+    "per tensor, equalised": ((False, True), ("mse", False, False)),
+    "per tensor, equalised, biases corrected": ((False, True), ("mse", True, False)),
+    "per channel": ((True, False), ("mse", False, False)),
+    "per channel, biases corrected": ((True, False), ("mse", True, False)),
+    "per channel, equalised": ((True, True), ("mse", False, False)),
+    "per channel, equalised, biases corrected": ((True, True), ("mse", True, False)),
+    "**per channel, equalised, biases corrected, compensated**": ((True, True), ("mse", True, True)),
+    "the same, ranges by percentile": ((True, True), ("percentile", True, True)),
     "the same, ranges by extremes": ((True, True), ("minmax", True, True)),
 }
 THEIRS = {  # the same of onnxruntime's quantiser

@@ -230,11 +230,12 @@ def test_integer_weights_and_corrected_means(op, per_channel, seed):
     net.output(net.convolve("input", 8, groups=groups, kernel=(3, 3)))
     (node,) = net.graph.nodes
     means = rng.standard_normal(8)
-    weight, scales, bias = integers(node, 0.05, per_channel, means)
+    real = np.float64(node.weight)
+    weight, scales, bias = integers(node, 0.05, per_channel, lambda weight: mean_shift(node, real - weight, means))
     spread = scales if op == "depthwise" else scales[:, None, None, None]
     assert np.abs(weight * spread - node.weight).max() <= 0.501 * scales.max() and np.abs(weight).max() == 127
     assert per_channel or len(set(scales)) == 1
-    wanted = mean_shift(node, np.float64(node.weight), means) + node.bias
+    wanted = mean_shift(node, real, means) + node.bias
     found = mean_shift(node, np.float64(weight * spread), means) + bias * scales * 0.05
     assert np.abs(found - wanted).max() <= 0.51 * 0.05 * scales.max() + 1e-6
 

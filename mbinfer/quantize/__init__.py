@@ -11,6 +11,7 @@ import numpy as np
 
 from ..errors import ArgumentError
 from ..graph import Graph, Recipe, Type
+from .biases import Biases
 from .emit import INTEGER, KEEPS_TYPE, Seen, emit, on_bytes
 from .equalise import equalise as equalise_layers
 from .observe import Statistics, observe
@@ -28,7 +29,7 @@ def quantize(
     graph: Graph,
     calibration: Calibration,
     *,
-    ranges: str = "percentile",
+    ranges: str = "mse",
     keep_float: Collection[str] = (),
     per_channel: bool = True,
     equalise: bool = True,
@@ -42,11 +43,11 @@ def quantize(
         paths, of arrays (height, width, channels), uint8 by the recipe or float32, or of dicts of arrays by input name.
         Some dozens of pictures that look like those to come are enough. Of a network with states they are the pieces
         of one stream, in their order.
-    ranges: "percentile", 99.99 % of what was seen; "mse", the ends of least squared error; "minmax", all.
+    ranges: "mse", the ends of least squared error; "percentile", 99.99 % of what was seen; "minmax", all.
     keep_float: names of nodes that stay float32.
     per_channel: a weight scale for every output channel, or one for each node.
     equalise: scale channels between convolutions so that small ones lose less (arXiv 1906.04721).
-    correct_bias: let biases take back what rounding the weights does to the means (the same paper).
+    correct_bias: let biases take back what rounding weights and values does to the means (the same paper, appendix D).
     compensate: round a weight so that those rounded after it can take back what it loses (GPTQ, arXiv 2210.17323).
     report: a file that `Report.save` writes: what each stage loses.
 
@@ -93,12 +94,12 @@ class Quantizer:
             equalise_layers(self._source, observe(self._source, self._samples, "channels"), per_channel)
         self._statistics = observe(self._source, self._samples, "ranges")
 
-    def quantized(self, ranges: str = "percentile", correct_bias: bool = True, compensate: bool = True) -> Graph:
+    def quantized(self, ranges: str = "mse", correct_bias: bool = True, compensate: bool = True) -> Graph:
         whole = on_bytes(self._source, self._keep_float)
         tied = tied_values(self._source, self._states)
         types, recipes = _types(self._source, self._statistics, ranges, self._keep_float, whole, tied)
-        means = {name: seen.means for name, seen in self._statistics.items()} if correct_bias else {}
-        seen = Seen(means, self._covariances if compensate else {})
+        biases = Biases(self._statistics, self._samples) if correct_bias else None
+        seen = Seen(biases, self._covariances if compensate else {})
         return emit(self._ending, types, recipes, seen, whole, self._per_channel, self._states)
 
     @property

@@ -12,7 +12,7 @@ from .ranges import METHODS
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     group = parser.add_argument_group("with --dtype int8")
     group.add_argument("--calibrate", metavar="FOLDER", help="pictures like those to come, to see the ranges of values")
-    group.add_argument("--ranges", choices=tuple(METHODS), help="what they cover (default percentile)")
+    group.add_argument("--ranges", choices=tuple(METHODS), help="what they cover (default mse)")
     group.add_argument("--keep-float", metavar="NODE[,NODE]", help="nodes that stay float32")
     group.add_argument("--per-tensor", action="store_true", help="one scale for all weights of a node")
     group.add_argument("--no-equalise", action="store_true", help="leave the scales of channels as they are")

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Collection, Mapping
 from typing import NamedTuple
 
 import numpy as np
 
 from ..graph import Graph, Node, Output, Recipe, State, Type, free_name
+from ..progress import progress
+from .biases import Biases
 from .samples import Float64
 from .streams import begun
 from .tables import is_table, table_of
@@ -35,7 +38,7 @@ def on_bytes(graph: Graph, keep_float: Collection[str]) -> set[str]:
 class Seen(NamedTuple):
     """What the samples said that weights and biases are made after. What is not there is not corrected."""
 
-    means: dict[str, Float64] = {}  # of every value's channels: biases take back what rounding adds to them
+    biases: Biases | None = None  # what they take back
     covariances: dict[str, Float64] = {}  # of the inputs of a node's outputs, by the node's name: see rounding.py
 
 
@@ -56,10 +59,9 @@ def emit(
     made = _Emitter(graph, types)
     forms = {name: "uint8" if state.next in whole else "float32" for name, state in (states or {}).items()}
     for name in graph.inputs:
-        if name not in forms:
-            made.graph.inputs[name] = recipes.get(name, graph.inputs[name])
+        made.graph.inputs[name] = recipes.get(name, graph.inputs[name])
         made.define(name, name, forms.get(name, "float32"))
-    for node in graph.nodes:
+    for node in progress(graph.nodes, lambda node: f"quantising, {node.name}"):
         if node.output not in whole:
             made.append(dataclasses.replace(node, inputs=[made.read_by(node, name) for name in node.inputs]))
         elif is_table(node):
@@ -71,6 +73,7 @@ def emit(
     ]
     for name, state in (states or {}).items():
         kind = types[name] if forms[name] == "uint8" else None
+        del made.graph.inputs[name]
         made.graph.states[name] = begun(state, made.read(state.next, forms[name]), kind)
     return made.graph
 
@@ -89,12 +92,14 @@ class _Emitter:
         self.graph.nodes.append(node)
 
     def integer(self, node: Node, seen: Seen, per_channel: bool) -> None:
-        source = node.inputs[0]
         made = dataclasses.replace(node, inputs=[self.read(name, "uint8") for name in node.inputs])
         if node.weight is not None:
-            scale = self.kinds[source].scale
+            scale = self.kinds[node.inputs[0]].scale
+            lost = None
+            if seen.biases is not None:
+                lost = functools.partial(seen.biases.lost, node, self.graph, made.inputs[0])
             made.weight, made.weight_scale, made.bias = integers(
-                node, scale, per_channel, seen.means.get(source), seen.covariances.get(node.name)
+                node, scale, per_channel, lost, seen.covariances.get(node.name)
             )
         self.append(made, "uint8")
 

@@ -70,30 +70,28 @@ class Histogram:
 
 
 class Statistics:
-    """Of one value: a histogram, and mean, mean square and extremes of each channel.
+    """Of one value: a histogram, and mean square, extremes and the samples' means of each channel.
 
-    Extremes are those of every pixel, the others of some that are spread over each sample.
+    Histogram and mean squares are of some pixels that are spread over each sample, the others of all.
     """
 
     def __init__(self, channels: int) -> None:
         self.histogram = Histogram()
         self.count = 0  # numbers of a channel
-        self._sums, self._squares = np.zeros(channels), np.zeros(channels)
+        self._squares = np.zeros(channels)
+        self.sample_means: list[npt.NDArray[np.float64]] = []  # of the samples that are compared
         self.lows, self.highs = np.full(channels, np.inf), np.full(channels, -np.inf)
 
-    def add(self, array: npt.NDArray[np.float32]) -> None:
-        rows = array.reshape(-1, len(self._sums))
+    def add(self, array: npt.NDArray[np.float32], compared: bool) -> None:
+        rows = array.reshape(-1, len(self._squares))
+        if compared:
+            self.sample_means.append(rows.mean(0, dtype=np.float64))
         self.lows, self.highs = np.minimum(self.lows, rows.min(0)), np.maximum(self.highs, rows.max(0))
         rows = rows[self.count % max(len(rows) // PIXELS, 1) :: max(len(rows) // PIXELS, 1)]
         self.histogram.add(rows.ravel())
         self.histogram.widen(float(self.lows.min()), float(self.highs.max()))
         self.count += len(rows)
-        self._sums += rows.sum(0, dtype=np.float64)
         self._squares += np.einsum("rc,rc->c", rows, rows, dtype=np.float64)
-
-    @property
-    def means(self) -> npt.NDArray[np.float64]:
-        return self._sums / self.count
 
     @property
     def mean_squares(self) -> npt.NDArray[np.float64]:
@@ -103,11 +101,11 @@ class Statistics:
 def observe(graph: Graph, samples: Samples, label: str = "calibrating") -> dict[str, Statistics]:
     """The statistics of every value of the float32 `graph` over the samples. `Error` where one is not finite."""
     found = {name: Statistics(dims[2]) for name, dims in graph.values.items()}
-    for values in progress_values(graph, samples, label):
+    for index, values in enumerate(progress_values(graph, samples, label)):
         for name, array in values:
             if not np.isfinite(array).all():
                 raise Error(f"value '{name}' is not finite on a calibration sample, so it has no range")
-            found[name].add(array)
+            found[name].add(array, index % samples.spread == 0)
     return found
 
 

@@ -115,7 +115,7 @@ def compare(source: Graph, made: Graph, statistics: dict[str, Statistics], sampl
         for run, run_made in runs:
             found = run_made(arrays)
             for name, exact in run(arrays).items():
-                ours = _real(found[name], made.types.get(name))
+                ours = real_numbers(found[name], made.types.get(name))
                 signal[name] += float(np.square(exact, dtype=np.float64).sum())
                 error[name] += float(np.square(exact - ours, dtype=np.float64).sum())
                 same[name] += int(exact.argmax() == ours.argmax())
@@ -142,7 +142,8 @@ def _stages(source: Graph, made: Graph, statistics: dict[str, Statistics], sqnr:
     return stages
 
 
-def _real(array: Array, kind: Type | None) -> Array:
+def real_numbers(array: Array, kind: Type | None) -> Array:
+    """The numbers that those of a value of type `kind` stand for."""
     if kind is None or array.dtype == np.float32:
         return array
     return (array.astype(np.float32) - np.float32(kind.zero_point)) * np.float32(kind.scale)

@@ -10,13 +10,14 @@ import numpy as np
 import numpy.typing as npt
 
 from ..errors import ArgumentError, ShapeError
-from ..graph import Graph
+from ..graph import Graph, Type
 from ..image import load
 
 Array = npt.NDArray[Any]
 Float64 = npt.NDArray[np.float64]
 Calibration = Union[str, "os.PathLike[str]", Array, Iterable[Any]]
 PICTURES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff", ".ppm", ".pgm")
+COMPARED = 64  # samples at most whose means are compared, convolution by convolution
 WANTED = (
     "give a folder of pictures, or an iterable of picture paths, of arrays (height, width, channels), uint8 by the "
     "recipe or float32, or of dicts of arrays by input name"
@@ -44,6 +45,11 @@ class Samples(Sequence[list[Array]]):
             part.graph, part.items = self.graph, self.items[index]
             return part
         return self._arrays(self.items[index], f"calibration sample {index}")
+
+    @property
+    def spread(self) -> int:
+        """One sample of so many is compared where all would take too long."""
+        return -(-len(self) // COMPARED)
 
     def __iter__(self) -> Iterator[list[Array]]:
         return (self[i] for i in range(len(self)))
@@ -84,6 +90,13 @@ def normalised(graph: Graph, name: str, array: Array) -> npt.NDArray[np.float32]
     mean, scale = np.asarray(recipe.mean, np.float32), np.asarray(recipe.scale, np.float32)
     real: npt.NDArray[np.float32] = (array.astype(np.float32) - mean) * scale
     return real
+
+
+def quantised(array: Array, kind: Type) -> Array:
+    """The numbers of the uint8 type `kind` that are nearest to those of `array`."""
+    steps = np.rint(array / np.float32(kind.scale)) + kind.zero_point
+    found: Array = np.clip(steps, 0, 255).astype(np.uint8)
+    return found
 
 
 def _items(calibration: Calibration) -> Iterable[Any]:

@@ -12,7 +12,7 @@ import numpy as np
 
 from ..graph import Graph, Node, Output, State, Type
 from .observe import runner
-from .samples import Array, Calibration, Samples
+from .samples import Array, Calibration, Samples, quantised
 
 
 def opened(graph: Graph, calibration: Calibration) -> tuple[Graph, Samples]:
@@ -62,7 +62,6 @@ def _picks(node: Node) -> bool:
 def begun(state: State, next_value: str, kind: Type | None) -> State:
     """`state` as a value of `kind` that becomes `next_value`."""
     initial = state.initial
-    if initial is not None and kind is not None:
-        steps = np.rint(np.float32(initial) / np.float32(kind.scale)) + kind.zero_point
-        initial = np.clip(steps, 0, 255).astype(np.uint8)
-    return State(next_value, initial)
+    return State(
+        next_value, initial if initial is None or kind is None else quantised(np.asarray(initial, np.float32), kind)
+    )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import numpy.typing as npt
 
@@ -36,14 +38,14 @@ def integers(
     node: Node,
     scale_in: float,
     per_channel: bool,
-    input_means: Float64 | None,
+    lost: Callable[[Float64], Float64] | None,
     covariance: Float64 | None = None,
 ) -> tuple[npt.NDArray[np.int8], npt.NDArray[np.float32], npt.NDArray[np.int32]]:
     """Weight, weight scales and bias of an int8 node whose input has the scale `scale_in`.
 
-    With `input_means`, the mean of each input channel, the bias takes back what rounding the weights adds to the mean
-    of each output channel (arXiv 1906.04721, section 4.2, from calibration samples). With `covariance`, that of an
-    output's inputs, weights are not rounded one by one (`rounding.rounded`).
+    The bias takes back what each output channel has `lost` with the rounded weights, which that function is given as
+    real numbers (`biases.Biases.lost`). With `covariance`, that of an output's inputs, weights are not rounded one by
+    one (`rounding.rounded`).
     """
     scales = weight_scales(node, per_channel)
     bias = np.zeros(len(scales)) if node.bias is None else np.asarray(node.bias, np.float64)
@@ -53,8 +55,8 @@ def integers(
     scales = scales.astype(np.float32).astype(np.float64)
     steps = np.clip(real / by_channel(node, scales), -LARGEST, LARGEST)
     weight = np.rint(steps) if covariance is None else rounded(node, steps, covariance)
-    if input_means is not None:
-        bias = bias - mean_shift(node, weight * by_channel(node, scales) - real, input_means)
+    if lost is not None:
+        bias = bias + lost(weight * by_channel(node, scales))
     bias = np.clip(np.rint(bias / (scale_in * scales)), -SUM, SUM)
     return weight.astype(np.int8), scales.astype(np.float32), bias.astype(np.int32)
 

@@ -32,7 +32,7 @@ py::dict measure(const Session& session, int first, const std::vector<std::tuple
     size_scratch(graph, &s);
     kept.push_back(s.kept_bytes());
     transient.push_back(s.transient_bytes());
-    cycles.push_back(stage_cycles(graph, costs, s, count_steps(graph, s)));
+    cycles.push_back(StageCost(graph, costs, s).cycles(count_steps(graph, s), s.chunk));
   }
   const Homes homes = homes_of(plan);
   const Lives lives(graph, plan.stages, homes);
@@ -69,7 +69,8 @@ std::vector<std::vector<double>> stage_cost_terms(const Session& session) {
   const CostModel costs = cost_model(session.kernels().isa);
   for (const Segment& segment : plan.segments)
     for (int s = segment.first; s < segment.last; s++) {
-      CostTerms terms = cost_terms(graph, costs, plan.stages[s], count_steps(graph, plan.stages[s]));
+      const Stage& stage = plan.stages[s];
+      CostTerms terms = StageCost(graph, costs, stage).terms(count_steps(graph, stage), stage.chunk);
       terms.of[kFarRows] = segment_end_lines(graph, costs, plan, segment, s,
                                              plan.values[plan.stages[s].input].kind == Placement::kArena);
       all.emplace_back(terms.of, terms.of + kCostTerms);

@@ -119,9 +119,11 @@ Candidate Automatic::no_more_than_least(Candidate plan, Offers* one_by_one, Stre
   const bool fits = plan->peak_bytes <= limit_ && !plan->none();
   if (fits && plan->peak_bytes >= one_by_one->least->peak_bytes) return plan;
   const int64_t known = fits ? plan->peak_bytes : one_by_one->least->peak_bytes;
-  // Mostly a plan of half the bytes shows that this one takes no less than the least, and is found sooner.
-  const bool half = fits && !streamer->smallest(known / 2).none();
-  const Draft& small = half ? streamer->smallest(known / 2) : streamer->smallest(known);
+  if (fits) {  // mostly some plan of half the bytes shows that this one takes no less than the least
+    const Draft half = streamer->smaller_than(known / 2);
+    if (!half.none() && plan->peak_bytes >= half.peak_bytes) return plan;
+  }
+  const Draft& small = streamer->smallest(known);
   if (fits && !small.none() && plan->peak_bytes >= small.peak_bytes) return plan;
   if (!fits) plan.reset();
   one_by_one->best.reset();

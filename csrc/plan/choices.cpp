@@ -19,6 +19,7 @@ class Maker {
         stage_(stage),
         before_(before),
         rules_(rules),
+        cost_(graph, rules.costs, stage),
         height_(graph.values[stage.output].shape.height),
         unit_(ceil_div(height_, rules.strips)),
         all_(memory) {}
@@ -66,28 +67,28 @@ class Maker {
   void find_rings() {
     if (before_) all_.rings.reserve(before_->heights.size() * all_.reads.size());
     for (size_t h = 0; before_ && h < before_->heights.size(); h++)
-      for (size_t way = 0; way < all_.reads.size(); way++)
-        all_.rings.push_back(ring_rows(before_->heights[h], all_.heights[way / 2], all_.reads[way]));
+      for (size_t way = 0; way < all_.reads.size(); way++) all_.rings.push_back(ring_lines(before_->heights[h], way));
     all_.least_rings.reserve(all_.reads.size());
     for (size_t way = 0; way < all_.reads.size(); way++) {
-      int rows = before_ ? INT_MAX : 0;
-      for (size_t i = way; i < all_.rings.size(); i += all_.reads.size()) rows = std::min(rows, all_.rings[i]);
-      all_.least_rings.push_back(lines(rows * graph_.values[stage_.input].row_bytes()) * kArenaAlign);
+      int32_t least = before_ ? INT_MAX : 0;
+      for (size_t i = way; i < all_.rings.size(); i += all_.reads.size()) least = std::min(least, all_.rings[i]);
+      all_.least_rings.push_back(least);
     }
   }
 
-  // Rows of the ring between a producer with strips of `made` rows and this stage with strips of `rows`.
-  int ring_rows(int made, int rows, const std::pmr::vector<Rows>& reads) const {
-    const int in_height = graph_.values[stage_.input].shape.height;
+  // Lines of the ring between a producer with strips of `made` rows and this stage run in some way.
+  int32_t ring_lines(int made, size_t way) const {
+    const Value& in = graph_.values[stage_.input];
+    const int in_height = in.shape.height, rows = all_.heights[way / 2];
     int most = 0, r0 = 0;
-    for (const Rows& read : reads) {
+    for (const Rows& read : all_.reads[way]) {
       const int produced = std::min(in_height, round_up(read.end, made));
       const int oldest =
           std::min(read.begin, std::max(0, produced - 1) / made * made);  // of the strip made last, if not older
       most = std::max(most, produced - (stage_.residual == stage_.input ? std::min(oldest, r0) : oldest));
       r0 += rows;
     }
-    return most;
+    return int32_t(std::min<int64_t>(INT_MAX, lines(most * in.row_bytes())));
   }
 
   // Every chunk, step and choice of keeping that a strip height leaves.
@@ -129,8 +130,8 @@ class Maker {
       size_scratch(graph_, &s);
       const int64_t kept = lines(s.kept_bytes()), transient = lines(s.transient_bytes());
       if ((kept + transient) * kArenaAlign <= rules_.most && kept + transient < INT_MAX)
-        options->push_back({stage_cycles(graph_, rules_.costs, s, counts), int32_t(kept), int32_t(transient), s.step,
-                            uint16_t(s.chunk / kPanel), uint8_t(h), s.keep, false, false});
+        options->push_back({cost_.cycles(counts, s.chunk), int32_t(kept), int32_t(transient), s.step,
+                            uint16_t(s.chunk / kPanel), uint8_t(h), s.keep, false});
       if (!s.bottleneck()) return;
     }
   }
@@ -180,6 +181,7 @@ class Maker {
   Stage stage_;
   const StageChoices* before_;
   const ChoiceRules& rules_;
+  const StageCost cost_;
   const int height_;
   const int unit_;  // rows of the smallest strip and step
   StageChoices all_;

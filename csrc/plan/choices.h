@@ -20,8 +20,7 @@ struct Option {
   uint16_t panels;     // of a chunk
   uint8_t height : 5;  // index in StageChoices::heights
   bool keep : 1;
-  bool lean : 1;    // no option of its height takes fewer bytes, kept or for the moment, at any cost
-  bool usable : 1;  // in the search that runs
+  bool lean : 1;  // no option of its height takes fewer bytes, kept or for the moment, at any cost
 
   int way() const { return height * 2 + keep; }
   int64_t kept() const { return kept_lines * kArenaAlign; }
@@ -37,12 +36,11 @@ struct StageChoices {
   std::pmr::vector<int> heights;
   std::pmr::vector<Option> options;                // by rising height, then cycles
   std::pmr::vector<std::pmr::vector<Rows>> reads;  // by way and strip: rows of the input, up to all that were read
-  std::pmr::vector<int> rings;                     // rows of the ring before the stage, by height of the producer, way
-
-  std::pmr::vector<int64_t> least_rings;  // bytes of the smallest of them, by way
+  std::pmr::vector<int32_t> rings;                 // lines of the ring before the stage, by height of the producer, way
+  std::pmr::vector<int32_t> least_rings;           // of the smallest of them, by way
 
   // Bytes that any segment with it needs.
-  int64_t least(const Option& o) const { return o.kept() + o.transient() + least_rings[size_t(o.way())]; }
+  int64_t least(const Option& o) const { return o.kept() + o.transient() + least_rings[size_t(o.way())] * kArenaAlign; }
   int rows(const Option& option) const { return heights[option.height]; }
   Split split(const Option& o) const { return {rows(o), o.panels * kPanel, o.step, o.keep}; }
 };

@@ -10,14 +10,6 @@ namespace {
 
 constexpr double kLine = 64;
 
-// A matrix product: `pixels` in `calls` calls, of which each leaves part of a tile empty.
-void add_matrix(CostTerms* t, const Costs& costs, double pixels, int panels, int inputs, double calls) {
-  const double tiles = (pixels / costs.tile_pixels + 0.25 * calls) * ceil_div(panels, costs.tile_panels);
-  t->of[kTiles] += tiles;
-  t->of[kTileInputs] += tiles * inputs;
-  t->of[kCalls] += calls;
-}
-
 double whole_value_lines(const CostModel& model, const Value& value) {
   return value.bytes() > model.second_cache ? double(value.bytes()) / kLine : 0;
 }
@@ -48,70 +40,105 @@ StepCounts count_steps(const Graph& graph, const Stage& stage) {
   return counts;
 }
 
-int64_t extra_macs(const Graph& graph, const Stage& stage, const StepCounts& counts) {
-  if (!stage.expands()) return 0;
-  const Node& expansion = graph.nodes[stage.parts[stage.split - 1].node];
-  const int height = graph.values[expansion.output].shape.height;
-  return std::max<int64_t>(0, counts.expanded_rows - height) * (macs(graph, expansion) / height);
-}
-
-CostTerms cost_terms(const Graph& graph, const CostModel& model, const Stage& stage, const StepCounts& counts) {
-  CostTerms t;
-  const Costs& costs = model.of(graph.values[stage.output].type);
-  const int chunks = chunk_count(graph, stage);
-  const double steps = double(counts.steps), strips = double(counts.strips);
-  int64_t weights = 0, stepped_weights = 0;  // stepped: of the parts that every step runs
-  bool once = false;                         // what comes after a pool of the whole map
-  for (int p = 0; p < stage.part_count(); p++) {
-    const Part& part = stage.parts[p];
-    const Node& n = graph.nodes[part.node];
-    const OpInfo& op = info_of(n.op);
-    const Shape &made = graph.values[n.output].shape, &in = graph.values[n.inputs[0]].shape;
+StageCost::StageCost(const Graph& graph, const CostModel& model, const Stage& stage)
+    : model_(model),
+      costs_(model.of(graph.values[stage.output].type)),
+      channels_(expanded_channels(graph, stage)),
+      count_(stage.part_count()) {
+  bool once = false;  // what comes after a pool of the whole map
+  for (int p = 0; p < count_; p++) {
+    const Node& n = graph.nodes[stage.parts[p].node];
     const int panels = graph.values[n.output].stride() / kPanel;
     const int64_t read = n.weight_bytes / round_up(panels, 2) * panels;  // without what fills up the last pair
-    weights += read;
-    if (!once) stepped_weights += read;
-    const bool expands = p == stage.split - 1, projects = stage.bottleneck() && p == stage.through + 1;
-    const double made_rows = expands ? double(counts.expanded_rows) : double(made.height);
-    if (n.mixes_channels()) {
-      const double calls = !n.pointwise() ? 3 * made_rows : expands ? steps : projects ? (once ? 1 : steps) : strips;
-      CostTerms one;
-      add_matrix(&one, costs, made_rows * made.width, expands ? stage.chunk / kPanel : panels,
-                 projects ? stage.chunk : in.channels * n.y.kernel * n.x.kernel / n.groups, calls);
-      if (!n.pointwise()) one.of[kElements] += made_rows * n.y.kernel * in.width * in.channels / kPanel;
-      for (int i = 0; i < kCostTerms; i++) t.of[i] += (expands || projects ? chunks : 1) * one.of[i];
-    } else if (!by_pixel(n.op)) {
-      once = op.area == Area::kWhole;
-      const bool rows = op.area == Area::kRow;
-      const int panels_of = rows ? ceil_div(in.channels, kPanel) : panels;
-      const double vectors = double(once || rows ? in.pixels() : made.pixels()) * panels_of;
-      t.of[kVectors] += vectors;
-      t.of[kVectorTaps] += vectors * (once ? 1 : n.y.kernel * n.x.kernel);
-      t.of[kCalls] += double(chunks) * (once ? steps : made.height);
-    }
-    if (part.add >= 0 || (by_pixel(n.op) && (stage.part_count() == 1 || p == stage.through)))
-      t.of[kElements] += double(made.pixels()) * panels;
-    if (n.table >= 0 || (part.add >= 0 && graph.nodes[part.add].table >= 0))
-      t.of[kElements] += made_rows * made.width * panels;
+    weights_ += read;
+    if (!once) stepped_weights_ += read;
+    PartCost& part = parts_[p];
+    part = part_cost(graph, stage, p);
+    part.once = once;
+    if (part.kind == PartCost::kFilter) once = info_of(n.op).area == Area::kWhole;
   }
+  if (!stage.expands()) return;
+  const Node& expansion = graph.nodes[stage.parts[stage.split - 1].node];
+  expanded_height_ = graph.values[expansion.output].shape.height;
+  expanded_row_macs_ = macs(graph, expansion) / expanded_height_;
+}
 
-  t.of[kSteps] += double(chunks) * steps * stage.part_count();
+StageCost::PartCost StageCost::part_cost(const Graph& graph, const Stage& stage, int p) {
+  const Node& n = graph.nodes[stage.parts[p].node];
+  const OpInfo& op = info_of(n.op);
+  const Shape &made = graph.values[n.output].shape, &in = graph.values[n.inputs[0]].shape;
+  const int panels = graph.values[n.output].stride() / kPanel, add = stage.parts[p].add;
+  PartCost part;
+  part.panels = panels;
+  part.height = made.height;
+  part.width = made.width;
+  part.expands = p == stage.split - 1;
+  part.projects = stage.bottleneck() && p == stage.through + 1;
+  if (n.mixes_channels()) {
+    part.kind = PartCost::kMatrix;
+    part.pointwise = n.pointwise();
+    part.inputs = in.channels * n.y.kernel * n.x.kernel / n.groups;
+    part.gathered = part.pointwise ? 0 : double(n.y.kernel) * in.width * in.channels / kPanel;
+  } else if (!by_pixel(n.op)) {
+    const bool rows = op.area == Area::kRow;
+    const int panels_of = rows ? ceil_div(in.channels, kPanel) : panels;
+    part.kind = PartCost::kFilter;
+    part.pools = op.area == Area::kWhole;
+    part.vectors = double(part.pools || rows ? in.pixels() : made.pixels()) * panels_of;
+    part.taps = part.pools ? 1 : n.y.kernel * n.x.kernel;
+  }
+  if (add >= 0 || (by_pixel(n.op) && (stage.part_count() == 1 || p == stage.through)))
+    part.elements = double(made.pixels()) * panels;
+  part.looks_up = n.table >= 0 || (add >= 0 && graph.nodes[add].table >= 0);
+  return part;
+}
+
+void StageCost::add_matrix(const PartCost& part, const StepCounts& counts, int chunk, int chunks, CostTerms* t) const {
+  const double steps = double(counts.steps), made_rows = part.rows(counts);
+  const double calls = !part.pointwise ? 3 * made_rows
+                       : part.expands  ? steps
+                       : part.projects ? (part.once ? 1 : steps)
+                                       : double(counts.strips);
+  const int panels = part.expands ? chunk / kPanel : part.panels, times = part.expands || part.projects ? chunks : 1;
+  // Each call leaves part of a tile empty.
+  const double tiles =
+      (made_rows * part.width / costs_.tile_pixels + 0.25 * calls) * ceil_div(panels, costs_.tile_panels);
+  t->of[kTiles] += times * tiles;
+  t->of[kTileInputs] += times * (tiles * (part.projects ? chunk : part.inputs));
+  t->of[kCalls] += times * calls;
+  t->of[kElements] += times * (made_rows * part.gathered);
+}
+
+CostTerms StageCost::terms(const StepCounts& counts, int chunk) const {
+  CostTerms t;
+  const int chunks = chunk ? ceil_div(channels_, chunk) : 1;
+  const double steps = double(counts.steps), strips = double(counts.strips);
+  for (const PartCost* part = parts_; part < parts_ + count_; part++) {
+    if (part->kind == PartCost::kMatrix) add_matrix(*part, counts, chunk, chunks, &t);
+    if (part->kind == PartCost::kFilter) {
+      t.of[kVectors] += part->vectors;
+      t.of[kVectorTaps] += part->vectors * part->taps;
+      t.of[kCalls] += double(chunks) * (part->pools ? steps : part->height);
+    }
+    t.of[kElements] += part->elements;
+    if (part->looks_up) t.of[kElements] += part->rows(counts) * part->width * part->panels;
+  }
+  t.of[kSteps] += double(chunks) * steps * count_;
 
   // The weights come from far once for each strip, or, where they fit the second-level cache, once; each further step
   // reads its chunk's again; the dense layer after a global pool is taken once. What the caches hold was measured to
   // cost nothing.
-  const double lines = double(weights) / kLine;
-  t.of[kFarWeights] += lines * (weights > model.second_cache ? strips : 1);
-  if (stepped_weights / chunks > model.second_cache)
-    t.of[kFarWeights] += double(stepped_weights) / kLine * (steps - strips);
+  t.of[kFarWeights] += double(weights_) / kLine * (weights_ > model_.second_cache ? strips : 1);
+  if (stepped_weights_ / chunks > model_.second_cache)
+    t.of[kFarWeights] += double(stepped_weights_) / kLine * (steps - strips);
   return t;
 }
 
-double stage_cycles(const Graph& graph, const CostModel& model, const Stage& stage, const StepCounts& counts) {
-  const CostTerms terms = cost_terms(graph, model, stage, counts);
-  const Costs& costs = model.of(graph.values[stage.output].type);
-  double cycles = model.again * double(extra_macs(graph, stage, counts));
-  for (int i = 0; i < kCostTerms; i++) cycles += costs.cycles[i] * terms.of[i];
+double StageCost::cycles(const StepCounts& counts, int chunk) const {
+  const CostTerms t = terms(counts, chunk);
+  double cycles =
+      model_.again * double(std::max<int64_t>(0, counts.expanded_rows - expanded_height_) * expanded_row_macs_);
+  for (int i = 0; i < kCostTerms; i++) cycles += costs_.cycles[i] * t.of[i];
   return cycles;
 }
 

@@ -144,7 +144,7 @@ class Buffers {
       stage.extra_macs = std::max<int64_t>(0, needs.stage_macs[size_t(s - segment.first)] - once);
       plan_.macs += once;
       plan_.extra_macs += stage.extra_macs;
-      plan_.cycles += stage_cycles(graph_, costs, stage, count_steps(graph_, stage)) +
+      plan_.cycles += StageCost(graph_, costs, stage).cycles(count_steps(graph_, stage), stage.chunk) +
                       segment_end_cycles(graph_, costs, plan_, segment, s, lives_.of(stage.input).maker >= 0);
     }
   }

@@ -63,6 +63,7 @@ class PathSet {
   uint16_t operator[](size_t i) const { return paths_[i]; }
   size_t size() const { return size_; }
   bool empty() const { return !size_; }
+  void clear() { size_ = 0; }
   void push_back(int path) { paths_[size_++] = uint16_t(path); }
   uint16_t* erase(uint16_t* first, uint16_t* last) {
     std::copy(last, end(), first);

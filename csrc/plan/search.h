@@ -25,8 +25,9 @@ class SegmentSearch {
   // Both set what is chosen of each stage, where segments end too. None: nothing fits.
   // At any cost; of at most `limit` bytes.
   void smallest(int64_t limit, std::vector<Split>* splits, int64_t* bytes) const;
-  // Of at most so many, in at most so much work.
+  // Of at most so many cycles, in at most so much work; and any such plan, mostly found sooner, INFINITY: at any cost.
   void cheapest(int64_t limit, double cycles, int64_t work, std::vector<Split>* splits) const;
+  void any(int64_t limit, double cycles, int64_t work, std::vector<Split>* splits) const;
 
  private:
   class Impl;

@@ -143,12 +143,13 @@ PageVector<Way> Stagewise::ways_of(const Stage& stage, const Homes& homes, int s
     const int step = whole_ ? INT_MAX : ceil_div(graph_.values[s.output].shape.height, strips);
     set_whole(graph_, &s, INT_MAX, step);
     add(INT_MAX, step, overlap_of(graph_, homes, s),
-        whole_ ? 0 : stage_cycles(graph_, work_->costs, s, count_steps(graph_, s)));
+        whole_ ? 0 : StageCost(graph_, work_->costs, s).cycles(count_steps(graph_, s), s.chunk));
     return ways;
   }
   const std::vector<int> chunks = even_chunks(expanded_channels(graph_, s));
   const int height = graph_.values[s.input].shape.height;
   ways.reserve(chunks.size());
+  const StageCost cost(graph_, work_->costs, s);
   for (int step = ceil_div(height, strips), last = 0; step != last; last = step, step = std::min(2 * step, height)) {
     prune(&ways);
     set_whole(graph_, &s, kPanel, step);
@@ -157,7 +158,7 @@ PageVector<Way> Stagewise::ways_of(const Stage& stage, const Homes& homes, int s
     for (size_t i = chunks.size(); i-- > 0;) {
       set_whole(graph_, &s, chunks[i], step);
       add(chunks[i], step, chunk_count(graph_, s) > 1 ? in_chunks : overlap_of(graph_, homes, s),
-          stage_cycles(graph_, work_->costs, s, counts));
+          cost.cycles(counts, s.chunk));
     }
   }
   prune(&ways);

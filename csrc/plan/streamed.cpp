@@ -74,7 +74,7 @@ Draft Streamer::within(int64_t limit) {
   return {};
 }
 
-// By bisection over the search's own count; what it finds last is placed.
+// By bisection over the search's own count; the cheapest of as many bytes as some plan takes is placed.
 Draft Streamer::smallest_of(double cycles, int64_t bytes) {
   Draft best;
   int64_t low = 0, high = bytes;  // there is none, and one, or a plan from elsewhere
@@ -86,8 +86,12 @@ Draft Streamer::smallest_of(double cycles, int64_t bytes) {
     }
     const int64_t counted = low ? int64_t(std::sqrt(double(low) * double(high))) : high / 4;
     if (double(high) < kSmallestStep * double(low) || counted <= low) break;
-    Draft plan = found(search_, counted, cycles, kSmallestSearch);
+    Draft plan = any(counted, cycles, kSmallestSearch);
     (plan.none() ? low : high) = counted;
+    if (!plan.none()) best = std::move(plan);
+  }
+  if (!best.none()) {
+    Draft plan = found(search_, high, cycles, kSmallestSearch);
     if (!plan.none()) best = std::move(plan);
   }
   // Where every limit was cut short, one may take all of the work (DeepLabv3-V2@513 in int8: 588 KiB of 2,382).
@@ -138,6 +142,20 @@ Draft Streamer::attempt_at(double price, int64_t counted, double cycles) {
   Draft plan = found(price > 0 ? *priced_ : search_, counted, cycles + price * double(most_again_), kSearchWork);
   if (!plan.none()) weigh(graph_, lives_, &plan, &stages_, work_);
   return plan.cycles <= cycles ? plan : Draft();
+}
+
+Draft Streamer::smaller_than(int64_t counted) {
+  Draft plan = any(counted, INFINITY, kSearchWork);
+  if (!plan.none()) weigh(graph_, lives_, &plan, &stages_, work_);
+  return plan;
+}
+
+Draft Streamer::any(int64_t counted, double cycles, int64_t work) const {
+  Draft plan;
+  plan.schedule = Schedule::kStreamed;
+  plan.order = order_;
+  search_.any(counted, cycles, work, &plan.splits);
+  return plan;
 }
 
 Draft Streamer::found(const SegmentSearch& search, int64_t counted, double cost, int64_t work) const {

@@ -1,0 +1,392 @@
+// The search over a window of the stages: dynamic programming twice over. Inside a segment, stages are added one by
+// one; what the next stage must know of those before it is the strip height of the last one, because that alone decides
+// how many rows the ring between them holds. For each strip height a Pareto set of (bytes, cycles) is kept. Over the
+// network, segments are edges between cut points, and the plan is the cheapest path whose segments all fit the limit. A
+// path goes no further where, even if all later stages ran the cheapest way that fits, it would cost more than a plan
+// that is known: its own, with every later stage alone.
+#pragma once
+
+#include <algorithm>
+#include <cmath>
+#include <memory>
+#include <utility>
+#include <vector>
+
+#include "plan/choices.h"
+#include "plan/cost.h"
+#include "plan/paths.h"
+#include "plan/search.h"
+#include "plan/slide.h"
+
+namespace mbinfer {
+
+class SegmentSearch::Impl {
+  static constexpr double kRounding = 1 + 1e-9;  // of sums of cycles in another order
+
+ public:
+  // Stages [first, last) of those that `lives` and `waiting` know.
+  Impl(const Graph& graph, const PageVector<Stage>& stages, int first, int last, const Lives& lives,
+       const std::vector<int64_t>& waiting, const ChoiceRules& rules, int64_t work)
+      : graph_(graph),
+        stages_(stages.data() + first),
+        first_(first),
+        count_(last - first),
+        waiting_(waiting.data() + first),
+        costs_(rules.costs),
+        most_(rules.most),
+        choices_(&memory_),
+        slides_(graph, stages_, first, lives, choices_),
+        by_scratch_(&memory_),
+        work_(work),
+        paths_(&memory_) {
+    choices_.reserve(size_t(count_));
+    for (int s = 0; s < count_; s++) {
+      const StageChoices* before = s > 0 && slides_.linked(s - 1) ? &choices_.back() : nullptr;
+      choices_.push_back(make_choices(graph, stages_[s], before, rules, &memory_));
+    }
+    size_t options = 0;
+    for (const StageChoices& choices : choices_) options += choices.options.size();
+    by_scratch_.reserve(options);
+  }
+
+  int64_t spent() const { return spent_; }
+  bool complete() const { return complete_; }
+
+  bool smallest(int64_t limit, std::vector<Split>* splits, int64_t* bytes) {
+    allowance_ = work_;
+    start(std::min(limit, most_), true);
+    search();
+    *bytes = reached_.back().from < 0 ? -1 : int64_t(reached_.back().cost);
+    return path(splits);
+  }
+
+  bool cheapest(int64_t limit, double cycles, int64_t work, std::vector<Split>* splits) {
+    allowance_ = std::min(work_, work);
+    start(std::min(limit, most_), false);
+    find_alone();
+    bound_ = std::min(cycles, upper_bound_after_[0]) * kRounding;
+    if (lower_bound_after_[0] > bound_) return false;
+    search();
+    return path(splits);
+  }
+
+  bool any(int64_t limit, double cycles, int64_t work, std::vector<Split>* splits) {
+    allowance_ = std::min(work_, work);
+    start(std::min(limit, most_), std::isinf(cycles));
+    find_alone();
+    bound_ = cycles * kRounding;
+    if (lower_bound_after_[0] > bound_) return false;
+    any_ = true;
+    if (!end_with_alone(0)) search();
+    return found_ && path(splits);
+  }
+
+ private:
+  const Value& value(int v) const { return graph_.values[v]; }
+
+  struct Choice {
+    uint16_t stage, option;
+  };
+  const Option& option(Choice of) const { return choices_[of.stage].options[of.option]; }
+
+  // --- segments -----------------------------------------------------------------------------------------------------
+
+  void search() {
+    find_usable();
+    for (int a = 0; a < count_ && !found_; a++) extend_from(a);
+  }
+
+  // The best way found to run the stages before a cut: its cycles, or, at any cost, the bytes of its largest segment,
+  // and its last segment: first stage and options.
+  struct Reached {
+    double cost = INFINITY;
+    int from = -1;
+    std::vector<int> options;
+  };
+
+  void start(int64_t limit, bool at_any_cost) {
+    limit_ = limit;
+    spent_ = 0;
+    at_any_cost_ = at_any_cost;
+    any_ = found_ = false;
+    for (std::vector<uint16_t>& due : due_) due.clear();
+    bound_ = INFINITY;
+    reached_.assign(size_t(count_) + 1, {});
+    reached_[0].cost = 0;
+    upper_bound_after_.assign(size_t(count_) + 1, INFINITY);
+    upper_bound_after_.back() = 0;
+    lower_bound_after_.assign(size_t(count_) + 1, 0);
+    for (int s = count_ - 1; s >= 0; s--) {
+      double least = INFINITY;
+      for (const Option& o : choices_[s].options)
+        if (choices_[s].least(o) <= limit) least = std::min(least, cycles(o));
+      lower_bound_after_[s] = lower_bound_after_[s + 1] + least;
+    }
+  }
+
+  // The options that may be part of a plan at all: those that fit by themselves.
+  void find_usable() {
+    by_scratch_.clear();
+    for (int s = 0; s < count_; s++) {
+      const StageChoices& choices = choices_[size_t(s)];
+      const double most = most_of_option(0, s);
+      for (int o = 0; o < int(choices.options.size()); o++) {
+        const Option& option = choices.options[size_t(o)];
+        if ((at_any_cost_ ? option.lean : option.cycles <= most) && choices.least(option) <= limit_)
+          by_scratch_.push_back({uint16_t(s), uint16_t(o)});
+      }
+    }
+    std::sort(by_scratch_.begin(), by_scratch_.end(), [&](Choice a, Choice b) {
+      const int32_t x = option(a).transient_lines, y = option(b).transient_lines;
+      return x != y ? x < y : a.stage != b.stage ? a.stage < b.stage : a.option < b.option;
+    });
+  }
+
+  double cycles(const Option& option) const { return at_any_cost_ ? 0 : option.cycles; }
+
+  // Segments from stage a on. The scratch that passes is shared by the stages of a segment: options are let in by
+  // rising scratch, and each time those paths are made that have one of the new options.
+  void extend_from(int a) {
+    if (!(reached_[a].cost < INFINITY) || reached_[a].cost + lower_bound_after_[a] > bound_) return;
+    int end = a + 1;
+    while (end < count_ && slides_.linked(end - 1)) end++;
+    around_ = waiting_[a];
+    due_.resize(size_t(count_));
+    let_in_.resize(size_t(count_));
+    // Where the share of the work that is left to one stage's segments does not do: again with fewer paths, then with
+    // short segments; one of a single stage is looked at in any case.
+    for (size_t kept : kPathsKept) {
+      kept_ = kept;
+      spent_before_ = spent_;
+      allowed_ = (allowance_ - spent_) / (count_ - a) * kShare;
+      if (extend_from(a, end)) return;
+      complete_ = false;
+    }
+    for (int length = kFewStages; !extend_from(a, std::min(end, a + length)) && length > 1; length /= 2) {
+      spent_before_ = spent_;
+      if (length == 2) allowed_ = INT64_MAX;
+    }
+  }
+
+  // Up to stage `end`. False: the share of the work did not do.
+  bool extend_from(int a, int end) {
+    paths_.clear();
+    for (int s = a; s < end; s++) let_in_[size_t(s)].clear();
+    sets_.assign(size_t(end - a), {});
+    for (auto next = by_scratch_.begin(); next != by_scratch_.end() && !found_;) {
+      const int32_t lines = option(*next).transient_lines;
+      const int64_t scratch = lines * kArenaAlign;
+      if (around_ + scratch > limit_) break;
+      int first = end, last = a;  // stages with new options
+      for (; next != by_scratch_.end() && option(*next).transient_lines == lines; ++next) {
+        const int s = next->stage;
+        if (s < a || s >= end || option(*next).cycles > most_of_option(a, s)) continue;
+        due_[s].push_back(next->option);
+        first = std::min(first, s);
+        last = std::max(last, s);
+      }
+      if (first <= last) extend(a, first, last, end, scratch);
+      if (end > a + 1 && over()) return false;
+    }
+    return true;
+  }
+
+  // The paths with at least one of the options that are due, which have `scratch` bytes of it, and others of less. The
+  // options are of stages `first` to `last`.
+  void extend(int a, int first, int last, int end, int64_t scratch) {
+    const int first_new = paths_.size();
+    PathSets fresh;  // the new paths to the stage before
+    bool any_fresh = false;
+    for (int b = first; b < end && (b <= last || any_fresh) && !found_; b++) {
+      const int made = paths_.size();
+      for (int o : due_[b]) b == a ? begin_with(a, o) : extend_by(a, b, o, sets_[b - a - 1], scratch);
+      if (any_fresh)
+        for (int o : let_in_[b])
+          if (choices_[b].options[o].cycles <= most_of_option(a, b)) extend_by(a, b, o, fresh, scratch);
+      for (uint16_t o : due_[b]) let_in_[b].insert(std::lower_bound(let_in_[b].begin(), let_in_[b].end(), o), o);
+      due_[b].clear();
+      for (PathSet& set : fresh) set.clear();
+      any_fresh = paths_.size() > made;
+      if (!any_fresh) continue;
+      for (size_t h = 0; h < fresh.size(); h++)
+        for (int p : sets_[b - a][h]) {
+          if (p < first_new) continue;
+          fresh[h].push_back(p);
+          if (!reads(a, b)) finish(a, b, scratch, paths_[p]);
+        }
+    }
+  }
+
+  // Whether stage b reads what stage a does: then its option decides how far a segment's output may slide.
+  bool reads(int a, int b) const {
+    return stages_[b].input == stages_[a].input || stages_[b].residual == stages_[a].input;
+  }
+
+  // Most lines, and cycles, of a path from stage a to stage b that may be part of a plan.
+  int64_t most_lines(int64_t scratch) const { return (limit_ - around_ - scratch) / kArenaAlign; }
+  double most_cycles(int a, int b) const { return bound_ - reached_[a].cost - lower_bound_after_[b + 1]; }
+
+  void begin_with(int a, int o) {
+    const Option& option = choices_[a].options[o];
+    const Path path = {cycles(option) + far_input(a), option.kept_lines, uint16_t(o), kNoPath};
+    spent_++;
+    if (paths_.size() == kNoPath || path.lines > most_lines(option.transient()) || path.cycles > most_cycles(a, a))
+      return;
+    finish(a, a, option.transient(), path);
+    size_t from = 0;
+    paths_.insert(path, kept_, &sets_[0][option.height], &from);
+  }
+
+  // Makes paths to stage b of those to the stage before it. Each takes a step of work, whether it is of use or not.
+  void extend_by(int a, int b, int o, const PathSets& paths, int64_t scratch) {
+    const StageChoices& now = choices_[b];
+    const Option& option = now.options[o];
+    const int32_t* rings = now.rings.data() + option.way();  // by height of the stage before
+    const int64_t most = most_lines(scratch);
+    const double own = cycles(option);
+    const bool ends = reads(a, b);
+    double bound = most_cycles(a, b);
+    for (size_t h = 0; h < paths.size(); h++) {
+      const PathSet& set = paths[h];
+      if (set.empty()) continue;
+      int64_t left = allowed_ - (spent_ - spent_before_);  // steps of work
+      spent_ += int64_t(set.size());
+      const int64_t more = int64_t(rings[h * now.reads.size()]) + option.kept_lines;
+      // Their bytes rise, and so do those of what is made of them; their cycles fall.
+      if (paths_[set[0]].lines + more > most || paths_[set[set.size() - 1]].cycles + own > bound) continue;
+      size_t from = 0;
+      for (uint16_t p : set) {
+        const Path before = paths_[p];
+        if (left-- <= 0 || paths_.size() >= kMostPaths || before.lines + more > most) break;
+        const Path path = {before.cycles + own, int32_t(before.lines + more), uint16_t(o), p};
+        if (path.cycles > bound) continue;
+        if (ends) {
+          const int64_t spent = spent_;
+          finish(a, b, scratch, path);
+          left -= spent_ - spent;
+          bound = most_cycles(a, b);
+        }
+        paths_.insert(path, kept_, &sets_[b - a][option.height], &from);
+      }
+    }
+  }
+
+  // Most cycles of stage b in a segment from stage a on: with more, even the cheapest ways of all other stages would
+  // make it cost more than a plan that is known.
+  double most_of_option(int a, int b) const {
+    if (at_any_cost_) return INFINITY;
+    const double others = reached_[size_t(a)].cost + lower_bound_after_[size_t(a)] - lower_bound_after_[size_t(b)] +
+                          lower_bound_after_[size_t(b) + 1];
+    return bound_ * kRounding - others;
+  }
+
+  // Whether the segments from one stage on have had their share.
+  bool over() const { return spent_ - spent_before_ > allowed_ || paths_.size() >= kMostPaths; }
+
+  // Cycles to read the input of a segment from stage a on.
+  double far_input(int a) const {
+    const bool whole = slides_.in_arena(stages_[a].input);
+    return whole && !at_any_cost_ ? whole_value_cycles(costs_, value(stages_[a].input)) : 0;
+  }
+
+  // Every stage as a segment alone, the cheapest that fits.
+  void find_alone() {
+    for (int a = count_ - 1; a >= 0; a--) upper_bound_after_[size_t(a)] = upper_bound_after_[size_t(a) + 1] + alone(a);
+  }
+
+  // Cycles of the cheapest segment of stage a alone; at any cost 0, but where none fits. *chosen: its option.
+  double alone(int a, int* chosen = nullptr) const {
+    double least = INFINITY;
+    const std::pmr::vector<Option>& options = choices_[a].options;
+    const int64_t around = waiting_[a] + slides_.made_bytes(a), most = slides_.most_overlap(a, a);
+    for (int o = 0; o < int(options.size()); o++) {
+      const int64_t bytes = around + options[o].kept() + options[o].transient();
+      if (options[o].cycles < least && bytes - most <= limit_ &&
+          (bytes <= limit_ || bytes - slides_.overlap(a, {o}, &spent_) <= limit_)) {
+        least = options[o].cycles;
+        if (chosen) *chosen = o;
+        if (at_any_cost_) return 0;
+      }
+    }
+    return least + far_input(a) + whole_value_cycles(costs_, value(stages_[a].output));
+  }
+
+  // Whether a plan is found where stages from `first` on are segments alone.
+  bool end_with_alone(int first) {
+    const double after = upper_bound_after_[size_t(first)];
+    if (std::isinf(after) || (!at_any_cost_ && reached_[size_t(first)].cost + after > bound_)) return false;
+    for (int s = first; s < count_; s++) {
+      Reached& next = reached_[size_t(s) + 1];
+      next = {0, s, {0}};
+      alone(s, &next.options[0]);
+    }
+    return found_ = true;
+  }
+
+  // The path is segment [a, b]. Kept is the cheapest that fits, or, at any cost, the smallest.
+  void finish(int a, int b, int64_t scratch, const Path& path) {
+    if (found_) return;
+    Reached& best = reached_[size_t(b) + 1];
+    const double cheapest = reached_[a].cost + path.cycles + whole_value_cycles(costs_, value(stages_[b].output));
+    if (!at_any_cost_ && cheapest >= best.cost) return;
+    const int64_t most = slides_.most_overlap(a, b);
+    int64_t bytes = around_ + path.bytes() + scratch + slides_.made_bytes(b);
+    auto cost = [&](int64_t all) { return at_any_cost_ ? std::max(reached_[a].cost, double(all)) : cheapest; };
+    if (bytes - most > limit_ || cost(bytes - most) >= best.cost) return;
+    std::vector<int> options(size_t(b - a + 1));
+    options.back() = path.option;
+    for (int s = b - a - 1, p = path.before; s >= 0; s--, p = paths_[p].before) options[s] = paths_[p].option;
+    if (most && (at_any_cost_ || bytes > limit_)) bytes -= slides_.overlap(a, options, &spent_);
+    if (bytes > limit_ || cost(bytes) >= best.cost) return;
+    best = {cost(bytes), a, std::move(options)};
+    if (any_ && end_with_alone(b + 1)) return;
+    if (!at_any_cost_) bound_ = std::min(bound_, (best.cost + upper_bound_after_[size_t(b) + 1]) * kRounding);
+  }
+
+  bool path(std::vector<Split>* splits) const {
+    if (reached_[size_t(count_)].from < 0) return false;
+    for (int end = count_; end > 0; end = reached_[end].from) {
+      const Reached& last = reached_[end];
+      for (int s = last.from; s < end; s++) {
+        const StageChoices& choices = choices_[size_t(s)];
+        (*splits)[size_t(first_ + s)] = choices.split(choices.options[size_t(last.options[size_t(s - last.from)])]);
+      }
+      (*splits)[size_t(first_ + end - 1)].ends = true;
+    }
+    return true;
+  }
+
+  const Graph& graph_;
+  const Stage* stages_;
+  const int first_, count_;
+  const int64_t* waiting_;  // by stage: bytes of the values made before it that it or a later one reads
+  const CostModel costs_;
+  const int64_t most_;
+  Blocks memory_;
+  std::pmr::vector<StageChoices> choices_;
+  const Slides slides_;
+  std::pmr::vector<Choice> by_scratch_;  // of the search that runs: options that may be part of a plan
+
+  // Of the search that runs.
+  int64_t limit_ = 0;
+  bool at_any_cost_ = false;
+  bool any_ = false, found_ = false;  // any plan is enough; there is one
+  std::vector<Reached> reached_;      // by cut
+  // By cut: no plan has fewer cycles after it; some plan has no more.
+  std::vector<double> lower_bound_after_, upper_bound_after_;
+  double bound_ = INFINITY;  // cycles of a plan that is known
+  const int64_t work_;       // that a search may take
+  int64_t allowance_ = 0;    // that this one may
+  mutable int64_t spent_ = 0;
+  bool complete_ = true;
+
+  // Of the segments from one stage on.
+  int64_t around_ = 0;
+  int64_t spent_before_ = 0, allowed_ = 0;
+  size_t kept_ = 0;
+  Paths paths_;
+  PageVector<PathSets> sets_;                        // by stage: Pareto sets of paths
+  std::vector<std::vector<uint16_t>> due_, let_in_;  // by stage: options that are let in next, and those that are
+};
+
+}  // namespace mbinfer

@@ -3,7 +3,8 @@
     python benchmarks/memory.py [--network NAME] [--dtype int8|float16] [--json] [--plot FILE] [--readme]
 
 Each row is measured in a fresh process and compared with a control process, which imports the same modules, makes the
-same picture, and opens no session. The processes open a model of seeded random weights, run it twice and read
+same picture, and opens no session; what is seen of runs, over one that holds arrays as large as their results, too,
+which are the caller's. The processes open a model of seeded random weights, run it twice and read
 
   planned    Plan.peak_bytes, known before the first run
   allocated  bytes in use by malloc (mallinfo2) and of anonymous mappings, over the control process: arena and
@@ -123,8 +124,15 @@ def anonymous_bytes() -> int:
     return total
 
 
-def child(path: str, resolution: int, schedule: str, plan_only: bool) -> dict:
-    """One process: everything up to the session, and the session unless this is the control process."""
+def result_bytes(path: str) -> int:
+    """Of the arrays that a run returns, which are the caller's."""
+    outputs = mbinfer.Session(path, plan_only=True).outputs
+    return sum(np.dtype(output.dtype).itemsize * int(np.prod(output.shape)) for output in outputs)
+
+
+def child(path: str, resolution: int, schedule: str, plan_only: bool, results: int) -> dict:
+    """One process: everything up to the session, and the session unless this is the control process, which holds
+    `results` bytes in its place."""
     picture = np.random.default_rng(0).integers(0, 256, (resolution, resolution, 3), dtype=np.uint8)
     # Memory that is free but still resident would be used again by the session and go unnoticed.
     gc.collect()
@@ -144,17 +152,22 @@ def child(path: str, resolution: int, schedule: str, plan_only: bool) -> dict:
         for _ in range(2):
             session.run(picture)
     result["allocated"] = allocated_bytes()
+    if schedule == CONTROL:
+        result["before"] = measure.memory_status()["RssAnon"]
+        held = np.ones(results, np.uint8)
     status = measure.memory_status()
     result["file"] = status["RssFile"]
     # The kernel keeps VmHWM in steps of some pages; nothing happened in the control process, so its exact count serves.
     result["observed"] = status["RssAnon"] if schedule == CONTROL else status["VmHWM"] - status["RssFile"]
     if schedule != CONTROL:
         result.update(planned=session.plan.peak_bytes, weights=session.plan.weight_bytes, isa=session.isa)
+    else:
+        del held
     return result
 
 
-def fresh(path: str, resolution: int, schedule: str, plan_only: bool = False) -> dict:
-    command = [sys.executable, os.path.abspath(__file__), "--child", path, str(resolution), schedule]
+def fresh(path: str, resolution: int, schedule: str, plan_only: bool = False, results: int = 0) -> dict:
+    command = [sys.executable, os.path.abspath(__file__), "--child", path, str(resolution), schedule, str(results)]
     command += ["--plan-only"] if plan_only else []
     done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
     return json.loads(done.stdout)
@@ -177,13 +190,13 @@ def measure_all(networks: list[str], dtype: str) -> list[dict]:
             make, resolution = NETWORKS[network]
             if schedule == CONTROL:
                 save_network(make, resolution, dtype, path)
-                control = fresh(path, resolution, CONTROL)
+                control = fresh(path, resolution, CONTROL, results=result_bytes(path))
                 continue
             seen = fresh(path, resolution, schedule)
             row = {"network": network, "schedule": schedule, "dtype": dtype, "isa": seen["isa"]}
             row.update((name, seen[name]) for name in ("planned", "weights"))
             planning = fresh(path, resolution, schedule, plan_only=True)
-            row["opening"] = max(seen["opening"], planning["opening"]) - control["observed"]
+            row["opening"] = max(seen["opening"], planning["opening"]) - control["before"]
             for name in ("allocated", "observed", "file"):
                 row[name] = None if seen[name] is None else seen[name] - control[name]
             row["agrees"] = agrees(row["planned"], max(row["observed"], row["opening"]))
@@ -243,7 +256,7 @@ def markdown(results: list[dict]) -> str:
     lines += [
         "",
         "Allocated, observed, opening and file pages are counted over a control process that opens no session, by"
-        " `python benchmarks/memory.py`. The caller's picture is in none of the columns."
+        " `python benchmarks/memory.py`. The caller's picture is in none of the columns, nor are the results."
         " Opening takes what planning needs, seen in a process that only plans, and then the arena beside what planning"
         " left: the larger counts. The larger of observed and opening, the peak of the process, has to agree with"
         " planned to 3 % + 256 KiB: " + (f"it does not in {', '.join(astray)}." if astray else "it does in every row."),
@@ -314,14 +327,16 @@ def main() -> None:
     parser.add_argument("--json", action="store_true", help="print JSON instead of the table")
     parser.add_argument("--plot", metavar="FILE", help="draw it, as .svg or .png (needs matplotlib)")
     parser.add_argument("--readme", action="store_true", help="write the tables of README.md and docs/memory.md")
-    parser.add_argument("--child", nargs=3, metavar=("MODEL", "RESOLUTION", "SCHEDULE"), help=argparse.SUPPRESS)
+    parser.add_argument(
+        "--child", nargs=4, metavar=("MODEL", "RESOLUTION", "SCHEDULE", "RESULTS"), help=argparse.SUPPRESS
+    )
     parser.add_argument("--plan-only", action="store_true", help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.network and (options.plot or options.readme):
         parser.error("--plot and --readme show all networks")
     if options.child:
-        path, resolution, schedule = options.child
-        print(json.dumps(child(path, int(resolution), schedule, options.plan_only)))
+        path, resolution, schedule, results = options.child
+        print(json.dumps(child(path, int(resolution), schedule, options.plan_only, int(results))))
         return
     results = measure_all([options.network] if options.network else list(NETWORKS), options.dtype)
     if options.plot:

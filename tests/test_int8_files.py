@@ -12,7 +12,9 @@ from records import Records
 
 import mbinfer
 from mbinfer import model
+from mbinfer.build import GraphBuilder
 from mbinfer.graph import Graph, Node, Output, Type
+from mbinfer.ops import OPS
 
 CONV, DEEP, POOL, TABLE = range(4)
 
@@ -142,3 +144,37 @@ def test_what_a_graph_must_not_say(lie, words):
     lie(graph)
     with pytest.raises((mbinfer.FormatError, mbinfer.UnsupportedError), match=words):
         model.encode(graph)
+
+
+@pytest.mark.parametrize("op", ["add", "sub", "mul", "max", "min", "avg_pool", "global_avg_pool", "resize", "softmax"])
+def test_a_step_that_is_read_is_at_most_1e30_of_those_that_are_made(op):
+    """To the bit, for the reader and the writer; at the bound, runs of all schedules agree."""
+    made, most = np.float32(1e-15), np.float32(1e15)
+    while most / made > np.float32(1e30):
+        most = np.nextafter(most, np.float32(0))
+    while np.nextafter(most, np.float32(np.inf)) / made <= np.float32(1e30):
+        most = np.nextafter(most, np.float32(np.inf))
+    beyond = np.nextafter(most, np.float32(np.inf))
+    resizing = {"size": (5, 4), "rows": (3, 5, 0), "columns": (1, 1, 0), "kernel": (2, 1)}
+
+    def network(step: np.float32) -> Graph:
+        net = GraphBuilder(np.random.default_rng(0), (3, 4, 8))
+        inputs = ["input"] if OPS[op].inputs == 1 else ["input", net.input("other", (3, 4, 8))]
+        net.graph.types.update(input=Type("uint8", float(step), 7))
+        net.graph.types.update({name: Type("uint8", 1.0, 7) for name in inputs[1:]})
+        value = net.add(op, inputs, **(resizing if op == "resize" else {}))
+        net.graph.types[value] = Type("uint8", float(made), 128)
+        net.output(value)
+        return net.graph
+
+    data = model.encode(network(most))
+    rng = np.random.default_rng(0)
+    given = {name: rng.integers(0, 256, (3, 4, 8)).astype(np.uint8) for name in network(most).inputs}
+    naive, least = (mbinfer.Session(data, **way) for way in ({"schedule": "naive"}, {"memory_limit": "least"}))
+    assert np.array_equal(naive.run(**given), least.run(**given))
+    with pytest.raises(mbinfer.FormatError, match="at most 1e\\+30"):
+        model.encode(network(beyond))
+    records = Records(data)
+    records.quant["scale"][records.quant["scale"] == most] = beyond
+    with pytest.raises(mbinfer.FormatError, match="more than 1e30"):
+        mbinfer.Session(records.encode())

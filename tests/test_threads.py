@@ -13,11 +13,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from small_network import SIZE, normalise, picture
+from integer_graphs import quantised
+from small_network import SIZE, normalise, picture, small_network
 
 import mbinfer
 from mbinfer import model
 from mbinfer.errors import ArgumentError
+from mbinfer.quantize import noise, quantize
 
 START = "import os, sys, threading, time; import numpy as np; import mbinfer; "
 
@@ -37,11 +39,21 @@ def program(text: str, *arguments, **options) -> str:
     return done.stdout
 
 
-@pytest.fixture(scope="module")
-def long_network(tmp_path_factory):
+@pytest.fixture(scope="module", params=["float32", "float16", "int8"])
+def net(request, tmp_path_factory):
+    """The file of a small network with weights of each type."""
+    path, graph = tmp_path_factory.mktemp("net") / "net.bin", small_network()
+    if request.param == "int8":
+        graph = quantize(graph, noise(graph, 1))
+    model.save(graph, path, weight_dtype="float16" if request.param == "float16" else None)
+    return path
+
+
+@pytest.fixture(scope="module", params=["float32", "int8"])
+def long_network(request, tmp_path_factory):
     """Takes about half a second on the reference kernels."""
-    path = tmp_path_factory.mktemp("long") / "long.bin"
-    model.save(mbinfer.zoo.mobilenet_v2(1.0, 224, 10), path)
+    path, graph = tmp_path_factory.mktemp("long") / "long.bin", mbinfer.zoo.mobilenet_v2(1.0, 224, 10)
+    model.save(quantised(graph, np.random.default_rng(0)) if request.param == "int8" else graph, path)
     return path
 
 

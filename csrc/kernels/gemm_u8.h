@@ -109,7 +109,7 @@ struct ByteFinish<kLeave> {
 
 // Some pixels of a call, prepared where the leaf wants that: of each tap the inputs of all pixels, one after the other.
 struct ByteBlock {
-  static constexpr int kMostPixels = 32, kMostTaps = 64;
+  static constexpr int kMostPixels = 64, kMostTaps = 64;
   static constexpr ptrdiff_t kMostBytes = ByteInputs::kQuadBytes * ByteInputs::kMostQuads;
   const GemmArgs& a;
   int first = 0, pixels = 0;
@@ -203,11 +203,36 @@ struct ByteStart {
 
 inline int quads_of(const Tap& tap) { return int(unsigned(tap.k) / kQuad); }
 
+// `count` tiles whose sums begin at the bias, where the leaf makes them whole of inputs that are prepared.
+template <int kPixels, bool kFull, ByteEnd kEnd>
+MBI_INLINE void whole_tiles(const ByteBlock& block, const BytePair& pair, int pixel, int count) {
+  using Tile = ByteTile<kPixels, kFull>;
+  const GemmArgs& a = block.a;
+  const int8_t* weights = static_cast<const int8_t*>(a.weights) + ptrdiff_t(pair.pair) * a.weight_rows * kQuadRow;
+  typename Tile::Inputs taps[ByteBlock::kMostTaps];
+  for (int t = 0; t < a.tap_count; t++) {
+    const Tap& tap = a.taps[t];
+    taps[t] = {block.taps[t], tap.in ? block.pixel_bytes() : 0, weights + ptrdiff_t(tap.weight_row) * kQuadRow,
+               quads_of(tap)};
+  }
+  static constexpr Finish kNone = {};
+  ByteFinish<kEnd> finish(a, kEnd == kLeave ? kNone : *a.finish, pair, pixel);
+  const typename Tile::Start start(ByteStart(a, pair, pixel)());
+  const typename Tile::Inputs* const end = taps + a.tap_count;
+  for (ptrdiff_t p = pixel - block.first; count > 0; count--, p += kPixels) {
+    Tile tile;
+    tile.whole(start, taps, end, p);
+    finish.put(tile.sums);
+  }
+}
+
 // `count` tiles, one after the other; of one tap, whose sums begin at the bias, or of any. Never inlined: among other
 // tiles GCC would spill the sums, as it does around the loop over taps, which takes as long as 8 to 16 inputs.
 template <int kPixels, bool kFull, ByteEnd kEnd, bool kOneTap>
 __attribute__((noinline)) void byte_tiles(const ByteBlock& block, const BytePair& pair, int pixel, int count) {
   const GemmArgs& a = block.a;
+  if constexpr (ByteTile<kPixels, kFull>::kWhole)
+    if (a.bias && a.tap_count > 0) return whole_tiles<kPixels, kFull, kEnd>(block, pair, pixel, count);
   const int8_t* weights = static_cast<const int8_t*>(a.weights) + ptrdiff_t(pair.pair) * a.weight_rows * kQuadRow;
   const ptrdiff_t stride = ByteInputs::kPrepared ? block.pixel_bytes() : a.in_stride;
   ptrdiff_t pixels[kPixels], nowhere[kPixels];

@@ -38,18 +38,20 @@
 #include "kernels/depthwise_u8.h"
 #include "kernels/rows_u8.h"
 
-// Some depthwise convolutions by other instructions.
+// Some depthwise convolutions in another order, several products at a time.
 #if defined(__ARM_FEATURE_DOTPROD)
-#include "kernels/dot_neon_u8.h"
+#include "kernels/filter_sdot_u8.h"
+#elif defined(__aarch64__)
+#include "kernels/filter_smull_u8.h"
 #elif defined(MBI_SUMS_512)
-#include "kernels/dot_vnni_u8.h"
+#include "kernels/filter_vnni_u8.h"
 #endif
-#if defined(__ARM_FEATURE_DOTPROD) || defined(MBI_SUMS_512)
-#include "kernels/depthwise_dot_u8.h"
+#if defined(__aarch64__) || defined(MBI_SUMS_512)
+#include "kernels/depthwise_3x3_u8.h"
 #else
 namespace mbinfer {
 namespace {
-constexpr auto depthwise_dot_u8 = depthwise_u8;
+constexpr auto depthwise_3x3_u8 = depthwise_u8;
 }
 }  // namespace mbinfer
 #endif
@@ -59,7 +61,7 @@ namespace {
 
 constexpr Kernels kBytes = {{ByteTiles::gemm_pixels, 2},
                             gemm_u8,
-                            depthwise_dot_u8,
+                            depthwise_3x3_u8,
                             pool_u8,
                             reduce_u8,
                             add_u8,

@@ -28,6 +28,7 @@ inline int quad_at(const uint8_t* p) {
 
 template <int kPixels, bool kFull>
 struct ByteTile {
+  static constexpr bool kWhole = false;
   // An instruction waits for the one before it that adds to the same sum: few pixels have several sums each.
   static constexpr int kChains = kPixels == 1 ? 4 : kPixels <= 3 ? 2 : 1;
   i32x16 sums[kPixels];
@@ -77,6 +78,7 @@ inline __m256i add_products(__m256i sum, __m256i inputs, __m256i weights) {
 
 template <int kPixels, bool kFull>
 struct ByteTile {
+  static constexpr bool kWhole = false;
   i32x16 sums[kPixels];
   MBI_INLINE void start() {}
   MBI_INLINE void settle() {}

@@ -221,6 +221,7 @@ inline int correction(const uint8_t* in, int k) {
 
 template <int kPixels, bool kFull>
 struct ByteTile {
+  static constexpr bool kWhole = false;
   i32x16 sums[kPixels];
   MBI_INLINE void start() {}
   MBI_INLINE void settle() {}

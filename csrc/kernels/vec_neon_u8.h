@@ -109,6 +109,7 @@ inline int correction(const uint8_t*, int) { return 0; }
 
 template <int kPixels, bool kFull>
 struct ByteTile {
+  static constexpr bool kWhole = false;
   i32x16 sums[kPixels];
 
   template <int kLane>
@@ -157,135 +158,13 @@ struct ByteTiles {  // 32 registers: 20 of sums, 4 of weights, 5 of inputs
 
 #else
 
-// Products of bytes fit 16 bits two by two: |x - 128| is at most 128 and a weight at most 127. With a weight of -128
-// they do not, and go to 32 bits one by one.
-struct ByteInputs {
-  static constexpr bool kPrepared = true, kCorrected = false, kSigned = true, kAnyWeight = false;
-  static constexpr int kQuadBytes = 16, kMostQuads = 1024, kRoom = kQuadBytes * kMostQuads;
-};
-inline int correction(const uint8_t*, int) { return 0; }
+}  // namespace
+}  // namespace mbinfer
 
-inline void prepare(const uint8_t* in, int k, uint8_t* out) {
-  const int8x16_t half = vdupq_n_s8(-128);
-  for (; k >= 16; k -= 16, in += 16, out += 64) {
-    const int32x4_t quads = vreinterpretq_s32_s8(veorq_s8(vreinterpretq_s8_u8(vld1q_u8(in)), half));
-    const int32x2_t first = vget_low_s32(quads), second = vget_high_s32(quads);
-    vst1q_u8(out, vreinterpretq_u8_s32(vdupq_lane_s32(first, 0)));
-    vst1q_u8(out + 16, vreinterpretq_u8_s32(vdupq_lane_s32(first, 1)));
-    vst1q_u8(out + 32, vreinterpretq_u8_s32(vdupq_lane_s32(second, 0)));
-    vst1q_u8(out + 48, vreinterpretq_u8_s32(vdupq_lane_s32(second, 1)));
-  }
-  for (; k > 0; k -= 4, in += 4, out += 16) vst1q_u8(out, vreinterpretq_u8_s8(veorq_s8(four_of(in), half)));
-}
+#include "kernels/tile_neon_u8.h"
 
-inline int8x16x2_t two_of(const int8_t* p) {
-#if defined(__aarch64__) || defined(__clang__)
-  return {{vld1q_s8(p), vld1q_s8(p + 16)}};
-#else
-  // As in f32x8::load(): GCC 12 has no intrinsic for two registers in one load.
-  int8x16x2_t v;
-  asm("vld1.8 %h0, %A1" : "=w"(v) : "Q"(*reinterpret_cast<const int8_t (*)[32]>(p)));
-  return v;
-#endif
-}
-inline int8x8_t low(int8x16_t x) { return vget_low_s8(x); }
-#ifdef __aarch64__
-inline int16x8_t multiply_high(int8x16_t a, int8x16_t b) { return vmull_high_s8(a, b); }
-inline int16x8_t multiply_high(int16x8_t sum, int8x16_t a, int8x16_t b) { return vmlal_high_s8(sum, a, b); }
-#else
-inline int16x8_t multiply_high(int8x16_t a, int8x16_t b) { return vmull_s8(vget_high_s8(a), vget_high_s8(b)); }
-inline int16x8_t multiply_high(int16x8_t sum, int8x16_t a, int8x16_t b) {
-  return vmlal_s8(sum, vget_high_s8(a), vget_high_s8(b));
-}
-#endif
-
-// While it multiplies it has two sums of each channel, beside one another: first what it starts at, and nothing.
-template <int kPixels, bool kFull>
-struct ByteTile {
-  i32x16 sums[kPixels];
-  int32x4_t pairs[kPixels][8];
-
-  MBI_INLINE void start() {
-    MBI_UNROLL for (int p = 0; p < kPixels; p++) {
-      MBI_UNROLL for (int n = 0; n < 2; n++) {
-        int32x4_t* of_panel = pairs[p] + 4 * n;
-        of_panel[0] = spread(vget_low_s32(sums[p].v[n].lo)), of_panel[1] = spread(vget_high_s32(sums[p].v[n].lo));
-        of_panel[2] = spread(vget_low_s32(sums[p].v[n].hi)), of_panel[3] = spread(vget_high_s32(sums[p].v[n].hi));
-      }
-    }
-  }
-
-  MBI_INLINE void multiply(const uint8_t* in, const ptrdiff_t (&pixels)[kPixels], const int8_t* weights, int quads) {
-    for (; quads >= 4; quads -= 4, in += 64, weights += 256) {
-      two_quads(in, pixels, weights);
-      two_quads(in + 32, pixels, weights + 128);
-    }
-    if (quads & 2) {
-      two_quads(in, pixels, weights);
-      in += 32, weights += 128;
-    }
-    if (!(quads & 1)) return;
-    MBI_UNROLL for (int p = 0; p < kPixels; p++) {
-      const int8x16_t x = vld1q_s8(of(in + pixels[p]));
-      MBI_UNROLL for (int i = 0; i < 4; i++) {
-        const int8x16_t w = vld1q_s8(weights + 16 * i);
-        pairs[p][2 * i] = vpadalq_s16(pairs[p][2 * i], vmull_s8(low(w), low(x)));
-        pairs[p][2 * i + 1] = vpadalq_s16(pairs[p][2 * i + 1], multiply_high(w, x));
-      }
-    }
-  }
-
-  MBI_INLINE void two_quads(const uint8_t* in, const ptrdiff_t (&pixels)[kPixels], const int8_t* weights) {
-    int8x16x2_t x[kPixels];
-    MBI_UNROLL for (int p = 0; p < kPixels; p++) x[p] = two_of(of(in + pixels[p]));
-    MBI_UNROLL for (int i = 0; i < 4; i += 2) {
-      const int8x16x2_t w = two_of(weights + 16 * i), v = two_of(weights + 64 + 16 * i);
-      MBI_UNROLL for (int p = 0; p < kPixels; p++) add_products(&pairs[p][2 * i], w.val[0], v.val[0], x[p]);
-      MBI_UNROLL for (int p = 0; p < kPixels; p++) add_products(&pairs[p][2 * i + 2], w.val[1], v.val[1], x[p]);
-    }
-  }
-
-  // Of four channels, a quad each of x, times w and v.
-  static MBI_INLINE void add_products(int32x4_t* pairs, int8x16_t w, int8x16_t v, int8x16x2_t x) {
-    const int16x8_t first = vmull_s8(low(w), low(x.val[0])), second = multiply_high(w, x.val[0]);
-    if (kFull) {
-      pairs[0] = vpadalq_s16(vpadalq_s16(pairs[0], first), vmull_s8(low(v), low(x.val[1])));
-      pairs[1] = vpadalq_s16(vpadalq_s16(pairs[1], second), multiply_high(v, x.val[1]));
-    } else {
-      pairs[0] = vpadalq_s16(pairs[0], vmlal_s8(first, low(v), low(x.val[1])));
-      pairs[1] = vpadalq_s16(pairs[1], multiply_high(second, v, x.val[1]));
-    }
-  }
-
-  static MBI_INLINE const int8_t* of(const uint8_t* p) { return reinterpret_cast<const int8_t*>(p); }
-  static MBI_INLINE int32x4_t spread(int32x2_t two) {  // each beside a zero
-    return vreinterpretq_s32_u64(vmovl_u32(vreinterpret_u32_s32(two)));
-  }
-  static MBI_INLINE int32x4_t both(int32x4_t a, int32x4_t b) {
-#ifdef __aarch64__
-    return vpaddq_s32(a, b);
-#else
-    return vcombine_s32(vpadd_s32(vget_low_s32(a), vget_high_s32(a)), vpadd_s32(vget_low_s32(b), vget_high_s32(b)));
-#endif
-  }
-
-  MBI_INLINE void settle() {
-    MBI_UNROLL for (int p = 0; p < kPixels; p++) {
-      MBI_UNROLL for (int n = 0; n < 2; n++) {
-        const int32x4_t* all = pairs[p] + 4 * n;
-        sums[p].v[n] = {both(all[0], all[1]), both(all[2], all[3])};
-      }
-    }
-  }
-};
-
-struct ByteTiles {
-#ifdef __aarch64__  // 32 registers: 16 of sums, 4 of inputs, 2 of weights, 4 of products
-  static constexpr int gemm_pixels = 2, depthwise_pixels[4] = {0, 8, 4, 4};
-#else               // 16: 8 of sums, 2 of inputs, 2 of weights, 2 of products
-  static constexpr int gemm_pixels = 1, depthwise_pixels[4] = {0, 4, 2, 2};
-#endif
-};
+namespace mbinfer {
+namespace {
 
 #endif
 

@@ -20,6 +20,8 @@
 //     sums[pixel][panel]   of i32x8: set, then start() before the first multiply() and settle() after the last one
 //     multiply(in, pixels, weights, quads)
 //                          adds four inputs of each pixel at a time, `quads` times; pixels: how far each is from `in`
+//     kWhole               whole(start, taps, end, pixel) makes all of a tile, from `pixel` on, whose sums begin at
+//                          Start(sums)
 //   ByteTiles              the sizes that suit the register file: gemm_pixels at most, depthwise_pixels as in vec.h
 //   ByteColumns            what a depthwise convolution multiplies: column, outside, weight of kRows rows of kPanels
 //                          panels (of two, those `lanes` that may be read); start(bias), multiply(column, weight, sum),

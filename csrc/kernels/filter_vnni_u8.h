@@ -1,5 +1,5 @@
 // What a depthwise convolution of 3 x 3 multiplies on AVX-512 with VNNI, eight panels at a time, see
-// depthwise_dot_u8.h. Included by isa.cpp only.
+// depthwise_3x3_u8.h. Included by isa.cpp only.
 #pragma once
 
 namespace mbinfer {
@@ -8,27 +8,27 @@ namespace {
 // Four bytes of each of 64 channels: each quarter of a row has 16 of them, of which vector i has four, from 4 i on.
 // Three bytes are of the rows; the weight of the fourth is zero. Results are packed as rows were taken apart, so that
 // they lie in order again.
-struct DotColumn {
+struct FilterColumn {
   __m512i v[4];
 
-  static MBI_INLINE DotColumn of(__m512i a, __m512i b, __m512i c, __m512i fourth) {
+  static MBI_INLINE FilterColumn of(__m512i a, __m512i b, __m512i c, __m512i fourth) {
     const __m512i lo = _mm512_unpacklo_epi8(a, b), hi = _mm512_unpackhi_epi8(a, b),
                   lo_last = _mm512_unpacklo_epi8(c, fourth), hi_last = _mm512_unpackhi_epi8(c, fourth);
     return {{_mm512_unpacklo_epi16(lo, lo_last), _mm512_unpackhi_epi16(lo, lo_last), _mm512_unpacklo_epi16(hi, hi_last),
              _mm512_unpackhi_epi16(hi, hi_last)}};
   }
-  static MBI_INLINE DotColumn of_rows(__m512i a, __m512i b, __m512i c) { return of(a, b, c, c); }
-  static MBI_INLINE DotColumn of_outside(int zero_point) {
+  static MBI_INLINE FilterColumn of_rows(__m512i a, __m512i b, __m512i c) { return of(a, b, c, c); }
+  static MBI_INLINE FilterColumn of_outside(int zero_point) {
     const __m512i outside = _mm512_set1_epi8(char(zero_point));
     return {{outside, outside, outside, outside}};
   }
 };
 
-// Up to eight panels: their weights, where their sums start and what they are multiplied by, in the order of DotColumn.
-// A row that is outside weighs nothing; its products, of zero points, are where sums start.
-struct DotGroup {
+// Up to eight panels: their weights, where their sums start and what they are multiplied by, in the order of
+// FilterColumn. A row that is outside weighs nothing; its products, of zero points, are where sums start.
+struct FilterGroup {
   static constexpr int kPanels = 8, kLeast = 3;
-  DotColumn weights[3];
+  FilterColumn weights[3];
   __m512i bias[4];
   __m512 multiplier[4];
   __mmask64 lanes;  // bytes of a row that may be read
@@ -38,7 +38,7 @@ struct DotGroup {
   MBI_INLINE __m512i load(const uint8_t* row) const { return _mm512_maskz_loadu_epi8(lanes, row); }
   MBI_INLINE void store(uint8_t* out, __m512i bytes) const { _mm512_mask_storeu_epi8(out, lanes, bytes); }
 
-  MBI_INLINE DotGroup(const DepthwiseArgs& a, int panel, int panels)
+  MBI_INLINE FilterGroup(const DepthwiseArgs& a, int panel, int panels)
       : lanes(~__mmask64(0) >> (8 * (kPanels - panels))), large(0) {
     const auto* rows = static_cast<const char*>(a.weights) + ptrdiff_t((a.panel + panel) / 2) * 9 * kRow;
     const auto* channels = reinterpret_cast<const char*>(static_cast<const Channels*>(a.bias) + panel);
@@ -56,7 +56,7 @@ struct DotGroup {
     MBI_UNROLL for (int kx = 0; kx < 3; kx++) {
       __m512i w[3];
       MBI_UNROLL for (int ky = 0; ky < 3; ky++) w[ky] = quarters<9 * kRow>(rows + (ky * 3 + kx) * kRow, made[0]);
-      weights[kx] = DotColumn::of(w[0], w[1], w[2], _mm512_setzero_si512());
+      weights[kx] = FilterColumn::of(w[0], w[1], w[2], _mm512_setzero_si512());
     }
     if (__builtin_expect(!(a.rows[0] && a.rows[1] && a.rows[2]), 0)) leave_out(a);
   }
@@ -87,16 +87,16 @@ struct DotGroup {
   }
 };
 
-struct DotFilter {
-  const DotGroup& group;
+struct Filter3x3 {
+  const FilterGroup& group;
   const __m512i zero, lo, hi;
-  MBI_INLINE DotFilter(const DotGroup& g, const ByteOutput& output)
+  MBI_INLINE Filter3x3(const FilterGroup& g, const ByteOutput& output)
       : group(g),
         zero(_mm512_broadcast_i64x4(output.zero)),
         lo(_mm512_broadcast_i64x4(output.lo)),
         hi(_mm512_broadcast_i64x4(output.highest)) {}
 
-  MBI_INLINE __m512i operator()(const DotColumn& left, const DotColumn& middle, const DotColumn& right) const {
+  MBI_INLINE __m512i operator()(const FilterColumn& left, const FilterColumn& middle, const FilterColumn& right) const {
     __m512i steps[4];
     MBI_UNROLL for (int i = 0; i < 4; i++) {
       __m512i sum = _mm512_dpbusd_epi32(group.bias[i], left.v[i], group.weights[0].v[i]);

@@ -1,5 +1,5 @@
 // What a depthwise convolution of 3 x 3 multiplies on NEON with dot products, a pair of panels at a time, see
-// depthwise_dot_u8.h. Included by isa.cpp only.
+// depthwise_3x3_u8.h. Included by isa.cpp only.
 #pragma once
 
 namespace mbinfer {
@@ -7,30 +7,30 @@ namespace {
 
 // Four bytes of each of 16 channels, for SDOT: vector r has channels r, r + 4, r + 8 and r + 12. Three bytes are of the
 // rows; the fourth, the last one of even and the third one of odd channels, is a neighbour's, whose weight is zero.
-struct DotColumn {
+struct FilterColumn {
   int8x16_t v[4];
 
-  static MBI_INLINE DotColumn of_rows(int8x16_t a, int8x16_t b, int8x16_t c) { return of(a, b, c, c); }
-  static DotColumn of_outside(int zero_point) {
+  static MBI_INLINE FilterColumn of_rows(int8x16_t a, int8x16_t b, int8x16_t c) { return of(a, b, c, c); }
+  static FilterColumn of_outside(int zero_point) {
     const int8x16_t outside = vdupq_n_s8(int8_t(zero_point - 128));
     return {{outside, outside, outside, outside}};
   }
-  static MBI_INLINE DotColumn of(int8x16_t a, int8x16_t b, int8x16_t even, int8x16_t odd) {
+  static MBI_INLINE FilterColumn of(int8x16_t a, int8x16_t b, int8x16_t even, int8x16_t odd) {
     const int16x8_t first = vreinterpretq_s16_s8(vtrn1q_s8(a, b)), second = vreinterpretq_s16_s8(vtrn2q_s8(a, b)),
                     e = vreinterpretq_s16_s8(even), o = vreinterpretq_s16_s8(odd);
     return {{vreinterpretq_s8_s16(vtrn1q_s16(first, e)), vreinterpretq_s8_s16(vtrn1q_s16(second, o)),
              vreinterpretq_s8_s16(vtrn2q_s16(first, e)), vreinterpretq_s8_s16(vtrn2q_s16(second, o))}};
   }
-  static MBI_INLINE DotColumn of_weights(int8x16_t a, int8x16_t b, int8x16_t c) {
+  static MBI_INLINE FilterColumn of_weights(int8x16_t a, int8x16_t b, int8x16_t c) {
     const int8x16_t even = vreinterpretq_s8_s16(vdupq_n_s16(0xFF));
     return of(a, b, vandq_s8(c, even), vbicq_s8(c, even));
   }
 };
 
-// A pair of panels: its weights, where its sums start and what they are multiplied by, in the order of DotColumn.
-struct DotGroup {
+// A pair of panels: its weights, where its sums start and what they are multiplied by, in the order of FilterColumn.
+struct FilterGroup {
   static constexpr int kPanels = 2, kLeast = 2;
-  DotColumn weights[3];
+  FilterColumn weights[3];
   int32_t bias[16];
   float multiplier[16];
 
@@ -41,7 +41,7 @@ struct DotGroup {
   static MBI_INLINE void store(uint8_t* out, uint8x16_t bytes) { vst1q_u8(out, bytes); }
 
   // A row that is outside weighs nothing; its products, of zero points, are where sums start.
-  __attribute__((noinline)) DotGroup(const DepthwiseArgs& a, int panel, int) {
+  __attribute__((noinline)) FilterGroup(const DepthwiseArgs& a, int panel, int) {
     const auto* rows = static_cast<const int8_t*>(a.weights) + ptrdiff_t((a.panel + panel) / 2) * 9 * kRow;
     const Channels* channels = static_cast<const Channels*>(a.bias) + panel;
     for (int i = 0; i < 2; i++) {
@@ -56,10 +56,10 @@ struct DotGroup {
     for (int kx = 0; kx < 3; kx++, rows += kRow) {
       const int8x16_t w[3] = {vld1q_s8(rows), vld1q_s8(rows + 3 * kRow), vld1q_s8(rows + 6 * kRow)};
       weights[kx] =
-          DotColumn::of_weights(vandq_s8(w[0], inside[0]), vandq_s8(w[1], inside[1]), vandq_s8(w[2], inside[2]));
+          FilterColumn::of_weights(vandq_s8(w[0], inside[0]), vandq_s8(w[1], inside[1]), vandq_s8(w[2], inside[2]));
       if (a.rows[0] && a.rows[1] && a.rows[2]) continue;
-      const DotColumn outside =
-          DotColumn::of_weights(vbicq_s8(w[0], inside[0]), vbicq_s8(w[1], inside[1]), vbicq_s8(w[2], inside[2]));
+      const FilterColumn outside =
+          FilterColumn::of_weights(vbicq_s8(w[0], inside[0]), vbicq_s8(w[1], inside[1]), vbicq_s8(w[2], inside[2]));
       MBI_UNROLL for (int r = 0; r < 4; r++) start.val[r] = vdotq_s32(start.val[r], outside.v[r], zero);
     }
     MBI_UNROLL for (int r = 0; r < 4; r++) {
@@ -71,14 +71,15 @@ struct DotGroup {
 
 // What all pixels of a pair of panels have in common, in variables that no store of bytes can change: sums and what
 // they are multiplied by are read for each pixel, as they have no room beside three columns and their weights.
-struct DotFilter {
-  const DotGroup& group;
-  const DotColumn weights[3];
+struct Filter3x3 {
+  const FilterGroup& group;
+  const FilterColumn weights[3];
   const ByteOutput output;
-  MBI_INLINE DotFilter(const DotGroup& g, const ByteOutput& out)
+  MBI_INLINE Filter3x3(const FilterGroup& g, const ByteOutput& out)
       : group(g), weights{g.weights[0], g.weights[1], g.weights[2]}, output(out) {}
 
-  MBI_INLINE uint8x16_t operator()(const DotColumn& left, const DotColumn& middle, const DotColumn& right) const {
+  MBI_INLINE uint8x16_t operator()(const FilterColumn& left, const FilterColumn& middle,
+                                   const FilterColumn& right) const {
     int16x4_t steps[4];
     MBI_UNROLL for (int r = 0; r < 4; r++) {
       int32x4_t sum = vld1q_s32(group.bias + 4 * r);

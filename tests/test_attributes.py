@@ -130,7 +130,8 @@ VALUES: dict[str, list] = {
     "transB": [1],
     "allowzero": [1],
 }
-HAVE_TESTS_OF_THEIR_OWN = ("Gemm", "Upsample", "DequantizeLinear")  # test_import.py, test_qdq.py
+# test_import.py, test_qdq.py, test_onnx_boxes.py
+HAVE_TESTS_OF_THEIR_OWN = ("Gemm", "Upsample", "DequantizeLinear", "NonMaxSuppression")
 
 
 def cases():

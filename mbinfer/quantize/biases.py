@@ -8,6 +8,8 @@ leaves its range loses far more than others, and a bias that made up for it woul
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import numpy as np
 
 from ..graph import Graph, Node
@@ -42,10 +44,16 @@ class Biases:
     def _means(self, made: Graph, name: str) -> list[Float64]:
         """The means of the channels of a value of `made`, for each sample."""
         if name not in self._found:
-            run = runner(made, [name])
-            values = (real_numbers(run(_taken(made, arrays))[name], made.types.get(name)) for arrays in self._samples)
+            values = (real_numbers(array, made.types.get(name)) for array in self._values(made, name))
             self._found[name] = [array.mean(tuple(range(array.ndim - 1)), np.float64) for array in values]
         return self._found[name]
+
+    def _values(self, made: Graph, name: str) -> Iterator[Array]:
+        if name in made.inputs:  # a state, which is bytes already
+            index = list(made.inputs).index(name)
+            return (_taken(made, arrays)[index] for arrays in self._samples)
+        run = runner(made, [name])
+        return (run(_taken(made, arrays))[name] for arrays in self._samples)
 
 
 def _taken(made: Graph, arrays: list[Array]) -> list[Array]:

@@ -14,7 +14,7 @@ PageVector<Stage> StageOrder::stages(const Graph& graph) const {
   return made;
 }
 
-void put_in_order(const std::vector<int>& order, PageVector<Stage>* stages) {
+void put_in_order(const PageVector<int>& order, PageVector<Stage>* stages) {
   std::vector<bool> placed(order.size(), false);
   for (size_t first = 0; first < order.size(); first++) {  // each cycle of the permutation
     if (placed[first]) continue;

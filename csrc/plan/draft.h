@@ -18,13 +18,13 @@ struct StageOrder {
   Fusion fusion;
   StageRules rules;
   std::vector<bool> apart;  // nodes that are not fused
-  std::vector<int> order;   // of the stages that make_stages() gives
+  PageVector<int> order;    // of the stages that make_stages() gives
 
   PageVector<Stage> stages(const Graph& graph) const;
 };
 
 // Moves stage order[i] to place i.
-void put_in_order(const std::vector<int>& order, PageVector<Stage>* stages);
+void put_in_order(const PageVector<int>& order, PageVector<Stage>* stages);
 
 struct Split {  // what is chosen of a stage, in a word: drafts of networks of thousands of stages are compared
   Split() : rows(0), step(0), panels(0), keep(false), ends(false) {}
@@ -43,7 +43,7 @@ static_assert(sizeof(Split) == 8, "a word");
 struct Draft {
   Schedule schedule = Schedule::kFused;
   std::shared_ptr<const StageOrder> order;
-  std::vector<Split> splits;  // by stage; none: there is no such plan
+  PageVector<Split> splits;  // by stage; none: there is no such plan
   int64_t peak_bytes = 0;
   double cycles = 0;
   int64_t extra_macs = 0;  // done again

@@ -25,8 +25,8 @@ class Placing {
     backwards(spreads, &Placing::spread);
   }
 
-  std::vector<Home> homes() const {
-    std::vector<Home> homes;
+  PageVector<Home> homes() const {
+    PageVector<Home> homes;
     if (std::all_of(links_.begin(), links_.end(), [](const Link& link) { return link.value < 0; })) return homes;
     homes.resize(links_.size());
     each_holder_first([&](int v) {
@@ -159,7 +159,7 @@ class Placing {
   }
 
   const Graph& graph_;
-  std::vector<Link> links_;
+  PageVector<Link> links_;
   std::vector<bool> copied_;  // nodes, so far
   std::vector<int> becomes_;  // values that states become
   std::vector<int> strides_;  // by value: elements from one of its pixels to the next

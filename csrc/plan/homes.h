@@ -83,7 +83,7 @@ class Homes {
   // Everything is placed that can be, or only what gathers values.
   enum Which { kAll, kGathersOnly };
   Homes(const Graph& graph, Which which);
-  explicit Homes(std::vector<Home> of) : of_(std::move(of)) {}
+  explicit Homes(PageVector<Home> of) : of_(std::move(of)) {}
 
   Home of(int value) const { return of_.empty() ? Home{value, 0, 0} : of_[size_t(value)]; }
   bool apart() const { return of_.empty(); }
@@ -95,7 +95,7 @@ class Homes {
   bool overlap(const Graph& graph, int a, int b) const;
 
  private:
-  std::vector<Home> of_;
+  PageVector<Home> of_;
 };
 
 // What plans are made with, of which the best is taken: all that can be placed, and, where that is something, as little

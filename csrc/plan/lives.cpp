@@ -38,8 +38,8 @@ bool Lives::frees_input(const Stage* segment, int first, int count) const {
          std::none_of(segment, segment + count, [&](const Stage& s) { return reads_beside(s, in); });
 }
 
-std::vector<int64_t> Lives::live_bytes() const {
-  std::vector<int64_t> live(stages_ + 1, 0);
+PageVector<int64_t> Lives::live_bytes() const {
+  PageVector<int64_t> live(stages_ + 1, 0);
   for (size_t v = 0; v < lives_.size(); v++) {
     const Life& life = lives_[v];
     if (life.maker < 0) continue;
@@ -54,7 +54,7 @@ std::vector<int64_t> Lives::live_bytes() const {
 }
 
 Homes homes_of(const Plan& plan) {
-  std::vector<Home> homes;
+  PageVector<Home> homes;
   homes.reserve(plan.values.size());
   for (const Placement& placed : plan.values) homes.push_back(placed.home);
   return Homes(std::move(homes));

@@ -54,7 +54,7 @@ class Lives {
   }
 
   // Bytes alive while each stage runs, what it reads and makes included; each value takes whole cache lines.
-  std::vector<int64_t> live_bytes() const;
+  PageVector<int64_t> live_bytes() const;
 
  private:
   // Whether a stage reads, beside value `in`, another one in the same room: another slice, at rows that what slides
@@ -64,7 +64,7 @@ class Lives {
   const Graph& graph_;
   const Homes& homes_;
   const size_t stages_;
-  std::vector<Life> lives_;
+  PageVector<Life> lives_;
 };
 
 Homes homes_of(const Plan& plan);  // with which it was made

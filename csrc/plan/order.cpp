@@ -41,7 +41,7 @@ class OrderSearch {
     }
   }
 
-  std::vector<int> run() {
+  PageVector<int> run() {
     bool complete = true;
     Level level(words_), next(words_);
     begin(&level);
@@ -63,7 +63,7 @@ class OrderSearch {
       std::swap(level, next);
     }
     const Set& best = *std::min_element(level.sets.begin(), level.sets.end(), less_memory);
-    std::vector<int> order;
+    PageVector<int> order;
     order.reserve(size_t(count_));
     for (int at = best.parent; at >= 0; at = links_[size_t(at)].before) order.push_back(links_[size_t(at)].stage);
     std::reverse(order.begin(), order.end());
@@ -71,7 +71,7 @@ class OrderSearch {
     if (complete && made == count_) return order;
     work_.shortcuts |= kOrderShortcut;
     links_ = {};
-    std::vector<int> given;
+    PageVector<int> given;
     given.reserve(size_t(count_));
     const std::vector<uint64_t> none(words_, 0);
     finish(none.data(), &given);
@@ -350,7 +350,7 @@ class OrderSearch {
 
   // The stages that have not run as the graph has them, but each after those that make what it reads: a stage with an
   // addition stands where its first node does, which may be before the other operand is made.
-  void finish(Done before_them, std::vector<int>* order) const {
+  void finish(Done before_them, PageVector<int>* order) const {
     std::vector<uint64_t> done(before_them, before_them + words_);
     std::vector<int> waiting;
     for (int s = 0; s < count_; s++) {
@@ -376,7 +376,7 @@ class OrderSearch {
     sets->resize(size_t(most));
   }
 
-  int64_t peak_of(const std::vector<int>& order) {
+  int64_t peak_of(const PageVector<int>& order) {
     std::vector<uint64_t> done(words_, 0);
     int64_t live = 0, peak = 0;
     for (int s : order) {
@@ -408,8 +408,8 @@ class OrderSearch {
 
 }  // namespace
 
-std::vector<int> least_memory_order(const Graph& graph, const PageVector<Stage>& stages, const Homes& homes,
-                                    const std::vector<StageScratch>& scratch, Work* work) {
+PageVector<int> least_memory_order(const Graph& graph, const PageVector<Stage>& stages, const Homes& homes,
+                                   const std::vector<StageScratch>& scratch, Work* work) {
   return OrderSearch(graph, stages, homes, scratch, work).run();
 }
 

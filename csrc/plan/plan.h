@@ -211,7 +211,7 @@ static_assert(sizeof(Buffer) == 24, "thousands of them");
 struct Plan {
   Schedule schedule = Schedule::kFused;
   PageVector<Stage> stages;
-  std::vector<Segment> segments;
+  PageVector<Segment> segments;
   PageVector<Placement> values;  // by value of the graph
   PageVector<Buffer> buffers;
   std::vector<int> state_order;  // the graph's states, as they become what the next run reads, one after the other

@@ -34,7 +34,7 @@ std::unique_ptr<SegmentSearch::Impl> SegmentSearch::window(int index) const {
 }
 
 template <class Run>
-void SegmentSearch::run_windows(std::vector<Split>* splits, Run&& run) const {
+void SegmentSearch::run_windows(PageVector<Split>* splits, Run&& run) const {
   splits->assign(stages_.size(), {});
   for (int i = 0; i < windows_; i++) {
     const std::unique_ptr<Impl> made = only_ ? nullptr : window(i);
@@ -46,7 +46,7 @@ void SegmentSearch::run_windows(std::vector<Split>* splits, Run&& run) const {
   }
 }
 
-void SegmentSearch::smallest(int64_t limit, std::vector<Split>* splits, int64_t* bytes) const {
+void SegmentSearch::smallest(int64_t limit, PageVector<Split>* splits, int64_t* bytes) const {
   *bytes = 0;
   run_windows(splits, [&](Impl* window) {
     int64_t largest;
@@ -57,12 +57,12 @@ void SegmentSearch::smallest(int64_t limit, std::vector<Split>* splits, int64_t*
   if (splits->empty()) *bytes = -1;
 }
 
-void SegmentSearch::any(int64_t limit, double cycles, int64_t work, std::vector<Split>* splits) const {
+void SegmentSearch::any(int64_t limit, double cycles, int64_t work, PageVector<Split>* splits) const {
   if (windows_ > 1) cycles = INFINITY;
   run_windows(splits, [&](Impl* window) { return window->any(limit, cycles, work, splits); });
 }
 
-void SegmentSearch::cheapest(int64_t limit, double cycles, int64_t work, std::vector<Split>* splits) const {
+void SegmentSearch::cheapest(int64_t limit, double cycles, int64_t work, PageVector<Split>* splits) const {
   if (windows_ > 1) cycles = INFINITY;  // of all together, not of one
   run_windows(splits, [&](Impl* window) { return window->cheapest(limit, cycles, work, splits); });
 }

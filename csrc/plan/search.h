@@ -24,21 +24,21 @@ class SegmentSearch {
 
   // Both set what is chosen of each stage, where segments end too. None: nothing fits.
   // At any cost; of at most `limit` bytes.
-  void smallest(int64_t limit, std::vector<Split>* splits, int64_t* bytes) const;
+  void smallest(int64_t limit, PageVector<Split>* splits, int64_t* bytes) const;
   // Of at most so many cycles, in at most so much work; and any such plan, mostly found sooner, INFINITY: at any cost.
-  void cheapest(int64_t limit, double cycles, int64_t work, std::vector<Split>* splits) const;
-  void any(int64_t limit, double cycles, int64_t work, std::vector<Split>* splits) const;
+  void cheapest(int64_t limit, double cycles, int64_t work, PageVector<Split>* splits) const;
+  void any(int64_t limit, double cycles, int64_t work, PageVector<Split>* splits) const;
 
  private:
   class Impl;
   std::unique_ptr<Impl> window(int index) const;
   template <class Run>
-  void run_windows(std::vector<Split>* splits, Run&& run) const;
+  void run_windows(PageVector<Split>* splits, Run&& run) const;
 
   const Graph& graph_;
   const PageVector<Stage>& stages_;
   const Lives& lives_;
-  std::vector<int64_t> waiting_;  // by stage: bytes of values made before it and read by it or later
+  PageVector<int64_t> waiting_;  // by stage: bytes of values made before it and read by it or later
   Work* work_;
   ChoiceRules rules_;
   int windows_;

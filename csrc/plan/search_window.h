@@ -26,7 +26,7 @@ class SegmentSearch::Impl {
  public:
   // Stages [first, last) of those that `lives` and `waiting` know.
   Impl(const Graph& graph, const PageVector<Stage>& stages, int first, int last, const Lives& lives,
-       const std::vector<int64_t>& waiting, const ChoiceRules& rules, int64_t work)
+       const PageVector<int64_t>& waiting, const ChoiceRules& rules, int64_t work)
       : graph_(graph),
         stages_(stages.data() + first),
         first_(first),
@@ -52,7 +52,7 @@ class SegmentSearch::Impl {
   int64_t spent() const { return spent_; }
   bool complete() const { return complete_; }
 
-  bool smallest(int64_t limit, std::vector<Split>* splits, int64_t* bytes) {
+  bool smallest(int64_t limit, PageVector<Split>* splits, int64_t* bytes) {
     allowance_ = work_;
     start(std::min(limit, most_), true);
     search();
@@ -60,7 +60,7 @@ class SegmentSearch::Impl {
     return path(splits);
   }
 
-  bool cheapest(int64_t limit, double cycles, int64_t work, std::vector<Split>* splits) {
+  bool cheapest(int64_t limit, double cycles, int64_t work, PageVector<Split>* splits) {
     allowance_ = std::min(work_, work);
     start(std::min(limit, most_), false);
     find_alone();
@@ -70,7 +70,7 @@ class SegmentSearch::Impl {
     return path(splits);
   }
 
-  bool any(int64_t limit, double cycles, int64_t work, std::vector<Split>* splits) {
+  bool any(int64_t limit, double cycles, int64_t work, PageVector<Split>* splits) {
     allowance_ = std::min(work_, work);
     start(std::min(limit, most_), std::isinf(cycles));
     find_alone();
@@ -343,7 +343,7 @@ class SegmentSearch::Impl {
     if (!at_any_cost_) bound_ = std::min(bound_, (best.cost + upper_bound_after_[size_t(b) + 1]) * kRounding);
   }
 
-  bool path(std::vector<Split>* splits) const {
+  bool path(PageVector<Split>* splits) const {
     if (reached_[size_t(count_)].from < 0) return false;
     for (int end = count_; end > 0; end = reached_[end].from) {
       const Reached& last = reached_[end];

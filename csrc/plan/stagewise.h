@@ -92,7 +92,7 @@ class Stagewise {
   std::vector<int> first_way_;       // by stage
   std::vector<uint16_t> way_count_;  // by stage
   std::optional<Lives> lives_;
-  std::vector<int64_t> live_;  // by stage: bytes of the values alive
+  PageVector<int64_t> live_;  // by stage: bytes of the values alive
   int64_t counted_ = 0;
   std::vector<std::weak_ptr<const Draft>> known_;
 };

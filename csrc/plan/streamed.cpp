@@ -74,19 +74,16 @@ Draft Streamer::within(int64_t limit) {
   return {};
 }
 
-bool Streamer::tired(int64_t spent_before, int64_t work) {
-  if (work_->spent - spent_before <= work) return false;
-  work_->shortcuts |= kSegmentShortcut;
-  return true;
-}
-
 // By bisection over the search's own count; the cheapest of as many bytes as some plan takes is placed.
 Draft Streamer::smallest_of(double cycles, int64_t bytes) {
   Draft best;
   int64_t low = 0, high = bytes;  // there is none, and one, or a plan from elsewhere
   const int64_t spent_before = work_->spent;
   for (int tries = 0; tries < kSmallestTries; tries++) {
-    if (tired(spent_before, kSmallestWork)) break;
+    if (work_->spent - spent_before > kSmallestWork) {
+      work_->shortcuts |= kSegmentShortcut;
+      break;
+    }
     const int64_t counted = low ? int64_t(std::sqrt(double(low) * double(high))) : high / 4;
     if (double(high) < kSmallestStep * double(low) || counted <= low) break;
     Draft plan = any(counted, cycles, kSmallestSearch);
@@ -109,9 +106,7 @@ Draft Streamer::smallest_of(double cycles, int64_t bytes) {
 Draft Streamer::least_of_few(int64_t known) {
   Draft best;
   int64_t low = counted_, high = known;
-  const int64_t spent_before = work_->spent;
   for (int tries = 0; tries < kLeastTries && high - low >= kArenaAlign; tries++) {
-    if (tired(spent_before, kLeastWork)) break;
     const int64_t counted = tries ? int64_t(std::sqrt(double(low) * double(high))) : high;
     Draft plan = attempt_at(kPrices[std::size(kPrices) - 1], counted);
     if (allowed(plan) && (best.none() || plan.peak_bytes <= best.peak_bytes)) {

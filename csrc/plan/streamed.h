@@ -41,8 +41,6 @@ class Streamer {
   Draft any(int64_t counted, double cycles, int64_t work) const;
   Draft found(const SegmentSearch& search, int64_t counted, double cost, int64_t work) const;
   Draft least_of_few(int64_t known);
-  // Whether more than so much `work` was spent since then, after which no other limit is tried; the plan says so.
-  bool tired(int64_t spent_before, int64_t work);
   bool allowed(const Draft& plan) const { return !plan.none() && plan.extra_macs <= most_again_; }
 
   const Graph& graph_;

@@ -27,8 +27,6 @@ constexpr int64_t kSmallestSearch = 1 << 17;
 // 18.3 and 17.8 with these.
 constexpr double kPrices[] = {0.05, 1, 16};
 constexpr int kLeastTries = 12;
-// Paths and rows looked at after which no other limit is tried: 6,000 poolings take 18 million for one.
-constexpr int64_t kLeastWork = 1 << 24;
 
 // --- what one search may take ---
 // Work is counted in steps of about a nanosecond to ten.

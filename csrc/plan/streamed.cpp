@@ -20,7 +20,7 @@ bool sees_padding_only(const Graph& graph, const Stage& stage) {
 int64_t multiply_adds_again(const Graph& graph, double share) {
   double all = 0;
   for (const Node& node : graph.nodes) all += double(macs(graph, node));
-  return int64_t(std::min(all * share, 9e18));
+  return all > 0 ? int64_t(std::min(all * share, 9e18)) : 0;  // any share of nothing is nothing
 }
 
 }  // namespace

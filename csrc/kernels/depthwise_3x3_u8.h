@@ -1,7 +1,7 @@
 // Depthwise convolutions of 3 x 3 where several products of bytes are added at a time: three columns of three rows are
 // in registers, in the order in which the leaf multiplies them, some panels at a time. A column is loaded and put in
-// order once for all pixels that read it. The leaf, one of filter_vnni_u8.h, filter_sdot_u8.h and filter_smull_u8.h,
-// has
+// order once for all pixels that read it. The leaf, one of filter_vnni_u8.h, filter_madd_u8.h, filter_sdot_u8.h and
+// filter_smull_u8.h, has
 //   FilterColumn           of_rows(a, b, c), of_outside(zero_point)
 //   FilterGroup(args, panel, panels)
 //                          kPanels panels or fewer, of which the first one begins a pair, at least kLeast to be worth

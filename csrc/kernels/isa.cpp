@@ -45,8 +45,10 @@
 #include "kernels/filter_smull_u8.h"
 #elif defined(MBI_SUMS_512)
 #include "kernels/filter_vnni_u8.h"
+#elif defined(__AVX2__)
+#include "kernels/filter_madd_u8.h"
 #endif
-#if defined(__aarch64__) || defined(MBI_SUMS_512)
+#if defined(__aarch64__) || defined(__AVX2__)
 #include "kernels/depthwise_3x3_u8.h"
 #else
 namespace mbinfer {

@@ -11,10 +11,12 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from .check import ANCHORWISE, CENTRED, COUNTS_PADDING, FULL_RANGE, LOGARITHM, SOFTMAX, check_graph
+from .check import check_graph
+from .check_nodes import ANCHORWISE, CENTRED, COUNTS_PADDING, FULL_RANGE, LOGARITHM, SOFTMAX
 from .check_types import HALVES
 from .errors import ArgumentError, FormatError, UnsupportedError
 from .graph import ACTIVATIONS, COLORS, Graph, Node, Type
+from .limits import MAX_STRINGS
 from .ops import CODES, OPS
 from .packing import CHANNELS, PANEL, float16, float32, pack_channels, pack_conv, pack_depthwise
 from .packing import panel_channels as panel_channels
@@ -208,6 +210,8 @@ def encode(graph: Graph, weight_dtype: str | None = None) -> bytes:
     for record, (key, value) in zip(metadata, graph.metadata.items()):
         record["key"], record["value"] = strings.add(key), strings.add(value)
     labels = np.array([strings.add(label) for label in graph.labels], "<u4")
+    if len(strings.data) > MAX_STRINGS:
+        raise FormatError(f"names, labels and metadata of {len(strings.data)} bytes; a model has at most {MAX_STRINGS}")
 
     sections = {
         "value": values,

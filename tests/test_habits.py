@@ -64,14 +64,3 @@ LEAVES = re.compile(r"csrc/(kernels/(vec|tile)_\w+\.h|exec/(float_mode|pause)\.h
 @pytest.mark.parametrize("path", [p for p in NATIVE if name(p).startswith("csrc/")], ids=name)
 def test_assembly_is_in_leaves(path):
     assert LEAVES.fullmatch(name(path)) or not re.search(r"\b(asm|__asm__)\b(?!/)", code(path))
-
-
-# Types travel with the values: a type to come is no change here.
-TYPELESS = re.compile(
-    r"csrc/(exec/(runner|task|parts|windows|taps|pixels|picks|moves|thread_pool)\.\w+|plan/(?!cost|tuning)\w+\.\w+)"
-)
-
-
-@pytest.mark.parametrize("path", [p for p in NATIVE if TYPELESS.fullmatch(name(p))], ids=name)
-def test_planner_and_executor_name_no_element_type(path):
-    assert not re.search(r"\b(float|_Float16|int8_t)\b", code(path))

@@ -14,7 +14,7 @@ from records import Records
 from test_format import MAX, MIX, STEM, tiny_graph
 
 import mbinfer
-from mbinfer import check, check_boxes, check_types, model
+from mbinfer import check_boxes, check_types, limits, model
 from mbinfer.graph import Output, Recipe
 
 ROOT = Path(__file__).parents[1]
@@ -97,30 +97,39 @@ def test_sizes_that_32_bits_cannot_index(tmp_path):
         model.encode(graph)
 
 
+def test_strings_of_more_bytes_than_a_reader_takes():
+    graph = mbinfer.zoo.mobilenet_v1(0.25, 32, 1024, seed=0)
+    graph.labels = [f"{i:04}".ljust(limits.MAX_TEXT, "a") for i in range(1023)]
+    assert mbinfer.Session(model.encode(graph)).labels[1022] == graph.labels[1022]
+    graph.labels.append("c" * limits.MAX_TEXT)
+    with pytest.raises(mbinfer.FormatError, match=f"a model has at most {limits.MAX_STRINGS}"):
+        model.encode(graph)
+
+
 def test_limits_are_those_of_the_manual():
-    """The limits of docs/format.md, csrc/model/rules.h and mbinfer/check.py are the same numbers."""
+    """The limits of docs/format.md, csrc/model/rules.h and mbinfer/limits.py are the same numbers."""
     header = (ROOT / "csrc" / "model" / "rules.h").read_text()
     found = {}
     for name, text in re.findall(r"\b(kMax\w+) = ([^,;]+)", header):
         text = text.replace("INT32_MAX", "(2**31 - 1)").replace("int64_t(1)", "1")
         found[name] = eval(text, {})
     ours = {
-        "kMaxSide": check.MAX_SIDE,
-        "kMaxElements": check.MAX_ELEMENTS,
-        "kMaxStored": check.MAX_STORED,
-        "kMaxReads": check.MAX_READS,
+        "kMaxSide": limits.MAX_SIDE,
+        "kMaxElements": limits.MAX_ELEMENTS,
+        "kMaxStored": limits.MAX_STORED,
+        "kMaxReads": limits.MAX_READS,
         "kMaxHalved": check_types.MAX_HALVED,
         "kMaxBoxes": check_boxes.MAX_BOXES,
         "kMaxToldApart": check_types.MAX_TOLD_APART,
-        "kMaxMacs": check.MAX_MACS,
-        "kMaxFraction": check.MAX_FRACTION,
+        "kMaxMacs": limits.MAX_MACS,
+        "kMaxFraction": limits.MAX_FRACTION,
         "kMaxFactor": check_types.MAX_FACTOR,
-        "kMaxWindowChannels": check.MAX_WINDOW_CHANNELS,
-        "kMaxNodeInputs": check.MAX_NODE_INPUTS,
-        "kMaxName": check.MAX_NAME,
-        "kMaxText": check.MAX_TEXT,
-        "kMaxStrings": check.MAX_STRINGS,
-        **{"kMax" + name.title(): most for name, most in check.MAX_COUNTS.items()},
+        "kMaxWindowChannels": limits.MAX_WINDOW_CHANNELS,
+        "kMaxNodeInputs": limits.MAX_NODE_INPUTS,
+        "kMaxName": limits.MAX_NAME,
+        "kMaxText": limits.MAX_TEXT,
+        "kMaxStrings": limits.MAX_STRINGS,
+        **{"kMax" + name.title(): most for name, most in limits.MAX_COUNTS.items()},
     }
     assert found == ours
     manual = (ROOT / "docs" / "format.md").read_text(encoding="utf-8")

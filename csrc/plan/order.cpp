@@ -13,6 +13,7 @@
 
 #include "pages.h"
 #include "plan/lives.h"
+#include "plan/order_sets.h"
 
 namespace mbinfer {
 namespace {
@@ -43,12 +44,12 @@ class OrderSearch {
 
   PageVector<int> run() {
     bool complete = true;
-    Level level(words_), next(words_);
+    OrderLevel level(words_), next(words_);
     begin(&level);
     int made = 0;
     for (; made < count_; made++) {
       int width = 0;
-      for (const Set& set : level.sets) width = std::max(width, set.ready_count);
+      for (const OrderSet& set : level.sets) width = std::max(width, set.ready_count);
       const int most = sets_allowed(made, size_t(width));
       if (most <= 0) break;
       advance(level, &next);
@@ -56,13 +57,13 @@ class OrderSearch {
         complete = false;
         keep_best(&next.sets, most);
       }
-      for (Set& set : next.sets) {
+      for (OrderSet& set : next.sets) {
         links_.push_back({set.parent, set.stage});
         set.parent = int(links_.size()) - 1;
       }
       std::swap(level, next);
     }
-    const Set& best = *std::min_element(level.sets.begin(), level.sets.end(), less_memory);
+    const OrderSet& best = *std::min_element(level.sets.begin(), level.sets.end(), less_memory);
     PageVector<int> order;
     order.reserve(size_t(count_));
     for (int at = best.parent; at >= 0; at = links_[size_t(at)].before) order.push_back(links_[size_t(at)].stage);
@@ -79,36 +80,6 @@ class OrderSearch {
   }
 
  private:
-  using Done = const uint64_t*;  // a bit for each stage: whether it has run
-
-  struct Set {
-    int done = 0;                          // where its bits begin in those of its level
-    int ready_first = 0, ready_count = 0;  // of its level's list: stages that may run next
-    int parent = -1, stage = -1;           // a link, and the stage run last
-    int64_t live = 0, peak = 0;
-    double waiting = 0;  // bytes alive, summed over the stages that have run
-    uint64_t hash = 0;
-  };
-
-  // Sets of as many stages each, and what they are made of in one list: a list for each set, of which there are
-  // thousands, would leave a heap full of holes.
-  struct Level {
-    explicit Level(size_t words) : words(words) {}
-
-    size_t words;
-    PageVector<Set> sets;
-    PageVector<uint64_t> done;
-    PageVector<int> ready;
-
-    Done done_of(const Set& set) const { return done.data() + set.done; }
-    const int* ready_of(const Set& set) const { return ready.data() + set.ready_first; }
-    void clear() {
-      sets.clear();
-      done.clear();
-      ready.clear();
-    }
-  };
-
   struct Link {
     int before, stage;
   };
@@ -116,16 +87,8 @@ class OrderSearch {
     int64_t delta, need;
   };
 
-  static bool has(Done done, int s) { return done[size_t(s) / 64] >> (s % 64) & 1; }
-  static void put_in(uint64_t* done, int s) { done[size_t(s) / 64] |= uint64_t(1) << (s % 64); }
-  static bool less_memory(const Set& a, const Set& b) {
+  static bool less_memory(const OrderSet& a, const OrderSet& b) {
     return std::tie(a.peak, a.live, a.waiting) < std::tie(b.peak, b.live, b.waiting);
-  }
-  static uint64_t hash_of(int s) {  // SplitMix64 (Steele et al. 2014)
-    uint64_t x = (uint64_t(s) + 1) * 0x9E3779B97F4A7C15u;
-    x = (x ^ (x >> 30)) * 0xBF58476D1CE4E5B9u;
-    x = (x ^ (x >> 27)) * 0x94D049BB133111EBu;
-    return x ^ (x >> 31);
   }
 
   bool in_arena(int v) const { return lives_.of(v).maker >= 0; }
@@ -212,7 +175,7 @@ class OrderSearch {
   }
 
   // Whether stage s, or a chain that begins with it, frees what it makes within the memory that is needed anyway.
-  bool is_free(const Set& set, Done done, int s) {
+  bool is_free(const OrderSet& set, Done done, int s) {
     const int64_t most = std::max(set.peak, unavoidable_);
     Change now = change(done, s);
     int64_t live = set.live;
@@ -244,7 +207,7 @@ class OrderSearch {
   }
 
   // The one set of no stages.
-  void begin(Level* level) const {
+  void begin(OrderLevel* level) const {
     level->done.assign(words_, 0);
     for (int s = 0; s < count_; s++)
       if (is_ready(level->done.data(), s)) level->ready.push_back(s);
@@ -253,10 +216,10 @@ class OrderSearch {
     level->sets[0].live = level->sets[0].peak = lives_.state_room_bytes();
   }
 
-  void advance(const Level& level, Level* next) {
+  void advance(const OrderLevel& level, OrderLevel* next) {
     next->clear();
-    table_.assign(16, -1);
-    for (const Set& set : level.sets) {
+    table_.clear();
+    for (const OrderSet& set : level.sets) {
       spent_ = 0;
       const int *ready = level.ready_of(set), *end = ready + set.ready_count;
       int only = set.ready_count == 1 ? *ready : -1;
@@ -268,15 +231,14 @@ class OrderSearch {
     }
   }
 
-  void run_stage(const Level& level, const Set& set, int s, Level* next) {
+  void run_stage(const OrderLevel& level, const OrderSet& set, int s, OrderLevel* next) {
     const Done done = level.done_of(set);
     const Change now = change(done, s);
     const int64_t peak = std::max(set.peak, set.live + now.need);
     const double waiting = set.waiting + double(set.live + now.delta);
     const uint64_t hash = set.hash ^ hash_of(s);
     spent_ += int64_t(words_) + set.ready_count + 8;
-    Set* found = find(hash, done, s, next);
-    if (found) {
+    if (OrderSet* found = table_.find(hash, done, s, next)) {
       if (std::tie(peak, waiting) >= std::tie(found->peak, found->waiting)) return;
       found->peak = peak;
       found->waiting = waiting;
@@ -284,7 +246,7 @@ class OrderSearch {
       found->stage = s;
       return;
     }
-    Set after;
+    OrderSet after;
     after.parent = set.parent;
     after.stage = s;
     after.live = set.live + now.delta;
@@ -296,11 +258,11 @@ class OrderSearch {
     put_in(next->done.data() + after.done, s);
     add_ready(level, set, s, &after, next);
     next->sets.push_back(after);
-    enter(hash, int(next->sets.size()) - 1, next->sets);
+    table_.enter(next->sets);
   }
 
   // What may run after a set and stage s: what might before, and what waited for that stage alone.
-  void add_ready(const Level& level, const Set& set, int s, Set* after, Level* next) {
+  void add_ready(const OrderLevel& level, const OrderSet& set, int s, OrderSet* after, OrderLevel* next) {
     const int *ready = level.ready_of(set), v = stages_[s].output, home = lives_.home(v);
     after->ready_first = int(next->ready.size());
     for (const int* r = ready; r != ready + set.ready_count; ++r)
@@ -318,34 +280,6 @@ class OrderSearch {
     bool waits = false;
     for_each_read(graph_, stages_[r], [&](int u) { waits = waits || homes_.overlap(graph_, u, v); });
     return waits;
-  }
-
-  // The set of `done` and s on the next level, if it is there: an open hash table of indices.
-  Set* find(uint64_t hash, Done done, int s, Level* next) {
-    for (size_t i = hash & (table_.size() - 1); table_[i] >= 0; i = (i + 1) & (table_.size() - 1)) {
-      Set& other = next->sets[size_t(table_[i])];
-      const Done others = next->done_of(other);
-      if (other.hash != hash || !has(others, s)) continue;
-      bool equal = true;
-      for (size_t w = 0; w < words_; w++)
-        equal = equal && others[w] == (done[w] | (w == size_t(s) / 64 ? uint64_t(1) << (s % 64) : 0));
-      if (equal) return &other;
-    }
-    return nullptr;
-  }
-
-  void enter(uint64_t hash, int index, const PageVector<Set>& next) {
-    if (2 * next.size() > table_.size()) {
-      table_.assign(4 * table_.size(), -1);
-      for (int i = 0; i < index; i++) put(next[size_t(i)].hash, i);
-    }
-    put(hash, index);
-  }
-
-  void put(uint64_t hash, int index) {
-    size_t i = hash & (table_.size() - 1);
-    while (table_[i] >= 0) i = (i + 1) & (table_.size() - 1);
-    table_[i] = index;
   }
 
   // The stages that have not run as the graph has them, but each after those that make what it reads: a stage with an
@@ -371,7 +305,7 @@ class OrderSearch {
     }
   }
 
-  static void keep_best(PageVector<Set>* sets, int most) {
+  static void keep_best(PageVector<OrderSet>* sets, int most) {
     std::stable_sort(sets->begin(), sets->end(), less_memory);
     sets->resize(size_t(most));
   }
@@ -400,7 +334,7 @@ class OrderSearch {
   Index makers_, readers_;
   int64_t unavoidable_;  // bytes that some stage needs in any order
   PageVector<Link> links_;
-  PageVector<int> table_;
+  SetTable table_;                // of the next level
   mutable PageVector<int> seen_;  // by value with memory of its own: the last visit of what gathers some of them
   mutable int gathered_ = 0;      // such visits
   int64_t spent_ = 0;

@@ -9,8 +9,8 @@ from typing import Any, Union
 
 import numpy as np
 
-from ..check import MAX_ELEMENTS
 from ..errors import ArgumentError, ShapeError
+from ..limits import MAX_ELEMENTS
 
 MOST_COMPARED = 100_000  # names of tensors
 Shape = tuple[int, ...]

@@ -10,9 +10,9 @@ import math
 
 import numpy as np
 
-from ..check import MAX_SIDE
 from ..check_boxes import BOX, MAX_BOXES
 from ..graph import Boxes
+from ..limits import MAX_SIDE
 from .emitting import SourceNode
 from .layout import Tensor
 from .moving import blocks

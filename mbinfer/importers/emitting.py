@@ -14,9 +14,9 @@ from typing import Any
 import numpy as np
 
 from ..build import GraphBuilder
-from ..check import MAX_ELEMENTS, MAX_SIDE
 from ..errors import UnsupportedError
 from ..graph import Graph, Node, free_name
+from ..limits import MAX_ELEMENTS, MAX_SIDE
 from .layout import Tensor
 
 TALLEST = 64  # rows of a kernel: kMaxKernel of csrc/plan/plan.h

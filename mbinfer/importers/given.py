@@ -10,7 +10,7 @@ import math
 
 import numpy as np
 
-from ..check import MAX_SIDE
+from ..limits import MAX_SIDE
 from .emitting import SourceNode
 from .joining import stacked
 from .layout import AXES, Tensor, order_of

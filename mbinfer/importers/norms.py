@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from ..check import MAX_WINDOW_CHANNELS
+from ..limits import MAX_WINDOW_CHANNELS
 from ..ops import NORM_FACTORS
 from .emitting import SourceNode
 from .functions import square

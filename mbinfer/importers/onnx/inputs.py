@@ -9,8 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from ...check import MAX_ELEMENTS, MAX_SIDE
 from ...errors import Error, ShapeError, UnsupportedError
+from ...limits import MAX_ELEMENTS, MAX_SIDE
 from ..arguments import shapes_by_name
 from ..emitting import TALLEST
 from ..layout import AXES, Tensor, nchw, order_of

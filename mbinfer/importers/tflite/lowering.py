@@ -13,9 +13,9 @@ from typing import Any
 
 import numpy as np
 
-from ...check import MAX_ELEMENTS
 from ...errors import FormatError, UnsupportedError
 from ...graph import Type
+from ...limits import MAX_ELEMENTS
 from ..arguments import InputShape, shapes_by_name
 from ..emitting import SourceNode, unsupported
 from ..layout import Tensor, nhwc

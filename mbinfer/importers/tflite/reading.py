@@ -14,8 +14,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ...check import MAX_ELEMENTS
 from ...errors import FormatError, UnsupportedError
+from ...limits import MAX_ELEMENTS
 from ...messages import brief
 from ..arguments import output_names
 from ..emitting import SourceNode

@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ...check import MAX_ELEMENTS
 from ...errors import FormatError
+from ...limits import MAX_ELEMENTS
 from .flatbuffer import Table
 
 Indices = npt.NDArray[np.int64]

@@ -333,6 +333,13 @@ def test_a_refusal_names_everything_in_the_way_and_where_to_cut():
     assert len(message) < 900 and "1 Sinh, 1 Cosh" in message
 
 
+def test_a_refusal_names_attention_behind_what_cannot_run():
+    products = [node("MatMul", "n", "n", to="p"), node("MatMul", "p", "v", to="q"), node("MatMul", "q", "p")]
+    model = make(CONV, node("Sin", "a", to="n"), *products, w=W, v=np.ones((6, 6)))
+    message = str(refuse(model, "the Sin"))
+    assert "2 MatMul (attention)" in message and "1 Sin (sine)" in message  # q times v is a dense layer
+
+
 UNKNOWN = [
     "Sinh",
     "Cosh",

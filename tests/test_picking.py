@@ -87,6 +87,17 @@ def test_a_pooled_picture_is_as_large_as_it_was():
     assert "resize" in [made.op for made in graph.nodes]
 
 
+@pytest.mark.parametrize("count", [3, 300])
+def test_a_single_channel_many_times(count):
+    """As PyTorch exports `functional.normalize`."""
+    wide = normal(count, 8, 1, 1)
+    norm = [node("Conv", "a", "wide", to="b", name="wide"), node("ReduceL2", "b", to="n", axes=[1], keepdims=1)]
+    graph = same(*norm, node("Expand", "n", "size", to="e"), node("Div", "b", "e"), wide=wide, size=[1, count, 6, 5])
+    assert [made.op for made in graph.nodes][-2:] == ["conv", "div"]
+    flat = [node("Reshape", "n", "flat", to="f"), node("Tile", "f", "times")]
+    same(*norm, *flat, wide=wide, flat=[1, 30, 1], times=[1, 1, count])
+
+
 def test_columns_one_after_the_other():
     same(node("Relu", "a", to="b"), node("Concat", "a", "b", "a", axis=3))
 
@@ -135,6 +146,16 @@ def test_tensorflow_lite_picks_repeats_and_mirrors(case, dtype):
     x = net.conv(net.input((1, 6, 5, 3)), 8, (1, 1))
     made = net.like(x, shape)
     net.operator(op, [x.index, net.constant(numbers)], made.index, options, **fields)
+    assert_litert_agrees(lite, net, made, dtype)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "int8"])
+def test_tensorflow_lite_repeats_a_single_channel(dtype):
+    lite = pytest.importorskip("tflite_models")
+    net = lite.TfliteBuilder(np.random.default_rng(0), dtype)
+    x = net.conv(net.input((1, 6, 5, 3)), 1, (1, 1))
+    made = net.like(x, (1, 6, 5, 300))
+    net.operator("TILE", [x.index, net.constant([1, 1, 1, 300])], made.index, "TileOptions")
     assert_litert_agrees(lite, net, made, dtype)
 
 

@@ -86,6 +86,8 @@ def repeated(low: Walk, node: SourceNode, x: Tensor, counts: Sequence[int]) -> T
         letter = groups[axis] or _letter(groups, x, axis)
         if x.shape[axis] == 1 and letter in ("H", "W"):
             x = _stretched(low, node, x, axis, letter, counts[axis], part)
+        elif x.shape[axis] == x.dims[2] == 1:
+            x = _widened(low, node, x, axis, counts[axis], part)
         else:
             x = picked(low, node, x, axis, [*range(x.shape[axis])] * counts[axis], part)
         groups = x.groups() or []
@@ -110,3 +112,16 @@ def _stretched(low: Walk, node: SourceNode, x: Tensor, axis: int, letter: str, c
     layout = "CHW" if x.shows("NCHW") else AXES
     order = "".join(name for name in layout if made.size(name) > 1)
     return replace(made, order=order, shape=(*x.shape[:axis], count, *x.shape[axis + 1 :]))
+
+
+def _widened(low: Walk, node: SourceNode, x: Tensor, axis: int, count: int, part: str) -> Tensor:
+    """A single channel, `count` times: a convolution by ones."""
+    fields: dict[str, Any] = {"weight": np.ones((count, 1, 1, 1)), "bias": np.zeros(count)}
+    inside, groups = low.graph.types.get(x.value), x.groups() or []
+    if inside is not None:
+        fields = {"weight": np.ones((count, 1, 1, 1), np.int8), "weight_scale": np.ones(count, np.float32)}
+    value = low.emit(node, "conv", [x.value], part, **fields)
+    if inside is not None:
+        low.graph.types[value] = inside
+    order = "".join([*groups[:axis], "C", *groups[axis + 1 :]])
+    return Tensor(value, low.builder.dims(value), order, (*x.shape[:axis], count, *x.shape[axis + 1 :]))

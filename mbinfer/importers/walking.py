@@ -31,11 +31,13 @@ class Walk(Emitter):
     """A model on its way to a `Graph`.
 
     `env` holds each tensor of the source as a constant array, a `Tensor`, or the error that whoever reads it raises.
-    `handlers` have the operators that can run, `aliases` what users call those that cannot.
+    `handlers` have the operators that can run, `aliases` what users call those that cannot. `products` are those that
+    can, but not of two tensors that are both computed.
     """
 
     handlers: Mapping[str, Callable[..., Tensor]]
     aliases: Mapping[str, str]
+    products: frozenset[str]
 
     def __init__(self, names: Iterable[str], constants: Mapping[str, Array]):
         super().__init__(names)
@@ -54,7 +56,7 @@ class Walk(Emitter):
                 elif not isinstance(blocked, UnsupportedError) or not blocked.op:
                     raise blocked  # an input, without which nothing can be said of the rest
                 else:
-                    self._pass_over(node, blocked)
+                    self._pass_over(node, found, blocked)
             except UnsupportedError as error:
                 if not error.op:
                     raise
@@ -116,10 +118,12 @@ class Walk(Emitter):
                 self._cuts[name] = None
         self.env.update(dict.fromkeys((name for name in node.outputs if name), error))
 
-    def _pass_over(self, node: SourceNode, blocked: UnsupportedError) -> None:
+    def _pass_over(self, node: SourceNode, found: Sequence[Any], blocked: UnsupportedError) -> None:
         """What depends on a node that cannot run is not judged, but for operators that cannot run anywhere."""
         if not self.can_run(node):
             self._refused.append((node, unsupported(node, "unknown op", SUPPORTED)))
+        elif node.op in self.products and not any(isinstance(tensor, np.ndarray) for tensor in found):
+            self._refused.append((node, unsupported(node, "a product of two computed tensors", "constants there")))
         self.env.update(dict.fromkeys((name for name in node.outputs if name), blocked))
 
     # For the handlers: what a node reads.

@@ -61,7 +61,7 @@ VIEWS = frozenset(("Identity", "Reshape", "Flatten", "Squeeze", "Unsqueeze", "Tr
 class Lowering(Walk):
     """One model on its way from ONNX to a `Graph`."""
 
-    handlers, aliases = _HANDLERS, ALIASES
+    handlers, aliases, products = _HANDLERS, ALIASES, frozenset(("MatMul",))
 
     def __init__(self, source: OnnxSource):
         self.nodes = expand(source.nodes, source.opset)

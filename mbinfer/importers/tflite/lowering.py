@@ -70,7 +70,7 @@ def lowers(*ops: str, reals: bool = False, many: bool = False) -> Callable[[Hand
 class Lowering(Walk):
     """One model on its way from TensorFlow Lite to a `Graph`."""
 
-    handlers, aliases = _HANDLERS, ALIASES
+    handlers, aliases, products = _HANDLERS, ALIASES, frozenset(("BATCH_MATMUL",))
 
     def __init__(self, source: TfliteSource, input_shape: InputShape = None, states: States = None):
         constants = {name: t.array for name, t in source.tensors.items() if t.array is not None}

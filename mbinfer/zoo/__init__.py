@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from .costs import Cost, count
 from .deeplab import deeplab_v3
-from .dscnn import ds_cnn
+from .dscnn import ds_cnn, ds_cnn_stream
 from .efficientnet import (
     efficientnet_b0,
     efficientnet_lite0,
@@ -43,6 +43,7 @@ ARCHITECTURES = {
         resnet8,
         resnet18,
         ds_cnn,
+        ds_cnn_stream,
         ssdlite_v2,
         ssdlite_v3,
         deeplab_v3,
@@ -70,6 +71,7 @@ __all__ = [
     "resnet8",
     "resnet18",
     "ds_cnn",
+    "ds_cnn_stream",
     "ssdlite_v2",
     "ssdlite_v3",
     "deeplab_v3",

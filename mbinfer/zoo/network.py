@@ -49,8 +49,13 @@ class Network:
         same: bool = False,
         recipe: Recipe | None = IMAGENET,
         channels: int = 3,
+        streaming: bool = False,
     ):
-        """`same`: padded as TensorFlow does, which gives the bottom and right the larger half, and not on all sides."""
+        """`same`: padded as TensorFlow does, which gives the bottom and right the larger half, and not on all sides.
+
+        `streaming`: a run takes some rows of a stream, and convolutions find above them, in place of padding, those of
+        earlier runs.
+        """
         height, across = size = (resolution, resolution) if isinstance(resolution, int) else resolution
         if min(size) < (32 if channels == 3 else 1) or classes < 1 or not width > 0:
             raise ShapeError(
@@ -59,6 +64,7 @@ class Network:
             )
         self.weights, source = open_weights(weights, seed)
         self.classes, self.builder, self.eps, self.same = classes, GraphBuilder(), eps, same
+        self.streaming = streaming
         self.builder.input("image", (height, across, channels), recipe)
         self.builder.graph.metadata = {
             "architecture": architecture,
@@ -126,6 +132,14 @@ class Network:
     def pool(self, name: str, value: str) -> str:
         return self.follow("global_avg_pool", name, [value])
 
+    def recent(self, value: str, rows: int) -> str:
+        """`value` below `rows` rows of what it was in earlier runs."""
+        if not rows:
+            return value
+        seen = self.builder.recent(value, rows)
+        self.weights.follow("stack", [value], seen)
+        return seen
+
     def follow(self, op: str, name: str, inputs: list[str], channels: int | None = None, **fields: Any) -> str:
         """An operator without weights."""
         self.weights.follow(op, inputs, name)
@@ -172,6 +186,9 @@ class Network:
         act: str,
         dilation: int,
     ) -> str:
+        top, left, bottom, right = self.pads(source, kernel, stride, dilation)
+        if self.streaming:
+            top, bottom, source = 0, 0, self.recent(source, dilation * (kernel[0] - 1) + 1 - stride)
         return self.builder.add(
             op,
             [source],
@@ -180,7 +197,7 @@ class Network:
             output=name,
             kernel=kernel,
             stride=(stride, stride),
-            pads=self.pads(source, kernel, stride, dilation),
+            pads=(top, left, bottom, right),
             dilation=(dilation, dilation),
             weight=np.ascontiguousarray(weight, np.float32),
             bias=bias.astype(np.float32),

@@ -12,6 +12,8 @@ from onnx_models import agree, make, node, normal, ops
 
 import mbinfer
 from mbinfer import model as model_file
+from mbinfer.build import GraphBuilder
+from mbinfer.graph import Type
 from mbinfer.quantize import quantize
 
 W8 = normal(8, 3, 3, 3)
@@ -185,3 +187,20 @@ def test_reductions_agree(op, axes):
 @pytest.mark.parametrize("axis", [1, 2, 3])
 def test_softmax_over_any_axis_agrees(op, axis):
     agree(make(*chain((op, {"axis": axis})), w=W8))
+
+
+@pytest.mark.parametrize("dtype", ["float32", "uint8"])
+@pytest.mark.parametrize("groups", [1, 2, 3, 4, 5, 8])
+def test_channels_of_groups_take_turns(groups, dtype):
+    rng = np.random.default_rng(groups)
+    for each in (1, 5, 33):
+        shape = (3, 5, groups * each)
+        net = GraphBuilder()
+        value = net.input("x", shape)
+        made = net.add("shuffle", [value], groups=groups)
+        if dtype == "uint8":
+            net.graph.types |= dict.fromkeys((value, made), Type("uint8", 1.0, 3))
+        net.output(made, (1, *shape), "y")
+        x = rng.integers(0, 256, (1, *shape)).astype(dtype)
+        found = mbinfer.Session(model_file.encode(net.graph)).run(x)
+        assert np.array_equal(found, x.reshape(1, 3, 5, groups, each).swapaxes(3, 4).reshape(x.shape))

@@ -23,6 +23,34 @@ void by_output_pixel(const Task& w, Move&& move) {
   }
 }
 
+// Output channel c is channel c / groups of group c % groups. Constants let a compiler move vectors: a number takes
+// 0.07 ns in place of 1.8 (AMD EPYC (Zen 4), GCC 12). kGroups 0: any number.
+template <size_t kBytes, int kGroups>
+void take_turns(const char* __restrict in, char* __restrict out, int groups, int each) {
+  const int count = kGroups ? kGroups : groups;
+  for (int i = 0; i < each; i++)
+    for (int group = 0; group < count; group++, out += kBytes)
+      std::memcpy(out, in + size_t(group * each + i) * kBytes, kBytes);
+}
+
+using TakeTurns = void (*)(const char* in, char* out, int groups, int each);
+
+template <size_t kBytes>
+TakeTurns turns_of(int groups) {  // ShuffleNetV2 has 2, ShuffleNet 2, 3, 4 or 8
+  switch (groups) {
+    case 2:
+      return take_turns<kBytes, 2>;
+    case 3:
+      return take_turns<kBytes, 3>;
+    case 4:
+      return take_turns<kBytes, 4>;
+    case 8:
+      return take_turns<kBytes, 8>;
+    default:
+      return take_turns<kBytes, 0>;
+  }
+}
+
 void fill_up(const Task& w) {
   by_output_pixel(w, [](int, int) {});
 }
@@ -72,17 +100,10 @@ void slice(const Task& w) {
   });
 }
 
-// Output channel c is channel c / groups of group c % groups.
 void shuffle(const Task& w) {
-  const int channels = output(w).channels, groups = w.node.groups, each = channels / groups;
-  const size_t size = element(w);
-  by_output_pixel(w, [&](int row, int x) {
-    const char* in = w.in.at(row, x);
-    char* out = w.out.at(row, x);
-    for (int i = 0; i < each; i++)
-      for (int group = 0; group < groups; group++, out += size)
-        std::memcpy(out, in + size_t(group * each + i) * size, size);
-  });
+  const int groups = w.node.groups, each = output(w).channels / groups;
+  const TakeTurns take_turns = element(w) == 1 ? turns_of<1>(groups) : turns_of<4>(groups);
+  by_output_pixel(w, [&](int row, int x) { take_turns(w.in.at(row, x), w.out.at(row, x), groups, each); });
 }
 
 void depth_to_space(const Task& w) {

@@ -1,6 +1,6 @@
-// What opening a session takes at its most: `opening FILE LIMIT` prints the bytes of the arena, and the most bytes that
-// were in use by malloc and by anonymous pages until the session was open, and then until it has run once. LIMIT as in
-// mbi_options. Built and run by test_opening.py; the C library is glibc.
+// What opening a session takes: `opening FILE LIMIT [SCHEDULE]` prints the bytes of the arena, the most bytes that were
+// in use by malloc and by anonymous pages until the session was open, those that are resident then, and seconds of the
+// CPU. LIMIT as in mbi_options. Built and run by test_opening.py; the C library is glibc.
 #include <malloc.h>
 #include <sys/mman.h>
 #include <sys/syscall.h>
@@ -8,6 +8,7 @@
 
 #include <cstdio>
 #include <cstdlib>
+#include <ctime>
 
 #include "mbinfer.h"
 
@@ -66,17 +67,31 @@ int munmap(void* at, size_t bytes) noexcept {
 }
 }
 
+static long resident() {
+  long pages = 0;
+  if (FILE* file = std::fopen("/proc/self/statm", "r")) {
+    if (std::fscanf(file, "%*d %ld", &pages) != 1) pages = 0;
+    std::fclose(file);
+  }
+  return pages * sysconf(_SC_PAGESIZE);
+}
+
+static double seconds() { return double(std::clock()) / CLOCKS_PER_SEC; }
+
 int main(int argc, char** argv) {
-  if (argc != 3) return 2;
+  if (argc < 3) return 2;
   mbi_options options;
   mbi_options_init(&options, sizeof options);
   options.memory_limit = std::atoll(argv[2]);
-  const long before = in_use;
+  if (argc > 3) options.schedule = argv[3];
+  const long resident_before = resident(), before = in_use;
   most = in_use;
+  const double start = seconds();
   mbi_session* session;
   if (mbi_session_open(argv[1], &options, &session)) return std::fprintf(stderr, "%s\n", mbi_last_error()->message), 1;
-  std::printf("{\"arena\": %lld, \"most\": %ld}\n", static_cast<long long>(mbi_session_plan(session)->peak_bytes),
-              most - before);
+  std::printf("{\"arena\": %lld, \"most\": %ld, \"resident\": %ld, \"seconds\": %f}\n",
+              static_cast<long long>(mbi_session_plan(session)->peak_bytes), most - before,
+              resident() - resident_before, seconds() - start);
   mbi_session_close(session);
   return in_use > before + 4096;  // what the C library keeps
 }

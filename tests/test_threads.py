@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import itertools
 import os
 import signal
 import subprocess
@@ -215,7 +216,6 @@ def test_daemon_threads_at_the_end_of_the_interpreter(net, work):
 # Other libraries' floating-point modes.
 
 LIBM = ctypes.CDLL("libm.so.6", use_errno=True) if sys.platform == "linux" else None
-UPWARD = {"x86_64": 0x800, "aarch64": 0x400000}.get(os.uname().machine)
 
 
 @pytest.fixture(scope="module")
@@ -240,41 +240,61 @@ def test_denormal_weights_are_written_as_zeros(tmp_path):
     assert (tmp_path / "zeros").read_bytes() == (tmp_path / "denormals").read_bytes()
 
 
-@pytest.mark.parametrize("threads", [1, 2])
-def test_bits_do_not_depend_on_the_callers_rounding(net, threads):
-    if not UPWARD:
-        pytest.skip("no number for upward rounding")
-    session, image = mbinfer.Session(net, threads=threads), normalise(picture())
-    expected, inside = session.run(image), []
+class Modes:
+    """The floating-point modes of this machine that a caller may be in, which are set by the C library's fesetenv."""
 
-    def rows():
+    AT = {"x86_64": 28, "aarch64": 0}.get(os.uname().machine)  # the mode's place in fenv_t
+
+    def __init__(self):
+        roundings, switches = (13, (0x8000, 0x40)) if self.AT else (22, (1 << 24,))  # denormals: results, operands
+        flushes = [sum(on) for on in itertools.product(*((0, bit) for bit in switches))]
+        self.bits = 3 << roundings | sum(switches)
+        self.words = [way << roundings | flush for way in range(4) for flush in flushes]
+
+    def now(self) -> int:
+        return int.from_bytes(self._environment().raw[self.AT :][:4], "little") & self.bits
+
+    def set(self, word: int) -> None:
+        environment = self._environment()
+        here = slice(self.AT, self.AT + 4)
+        others = int.from_bytes(environment.raw[here], "little") & ~self.bits
+        environment[here] = (others | word).to_bytes(4, "little")
+        assert LIBM.fesetenv(environment) == 0
+
+    @staticmethod
+    def _environment():
+        environment = ctypes.create_string_buffer(64)
+        assert LIBM.fegetenv(environment) == 0
+        return environment
+
+
+@pytest.mark.skipif(Modes.AT is None, reason="where fenv_t holds the mode is not known here")
+@pytest.mark.parametrize("isa", mbinfer._core.isas())
+@pytest.mark.parametrize("threads", [1, 2])
+def test_bits_do_not_depend_on_the_callers_mode(net, faint_network, isa, threads, monkeypatch):
+    """All roundings, denormals flushed or not; the caller finds its mode while it gives rows, and afterwards."""
+    monkeypatch.setenv("MBINFER_ISA", isa)
+    faint = np.random.default_rng(0).standard_normal((32, 32, 3)).astype(np.float32) * np.float32(1e-38)
+    assert ((np.abs(faint) < np.finfo(np.float32).tiny) & (faint != 0)).any()
+    modes, images = Modes(), {net: normalise(picture()), faint_network: faint}
+
+    def rows_of(image, inside):
         for row in image:
-            inside.append(LIBM.fegetround())
+            inside.add(modes.now())
             yield row
 
-    assert LIBM.fesetround(UPWARD) == 0
+    found = modes.now()
+    sessions = {path: mbinfer.Session(path, threads=threads) for path in images}
+    expected = {path: sessions[path].run(image).tobytes() for path, image in images.items()}
     try:
-        got = [session.run(image), session.run_rows(rows()), mbinfer.Session(net, threads=threads).run(image)]
-        after = LIBM.fegetround()
+        for word in modes.words:
+            modes.set(word)
+            inside, results = set(), []
+            for path, image in images.items():
+                made = sessions[path].run(image), sessions[path].run_rows(rows_of(image, inside))
+                results.append([m.tobytes() for m in made])
+                sessions[path] = mbinfer.Session(path, threads=threads) if word == modes.words[-2] else sessions[path]
+            after = modes.now()
+            assert (results, inside, after) == ([2 * [bits] for bits in expected.values()], {word}, word)
     finally:
-        LIBM.fesetround(0)
-    assert after == UPWARD and set(inside) == {UPWARD}
-    assert [g.tobytes() for g in got] == 3 * [expected.tobytes()]
-
-
-@pytest.mark.parametrize("isa", mbinfer._core.isas())
-def test_bits_do_not_depend_on_the_callers_denormals(faint_network, isa, monkeypatch):
-    torch = pytest.importorskip("torch")
-    monkeypatch.setenv("MBINFER_ISA", isa)
-    image = np.random.default_rng(0).standard_normal((32, 32, 3)).astype(np.float32) * np.float32(1e-38)
-    assert ((np.abs(image) < np.finfo(np.float32).tiny) & (image != 0)).any()
-    one = mbinfer.Session(faint_network).run(image)
-    two = mbinfer.Session(faint_network, threads=2)
-    results = [two.run(image)]
-    if not torch.set_flush_denormal(True):
-        pytest.skip("torch cannot set the mode here")
-    try:
-        results += [two.run(image) for _ in range(5)] + [mbinfer.Session(faint_network).run(image)]
-    finally:
-        torch.set_flush_denormal(False)
-    assert {r.tobytes() for r in results} == {one.tobytes()}
+        modes.set(found)

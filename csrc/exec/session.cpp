@@ -1,5 +1,6 @@
 #include "exec/session.h"
 
+#include <algorithm>
 #include <climits>
 #include <cstring>
 #include <mutex>
@@ -48,6 +49,8 @@ Input input_of(const Graph& graph, const GraphInput& input, const void* data, DT
 constexpr uint64_t kCanary = 0xC0FFEE5EEDBADC0D;
 constexpr size_t kCanaryBytes = kArenaAlign;
 
+constexpr int64_t kMostTaken = int64_t(256) << 20;  // of an arena before its first run
+
 // How long a run waits for a row that another run of the session pulls: it may come from this one.
 constexpr int64_t kRowTimeout = 2000000000, kRowGlance = 50000000;
 
@@ -93,8 +96,9 @@ Session::Session(std::shared_ptr<const Model> model, const SessionOptions& optio
   // The arena stands between two canaries: a kernel that leaves it is found out.
   block_ = Pages(size_t(plan_.peak_bytes) + 2 * kCanaryBytes);
   arena_ = reinterpret_cast<uint8_t*>(block_.data()) + kCanaryBytes;
-  // The memory is taken now, not in the middle of the first run.
-  std::memset(arena_, 0, size_t(plan_.peak_bytes));
+  // The memory is taken now, not in the middle of the first run. What goes beyond networks' needs waits for that, so
+  // that a hostile file costs no time. The pages are zeros already.
+  std::memset(arena_, 0, size_t(std::min(plan_.peak_bytes, kMostTaken)));
   for (size_t i = 0; i < kCanaryBytes; i += sizeof kCanary) {
     std::memcpy(arena_ - kCanaryBytes + i, &kCanary, sizeof kCanary);
     std::memcpy(arena_ + plan_.peak_bytes + i, &kCanary, sizeof kCanary);

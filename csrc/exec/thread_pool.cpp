@@ -18,7 +18,7 @@ constexpr int64_t kPatience = 300 * kMicrosecond;  // who waits within a run giv
 constexpr int64_t kNap = 50 * kMicrosecond;
 constexpr int64_t kPollEvery = 50 * kMillisecond;  // Python may take 5 ms to answer
 constexpr int64_t kMostCredit = 10 * kMillisecond;
-constexpr size_t kStack = size_t(256) << 10;  // workers call kernels, nothing of the user's
+constexpr size_t kStack = size_t(128) << 10;  // workers call kernels, which take 20 KiB, and nothing of the user's
 
 int64_t now(clockid_t clock = CLOCK_MONOTONIC) {
   timespec time;

@@ -19,7 +19,7 @@ import pytest
 from graphs import GraphBuilder
 from integer_graphs import quantised
 
-from mbinfer import model
+from mbinfer import model, zoo
 from mbinfer.graph import Recipe
 
 KIB = 1024
@@ -294,6 +294,15 @@ def test_any_small_file_opens_in_a_second_its_arena_1_mib_and_twice_the_file(mak
         took = opened(path, limit)
         assert took["most"] <= took["arena"] + 1024 * KIB + 2 * size, limit
         assert took["seconds"] <= 1, limit
+
+
+@pytest.mark.parametrize("make", [zoo.ssdlite_v2, zoo.ssdlite_v3, zoo.deeplab_v3])
+def test_detectors_and_segmenters_open_in_their_arena_and_256_kib(make, opened, tmp_path):
+    model.save(make(), tmp_path / "model.bin")
+    for way in ((LEAST,), (NONE,), (NONE, "naive")):
+        took = opened(tmp_path / "model.bin", *way)
+        assert took["most"] <= took["arena"] + 256 * KIB, way
+        assert took["seconds"] <= 0.5, way
 
 
 def test_an_arena_of_a_gibibyte_waits_for_the_first_run(opened, tmp_path):

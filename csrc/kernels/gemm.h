@@ -209,15 +209,20 @@ inline void run_vectors(const GemmArgs& a, int panel, int end) {
   run(height, taller * (height + 1), tiles - taller);
 }
 
+// A dense layer: many vectors side by side, or each sum would wait for the one before. Returns the first panel left.
+template <class W>
+int run_dense(const GemmArgs& a, int panel, int end) {
+  using V = typename Dense<W>::V;
+  constexpr int kVectors = Dense<W>::vectors, kPanels = kVectors * V::kPanels;
+  for (Prefetch none; end - panel >= kPanels; panel += kPanels) run_tiles<W, V, 1, kVectors>(a, 1, 0, 1, panel, none);
+  return panel;
+}
+
 // Panels [panel, end), which are whole vectors. Tiles of two begin with a pair of panels.
 template <class W, class V>
 void run_panels(const GemmArgs& a, int panel, int end) {
   using Sizes = Tiles<V>;
-  // One pixel, a dense layer: many vectors side by side, or each sum would wait for the one before.
-  if (a.pixels == 1 && a.tap_count)
-    for (Prefetch none; end - panel >= Sizes::row_vectors * V::kPanels; panel += Sizes::row_vectors * V::kPanels)
-      run_tiles<W, V, 1, Sizes::row_vectors>(a, 1, 0, 1, panel, none);
-  // Tiles of few pixels want more vectors for the same reason.
+  // Tiles of few pixels want more vectors, as a dense layer does.
   constexpr int kHigh = Sizes::gemm_vectors >= 3 ? Sizes::gemm_pixels[2] : 1;
   const bool few = Sizes::gemm_vectors >= 3 && a.pixels < Sizes::few_pixels * tiles_of<kHigh>(a.pixels, a.in_stride);
   while (panel < end) {
@@ -241,7 +246,8 @@ template <class W>
 void gemm_of(const GemmArgs& a) {
   const Cut cut = cut_panels(a.panel, a.panels);
   if (cut.first) run_panels<W, f32x8>(a, 0, cut.first);
-  run_panels<W, wide>(a, cut.first, cut.last);
+  const bool dense = a.pixels == 1 && a.tap_count;
+  run_panels<W, wide>(a, dense ? run_dense<W>(a, cut.first, cut.last) : cut.first, cut.last);
   if constexpr (wide::kPanels > 1) run_panels<W, f32x8>(a, cut.last, a.panels);
 }
 

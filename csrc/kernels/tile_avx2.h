@@ -10,9 +10,14 @@ template <class V>
 struct Tiles;
 template <>
 struct Tiles<f32x8> {  // 16 registers: 12 sums of 6x2, 2 rows of weights and an input
-  static constexpr int gemm_pixels[4] = {0, 12, 6, 4}, gemm_vectors = 3, row_vectors = 12, few_pixels = 4;
+  static constexpr int gemm_pixels[4] = {0, 12, 6, 4}, gemm_vectors = 3, few_pixels = 4;
   static constexpr int depthwise_pixels[4] = {0, 8, 8, 4}, thin_vectors = 2, columns_ahead = 0;
   static constexpr int prefetch_inputs[2] = {16, 48};
+};
+template <class W>
+struct Dense {
+  using V = f32x8;
+  static constexpr int vectors = 12;
 };
 
 // Symptom: beside a busy hardware thread of the same core, which then starts three instructions a cycle for each in
@@ -55,8 +60,14 @@ struct Tile {
     }
     MBI_UNROLL for (int i = 0; i < kInputs; i++) {
       if (i) loads_stay();
+      auto weights = [&](int n) { return V::load(row_of<V, kVectors>(w + i * kRow, parts, n)); };
+      if constexpr (kPixels == 1) {  // each as it is used: twelve that are converted first would be spilled
+        const V x = V::splat(*in);
+        MBI_UNROLL for (int n = 0; n < kVectors; n++) sums[0][n] = fma(weights(n), x, sums[0][n]);
+        continue;
+      }
       V row[kVectors];
-      MBI_UNROLL for (int n = 0; n < kVectors; n++) row[n] = V::load(row_of<V, kVectors>(w + i * kRow, parts, n));
+      MBI_UNROLL for (int n = 0; n < kVectors; n++) row[n] = weights(n);
       MBI_UNROLL for (int p = 0; p < kPixels; p++) {
         const V x = V::splat(*at(in + i, pixels[p]));
         MBI_UNROLL for (int n = 0; n < kVectors; n++) sums[p][n] =

@@ -28,12 +28,12 @@
 //   struct Tiles<V>        the sizes that suit the register file:
 //     gemm_pixels[n]       most pixels of a matrix tile of n vectors, 1 to 3
 //     gemm_vectors         most vectors of a tile
-//     row_vectors          vectors of a tile of one pixel
 //     few_pixels           tiles of fewer pixels than this want three vectors, where there are that many
 //     depthwise_pixels[n]  most pixels of a depthwise tile of kernel 2n + 1
 //     prefetch_inputs[2]   of a matrix tile of few and of many inputs: after so many, weights are asked for ahead
 //     thin_vectors         vectors side by side where a depthwise tile has at most half as many pixels
 //     columns_ahead        columns loaded before they are multiplied: for cores that run in order
+//   struct Dense<W>        a tile of one pixel, with weights of W: V, and how many `vectors` of it
 //   kTurn                  inputs of a pixel that a tile takes at a time, where every tap has a multiple of them
 //   Tile<V, kPixels, kVectors, kWhole>
 //                          a register tile of the matrix kernel. kWhole: every tap has a multiple of kTurn inputs

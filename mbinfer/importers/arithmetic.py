@@ -13,6 +13,7 @@ from ..graph import Node
 from .emitting import SourceNode
 from .given import given
 from .layout import Tensor
+from .picking import broadcast
 from .walking import Array, Walk
 
 _RELU6_GATE = (1 / 6, 1 / 2)  # hard sigmoid: clip(x / 6 + 1 / 2, 0, 1)
@@ -64,12 +65,13 @@ def _with_constant(low: Walk, node: SourceNode, op: str, x: Tensor, constant: Ar
 
 
 def _with_constant_pixels(low: Walk, node: SourceNode, op: str, x: Tensor, constant: Array, first: bool) -> Tensor:
-    """A constant of a number for each element, or for each pixel."""
+    """A constant of a number for each element, or for each pixel, or of more elements than x, which is repeated."""
+    shape = np.broadcast_shapes(x.shape, constant.shape)
+    if math.prod(shape) > math.prod(x.shape):
+        return _with_constant(low, node, op, broadcast(low, node, x, shape, "repeated"), constant, first)
     other = given(low, node, x, constant)
     if other is None:
-        raise low.unsupported(
-            node, f"a constant of shape {constant.shape} on {x.shape}", "one that does not make the tensor larger"
-        )
+        raise low.unsupported(node, f"a constant of shape {constant.shape} on {x.shape}", "a number for each element")
     return _two_values(low, node, op, *((other, x) if first else (x, other)), "")
 
 
@@ -79,6 +81,8 @@ def _two_values(low: Walk, node: SourceNode, op: str, a: Tensor, b: Tensor, part
             found = _gated(low, x, gate)
             if found is not None:
                 return low.affine(node, low.affine(node, x, activation=found[0], part=found[0]), found[1])
+    shape = np.broadcast_shapes(a.shape, b.shape)
+    a, b = _repeated(low, node, a, b, shape, part)
     if _gates(b, a):
         if op in ("Sub", "Div"):  # a - b = -b + a, a / b = 1 / b * a
             inverse: dict[str, Any] = {"activation": "reciprocal"} if op == "Div" else {}
@@ -87,16 +91,31 @@ def _two_values(low: Walk, node: SourceNode, op: str, a: Tensor, b: Tensor, part
         a, b = b, a
     if op == "Add" and _gates(a, b):
         b, op = low.affine(node, b, -1.0, part="negative"), "Sub"
-    shape = np.broadcast_shapes(a.shape, b.shape)
-    same = a.dims == b.dims and a.order == b.order
-    if not (same or _gates(a, b)) or math.prod(shape) != math.prod(a.shape):
+    if not (_alike(a, b) or _gates(a, b)) or math.prod(shape) != math.prod(a.shape):
         raise low.unsupported(
             node,
             f"tensors of {a.shape} and {b.shape} that hold (height, width, channels) = "
             f"{a.dims} in order {a.order} and {b.dims} in order {b.order}",
-            "equal shapes and layouts, or one number for each channel or pixel of one of them",
+            "equal shapes and layouts, or such as repeat one of them along an axis",
         )
     return replace(a, value=low.emit(node, op.lower(), [a.value, b.value], part), shape=shape)
+
+
+def _repeated(
+    low: Walk, node: SourceNode, a: Tensor, b: Tensor, shape: tuple[int, ...], part: str
+) -> tuple[Tensor, Tensor]:
+    """Both, each repeated along axes that only the other one has, until kernels take them."""
+    for first in (True, False):
+        x = a if first else b
+        if _alike(a, b) or _gates(a, b) or _gates(b, a) or math.prod(shape) == math.prod(x.shape):
+            continue
+        x = broadcast(low, node, x, shape, f"{part}{'first' if first else 'second'}")
+        a, b = (x, b) if first else (a, x)
+    return a, b
+
+
+def _alike(a: Tensor, b: Tensor) -> bool:
+    return a.dims == b.dims and a.order == b.order
 
 
 def _gates(x: Tensor, gate: Tensor) -> bool:

@@ -12,7 +12,7 @@ from .emitting import SourceNode
 from .layout import AXES, Tensor, order_of
 from .walking import Walk
 
-MOST_PIECES = 128  # that a picture is joined of
+MOST_PIECES = 1024  # that a picture is joined of
 
 
 def join(low: Walk, node: SourceNode, tensors: list[Tensor], axis: int, part: str = "", across: bool = False) -> Tensor:

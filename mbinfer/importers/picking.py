@@ -66,14 +66,14 @@ def gathered(low: Walk, node: SourceNode, x: Tensor, axis: int, indexes: npt.NDA
     return replace(made, shape=(*made.shape[:axis], *indexes.shape, *made.shape[axis + 1 :]))
 
 
-def broadcast(low: Walk, node: SourceNode, x: Tensor, shape: Sequence[int]) -> Tensor:
+def broadcast(low: Walk, node: SourceNode, x: Tensor, shape: Sequence[int], part: str = "") -> Tensor:
     """As many copies along axes of one element as `shape` asks for."""
     wanted = np.broadcast_shapes(x.shape, tuple(shape))
     given = (1,) * (len(wanted) - len(x.shape)) + x.shape
-    return repeated(low, node, x, [made if size == 1 else 1 for size, made in zip(given, wanted)])
+    return repeated(low, node, x, [made if size == 1 else 1 for size, made in zip(given, wanted)], part)
 
 
-def repeated(low: Walk, node: SourceNode, x: Tensor, counts: Sequence[int]) -> Tensor:
+def repeated(low: Walk, node: SourceNode, x: Tensor, counts: Sequence[int], part: str = "") -> Tensor:
     """As many copies along each axis, one after the other; of a single row or column without joining any."""
     counts = [int(count) for count in counts]
     x = replace(x, shape=(1,) * (len(counts) - len(x.shape)) + x.shape)
@@ -82,14 +82,14 @@ def repeated(low: Walk, node: SourceNode, x: Tensor, counts: Sequence[int]) -> T
         raise low.unsupported(node, f"{counts} copies of {x.shape}", "copies along height, width and channels")
     wanted = [i for i, count in enumerate(counts) if count > 1]
     for axis in wanted:
-        part = "" if axis == wanted[-1] else f"axis{axis}"
+        named = part if axis == wanted[-1] else f"{part}axis{axis}"
         letter = groups[axis] or _letter(groups, x, axis)
         if x.shape[axis] == 1 and letter in ("H", "W"):
-            x = _stretched(low, node, x, axis, letter, counts[axis], part)
+            x = _stretched(low, node, x, axis, letter, counts[axis], named)
         elif x.shape[axis] == x.dims[2] == 1:
-            x = _widened(low, node, x, axis, counts[axis], part)
+            x = _widened(low, node, x, axis, counts[axis], named)
         else:
-            x = picked(low, node, x, axis, [*range(x.shape[axis])] * counts[axis], part)
+            x = picked(low, node, x, axis, [*range(x.shape[axis])] * counts[axis], named)
         groups = x.groups() or []
     return x
 

@@ -10,6 +10,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import replace
 
+from ..limits import MAX_SIDE
 from .emitting import SourceNode
 from .joining import MOST_PIECES, join, stacked
 from .layout import AXES, Tensor, order_of
@@ -87,18 +88,45 @@ def alike(low: Walk, node: SourceNode, tensors: list[Tensor], axis: int) -> list
     return found
 
 
+def as_picture(low: Walk, node: SourceNode, x: Tensor, layout: str) -> Tensor | None:
+    """The picture of `layout`, "NCHW" or "NHWC", that a reshape made of a vector, or of pixels in another arrangement;
+    None where its numbers do not lie in that order."""
+    sizes = dict(zip(layout, x.shape))
+    height, width, channels = (sizes[axis] for axis in AXES)
+    if sizes["N"] != 1 or x.order != order_of(AXES, x.dims) or x.dims[2] % channels or max(height, width) > MAX_SIDE:
+        return None
+    made, part = x, f"{node.inputs[0]} as {layout} "
+    if layout == "NCHW" and channels > 1 and height * width > 1:  # of a vector, all numbers of a channel at a time
+        if x.dims[:2] != (1, 1):
+            return None
+        made = shuffled(low, node, made, channels, f"{part}pixels")
+    if x.dims[2] > channels:
+        size = (height, width) if x.dims[:2] == (1, 1) else (1, x.dims[2] // channels)
+        made = blocks(low, node, made, size, AXES, x.shape, f"{part}blocks")
+    if made.dims[:2] != (height, width):
+        made = replace(made, value=_arranged(low, node, made, (height, width), part))
+    dims = (height, width, channels)
+    return Tensor(made.value, dims, order_of(layout[1:], dims), x.shape)
+
+
 def one_column(low: Walk, node: SourceNode, x: Tensor, part: str = "") -> Tensor:
-    """The same tensor of a value with a row for each pixel, where it lists them row by row: a stack of two slices."""
+    """The same tensor of a value with a row for each pixel, where it lists them row by row."""
     height, width, channels = x.dims
     if width == 1:
         return x
+    value = _arranged(low, node, x, (height * width, 1), part)
+    return Tensor(value, (height * width, 1, channels), x.order.replace("HW", "H").replace("W", "H"), x.shape)
+
+
+def _arranged(low: Walk, node: SourceNode, x: Tensor, size: tuple[int, int], part: str) -> str:
+    """The same pixels, row by row, as a picture of `size`: a stack of two slices."""
+    height, width, _ = x.dims
     axis, length = ("H", height) if height > 1 else ("W", width)
     at = 1 + AXES.index(axis)
     whole = replace(x, order=order_of(AXES, x.dims), shape=(1, *x.dims))
     cuts = ((0, length - 1), (length - 1, length))
     pieces = [cut(low, node, whole, at, *ends, 1, f"{part}piece{i}") for i, ends in enumerate(cuts)]
-    value = stacked(low, node, pieces, f"{part}pixels", (height * width, 1))
-    return Tensor(value, (height * width, 1, channels), x.order.replace("HW", "H").replace("W", "H"), x.shape)
+    return stacked(low, node, pieces, f"{part}pixels", size)
 
 
 def _folded(low: Walk, node: SourceNode, x: Tensor, part: str) -> Tensor:

@@ -90,12 +90,13 @@ def _fix(value: Any, wanted: tuple[int, ...] | None) -> tuple[int, ...]:
     elif dims:
         dims = (1 if dims[0] is None else dims[0], *dims[1:])
     sizes = tuple(size for size in dims or () if size is not None)
-    if not dims or len(sizes) < len(dims):
+    if dims is None or len(sizes) < len(dims):
+        example = tuple(224 if size is None else size for size in dims or (1, 3, None, None))
         raise UnsupportedError(
             f"{where} has no fixed size: {_show(dims)}; give it, in the model's own axis order, "
-            "with convert(..., input_shape=(1, 3, 224, 224)), or export with a fixed size"
+            f"with convert(..., input_shape={example}), or export with a fixed size"
         )
-    if dims[0] != 1:
+    if len(dims) > 1 and dims[0] != 1:
         raise UnsupportedError(
             f"{where} has batch {dims[0]}; supported is batch 1: give convert(..., input_shape="
             f"{(1, *dims[1:])}), or export the model with batch 1 or with a dynamic batch dimension"
@@ -163,7 +164,7 @@ def input_tensor(source: Any, name: str, shape: tuple[int, ...]) -> Tensor:
 
     A value's elements lie in the order height, width, channels. Where the first operator sees the input's elements in
     that order, whatever shapes, transposes and pads lie between, the input is that picture. Otherwise an input of rank
-    4 is NCHW, one of rank 3 a column of pixels, and one of rank 2 a vector.
+    4 is NCHW, one of rank 3 a column of pixels, and one of rank 2 or less a vector.
     """
     seen = _first_look(source, name, shape)
     if seen is not None:
@@ -176,14 +177,14 @@ def input_tensor(source: Any, name: str, shape: tuple[int, ...]) -> Tensor:
             return Tensor(name, dims, order_of("CHW", dims), shape)
     if len(shape) == 4:
         return nchw(name, (shape[2], shape[3], shape[1]))
-    if len(shape) in (2, 3):
-        dims = (1 if len(shape) == 2 else shape[1], 1, shape[-1])
+    if len(shape) < 4:
+        dims = (shape[1] if len(shape) == 3 else 1, 1, shape[-1] if shape else 1)
         if max(dims) <= MAX_SIDE:
             return Tensor(name, dims, order_of(AXES, dims), shape)
     raise UnsupportedError(
-        f"input '{name}' has shape {shape}; supported are pictures (rank 4), sequences (rank 3) and vectors (rank 2), "
-        f"with sides of up to {MAX_SIDE}, and what the model itself reshapes to a picture without another order of its "
-        "elements"
+        f"input '{name}' has shape {shape}; supported are pictures (rank 4), sequences (rank 3) and vectors (rank 2 or "
+        f"less), with sides of up to {MAX_SIDE}, and what the model itself reshapes to a picture without another order "
+        "of its elements"
     )
 
 

@@ -12,9 +12,10 @@ from ...errors import Error, UnsupportedError
 from ...graph import Type
 from ..emitting import SourceNode, unsupported
 from ..layout import Tensor, nchw
+from ..unfolding import as_picture
 from ..walking import Walk
 from .constants import Evaluator, to_array
-from .inputs import input_tensor
+from .inputs import PICTURE_OPS, input_tensor
 from .integers import dequantize, lower_integers, quantize, type_of
 from .qoperators import expand
 from .reading import OnnxNode, OnnxSource, nodes_of
@@ -153,6 +154,7 @@ class Lowering(Walk):
         else:
             if node.op in _HANDLERS and any(node.outputs[1:]) and node.op not in _SEES_ALL_OUTPUTS:
                 raise unsupported(node, f"{sum(map(bool, node.outputs))} outputs", "its first output alone")
+            self._reads_picture(node, found[0])
             result = self.lower(node)
             expected = shapes.get(node.outputs[0], result.shape)
             if expected != result.shape:
@@ -162,6 +164,11 @@ class Lowering(Walk):
                     "models on whose shapes both agree",
                 )
             self.env[node.outputs[0]] = result
+
+    def _reads_picture(self, node: OnnxNode, x: Any) -> None:
+        """What an operator of pictures reads is one, if it was a vector before the model reshaped it."""
+        if node.op in PICTURE_OPS and isinstance(x, Tensor) and len(x.shape) == 4 and not x.shows("NCHW"):
+            self.env[node.inputs[0]] = as_picture(self, node, x, "NCHW") or x
 
     def _refuse_integers(self, node: OnnxNode, found: list[Any]) -> None:
         """Operators of real numbers do not take a quantised tensor."""
@@ -224,8 +231,7 @@ class Lowering(Walk):
             raise unsupported(
                 node,
                 f"input of shape {x.shape} holds (height, width, channels) = {x.dims} in an order that is not NCHW",
-                "NCHW there; a vector that the model reshapes to a picture only where its elements keep the order "
-                "height, width, channels",
+                "NCHW there, and vectors that the model reshapes to a picture",
             )
         return x
 

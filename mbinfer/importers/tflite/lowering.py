@@ -20,6 +20,7 @@ from ..arguments import InputShape, shapes_by_name
 from ..emitting import SourceNode, unsupported
 from ..layout import Tensor, nhwc
 from ..states import States, Tie, ties_of
+from ..unfolding import as_picture
 from ..walking import Walk
 from . import schema
 from .batches import with_gaps
@@ -110,7 +111,7 @@ class Lowering(Walk):
 
     def _input(self, name: str, shape: tuple[int, ...]) -> None:
         tensor = self.source.tensors[name]
-        if not shape or shape[0] != 1 or math.prod(shape) > MAX_ELEMENTS or math.prod(shape) < 1:
+        if not shape or (len(shape) > 1 and shape[0] != 1) or math.prod(shape) > MAX_ELEMENTS or math.prod(shape) < 1:
             raise UnsupportedError(
                 f"input '{name}' has the shape {shape}; supported is batch 1, every size known: give "
                 f"convert(..., input_shape={(1, *shape[1:])})"
@@ -294,13 +295,17 @@ class Lowering(Walk):
     def image(self, node: SourceNode) -> Tensor:
         """The first input, which must be an NHWC picture."""
         x = self.tensor(node)
-        if len(x.shape) != 4 or not x.shows("NHWC"):
+        if len(x.shape) == 4 and x.shows("NHWC"):
+            return x
+        made = as_picture(self, node, x, "NHWC") if len(x.shape) == 4 else None
+        if made is None:
             raise unsupported(
                 node,
                 f"input of shape {x.shape} holds (height, width, channels) = {x.dims}",
-                "NHWC there, batch 1; a vector that the model reshapes to a picture only where it is the input",
+                "NHWC there, batch 1, and vectors that the model reshapes to a picture",
             )
-        return x
+        self.env[node.inputs[0]] = made
+        return made
 
     def activation(self, node: SourceNode) -> dict[str, Any]:
         """The fused activation of a node as fields of a graph's node."""

@@ -14,6 +14,7 @@ from mbinfer import model
 from mbinfer.build import GraphBuilder
 
 VARIANTS = [
+    {},
     {"schedule": "layerwise"},
     {"schedule": "fused", "chunks": 2},
     {"schedule": "streamed", "threads": 2},
@@ -90,3 +91,16 @@ def test_a_column_is_filtered_in_one_call(kernel):
             times = sum(stage["seconds"] for stage in sessions[i].profile(image))
             best[i] = min(best[i], times)
     assert best[0] < 1.6 * best[1]
+
+
+@pytest.mark.parametrize("bytes", [False, True])
+def test_a_column_is_planned_as_fast_as_a_row(bytes):
+    """By default; the least memory is of few rows at a time."""
+    layers = [("depthwise", 3, 1, 1, (1, 1), 24, ACTIVATIONS[1]), ("conv", 1, 1, 1, (0, 0), 24, ACTIVATIONS[1])] * 6
+    graphs = [laid([("conv", 3, 1, 1, (1, 1), 24, ACTIVATIONS[1]), *layers], 250, 8, tall, 1) for tall in (True, False)]
+    if bytes:
+        graphs = [quantised(graph, np.random.default_rng(0)) for graph in graphs]
+    tall, wide = (model.encode(graph) for graph in graphs)
+    fast, least = (mbinfer.Session(tall, memory_limit=limit).plan for limit in (None, "least"))
+    assert fast.cycles <= 1.1 * mbinfer.Session(wide).plan.cycles
+    assert least.peak_bytes < fast.peak_bytes and least.cycles > 1.5 * fast.cycles

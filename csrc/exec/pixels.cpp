@@ -9,20 +9,31 @@ using Scale = decltype(Type::scale);
 // Steps of the type that is made in one of what is read.
 Scale factor_of(Scale read, const Type& made) { return made.scale > 0 ? read / made.scale : 1; }
 
+// Calls make(row, x, pixels) for runs of pixels that follow one another in `in`, in `added` where a second map is read,
+// and in what is made.
+template <class Make>
+void by_pixels(const Task& w, const View& in, const View* added, Make&& make) {
+  auto joined = [&](int row) {
+    const int last = std::min(in.joined(row), w.out.joined(row));
+    return added ? std::min(last, added->joined(row)) : last;
+  };
+  by_run(w, joined, make);
+}
+
 // Of two maps, or of a map and one pixel, one channel or one number.
 void pair(const Task& w, Pair pair) {
   const Shape &map = output_of(w).shape, &other = w.graph.values[w.node.inputs[1]].shape;
   const bool gate = other.height != map.height || other.width != map.width;
-  by_row(w, [&](int row, int x0, int x1) {
+  by_pixels(w, w.in, gate ? nullptr : &w.added, [&](int row, int x, int pixels) {
     PairArgs args;
     args.pair = pair;
-    args.a = w.in.at(row, x0);
-    args.b = gate ? w.added.at(0) : w.added.at(row, x0);
-    args.out = w.out.at(row, x0);
+    args.a = w.in.at(row, x);
+    args.b = gate ? w.added.at(0) : w.added.at(row, x);
+    args.out = w.out.at(row, x);
     args.a_stride = w.in.pixel_stride;
     args.b_stride = gate ? 0 : w.added.pixel_stride;
     args.out_stride = w.out.pixel_stride;
-    args.pixels = x1 - x0;
+    args.pixels = pixels;
     args.panels = w.panels.count();
     args.activation = activation(w.node, w.panels.begin);
     args.one_channel = other.channels != map.channels;
@@ -35,15 +46,15 @@ void pair(const Task& w, Pair pair) {
   });
 }
 
-// Pixels [x0, x1) of a row, all channels of each at once.
+// All channels of each pixel at once.
 template <class Args>
-Args whole_pixels(const Task& w, int row, int x0, int x1) {
+Args whole_pixels(const Task& w, int row, int x, int pixels) {
   Args args;
-  args.in = w.in.at(row, x0);
-  args.out = w.out.at(row, x0);
+  args.in = w.in.at(row, x);
+  args.out = w.out.at(row, x);
   args.in_stride = w.in.pixel_stride;
   args.out_stride = w.out.pixel_stride;
-  args.pixels = x1 - x0;
+  args.pixels = pixels;
   args.channels = w.channels.count();
   return args;
 }
@@ -51,15 +62,15 @@ Args whole_pixels(const Task& w, int row, int x0, int x1) {
 }  // namespace
 
 void add(const Task& w) {
-  by_row(w, [&](int row, int x0, int x1) {
+  by_pixels(w, w.in, &w.added, [&](int row, int x, int pixels) {
     AddArgs args;
-    args.a = w.in.at(row, x0);
-    args.b = w.added.at(row, x0);
-    args.out = w.out.at(row, x0);
+    args.a = w.in.at(row, x);
+    args.b = w.added.at(row, x);
+    args.out = w.out.at(row, x);
     args.a_stride = w.in.pixel_stride;
     args.b_stride = w.added.pixel_stride;
     args.out_stride = w.out.pixel_stride;
-    args.pixels = x1 - x0;
+    args.pixels = pixels;
     args.panels = w.panels.count();
     args.activation = activation(w.node, w.panels.begin);
     args.a_type = input_of(w).type;
@@ -106,8 +117,8 @@ void resize(const Task& w) {
 }
 
 void softmax(const Task& w) {
-  by_row(w, [&](int row, int x0, int x1) {
-    auto args = whole_pixels<SoftmaxArgs>(w, row, x0, x1);
+  by_pixels(w, w.in, nullptr, [&](int row, int x, int pixels) {
+    auto args = whole_pixels<SoftmaxArgs>(w, row, x, pixels);
     args.logarithm = w.node.logarithm;
     args.in_type = input_of(w).type;
     args.out_type = output_of(w).type;
@@ -116,8 +127,8 @@ void softmax(const Task& w) {
 }
 
 void norm(const Task& w) {
-  by_row(w, [&](int row, int x0, int x1) {
-    auto args = whole_pixels<NormArgs>(w, row, x0, x1);
+  by_pixels(w, w.in, nullptr, [&](int row, int x, int pixels) {
+    auto args = whole_pixels<NormArgs>(w, row, x, pixels);
     args.window = w.node.window_channels;
     args.centred = w.node.centred;
     args.numbers = static_cast<decltype(args.numbers)>(w.node.weights);
@@ -127,9 +138,9 @@ void norm(const Task& w) {
 
 // What the table has for the numbers of `in`, which may be what is made.
 void look_up(const Task& w, const View& in, const void* table) {
-  by_row(w, [&](int row, int x0, int x1) {
-    const LookupArgs args = {in.at(row, x0),     table,   w.out.at(row, x0), in.pixel_stride,
-                             w.out.pixel_stride, x1 - x0, w.panels.count()};
+  by_pixels(w, in, nullptr, [&](int row, int x, int pixels) {
+    const LookupArgs args = {in.at(row, x),      table,  w.out.at(row, x), in.pixel_stride,
+                             w.out.pixel_stride, pixels, w.panels.count()};
     w.kernels.lookup(&args);
   });
 }
@@ -138,8 +149,10 @@ void lookup(const Task& w) { look_up(w, w.in, w.node.weights); }
 
 // The columns that `out` has, of the same columns of an input.
 void convert(const Task& w) {
-  by_row(w, [&](int row, int x0, int x1) {
-    const int column = w.out.first_column + x0;
+  const bool all = w.in.width == w.out.width;
+  auto joined = [&](int row) { return all ? std::min(w.in.joined(row), w.out.joined(row)) : row + 1; };
+  by_run(w, joined, [&](int row, int x, int pixels) {
+    const int column = w.out.first_column + x;
     ConvertArgs args;
     args.in = w.in.at(row, column);
     args.in_type = w.in_type;
@@ -147,7 +160,7 @@ void convert(const Task& w) {
     args.out = w.out.at(row, column);
     args.out_type = output_of(w).type;
     args.out_stride = w.out.pixel_stride;
-    args.pixels = x1 - x0;
+    args.pixels = pixels;
     args.channels = w.channels.count();
     args.out_channels = std::min(int(w.out.pixel_stride / ptrdiff_t(size_of(output_of(w).type))),
                                  w.panels.count() * kPanel);  // fewer in a patch, more in a value that holds others

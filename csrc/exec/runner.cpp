@@ -109,18 +109,20 @@ void Runner::make_patches(int index, const Step& step, const Pass& pass, int beg
   }
   const int width = conv.out.width, padding = padding_held(image.type, conv.node.x), left = padding ? conv.x.pad : 0;
   if (padding) conv.x.pad = 0, conv.in_width += padding;
-  Rows held = {0, 0};  // by the patch, of whole rows
+  const int most_rows = patch_rows(graph_, conv.node);
+  Rows held = {0, 0};  // by the patch, of whole rows, where they are taken one by one
   for (int p = begin; p < end; p = conv.end) {
-    const int row = conv.makes.begin + p / width, x = p % width;
+    const int row = conv.makes.begin + p / width, x = p % width, count = x ? 1 : most_rows;
     conv.begin = p;
-    conv.end = p + std::min({kPatchPixels, width - x, end - p});
-    const auto columns = conv.x.input_range(x, x + conv.end - p, conv.in_width);
-    const Rows rows = input_rows(graph_, conv.node, {row, row + 1});
+    conv.end = std::min(end, p + (count > 1 ? count * width : std::min(kPatchPixels, width - x)));
+    const auto columns = conv.x.input_range(x, std::min(width, x + conv.end - p), conv.in_width);
+    const Rows rows = input_rows(graph_, conv.node, {row, row + ceil_div(x + conv.end - p, width)});
     conv.in = patch_view(graph_, stage, pass.first, {columns.first, columns.second}, member_.thread());
     conv.in.memory = run_.arena;
+    if (most_rows > 1) conv.in.first = rows.begin;
     convert.makes = {std::max(rows.begin, held.end), rows.end};
     convert_patch(image, conv.in, left, &convert);
-    held = conv.end - p == width ? rows : Rows{0, 0};
+    held = most_rows == 1 && conv.end - p == width ? rows : Rows{0, 0};
     make_part(conv);
   }
 }

@@ -49,6 +49,20 @@ void by_row(const Task& w, Make&& make) {
   }
 }
 
+// Calls make(row, x, pixels) for runs of pixels: rows that follow one another in memory, as joined(row) says of all
+// that is read and written, are one run.
+template <class Joined, class Make>
+void by_run(const Task& w, Joined&& joined, Make&& make) {
+  const int width = w.out.width;
+  for (int p = w.begin; p < w.end;) {
+    const int row = w.makes.begin + p / width, x = p % width;
+    const int last = std::min(w.makes.end, joined(row));
+    const int pixels = std::min(w.end, (last - w.makes.begin) * width) - p;
+    make(row, x, pixels);
+    p += pixels;
+  }
+}
+
 // What the weights of `inputs` inputs of a tap take: rows of the packed weights, and inputs with those that fill them
 // up.
 inline int rows_of(const Node& node, int inputs) { return ceil_div(inputs, node.row_inputs()); }

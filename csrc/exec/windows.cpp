@@ -5,16 +5,13 @@
 namespace mbinfer {
 namespace {
 
-// A 1x1 convolution. Rows that follow one another in memory on all sides are one run of pixels.
+// A 1x1 convolution.
 void pointwise(const Task& w) {
-  const int width = w.out.width;
-  auto follows = [&](int row) {
-    return w.in.follows(row) && w.out.follows(row) && w.sums.follows(row) && (!w.added.memory || w.added.follows(row));
+  auto joined = [&](int row) {
+    const int last = std::min({w.in.joined(row), w.out.joined(row), w.sums.joined(row)});
+    return w.added.memory ? std::min(last, w.added.joined(row)) : last;
   };
-  for (int p = w.begin; p < w.end;) {
-    const int row = w.makes.begin + p / width, x = p % width;
-    int last = row + 1;
-    while (last < w.makes.end && follows(last)) last++;
+  by_run(w, joined, [&](int row, int x, int pixels) {
     const Tap tap = {w.in.at(row, x), filled_up(w.node, w.channels.count()), rows_of(w.node, w.channels.begin)};
     const Finish finish = finish_of(w, row, x, w.panels.begin);
     GemmArgs args;
@@ -25,7 +22,7 @@ void pointwise(const Task& w) {
     args.sums_stride = w.sums.pixel_stride;
     args.out = w.out.at(row, x);
     args.out_stride = w.out.pixel_stride;
-    args.pixels = std::min(w.end, (last - w.makes.begin) * width) - p;
+    args.pixels = pixels;
     args.weights = w.node.weights;
     args.weight_rows = rows_of(w.node, input_of(w).shape.channels);
     args.panel = w.panels.begin;
@@ -36,8 +33,7 @@ void pointwise(const Task& w) {
     args.full_range = w.node.full_range;
     args.weight_dtype = w.node.weight_dtype;
     kernels_of(w).gemm(&args);
-    p += args.pixels;
-  }
+  });
 }
 
 // The rows of the input that a window over one output row sees, from the view's first column on; null outside.
@@ -49,16 +45,14 @@ void window_rows(const Task& w, int row, const void** rows) {
 }
 
 // A map of one column, and a window of one: what would be many calls for one pixel each.
-bool is_column(const Task& w) {
-  return w.in.width == 1 && w.out.width == 1 && w.in_width == 1 && w.x.kernel == 1 && !w.x.pad && !w.x.pad_end &&
-         w.end - w.begin > 1;
+bool takes_rows_as_pixels(const Task& w) {
+  return w.in.width == 1 && w.in_width == 1 && is_column(w.graph, w.node) && w.end - w.begin > 1;
 }
 
 // Rows of such a map that lie at one distance in memory are pixels of a row: make(task) for one run of them after the
 // other, cut where a ring of the input or of the output begins anew.
 template <class Make>
 void along_column(const Task& w, Make&& make) {
-  auto before_wrap = [](const View& view, int row) { return row + view.rows - (row - view.first) % view.rows; };
   auto line = [](const View& view, int row, int count) {
     View turned = view;
     turned.base = view.offset(row, view.first_column);
@@ -70,11 +64,11 @@ void along_column(const Task& w, Make&& make) {
   };
   const int end = w.makes.begin + w.end;
   for (int row = w.makes.begin + w.begin, last; row < end; row = last) {
-    last = std::min(end, before_wrap(w.out, row));
+    last = std::min(end, w.out.wrap(row));
     for (const View* view : {&w.sums, &w.added})
-      if (view->memory) last = std::min(last, before_wrap(*view, row));
+      if (view->memory) last = std::min(last, view->wrap(row));
     auto read = w.y.input_range(row, last, w.in_height);
-    const int wrap = before_wrap(w.in, read.first);
+    const int wrap = w.in.wrap(read.first);
     while (last > row + 1 && read.second > wrap) read = w.y.input_range(row, --last, w.in_height);
     if (read.second > wrap) {  // a window that a ring's end cuts
       Task one = w;
@@ -165,17 +159,17 @@ void pool_rows(const Task& w, bool average) {
 
 void pool(const Task& w, bool average) {
   auto rows = [&](const Task& some) { pool_rows(some, average); };
-  is_column(w) ? along_column(w, rows) : rows(w);
+  takes_rows_as_pixels(w) ? along_column(w, rows) : rows(w);
 }
 
 }  // namespace
 
 void conv(const Task& w) {
   if (w.node.pointwise()) return pointwise(w);
-  is_column(w) ? along_column(w, conv_rows) : conv_rows(w);
+  takes_rows_as_pixels(w) ? along_column(w, conv_rows) : conv_rows(w);
 }
 
-void depthwise(const Task& w) { is_column(w) ? along_column(w, depthwise_rows) : depthwise_rows(w); }
+void depthwise(const Task& w) { takes_rows_as_pixels(w) ? along_column(w, depthwise_rows) : depthwise_rows(w); }
 void max_pool(const Task& w) { pool(w, false); }
 void avg_pool(const Task& w) { pool(w, true); }
 
@@ -184,8 +178,7 @@ void avg_pool(const Task& w) { pool(w, true); }
 void global_avg_pool(const Task& w) {
   const Value& in = input_of(w);
   for (int row = w.reads.begin, last; row < w.reads.end; row = last) {
-    last = row + 1;
-    while (last < w.reads.end && w.in.follows(last)) last++;
+    last = std::min(w.reads.end, w.in.joined(row));
     ReduceArgs args;
     args.in = w.in.at(row);
     args.in_stride = w.in.pixel_stride;

@@ -194,6 +194,12 @@ struct Graph {
   std::shared_ptr<std::forward_list<std::string>> strings_;
 };
 
+// Whether a node's window takes a map of one column to another: its rows are to the window what pixels of a row are.
+inline bool is_column(const Graph& graph, const Node& node) {
+  return graph.values[node.inputs[0]].shape.width == 1 && graph.values[node.output].shape.width == 1 &&
+         node.x.kernel == 1 && !node.x.pad && !node.x.pad_end && !node.x.denominator;
+}
+
 // Makes a graph one that is planned. A concatenation of many values becomes several of two, unless they are so many
 // that it is only ever a place; no value is stacked twice. A table that alone reads what a node makes is that node's
 // activation. Conversions come behind inputs. Convolutions of floats take pixels of any size one element at a time:

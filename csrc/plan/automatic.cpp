@@ -18,7 +18,7 @@ Automatic::Automatic(const Graph& graph, const PlanOptions& options, const Stage
       elsewhere_(elsewhere),
       work_(work),
       automatic_(options.schedule == Schedule::kAuto),
-      most_(fused.unlimited()->peak_bytes),
+      most_((automatic_ && fused.faster() ? fused.faster() : fused.unlimited())->peak_bytes),
       blocks_(blocks_within(graph, Schedule::kStreamed, Fusion::kAnyExpansion, rules, most_, work)) {}
 
 Candidate Automatic::best() {
@@ -64,6 +64,7 @@ Offers Automatic::one_by_one(const Candidate& fast) {
   Offers offers{limit_, {}, {}};
   if (automatic_) {
     offers.offer(fast);
+    if (fused_.faster()) offers.offer(fused_.faster());
     offer_small(&*blocks_, &offers);
     if (limit_ < most_) offers.offer(fused_.limited());
   }

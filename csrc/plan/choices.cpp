@@ -27,7 +27,7 @@ class Maker {
   StageChoices make() {
     all_.heights.reserve(std::size(kHeights) + 1);
     for (int rows : kHeights)
-      if (rows * unit_ < height_) all_.heights.push_back(rows * unit_);
+      if (tried(rows, kManyRows) && rows * unit_ < height_) all_.heights.push_back(rows * unit_);
     all_.heights.push_back(height_);
     find_reads();
     find_rings();
@@ -45,6 +45,12 @@ class Maker {
   }
 
  private:
+  // Many rows at a time are for maps of one column, whose rows are a kernel's pixels.
+  bool tried(int rows, int many) const {
+    return rows <= many ||
+           (graph_.values[stage_.input].shape.width == 1 && graph_.values[stage_.output].shape.width == 1);
+  }
+
   void find_reads() {
     Stage s = stage_;
     s.step = 1;
@@ -99,7 +105,7 @@ class Maker {
     const int unit = std::max(unit_, ceil_div(stepped_rows(graph_, s, 0, height_).count(), rules_.strips));
     for (int steps : kStepRows) {
       const int step = steps * unit;
-      if (step > rows && steps > 1) break;
+      if ((step > rows && steps > 1) || !tried(steps, kManySteps)) break;
       for (bool keep : {false, true}) {
         if (keep && (!s.expands() || s.rows >= height_)) continue;
         s.step = bottleneck ? std::min(step, rows) : s.rows;

@@ -74,6 +74,7 @@ StageCost::PartCost StageCost::part_cost(const Graph& graph, const Stage& stage,
   part.width = made.width;
   part.expands = p == stage.split - 1;
   part.projects = stage.bottleneck() && p == stage.through + 1;
+  part.column = made.height > 1 && is_column(graph, n);
   if (n.mixes_channels()) {
     part.kind = PartCost::kMatrix;
     part.pointwise = n.pointwise();
@@ -95,10 +96,10 @@ StageCost::PartCost StageCost::part_cost(const Graph& graph, const Stage& stage,
 
 void StageCost::add_matrix(const PartCost& part, const StepCounts& counts, int chunk, int chunks, CostTerms* t) const {
   const double steps = double(counts.steps), made_rows = part.rows(counts);
-  const double calls = !part.pointwise ? 3 * made_rows
-                       : part.expands  ? steps
-                       : part.projects ? (part.once ? 1 : steps)
-                                       : double(counts.strips);
+  const double calls = !part.pointwise && !part.column ? 3 * made_rows
+                       : part.expands                  ? steps
+                       : part.projects                 ? (part.once ? 1 : steps)
+                                                       : double(counts.strips);
   const int panels = part.expands ? chunk / kPanel : part.panels, times = part.expands || part.projects ? chunks : 1;
   // Each call leaves part of a tile empty.
   const double tiles =
@@ -118,7 +119,7 @@ CostTerms StageCost::terms(const StepCounts& counts, int chunk) const {
     if (part->kind == PartCost::kFilter) {
       t.of[kVectors] += part->vectors;
       t.of[kVectorTaps] += part->vectors * part->taps;
-      t.of[kCalls] += double(chunks) * (part->pools ? steps : part->height);
+      t.of[kCalls] += double(chunks) * (part->pools || part->column ? steps : part->height);
     }
     t.of[kElements] += part->elements;
     if (part->looks_up) t.of[kElements] += part->rows(counts) * part->width * part->panels;

@@ -32,6 +32,7 @@ class StageCost {
     enum Kind { kByPixel, kMatrix, kFilter } kind = kByPixel;
     bool pointwise = false, expands = false, projects = false, pools = false, looks_up = false;
     bool once = false;             // it comes after a pool of the whole map
+    bool column = false;           // of the one column of a map: a call for all rows, not for each of them
     int panels = 0, inputs = 0;    // of all channels, where they are not split
     double height = 0, width = 0;  // of what it makes
     double gathered = 0;           // elements copied for a row

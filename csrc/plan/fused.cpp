@@ -4,6 +4,8 @@
 #include <utility>
 #include <vector>
 
+#include "plan/tuning.h"
+
 namespace mbinfer {
 
 Stagewise blocks_within(const Graph& graph, Schedule schedule, Fusion fusion, const StageRules& rules, int64_t most,
@@ -44,6 +46,7 @@ Fused::Fused(const Graph& graph, const StageRules& rules, int64_t limit, const C
   unlimited_ = blocks.fastest(most, false);
   if (better(*least_, *unlimited_, most)) unlimited_ = least_;
   if (unlimited_->peak_bytes < least_->peak_bytes) least_ = unlimited_;
+  if (unlimited_->cycles > kSlowBlocks * layerwise->cycles) faster_ = layerwise;
   if (limit == INT64_MAX) return;
   limited_ = blocks.fastest(limit, false);
   if (limited_->peak_bytes < least_->peak_bytes) limited_ = least_;

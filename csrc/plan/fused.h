@@ -27,10 +27,13 @@ class Fused {
   // The fastest way of every block of at most the limit's bytes; it may take more.
   const Candidate& limited() const { return limited_; }
   Candidate within_limit() const;
+  // The plan of no blocks, where it is much faster, as on narrow maps, of which few rows of a block are few pixels; or
+  // null.
+  const Candidate& faster() const { return faster_; }
 
  private:
   const int64_t limit_;
-  Candidate least_, unlimited_, limited_;
+  Candidate least_, unlimited_, limited_, faster_;
 };
 
 // Each block split `chunks` ways over its whole map.

@@ -47,8 +47,11 @@ class Sizes {
     const Node& conv = node(1);
     const Value& image = made(0);
     const int64_t pixels = window(conv.x, kPatchPixels, image.shape.width + padding_held(image.type, conv.x));
-    patch.rows = std::min(conv.y.extent(), image.shape.height);
-    const int64_t row = round_up<int64_t>(pixels * patch_channels(graph_, stage_), kPanel);
+    const int made_at_once = stage_.last() == 1 ? stage_.rows : stage_.parts[1].ring.rows;
+    patch.rows = window(conv.y, std::min(patch_rows(graph_, conv), made_at_once), image.shape.height);
+    // The rows of a column are the pixels of one row to the kernels.
+    const int64_t pixel = patch_channels(graph_, stage_);
+    const int64_t row = pixels == 1 ? pixel : round_up<int64_t>(pixels * pixel, kPanel);
     patch.bytes = patch.rows * row * int64_t(size_of(image.type)) * patch.copies;
   }
 

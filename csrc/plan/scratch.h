@@ -8,8 +8,10 @@ namespace mbinfer {
 // Sets the scratch sizes from rows, chunk, step and keep.
 void size_scratch(const Graph& graph, Stage* stage);
 
-// A converted image is held a patch at a time: the input of this many output pixels of a convolution.
-constexpr int kPatchPixels = 32;
+// A converted image is held a patch at a time: the input of this many output pixels of a row of a convolution, or of
+// this many rows of a column, whose pixels may have a hundred channels.
+constexpr int kPatchPixels = 32, kPatchRows = 16;
+inline int patch_rows(const Graph& graph, const Node& conv) { return is_column(graph, conv) ? kPatchRows : 1; }
 
 // Columns of padding that the patch holds beside those of the image: quantised ones, whose padding is a number.
 inline int padding_held(const Type& type, const Window& x) { return type.scale > 0 ? x.pad + x.pad_end : 0; }

@@ -20,8 +20,10 @@ struct View {              // rows of pixels, whole or a ring
     return base + (at < rows ? at : at % rows) * row_stride + (column - first_column) * pixel_stride;
   }
   char* at(int row, int column = 0) const { return memory + offset(row, column); }
-  // Whether pixel 0 of the row comes right after the last pixel of the row before it.
-  bool follows(int row) const { return (row - first) % rows != 0 && row_stride == width * pixel_stride; }
+  // The first row after `row` that does not lie one row's distance behind the one before it.
+  int wrap(int row) const { return row + rows - (row - first) % rows; }
+  // The first row after `row` whose pixel 0 does not come right after the last pixel of the row before it.
+  int joined(int row) const { return row_stride == width * pixel_stride ? wrap(row) : row + 1; }
 };
 
 // A value in the arena, while a segment runs.

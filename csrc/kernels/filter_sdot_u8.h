@@ -2,6 +2,8 @@
 // depthwise_3x3_u8.h. Included by isa.cpp only.
 #pragma once
 
+#include "kernels/filter_neon_u8.h"
+
 namespace mbinfer {
 namespace {
 
@@ -27,27 +29,15 @@ struct FilterColumn {
   }
 };
 
-// A pair of panels: its weights, where its sums start and what they are multiplied by, in the order of FilterColumn.
-struct FilterGroup {
-  static constexpr int kPanels = 2, kLeast = 2;
+// A pair of panels, in the order of FilterColumn.
+struct FilterGroup : FilterPair {
   FilterColumn weights[3];
-  int32_t bias[16];
-  float multiplier[16];
 
   static constexpr bool fits() { return true; }
-  static MBI_INLINE int8x16_t load(const uint8_t* row) {
-    return veorq_s8(vreinterpretq_s8_u8(vld1q_u8(row)), vdupq_n_s8(-128));
-  }
-  static MBI_INLINE void store(uint8_t* out, uint8x16_t bytes) { vst1q_u8(out, bytes); }
 
   // A row that is outside weighs nothing; its products, of zero points, are where sums start.
-  __attribute__((noinline)) FilterGroup(const DepthwiseArgs& a, int panel, int) {
+  __attribute__((noinline)) FilterGroup(const DepthwiseArgs& a, int panel, int) : FilterPair(a, panel) {
     const auto* rows = static_cast<const int8_t*>(a.weights) + ptrdiff_t((a.panel + panel) / 2) * 9 * kRow;
-    const Channels* channels = static_cast<const Channels*>(a.bias) + panel;
-    for (int i = 0; i < 2; i++) {
-      __builtin_memcpy(bias + i * kPanel, channels[i].signed_bias, sizeof channels->signed_bias);
-      __builtin_memcpy(multiplier + i * kPanel, channels[i].multiplier, sizeof channels->multiplier);
-    }
     int32x4x4_t start = vld4q_s32(bias);
     const float32x4x4_t factors = vld4q_f32(multiplier);
     const int8x16_t zero = vdupq_n_s8(int8_t(a.in_type.zero_point - 128));
@@ -92,7 +82,7 @@ struct Filter3x3 {
                     odd = vqaddq_s16(vcombine_s16(steps[1], steps[3]), output.zero);
     const uint8x16_t bytes = vcombine_u8(vqmovun_s16(even), vqmovun_s16(odd));
     const uint8x16_t order = {0, 8, 4, 12, 1, 9, 5, 13, 2, 10, 6, 14, 3, 11, 7, 15};
-    return vminq_u8(output.hi.v, vmaxq_u8(vqtbl1q_u8(bytes, order), output.lo.v));
+    return output.clamped({vqtbl1q_u8(bytes, order)}).v;
   }
 };
 

@@ -2,6 +2,8 @@
 // products of bytes are added in 16 bits (SMULL, SMLAL), see depthwise_3x3_u8.h. Included by isa.cpp only.
 #pragma once
 
+#include "kernels/filter_neon_u8.h"
+
 namespace mbinfer {
 namespace {
 
@@ -22,28 +24,15 @@ struct FilterColumn {
   }
 };
 
-// A pair of panels: its weights, where its sums start and what they are multiplied by.
-struct FilterGroup {
-  static constexpr int kPanels = 2, kLeast = 2;
+struct FilterGroup : FilterPair {
   FilterColumn weights[3];
-  int32_t bias[16];
-  float multiplier[16];
   bool small;  // no weight is -128, of which two products may not fit 16 bits
 
   bool fits() const { return small; }
-  static MBI_INLINE int8x16_t load(const uint8_t* row) {
-    return veorq_s8(vreinterpretq_s8_u8(vld1q_u8(row)), vdupq_n_s8(-128));
-  }
-  static MBI_INLINE void store(uint8_t* out, uint8x16_t bytes) { vst1q_u8(out, bytes); }
 
   // A row that is outside weighs nothing; its products, of zero points, are where sums start.
-  __attribute__((noinline)) FilterGroup(const DepthwiseArgs& a, int panel, int) {
+  __attribute__((noinline)) FilterGroup(const DepthwiseArgs& a, int panel, int) : FilterPair(a, panel) {
     const auto* rows = static_cast<const int8_t*>(a.weights) + ptrdiff_t((a.panel + panel) / 2) * 9 * kRow;
-    const Channels* channels = static_cast<const Channels*>(a.bias) + panel;
-    for (int i = 0; i < 2; i++) {
-      __builtin_memcpy(bias + i * kPanel, channels[i].signed_bias, sizeof channels->signed_bias);
-      __builtin_memcpy(multiplier + i * kPanel, channels[i].multiplier, sizeof channels->multiplier);
-    }
     int8x16_t w[3][3], least = vdupq_n_s8(0);
     for (int ky = 0; ky < 3; ky++) {
       for (int kx = 0; kx < 3; kx++, rows += kRow) {
@@ -87,10 +76,11 @@ struct Filter3x3 {
       add_four(&sums[2 * i], right.two.v[i], r.two.v[i], last.v[i], b.v[i]);
     }
     const int16x8_t first = multiply_low(right.last, r.last), second = multiply_high(right.last, r.last);
-    const i32x16 all = {{{vaddw_s16(sums[0], vget_low_s16(first)), vaddw_high_s16(sums[1], first)},
-                         {vaddw_s16(sums[2], vget_low_s16(second)), vaddw_high_s16(sums[3], second)}}};
-    const ByteScale scale(group.multiplier, group.multiplier + kPanel);
-    return output(scale.first(all), scale.second(all)).v;
+    const i32x16 all[1] = {{{{vaddw_s16(sums[0], vget_low_s16(first)), vaddw_high_s16(sums[1], first)},
+                             {vaddw_s16(sums[2], vget_low_s16(second)), vaddw_high_s16(sums[3], second)}}}};
+    u8x16 bytes[1];
+    output(all, ByteScale(group.multiplier, group.multiplier + kPanel), bytes);
+    return bytes[0].v;
   }
 
   // Of 8 channels, two bytes each of x and y, times w and v.

@@ -203,23 +203,35 @@ struct ByteStart {
 
 inline int quads_of(const Tap& tap) { return int(unsigned(tap.k) / kQuad); }
 
-// `count` tiles whose sums begin at the bias, where the leaf makes them whole of inputs that are prepared.
+// Whether the leaf makes tiles whole: from the bias, of inputs that are prepared or lie somewhere.
+inline bool can_be_whole(const ByteBlock& block) {
+  const GemmArgs& a = block.a;
+  bool whole = a.bias && a.tap_count > 0 && a.tap_count <= ByteBlock::kMostTaps;
+  for (int t = 0; !ByteInputs::kPrepared && whole && t < a.tap_count; t++)
+    whole = a.taps[t].in || a.taps[t].k <= int(sizeof block.outside);
+  return whole;
+}
+
+// `count` tiles that the leaf makes whole.
 template <int kPixels, bool kFull, ByteEnd kEnd>
 MBI_INLINE void whole_tiles(const ByteBlock& block, const BytePair& pair, int pixel, int count) {
   using Tile = ByteTile<kPixels, kFull>;
   const GemmArgs& a = block.a;
   const int8_t* weights = static_cast<const int8_t*>(a.weights) + ptrdiff_t(pair.pair) * a.weight_rows * kQuadRow;
+  const ptrdiff_t stride = ByteInputs::kPrepared ? block.pixel_bytes() : a.in_stride;
   typename Tile::Inputs taps[ByteBlock::kMostTaps];
   for (int t = 0; t < a.tap_count; t++) {
     const Tap& tap = a.taps[t];
-    taps[t] = {block.taps[t], tap.in ? block.pixel_bytes() : 0, weights + ptrdiff_t(tap.weight_row) * kQuadRow,
-               quads_of(tap)};
+    const auto* in = ByteInputs::kPrepared ? block.taps[t]
+                     : tap.in              ? static_cast<const uint8_t*>(tap.in)
+                                           : block.outside;
+    taps[t] = {in, tap.in ? stride : 0, weights + ptrdiff_t(tap.weight_row) * kQuadRow, quads_of(tap)};
   }
   static constexpr Finish kNone = {};
   ByteFinish<kEnd> finish(a, kEnd == kLeave ? kNone : *a.finish, pair, pixel);
   const typename Tile::Start start(ByteStart(a, pair, pixel)());
   const typename Tile::Inputs* const end = taps + a.tap_count;
-  for (ptrdiff_t p = pixel - block.first; count > 0; count--, p += kPixels) {
+  for (ptrdiff_t p = ByteInputs::kPrepared ? pixel - block.first : pixel; count > 0; count--, p += kPixels) {
     Tile tile;
     tile.whole(start, taps, end, p);
     finish.put(tile.sums);
@@ -232,7 +244,7 @@ template <int kPixels, bool kFull, ByteEnd kEnd, bool kOneTap>
 __attribute__((noinline)) void byte_tiles(const ByteBlock& block, const BytePair& pair, int pixel, int count) {
   const GemmArgs& a = block.a;
   if constexpr (ByteTile<kPixels, kFull>::kWhole)
-    if (a.bias && a.tap_count > 0) return whole_tiles<kPixels, kFull, kEnd>(block, pair, pixel, count);
+    if (can_be_whole(block)) return whole_tiles<kPixels, kFull, kEnd>(block, pair, pixel, count);
   const int8_t* weights = static_cast<const int8_t*>(a.weights) + ptrdiff_t(pair.pair) * a.weight_rows * kQuadRow;
   const ptrdiff_t stride = ByteInputs::kPrepared ? block.pixel_bytes() : a.in_stride;
   ptrdiff_t pixels[kPixels], nowhere[kPixels];

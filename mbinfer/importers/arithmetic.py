@@ -12,8 +12,9 @@ import numpy as np
 from ..graph import Node
 from .emitting import SourceNode
 from .given import given
-from .layout import Tensor
+from .layout import Tensor, layouts_of
 from .picking import broadcast
+from .unfolding import as_picture
 from .walking import Array, Walk
 
 _RELU6_GATE = (1 / 6, 1 / 2)  # hard sigmoid: clip(x / 6 + 1 / 2, 0, 1)
@@ -82,6 +83,7 @@ def _two_values(low: Walk, node: SourceNode, op: str, a: Tensor, b: Tensor, part
             if found is not None:
                 return low.affine(node, low.affine(node, x, activation=found[0], part=found[0]), found[1])
     shape = np.broadcast_shapes(a.shape, b.shape)
+    a, b = _upright(low, node, a, b), _upright(low, node, b, a)
     a, b = _repeated(low, node, a, b, shape, part)
     if _gates(b, a):
         if op in ("Sub", "Div"):  # a - b = -b + a, a / b = 1 / b * a
@@ -99,6 +101,14 @@ def _two_values(low: Walk, node: SourceNode, op: str, a: Tensor, b: Tensor, part
             "equal shapes and layouts, or such as repeat one of them along an axis",
         )
     return replace(a, value=low.emit(node, op.lower(), [a.value, b.value], part), shape=shape)
+
+
+def _upright(low: Walk, node: SourceNode, x: Tensor, other: Tensor) -> Tensor:
+    """`x` in the layout of `other` where both have four dimensions and it is a column that was turned to a row."""
+    layouts = layouts_of(other) if len(x.shape) == len(other.shape) == 4 else []
+    if not layouts or any(x.shows(layout) for layout in layouts):
+        return x
+    return as_picture(low, node, x, layouts[0]) or x
 
 
 def _repeated(

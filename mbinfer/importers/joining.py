@@ -22,7 +22,7 @@ def join(low: Walk, node: SourceNode, tensors: list[Tensor], axis: int, part: st
     if len(tensors) == 1:
         return x
     across = across and all(t.dims[0] == 1 for t in tensors)
-    for way in (_channels, _columns, _rows, _flat) if across else (_channels, _rows, _flat, _columns):
+    for way in (_channels, _columns, _rows, _flat) if across else (_channels, _rows, _flat, _columns, _groups):
         joined = way(low, node, tensors, axis, part)
         if joined is not None:
             return joined
@@ -102,6 +102,18 @@ def _columns(low: Walk, node: SourceNode, tensors: list[Tensor], axis: int, part
         total = _beside_one_another(low, node, tensors, shape[axis], part)
     order = "".join([*rest[0][:axis], "W", *rest[0][axis:]])
     return Tensor(total, low.builder.dims(total), order, shape)
+
+
+def _groups(low: Walk, node: SourceNode, tensors: list[Tensor], axis: int, part: str) -> Tensor | None:
+    """`axis` is before the channels, and those of the tensors become groups: a stack of pictures."""
+    x = tensors[0]
+    first = next((i for i, size in enumerate(x.shape) if i > axis and size > 1), -1)
+    before = math.prod(x.size(letter) for letter in x.order.partition("C")[0])
+    known = first > 0 and x.shape[axis] == 1 and x.letters_of(first) == "C" and math.prod(x.shape[:axis]) == before
+    if not known or any((t.dims, t.order, t.shape) != (x.dims, x.order, x.shape) for t in tensors):
+        return None
+    value = _emit(low, node, "concat", tensors, part)
+    return Tensor(value, low.builder.dims(value), x.order, _shape(tensors, axis))
 
 
 def _beside_one_another(low: Walk, node: SourceNode, tensors: list[Tensor], width: int, part: str) -> str:

@@ -13,8 +13,10 @@ from .functions import absolute, square
 from .layout import AXES, Tensor
 from .moving import channels as channels_of
 from .moving import cut
+from .unfolding import split_of_channels
 from .walking import Walk
 
+MOST_GROUPS = 64  # pictures of a stack that are added up
 KINDS = ("mean", "sum", "max", "min", "l1", "l2", "sum_square", "log_sum", "log_sum_exp", "product")
 
 
@@ -25,7 +27,7 @@ def reduced(low: Walk, node: SourceNode, x: Tensor, axes: Iterable[int], keep: b
     shape = tuple(1 if i in axes else size for i, size in enumerate(x.shape) if keep or i not in axes)
     groups = [x.order] * rank if len(axes) == rank else x.groups()
     if groups is None:
-        raise low.unsupported(node, f"over axes {sorted(axes)} of {x.shape}", "whole axes")
+        return replace(_of_groups(low, node, x, axes, kind), shape=shape)
     over = {axis for i in axes for axis in groups[i]}
     if kind in ("sum_square", "l2"):
         x = square(low, node, x, "square")
@@ -48,6 +50,28 @@ def reduced(low: Walk, node: SourceNode, x: Tensor, axes: Iterable[int], keep: b
     total = low.affine(node, _mean(low, node, x, over, "mean"), float(count), part="sum" if root_or_log else "")
     total = replace(total, shape=shape)
     return low.affine(node, total, activation=root_or_log) if root_or_log else total
+
+
+def _of_groups(low: Walk, node: SourceNode, x: Tensor, axes: set[int], kind: str) -> Tensor:
+    """Of a tensor two of whose dimensions share the channels, such as a stack of pictures: over the first of the two,
+    or over none of them."""
+    split = split_of_channels(x)
+    if split is not None and not axes & set(split):
+        first, last = split
+        merged = [1 if i == first else x.dims[2] if i == last else size for i, size in enumerate(x.shape)]
+        return reduced(low, node, replace(x, shape=tuple(merged)), axes, True, kind)
+    op = {"sum": "add", "mean": "add", "max": "max", "min": "min"}.get(kind)
+    if split is None or axes != {split[0]} or op is None or x.shape[split[0]] > MOST_GROUPS:
+        raise low.unsupported(node, f"over axes {sorted(axes)} of {x.shape}", "whole axes, and pictures of a stack")
+    count, each = (x.shape[i] for i in split)
+    whole = replace(x, order=_all_axes(x), shape=(1, *x.dims))
+    value = ""
+    for i in range(count):
+        part = channels_of(low, node, whole, i * each, each, 3, f"picture {i}").value
+        last = "" if i == count - 1 and kind != "mean" else f"{i}"
+        value = low.emit(node, op, [value, part], last) if value else part
+    found = Tensor(value, low.builder.dims(value), x.order, x.shape)
+    return low.affine(node, found, 1 / count) if kind == "mean" else found
 
 
 def _without(low: Walk, x: Tensor, value: str, over: set[str]) -> Tensor:

@@ -89,13 +89,22 @@ def alike(low: Walk, node: SourceNode, tensors: list[Tensor], axis: int) -> list
 
 
 def as_picture(low: Walk, node: SourceNode, x: Tensor, layout: str) -> Tensor | None:
-    """The picture of `layout`, "NCHW" or "NHWC", that a reshape made of a vector, or of pixels in another arrangement;
-    None where its numbers do not lie in that order."""
+    """The picture of `layout`, "NCHW" or "NHWC", that a reshape made of a vector, or of pixels in another arrangement,
+    or a transpose of a column; None where its numbers do not lie in that order."""
     sizes = dict(zip(layout, x.shape))
-    height, width, channels = (sizes[axis] for axis in AXES)
-    if sizes["N"] != 1 or x.order != order_of(AXES, x.dims) or x.dims[2] % channels or max(height, width) > MAX_SIDE:
+    height, width, channels = dims = (sizes["H"], sizes["W"], sizes["C"])
+    made, part, line = x, f"{x.value} as {layout} ", x.order.replace("C", "")
+    if sizes["N"] != 1 or x.dims[2] % channels or max(height, width) > MAX_SIDE:
         return None
-    made, part = x, f"{node.inputs[0]} as {layout} "
+    if (
+        len(line) == 1
+        and x.dims[2] == channels
+        and x.order.replace(line, "W" if line == "H" else "H") == order_of(layout[1:], dims)
+    ):
+        value = _arranged(low, node, x, (height, width), part)
+        return Tensor(value, dims, order_of(layout[1:], dims), x.shape)
+    if x.order != order_of(AXES, x.dims):
+        return None
     if layout == "NCHW" and channels > 1 and height * width > 1:  # of a vector, all numbers of a channel at a time
         if x.dims[:2] != (1, 1):
             return None
@@ -105,8 +114,15 @@ def as_picture(low: Walk, node: SourceNode, x: Tensor, layout: str) -> Tensor | 
         made = blocks(low, node, made, size, AXES, x.shape, f"{part}blocks")
     if made.dims[:2] != (height, width):
         made = replace(made, value=_arranged(low, node, made, (height, width), part))
-    dims = (height, width, channels)
     return Tensor(made.value, dims, order_of(layout[1:], dims), x.shape)
+
+
+def as_sequence(low: Walk, node: SourceNode, x: Tensor) -> Tensor | None:
+    """The sequence (1, channels, length) that a reshape made of a vector, or of a picture; None as in `as_picture`."""
+    if x.order == "CHW" and x.groups() == ["", "C", "HW"]:
+        return one_column(low, node, x, f"{x.value} as a sequence ")
+    made = as_picture(low, node, replace(x, shape=(*x.shape, 1)), "NCHW")
+    return None if made is None else replace(made, shape=x.shape)
 
 
 def one_column(low: Walk, node: SourceNode, x: Tensor, part: str = "") -> Tensor:

@@ -25,6 +25,8 @@ def gemm(low: Lowering, node: OnnxNode) -> Tensor:
 
 @lowers("MatMul")
 def matmul(low: Lowering, node: OnnxNode) -> Tensor:
+    if isinstance(low.env.get(node.inputs[0]), np.ndarray):
+        return _mixed(low, node)
     weight = low.constant(node, 1)
     if weight.ndim < 2 or weight.size != weight.shape[-2] * weight.shape[-1]:
         raise low.unsupported(node, f"a weight of shape {weight.shape}", "one constant matrix [in, out]")
@@ -50,3 +52,14 @@ def _dense(low: Lowering, node: OnnxNode, weight: np.ndarray, part: str = "") ->
     columns = np.stack([x.to_hwc(row) for row in weight])  # [out, H, W, C], whatever order the source flattened
     value = low.emit(node, "conv", [x.value], part, weight=columns, kernel=x.dims[:2])
     return Tensor(value, dims, order_of("C", dims), shape)
+
+
+def _mixed(low: Lowering, node: OnnxNode) -> Tensor:
+    """A matrix times a tensor whose last dimension but one is the channels: a 1x1 convolution."""
+    weight, x = low.constant(node, 0), low.tensor(node, 1)
+    plain = weight.ndim >= 2 and weight.size == weight.shape[-2] * weight.shape[-1] and len(x.shape) >= 2
+    if not plain or x.letters_of(len(x.shape) - 2) != "C" or x.dims[2] != weight.shape[-1]:
+        raise low.unsupported(node, f"a matrix of {weight.shape} times {x.shape}", "one constant matrix, of channels")
+    value = low.emit(node, "conv", [x.value], weight=weight.reshape(weight.shape[-2:])[:, None, None, :])
+    dims = low.builder.dims(value)
+    return Tensor(value, dims, order_of(x.order, dims), (*x.shape[:-2], dims[2], x.shape[-1]))

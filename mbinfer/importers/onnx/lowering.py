@@ -12,7 +12,7 @@ from ...errors import Error, UnsupportedError
 from ...graph import Type
 from ..emitting import SourceNode, unsupported
 from ..layout import Tensor, nchw
-from ..unfolding import as_picture
+from ..unfolding import as_picture, as_sequence
 from ..walking import Walk
 from .constants import Evaluator, to_array
 from .inputs import PICTURE_OPS, input_tensor
@@ -166,9 +166,14 @@ class Lowering(Walk):
             self.env[node.outputs[0]] = result
 
     def _reads_picture(self, node: OnnxNode, x: Any) -> None:
-        """What an operator of pictures reads is one, if it was a vector before the model reshaped it."""
-        if node.op in PICTURE_OPS and isinstance(x, Tensor) and len(x.shape) == 4 and not x.shows("NCHW"):
-            self.env[node.inputs[0]] = as_picture(self, node, x, "NCHW") or x
+        """What an operator of pictures or sequences reads is one, if it was a vector before the model reshaped it."""
+        if node.op not in PICTURE_OPS or not isinstance(x, Tensor) or len(x.shape) not in (3, 4) or x.is_image():
+            return
+        weight = self.env.get(node.inputs[1]) if node.op == "Conv" else None
+        if isinstance(weight, np.ndarray) and neighbours(x, weight.shape):
+            return
+        made = as_picture(self, node, x, "NCHW") if len(x.shape) == 4 else as_sequence(self, node, x)
+        self.env[node.inputs[0]] = made or x
 
     def _refuse_integers(self, node: OnnxNode, found: list[Any]) -> None:
         """Operators of real numbers do not take a quantised tensor."""
@@ -241,6 +246,11 @@ class Lowering(Walk):
         if len(x.shape) != 4:
             raise unsupported(node, f"input of shape {x.shape}", "two dimensions of space, rank 4")
         return x
+
+
+def neighbours(x: Tensor, weight: tuple[int, ...]) -> bool:
+    """Whether a convolution by `weight` sees the channels of a vector as a sequence."""
+    return len(x.shape) == 3 and x.shape == (1, 1, x.dims[2]) and x.dims[:2] == (1, 1) and weight[:2] == (1, 1)
 
 
 lowers("QuantizeLinear")(quantize)

@@ -8,6 +8,7 @@ from fractions import Fraction
 import numpy as np
 
 from ...graph import Positions
+from ..given import given
 from ..joining import join
 from ..layout import Tensor, layouts_of
 from ..moving import (
@@ -21,7 +22,7 @@ from ..moving import (
     space_to_blocks,
     transposed_convolution,
 )
-from ..picking import broadcast, gathered, repeated
+from ..picking import broadcast, gathered, picked, repeated
 from ..unfolding import alike
 from .lowering import Lowering, lowers
 from .reading import OnnxNode
@@ -30,8 +31,25 @@ from .windows import spread
 
 @lowers("Concat")
 def concat(low: Lowering, node: OnnxNode) -> Tensor:
-    tensors = [low.tensor(node, i) for i in range(len(node.inputs))]
-    return join(low, node, alike(low, node, tensors, node.attrs["axis"]), node.attrs["axis"])
+    axis, found = node.attrs["axis"], [low.env.get(name) for name in node.inputs]
+    first = next((x for x in found if isinstance(x, Tensor)), None)
+    tensors = [
+        _beside(low, node, first, x, axis, f"{i}") if isinstance(x, np.ndarray) and first else low.tensor(node, i)
+        for i, x in enumerate(found)
+    ]
+    return join(low, node, alike(low, node, tensors, axis), axis)
+
+
+def _beside(low: Lowering, node: OnnxNode, x: Tensor, constant: np.ndarray, axis: int, part: str) -> Tensor:
+    """A constant that is joined to `x` along an axis, such as coordinates of pixels, as a tensor."""
+    count = constant.shape[axis % len(x.shape)] if len(constant.shape) == len(x.shape) else 0
+    if not 0 < count <= x.shape[axis]:
+        raise low.unsupported(node, f"a constant of {constant.shape} beside {x.shape}", "one that is no longer")
+    alike = cut(low, node, x, axis % len(x.shape), 0, count, 1, f"like {part}")
+    made = given(low, node, alike, constant)
+    if made is None:
+        raise low.unsupported(node, f"a constant of {constant.shape} beside {x.shape}", "one that is as large")
+    return broadcast(low, node, made, alike.shape, f"constant {part} ")
 
 
 @lowers("Gather")
@@ -187,7 +205,11 @@ def slice_(low: Lowering, node: OnnxNode) -> Tensor:
     wanted = list(zip(axes or range(len(starts)), starts, ends, steps or [1] * len(starts)))
     for count, (axis, start, end, step) in enumerate(wanted, 1):
         begin, stop, step = slice(start, end, step).indices(x.shape[axis % rank])
-        x = cut(low, node, x, axis % rank, begin, stop, step, "" if count == len(wanted) else f"{count}")
+        part = "" if count == len(wanted) else f"{count}"
+        if step < 0:
+            x = picked(low, node, x, axis % rank, range(begin, stop, step), part)
+        else:
+            x = cut(low, node, x, axis % rank, begin, stop, step, part)
     return x
 
 

@@ -12,7 +12,7 @@ from ..moving import channels as channels_of
 from ..padding import cropped, mirrored, with_number
 from ..pooling import dilated_max
 from ..reducing import reduced
-from .lowering import Lowering, lowers
+from .lowering import Lowering, lowers, neighbours
 from .reading import OnnxNode
 from .windows import ceil_pads, window_of
 
@@ -24,6 +24,8 @@ def conv(low: Lowering, node: OnnxNode) -> Tensor:
     plain = weight.size == weight.shape[0] * weight.shape[1] and numbers <= {1} and node.attrs.get("group", 1) == 1
     if plain and not low.tensor(node).is_image():
         return _of_channels(low, node, low.tensor(node), weight, bias)
+    if neighbours(low.tensor(node), weight.shape):
+        return _across_channels(low, node, low.tensor(node), weight, bias)
     x = low.image(node)
     if weight.ndim != len(x.shape):
         raise low.unsupported(node, f"weight of shape {weight.shape} on {x.shape}", "as many dimensions of both")
@@ -52,6 +54,28 @@ def _of_channels(low: Lowering, node: OnnxNode, x: Tensor, weight: np.ndarray, b
     )
     dims = low.builder.dims(value)
     return Tensor(value, dims, ("C" if dims[2] > 1 else "") + x.order.replace("C", ""), shape)
+
+
+def _across_channels(low: Lowering, node: OnnxNode, x: Tensor, weight: np.ndarray, bias: np.ndarray | None) -> Tensor:
+    """A window over the channels of a vector (efficient channel attention, arXiv 1910.03151): slices of them, each
+    times its weight. Beyond the channels there are zeros."""
+    window = window_of(low, node, replace(x, dims=(x.dims[2], 1, 1), order="H"), (weight.shape[2],))
+    before, behind, step = window["pads"][0], window["pads"][2], window["dilation"][0]
+    length = x.dims[2] + before + behind - step * (weight.shape[2] - 1)
+    if window["stride"][0] != 1 or node.attrs.get("group", 1) != 1 or length < 1:
+        raise low.unsupported(node, f"strides {window['stride']} over a vector", "strides of 1, and no groups")
+    total = ""
+    for i, factor in enumerate(np.ravel(weight)):
+        moved = low.emit(node, "slice", [x.value], f"from {i}", channels=length, first_channel=i * step - before)
+        term = 0.0 if bias is None or i else float(bias[0])
+        part = Tensor(moved, (1, 1, length), "C" if length > 1 else "", (1, 1, length))
+        part = low.affine(node, part, float(factor), term, part=f"times {i}" if weight.shape[2] > 1 else "")
+        total = (
+            low.emit(node, "add", [total, part.value], "" if i == weight.shape[2] - 1 else f"sum {i}")
+            if total
+            else part.value
+        )
+    return Tensor(total, (1, 1, length), "C" if length > 1 else "", (1, 1, length))
 
 
 @lowers("MaxPool", "AveragePool", sees_all_outputs=True)

@@ -174,7 +174,7 @@ class Lowering(Walk):
             views[node.outputs[0]] = made
             if len(made) == 4 and made[0] == 1:
                 return made[1], made[2], made[3]
-        sizes = (1, 1, 1, *shape[1:]) if len(shape) < 4 else (*shape[1:-2], shape[-2], shape[-1])
+        sizes = (1, 1, 1, *shape[len(shape) > 1 :]) if len(shape) < 4 else (*shape[1:-2], shape[-2], shape[-1])
         return math.prod(sizes[:-2]), sizes[-2], sizes[-1]
 
     def _visit(self, node: SourceNode, found: list[Any]) -> None:

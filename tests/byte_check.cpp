@@ -428,7 +428,9 @@ void check(const KernelTable& table) {
     for (int pixels = 1; pixels <= 40; pixels++)
       for (int panels = 1; panels <= 6; panels++)
         for (int i = 0; i < 10; i++) check_gemm(table, pixels, panels, between(1, i ? 12 : 70), numbers);
-    check_gemm(table, 3, 3, 1500, numbers);  // more than a kernel may want to hold of a pixel
+    // More than a kernel may want to hold of a pixel.
+    for (int quads : {400, 700, 1500, 2300}) check_gemm(table, between(1, 19), between(1, 35), quads, numbers);
+    check_gemm(table, 19, 35, 1500, numbers);
     for (int kernel : {1, 2, 3, 4, 5, 7})
       for (int stride = 1; stride <= 3; stride++)
         for (int dilation = 1; dilation <= 2; dilation++)

@@ -8,15 +8,9 @@
 
 namespace mbinfer {
 
-std::pair<int, int> Window::input_range(int o0, int o1, int input) const {
-  if (o0 >= o1) return {0, 0};
-  if (denominator) {
-    auto cut = [&](int64_t at) { return int(std::clamp<int64_t>(at, 0, input - 1)); };
-    return {cut(position(o0).whole), cut(position(o1 - 1).whole + kernel - 1) + 1};
-  }
-  int begin = std::max(0, o0 * stride - pad);
-  int end = std::min(input, (o1 - 1) * stride - pad + extent());
-  return begin < end ? std::make_pair(begin, end) : std::make_pair(0, 0);
+std::pair<int, int> Window::scaled_range(int o0, int o1, int input) const {
+  auto cut = [&](int64_t at) { return int(std::clamp<int64_t>(at, 0, input - 1)); };
+  return {cut(position(o0).whole), cut(position(o1 - 1).whole + kernel - 1) + 1};
 }
 
 Position Window::position(int o) const {

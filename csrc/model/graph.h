@@ -2,6 +2,7 @@
 // Weights are pointers into the model's bytes, names into the graph's strings.
 #pragma once
 
+#include <algorithm>
 #include <cmath>
 #include <cstdint>
 #include <forward_list>
@@ -50,7 +51,13 @@ struct Window {  // the taps of a convolution or pool over one axis
   int extent() const { return dilation * (kernel - 1) + 1; }
   int output_size(int input) const { return (input + pad + pad_end - extent()) / stride + 1; }
   // Input positions that outputs [o0, o1) read, cut to [0, input); begin == end when they see padding only.
-  std::pair<int, int> input_range(int o0, int o1, int input) const;
+  std::pair<int, int> input_range(int o0, int o1, int input) const {  // asked for thousands of times by a search
+    if (o0 >= o1) return {0, 0};
+    if (denominator) return scaled_range(o0, o1, input);
+    const int begin = std::max(0, o0 * stride - pad), end = std::min(input, (o1 - 1) * stride - pad + extent());
+    return begin < end ? std::make_pair(begin, end) : std::make_pair(0, 0);
+  }
+  std::pair<int, int> scaled_range(int o0, int o1, int input) const;
 };
 
 // A string that the graph keeps, or a literal: names and labels are stored once, however many records have them.

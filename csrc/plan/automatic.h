@@ -15,8 +15,8 @@ namespace mbinfer {
 class Automatic {
  public:
   // All that is given has to outlive it. options.schedule: one of the two. elsewhere: bytes of a plan of other stages;
-  // where the least is asked for, none that is larger is of use.
-  Automatic(const Graph& graph, const PlanOptions& options, const StageRules& rules, const Fused& fused, int64_t limit,
+  // where the least is asked for, none that is larger is of use. fused: drops its blocks.
+  Automatic(const Graph& graph, const PlanOptions& options, const StageRules& rules, Fused* fused, int64_t limit,
             int64_t elsewhere, Work* work);
 
   // Asked for once: what plans are made of is given back on the way.

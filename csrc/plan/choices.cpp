@@ -14,7 +14,7 @@ int64_t lines(int64_t bytes) { return ceil_div(bytes, kArenaAlign); }
 class Maker {
  public:
   Maker(const Graph& graph, const Stage& stage, const StageChoices* before, const ChoiceRules& rules,
-        std::pmr::memory_resource* memory)
+        std::pmr::memory_resource* memory, PageVector<Option>* room)
       : graph_(graph),
         stage_(stage),
         before_(before),
@@ -22,6 +22,7 @@ class Maker {
         cost_(graph, rules.costs, stage),
         height_(graph.values[stage.output].shape.height),
         unit_(ceil_div(height_, rules.strips)),
+        room_(*room),
         all_(memory) {}
 
   StageChoices make() {
@@ -31,7 +32,8 @@ class Maker {
     all_.heights.push_back(height_);
     find_reads();
     find_rings();
-    PageVector<Option> options;
+    PageVector<Option>& options = room_;
+    options.clear();
     for (int h = 0; h < int(all_.heights.size()); h++) {
       stage_.rows = all_.heights[size_t(h)];
       const size_t first = options.size();
@@ -86,11 +88,11 @@ class Maker {
   int32_t ring_lines(int made, size_t way) const {
     const Value& in = graph_.values[stage_.input];
     const int in_height = in.shape.height, rows = all_.heights[way / 2];
-    int most = 0, r0 = 0;
+    int most = 0, r0 = 0, end = 0;  // of the producer's last strip, were the map as high
     for (const Rows& read : all_.reads[way]) {
-      const int produced = std::min(in_height, round_up(read.end, made));
-      const int oldest =
-          std::min(read.begin, std::max(0, produced - 1) / made * made);  // of the strip made last, if not older
+      while (end < read.end) end += made;
+      const int produced = std::min(in_height, end);
+      const int oldest = std::min(read.begin, std::max(0, end - made));  // of the strip made last, if not older
       most = std::max(most, produced - (stage_.residual == stage_.input ? std::min(oldest, r0) : oldest));
       r0 += rows;
     }
@@ -190,14 +192,15 @@ class Maker {
   const StageCost cost_;
   const int height_;
   const int unit_;  // rows of the smallest strip and step
+  PageVector<Option>& room_;
   StageChoices all_;
 };
 
 }  // namespace
 
 StageChoices make_choices(const Graph& graph, const Stage& stage, const StageChoices* before, const ChoiceRules& rules,
-                          std::pmr::memory_resource* memory) {
-  return Maker(graph, stage, before, rules, memory).make();
+                          std::pmr::memory_resource* memory, PageVector<Option>* room) {
+  return Maker(graph, stage, before, rules, memory, room).make();
 }
 
 }  // namespace mbinfer

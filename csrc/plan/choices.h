@@ -54,8 +54,8 @@ struct ChoiceRules {
 };
 
 // `before`: of the stage whose rows this one may take from a ring, or null.
-// They live in `memory`, which nothing is given back to before the end.
+// They live in `memory`, which nothing is given back to before the end. room: for the options that are looked at.
 StageChoices make_choices(const Graph& graph, const Stage& stage, const StageChoices* before, const ChoiceRules& rules,
-                          std::pmr::memory_resource* memory);
+                          std::pmr::memory_resource* memory, PageVector<Option>* room);
 
 }  // namespace mbinfer

@@ -9,10 +9,10 @@
 namespace mbinfer {
 
 Stagewise blocks_within(const Graph& graph, Schedule schedule, Fusion fusion, const StageRules& rules, int64_t most,
-                        Work* work) {
+                        Work* work, const Stagewise* known) {
   std::vector<bool> apart(graph.nodes.size(), false);
   for (int tries = 0;; tries++) {
-    Stagewise blocks(graph, schedule, {fusion, rules, apart, {}}, false, work);
+    Stagewise blocks(graph, schedule, {fusion, rules, apart, {}}, false, work, known);
     bool again = false;
     for (int s = 0; s < int(blocks.stages().size()) && blocks.counted() > most && tries < kMostTries; s++) {
       const Stage& stage = blocks.stages()[size_t(s)];
@@ -30,8 +30,9 @@ void offer_small(Stagewise* blocks, Offers* offers) {
 }
 
 Fused::Fused(const Graph& graph, const StageRules& rules, int64_t limit, const Candidate& layerwise, Work* work)
-    : limit_(limit) {
-  Stagewise blocks = blocks_within(graph, Schedule::kFused, Fusion::kBlocks, rules, layerwise->peak_bytes, work);
+    : limit_(limit),
+      blocks_(blocks_within(graph, Schedule::kFused, Fusion::kBlocks, rules, layerwise->peak_bytes, work)) {
+  Stagewise& blocks = *blocks_;
   Offers offers{0, {}, {}};
   offer_small(&blocks, &offers);
   least_ = offers.least;
@@ -47,9 +48,11 @@ Fused::Fused(const Graph& graph, const StageRules& rules, int64_t limit, const C
   if (better(*least_, *unlimited_, most)) unlimited_ = least_;
   if (unlimited_->peak_bytes < least_->peak_bytes) least_ = unlimited_;
   if (unlimited_->cycles > kSlowBlocks * layerwise->cycles) faster_ = layerwise;
-  if (limit == INT64_MAX) return;
-  limited_ = blocks.fastest(limit, false);
-  if (limited_->peak_bytes < least_->peak_bytes) limited_ = least_;
+  if (limit != INT64_MAX) {
+    limited_ = blocks.fastest(limit, false);
+    if (limited_->peak_bytes < least_->peak_bytes) limited_ = least_;
+  }
+  if (int(blocks.stages().size()) > kWindow) drop_blocks();  // of a long network they would take much memory
 }
 
 Candidate Fused::within_limit() const {

@@ -2,6 +2,7 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 
 #include "plan/candidates.h"
 #include "plan/stagewise.h"
@@ -9,14 +10,16 @@
 namespace mbinfer {
 
 // Blocks fused as far as `fusion` goes. One that as an operator would need more than `most` bytes is left in its nodes.
+// known: as of Stagewise.
 Stagewise blocks_within(const Graph& graph, Schedule schedule, Fusion fusion, const StageRules& rules, int64_t most,
-                        Work* work);
+                        Work* work, const Stagewise* known = nullptr);
 
 // Offers plans of blocks in few bytes: the fastest that the largest need of a block leaves, and, where the placement of
 // that takes more, the smallest way of every block.
 void offer_small(Stagewise* blocks, Offers* offers);
 
-// The fused schedule. The drafts are made at once, so that what they are made of is gone when others are.
+// The fused schedule. The drafts are made at once. What they are made of serves the automatic schedule, too, and is
+// gone when its search begins.
 class Fused {
  public:
   // layerwise: a plan of no blocks, which it is never worse than.
@@ -31,8 +34,12 @@ class Fused {
   // null.
   const Candidate& faster() const { return faster_; }
 
+  const Stagewise* blocks() const { return blocks_ ? &*blocks_ : nullptr; }  // until they are dropped
+  void drop_blocks() { blocks_.reset(); }
+
  private:
   const int64_t limit_;
+  std::optional<Stagewise> blocks_;
   Candidate least_, unlimited_, limited_, faster_;
 };
 

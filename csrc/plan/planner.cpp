@@ -99,13 +99,13 @@ Tried tried(const Graph& graph, const PlanOptions& options, const Homes& homes, 
   const double layerwise_cycles = taken->cycles;
   int64_t fused_bytes = 0;
   {
-    const Fused fused(graph, rules, limit, taken, &work);
+    Fused fused(graph, rules, limit, taken, &work);
     fused_bytes = fused.unlimited()->peak_bytes;
     if (options.schedule != Schedule::kLayerwise) taken.reset();
     if (!options.chunks && options.schedule == Schedule::kFused)
       taken = fused.within_limit();
     else if (!options.chunks && (options.schedule == Schedule::kStreamed || options.schedule == Schedule::kAuto))
-      taken = Automatic(graph, options, rules, fused, limit, elsewhere, &work).best();
+      taken = Automatic(graph, options, rules, &fused, limit, elsewhere, &work).best();
   }
   // Blocks of small maps may take longer as one operator than node by node, and save nothing.
   if (options.schedule == Schedule::kAuto && taken && taken->peak_bytes >= layerwise_bytes &&

@@ -1,7 +1,6 @@
 #include "plan/search.h"
 
 #include <algorithm>
-#include <climits>
 #include <cmath>
 
 #include "plan/search_window.h"
@@ -15,7 +14,7 @@ SegmentSearch::SegmentSearch(const Graph& graph, const PageVector<Stage>& stages
   const int count = int(stages.size());
   windows_ = ceil_div(count, kWindow);
   const int strips = strips_allowed(graph, stages);
-  rules_ = {costs, recompute, most, strips, windows_ == 1 ? INT_MAX : kWindowOptions / kWindow};
+  rules_ = {costs, recompute, most, strips, (windows_ == 1 ? UINT16_MAX : kWindowOptions) / kWindow};
   waiting_ = lives_.live_bytes();
   for (int s = 0; s < count; s++)
     if (lives_.begins(stages[size_t(s)], s)) waiting_[size_t(s)] -= lives_.bytes(stages[size_t(s)].output);
@@ -57,9 +56,16 @@ void SegmentSearch::smallest(int64_t limit, PageVector<Split>* splits, int64_t* 
   if (splits->empty()) *bytes = -1;
 }
 
-void SegmentSearch::any(int64_t limit, double cycles, int64_t work, PageVector<Split>* splits) const {
+void SegmentSearch::any(int64_t limit, double cycles, int64_t work, PageVector<Split>* splits, int64_t* bytes) const {
   if (windows_ > 1) cycles = INFINITY;
-  run_windows(splits, [&](Impl* window) { return window->any(limit, cycles, work, splits); });
+  *bytes = 0;
+  run_windows(splits, [&](Impl* window) {
+    int64_t largest = 0;
+    const bool found = window->any(limit, cycles, work, splits, &largest);
+    *bytes = std::max(*bytes, largest);
+    return found;
+  });
+  if (splits->empty()) *bytes = -1;
 }
 
 void SegmentSearch::cheapest(int64_t limit, double cycles, int64_t work, PageVector<Split>* splits) const {

@@ -22,12 +22,12 @@ class SegmentSearch {
                 bool recompute, int64_t most, Work* work);
   ~SegmentSearch();
 
-  // Both set what is chosen of each stage, where segments end too. None: nothing fits.
-  // At any cost; of at most `limit` bytes.
+  // All set what is chosen of each stage, where segments end too, and *bytes what that takes. None, and -1: nothing
+  // fits. At any cost; of at most `limit` bytes.
   void smallest(int64_t limit, PageVector<Split>* splits, int64_t* bytes) const;
   // Of at most so many cycles, in at most so much work; and any such plan, mostly found sooner, INFINITY: at any cost.
   void cheapest(int64_t limit, double cycles, int64_t work, PageVector<Split>* splits) const;
-  void any(int64_t limit, double cycles, int64_t work, PageVector<Split>* splits) const;
+  void any(int64_t limit, double cycles, int64_t work, PageVector<Split>* splits, int64_t* bytes) const;
 
  private:
   class Impl;

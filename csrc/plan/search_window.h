@@ -40,13 +40,12 @@ class SegmentSearch::Impl {
         work_(work),
         paths_(&memory_) {
     choices_.reserve(size_t(count_));
+    PageVector<Option> room;
     for (int s = 0; s < count_; s++) {
       const StageChoices* before = s > 0 && slides_.linked(s - 1) ? &choices_.back() : nullptr;
-      choices_.push_back(make_choices(graph, stages_[s], before, rules, &memory_));
+      choices_.push_back(make_choices(graph, stages_[s], before, rules, &memory_, &room));
     }
-    size_t options = 0;
-    for (const StageChoices& choices : choices_) options += choices.options.size();
-    by_scratch_.reserve(options);
+    sort_by_scratch();
   }
 
   int64_t spent() const { return spent_; }
@@ -63,21 +62,22 @@ class SegmentSearch::Impl {
   bool cheapest(int64_t limit, double cycles, int64_t work, PageVector<Split>* splits) {
     allowance_ = std::min(work_, work);
     start(std::min(limit, most_), false);
+    if (lower_bound_after_[0] > cycles * kRounding) return false;
     find_alone();
     bound_ = std::min(cycles, upper_bound_after_[0]) * kRounding;
-    if (lower_bound_after_[0] > bound_) return false;
     search();
     return path(splits);
   }
 
-  bool any(int64_t limit, double cycles, int64_t work, PageVector<Split>* splits) {
+  bool any(int64_t limit, double cycles, int64_t work, PageVector<Split>* splits, int64_t* bytes) {
     allowance_ = std::min(work_, work);
     start(std::min(limit, most_), std::isinf(cycles));
-    find_alone();
     bound_ = cycles * kRounding;
     if (lower_bound_after_[0] > bound_) return false;
+    find_alone();
     any_ = true;
     if (!end_with_alone(0)) search();
+    if (found_) *bytes = largest_segment();
     return found_ && path(splits);
   }
 
@@ -93,7 +93,27 @@ class SegmentSearch::Impl {
 
   void search() {
     find_usable();
-    for (int a = 0; a < count_ && !found_; a++) extend_from(a);
+    for (int a = 0; a < count_ && !found_; a++) {
+      extend_from(a);
+      find_most_of_options(0);
+      const auto done = [&](uint16_t i) {
+        return by_scratch_[i].stage == a || option(by_scratch_[i]).cycles > most_of_options_[by_scratch_[i].stage];
+      };
+      usable_.erase(std::remove_if(usable_.begin(), usable_.end(), done), usable_.end());
+    }
+  }
+
+  // All options, once: every search takes those that it may use, in this order.
+  void sort_by_scratch() {
+    size_t options = 0;
+    for (const StageChoices& choices : choices_) options += choices.options.size();
+    by_scratch_.reserve(options);
+    for (int s = 0; s < count_; s++)
+      for (size_t o = 0; o < choices_[size_t(s)].options.size(); o++) by_scratch_.push_back({uint16_t(s), uint16_t(o)});
+    std::sort(by_scratch_.begin(), by_scratch_.end(), [&](Choice a, Choice b) {
+      const int32_t x = option(a).transient_lines, y = option(b).transient_lines;
+      return x != y ? x < y : a.stage != b.stage ? a.stage < b.stage : a.option < b.option;
+    });
   }
 
   // The best way found to run the stages before a cut: its cycles, or, at any cost, the bytes of its largest segment,
@@ -126,20 +146,15 @@ class SegmentSearch::Impl {
 
   // The options that may be part of a plan at all: those that fit by themselves.
   void find_usable() {
-    by_scratch_.clear();
-    for (int s = 0; s < count_; s++) {
-      const StageChoices& choices = choices_[size_t(s)];
-      const double most = most_of_option(0, s);
-      for (int o = 0; o < int(choices.options.size()); o++) {
-        const Option& option = choices.options[size_t(o)];
-        if ((at_any_cost_ ? option.lean : option.cycles <= most) && choices.least(option) <= limit_)
-          by_scratch_.push_back({uint16_t(s), uint16_t(o)});
-      }
-    }
-    std::sort(by_scratch_.begin(), by_scratch_.end(), [&](Choice a, Choice b) {
-      const int32_t x = option(a).transient_lines, y = option(b).transient_lines;
-      return x != y ? x < y : a.stage != b.stage ? a.stage < b.stage : a.option < b.option;
-    });
+    find_most_of_options(0);
+    const auto is_usable = [&](Choice of) {
+      const Option& o = option(of);
+      return (at_any_cost_ ? o.lean : o.cycles <= most_of_options_[of.stage]) && choices_[of.stage].least(o) <= limit_;
+    };
+    usable_ = {};
+    usable_.reserve(size_t(std::count_if(by_scratch_.begin(), by_scratch_.end(), is_usable)));
+    for (size_t i = 0; i < by_scratch_.size(); i++)
+      if (is_usable(by_scratch_[i])) usable_.push_back(uint16_t(i));
   }
 
   double cycles(const Option& option) const { return at_any_cost_ ? 0 : option.cycles; }
@@ -172,16 +187,20 @@ class SegmentSearch::Impl {
   bool extend_from(int a, int end) {
     paths_.clear();
     for (int s = a; s < end; s++) let_in_[size_t(s)].clear();
-    sets_.assign(size_t(end - a), {});
-    for (auto next = by_scratch_.begin(); next != by_scratch_.end() && !found_;) {
-      const int32_t lines = option(*next).transient_lines;
+    if (sets_.size() < size_t(end - a)) sets_.resize(size_t(end - a));
+    for (PathSets& sets : sets_)
+      for (PathSet& set : sets) set.clear();
+    find_most_of_options(a);
+    for (auto next = usable_.begin(); next != usable_.end() && !found_;) {
+      const int32_t lines = option(by_scratch_[*next]).transient_lines;
       const int64_t scratch = lines * kArenaAlign;
       if (around_ + scratch > limit_) break;
       int first = end, last = a;  // stages with new options
-      for (; next != by_scratch_.end() && option(*next).transient_lines == lines; ++next) {
-        const int s = next->stage;
-        if (s < a || s >= end || option(*next).cycles > most_of_option(a, s)) continue;
-        due_[s].push_back(next->option);
+      for (; next != usable_.end() && option(by_scratch_[*next]).transient_lines == lines; ++next) {
+        const Choice of = by_scratch_[*next];
+        const int s = of.stage;
+        if (s < a || s >= end || option(of).cycles > most_of_options_[size_t(s)]) continue;
+        due_[s].push_back(of.option);
         first = std::min(first, s);
         last = std::max(last, s);
       }
@@ -200,9 +219,10 @@ class SegmentSearch::Impl {
     for (int b = first; b < end && (b <= last || any_fresh) && !found_; b++) {
       const int made = paths_.size();
       for (int o : due_[b]) b == a ? begin_with(a, o) : extend_by(a, b, o, sets_[b - a - 1], scratch);
+      const double most = most_of_option(a, b);
       if (any_fresh)
         for (int o : let_in_[b])
-          if (choices_[b].options[o].cycles <= most_of_option(a, b)) extend_by(a, b, o, fresh, scratch);
+          if (choices_[b].options[o].cycles <= most) extend_by(a, b, o, fresh, scratch);
       for (uint16_t o : due_[b]) let_in_[b].insert(std::lower_bound(let_in_[b].begin(), let_in_[b].end(), o), o);
       due_[b].clear();
       for (PathSet& set : fresh) set.clear();
@@ -280,6 +300,11 @@ class SegmentSearch::Impl {
     return bound_ * kRounding - others;
   }
 
+  void find_most_of_options(int a) {  // by stage: as the segments from stage a on begin
+    most_of_options_.resize(size_t(count_));
+    for (int s = a; s < count_; s++) most_of_options_[size_t(s)] = most_of_option(a, s);
+  }
+
   // Whether the segments from one stage on have had their share.
   bool over() const { return spent_ - spent_before_ > allowed_ || paths_.size() >= kMostPaths; }
 
@@ -336,11 +361,21 @@ class SegmentSearch::Impl {
     std::vector<int> options(size_t(b - a + 1));
     options.back() = path.option;
     for (int s = b - a - 1, p = path.before; s >= 0; s--, p = paths_[p].before) options[s] = paths_[p].option;
-    if (most && (at_any_cost_ || bytes > limit_)) bytes -= slides_.overlap(a, options, &spent_);
+    if (most && ((at_any_cost_ && !any_) || bytes > limit_)) bytes -= slides_.overlap(a, options, &spent_);
     if (bytes > limit_ || cost(bytes) >= best.cost) return;
     best = {cost(bytes), a, std::move(options)};
     if (any_ && end_with_alone(b + 1)) return;
     if (!at_any_cost_) bound_ = std::min(bound_, (best.cost + upper_bound_after_[size_t(b) + 1]) * kRounding);
+  }
+
+  // Bytes of the largest segment of the plan that was found.
+  int64_t largest_segment() const {
+    int64_t most = 0;
+    for (int end = count_; end > 0; end = reached_[size_t(end)].from) {
+      const Reached& last = reached_[size_t(end)];
+      most = std::max(most, waiting_[last.from] + slides_.bytes(last.from, last.options, &spent_));
+    }
+    return most;
   }
 
   bool path(PageVector<Split>* splits) const {
@@ -365,7 +400,8 @@ class SegmentSearch::Impl {
   Blocks memory_;
   std::pmr::vector<StageChoices> choices_;
   const Slides slides_;
-  std::pmr::vector<Choice> by_scratch_;  // of the search that runs: options that may be part of a plan
+  std::pmr::vector<Choice> by_scratch_;  // all options, by rising scratch
+  PageVector<uint16_t> usable_;          // of the search that runs, by number: those that a plan may have from here on
 
   // Of the search that runs.
   int64_t limit_ = 0;
@@ -374,9 +410,10 @@ class SegmentSearch::Impl {
   std::vector<Reached> reached_;      // by cut
   // By cut: no plan has fewer cycles after it; some plan has no more.
   std::vector<double> lower_bound_after_, upper_bound_after_;
-  double bound_ = INFINITY;  // cycles of a plan that is known
-  const int64_t work_;       // that a search may take
-  int64_t allowance_ = 0;    // that this one may
+  std::vector<double> most_of_options_;  // by stage: its most cycles, when that was last found
+  double bound_ = INFINITY;              // cycles of a plan that is known
+  const int64_t work_;                   // that a search may take
+  int64_t allowance_ = 0;                // that this one may
   mutable int64_t spent_ = 0;
   bool complete_ = true;
 

@@ -137,6 +137,7 @@ class SequenceSearch {
 
   template <class Key>
   void try_sorted(Key key) {  // falling
+    if (least_ <= bound_) return;
     std::iota(sequence_.begin(), sequence_.end(), 0);
     std::stable_sort(sequence_.begin(), sequence_.end(), [&](int a, int b) { return key(a) > key(b); });
     attempt();

@@ -27,6 +27,21 @@ int64_t Slides::overlap(int a, const std::vector<int>& options, int64_t* spent) 
   return std::max<int64_t>(0, std::min(most_overlap(a, b), made_bytes(b) - distance(a, options, spent)));
 }
 
+int64_t Slides::bytes(int a, const std::vector<int>& options, int64_t* spent) const {
+  int64_t lines = 0;
+  int32_t scratch = 0;
+  const Option* before = nullptr;
+  for (size_t i = 0; i < options.size(); i++) {
+    const StageChoices& now = choices_[size_t(a) + i];
+    const Option& option = now.options[size_t(options[i])];
+    if (before) lines += now.rings[size_t(before->height) * now.reads.size() + size_t(option.way())];
+    lines += option.kept_lines;
+    scratch = std::max(scratch, option.transient_lines);
+    before = &option;
+  }
+  return (lines + scratch) * kArenaAlign + made_bytes(a + int(options.size()) - 1) - overlap(a, options, spent);
+}
+
 // Least distance of the segment's output below its input, by following the demand of each output strip to the input;
 // what measure_segment() finds by running every strip.
 int64_t Slides::distance(int a, const std::vector<int>& chosen, int64_t* spent) const {

@@ -35,6 +35,9 @@ class Slides {
   // Bytes in which that of the segment from stage a on does. Adds what it takes to *spent.
   int64_t overlap(int a, const std::vector<int>& options, int64_t* spent) const;
 
+  // Bytes that the segment from stage a on takes beside what waits around it: rings, kept rows, scratch, its output.
+  int64_t bytes(int a, const std::vector<int>& options, int64_t* spent) const;
+
  private:
   const Value& value(int v) const { return graph_.values[v]; }
   const Life& life(int v) const { return lives_.of(v); }

@@ -91,17 +91,41 @@ Draft whole_draft(const Graph& graph, Schedule schedule, std::shared_ptr<const S
   return draft;
 }
 
-Stagewise::Stagewise(const Graph& graph, Schedule schedule, StageOrder order, bool whole, Work* work)
+namespace {
+
+// By value: the stage that makes it, or -1.
+std::vector<int> makers(const Graph& graph, const PageVector<Stage>& stages) {
+  std::vector<int> maker(graph.values.size(), -1);
+  for (int s = 0; s < int(stages.size()); s++) maker[size_t(stages[size_t(s)].output)] = s;
+  return maker;
+}
+
+// Whether two stages that make the same value are the same nodes.
+bool same_nodes(const Stage& a, const Stage& b) {
+  bool same = a.input == b.input && a.residual == b.residual && a.gate == b.gate && a.split == b.split &&
+              a.through == b.through && a.again == b.again && a.part_count() == b.part_count();
+  for (int p = 0; same && p < a.part_count(); p++)
+    same = a.parts[p].node == b.parts[p].node && a.parts[p].add == b.parts[p].add;
+  return same;
+}
+
+}  // namespace
+
+Stagewise::Stagewise(const Graph& graph, Schedule schedule, StageOrder order, bool whole, Work* work,
+                     const Stagewise* known)
     : graph_(graph), schedule_(schedule), whole_(whole), work_(work) {
-  find_stages(std::move(order));
+  find_stages(std::move(order), known);
   lives_.emplace(graph, stages_, order_->rules.homes);
   live_ = lives_->live_bytes();
   for (int s = 0; s < int(stages_.size()); s++) counted_ = std::max(counted_, counted(s));
 }
 
-void Stagewise::find_stages(StageOrder order) {
+void Stagewise::find_stages(StageOrder order, const Stagewise* known) {
   stages_ = make_stages(graph_, order.fusion, order.rules, order.apart);
-  const int count = int(stages_.size()), strips = strips_allowed(graph_, stages_);
+  const int count = int(stages_.size());
+  strips_ = strips_allowed(graph_, stages_);
+  if (known && known->strips_ != strips_) known = nullptr;
+  const std::vector<int> maker = known ? makers(graph_, known->stages_) : std::vector<int>();
   std::vector<int> firsts;
   std::vector<uint16_t> counts;
   std::vector<StageScratch> scratch;
@@ -110,12 +134,18 @@ void Stagewise::find_stages(StageOrder order) {
   counts.reserve(size_t(count));
   scratch.reserve(size_t(count));
   for (const Stage& s : stages_) {
-    const PageVector<Way> all = ways_of(s, order.rules.homes, strips);
     firsts.push_back(int(ways_.size()));
-    counts.push_back(uint16_t(all.size()));
-    ways_.insert(ways_.end(), all.begin(), all.end());
+    const int same = known ? maker[size_t(s.output)] : -1;
+    if (same >= 0 && same_nodes(known->stages_[size_t(same)], s)) {
+      ways_.insert(ways_.end(), known->ways(same).begin(), known->ways(same).end());
+    } else {
+      const PageVector<Way> all = ways_of(s, order.rules.homes);
+      ways_.insert(ways_.end(), all.begin(), all.end());
+    }
+    counts.push_back(uint16_t(ways_.size() - size_t(firsts.back())));
     StageScratch least = {INT64_MAX, INT64_MAX};
-    for (const Way& way : all) {
+    for (size_t w = size_t(firsts.back()); w < ways_.size(); w++) {
+      const Way& way = ways_[w];
       least.beside = std::min(least.beside, way.scratch());
       least.over_input = std::min(least.over_input, way.scratch() - way.overlap());
     }
@@ -132,7 +162,7 @@ void Stagewise::find_stages(StageOrder order) {
   order_ = std::make_shared<const StageOrder>(std::move(order));
 }
 
-PageVector<Way> Stagewise::ways_of(const Stage& stage, const Homes& homes, int strips) const {
+PageVector<Way> Stagewise::ways_of(const Stage& stage, const Homes& homes) const {
   Stage s = stage;
   PageVector<Way> ways;
   auto add = [&](int chunk, int step, int64_t overlap, double cycles) {
@@ -140,7 +170,7 @@ PageVector<Way> Stagewise::ways_of(const Stage& stage, const Homes& homes, int s
         {chunk, step, cycles, int32_t(aligned(s.transient_bytes()) / kArenaAlign), int32_t(overlap / kArenaAlign)});
   };
   if (whole_ || !s.bottleneck()) {
-    const int step = whole_ ? INT_MAX : ceil_div(graph_.values[s.output].shape.height, strips);
+    const int step = whole_ ? INT_MAX : ceil_div(graph_.values[s.output].shape.height, strips_);
     set_whole(graph_, &s, INT_MAX, step);
     add(INT_MAX, step, overlap_of(graph_, homes, s),
         whole_ ? 0 : StageCost(graph_, work_->costs, s).cycles(count_steps(graph_, s), s.chunk));
@@ -150,7 +180,7 @@ PageVector<Way> Stagewise::ways_of(const Stage& stage, const Homes& homes, int s
   const int height = graph_.values[s.input].shape.height;
   ways.reserve(chunks.size());
   const StageCost cost(graph_, work_->costs, s);
-  for (int step = ceil_div(height, strips), last = 0; step != last; last = step, step = std::min(2 * step, height)) {
+  for (int step = ceil_div(height, strips_), last = 0; step != last; last = step, step = std::min(2 * step, height)) {
     prune(&ways);
     set_whole(graph_, &s, kPanel, step);
     const StepCounts counts = count_steps(graph_, s);

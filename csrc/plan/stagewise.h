@@ -41,8 +41,9 @@ Draft whole_draft(const Graph& graph, Schedule schedule, std::shared_ptr<const S
 class Stagewise {
  public:
   // order: how stages are fused; their order is found. whole: in one step each, as kernels would be called one after
-  // the other; otherwise in every way.
-  Stagewise(const Graph& graph, Schedule schedule, StageOrder order, bool whole, Work* work);
+  // the other; otherwise in every way. known: whose ways are those of stages that both have, or null.
+  Stagewise(const Graph& graph, Schedule schedule, StageOrder order, bool whole, Work* work,
+            const Stagewise* known = nullptr);
 
   const PageVector<Stage>& stages() const { return stages_; }
   const std::shared_ptr<const StageOrder>& order() const { return order_; }
@@ -73,8 +74,8 @@ class Stagewise {
     const Way* first = ways_.data() + first_way_[size_t(stage)];
     return {first, first + way_count_[size_t(stage)]};
   }
-  void find_stages(StageOrder order);
-  PageVector<Way> ways_of(const Stage& stage, const Homes& homes, int strips) const;
+  void find_stages(StageOrder order, const Stagewise* known);
+  PageVector<Way> ways_of(const Stage& stage, const Homes& homes) const;
   int64_t bytes(int stage, const Way& way) const;  // beside the values alive
   int64_t smallest(int stage) const;               // the least of them
   double cycles_within(int64_t most) const;
@@ -86,6 +87,7 @@ class Stagewise {
   const Schedule schedule_;
   std::shared_ptr<const StageOrder> order_;
   PageVector<Stage> stages_;
+  int strips_ = 0;  // that a map is cut into at most
   const bool whole_;
   Work* work_;
   PageVector<Way> ways_;

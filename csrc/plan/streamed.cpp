@@ -74,31 +74,33 @@ Draft Streamer::within(int64_t limit) {
   return {};
 }
 
-// By bisection over the search's own count; the cheapest of as many bytes as some plan takes is placed.
+// Each time in fewer bytes than what was found last takes, which is mostly less than was allowed: to find some plan is
+// a tenth of the work of seeing that there is none. In as few bytes as some plan takes, the cheapest one is placed.
 Draft Streamer::smallest_of(double cycles, int64_t bytes) {
   Draft best;
-  int64_t low = 0, high = bytes;  // there is none, and one, or a plan from elsewhere
+  int64_t least = bytes;  // of a plan that is known
   const int64_t spent_before = work_->spent;
-  for (int tries = 0; tries < kSmallestTries; tries++) {
-    if (work_->spent - spent_before > kSmallestWork) {
-      work_->shortcuts |= kSegmentShortcut;
-      break;
+  int tries = 0;
+  for (double step : kSmallestSteps)
+    for (bool fits = true; fits && tries < kSmallestTries; tries++) {
+      if (work_->spent - spent_before > kSmallestWork) {
+        work_->shortcuts |= kSegmentShortcut;
+        break;
+      }
+      int64_t takes = 0;
+      Draft plan = any(int64_t(double(least) / step), cycles, kSmallestSearch, &takes);
+      fits = !plan.none();
+      if (fits) least = takes, best = std::move(plan);
     }
-    const int64_t counted = low ? int64_t(std::sqrt(double(low) * double(high))) : high / 4;
-    if (double(high) < kSmallestStep * double(low) || counted <= low) break;
-    Draft plan = any(counted, cycles, kSmallestSearch);
-    (plan.none() ? low : high) = counted;
-    if (!plan.none()) best = std::move(plan);
-  }
   if (!best.none()) {
-    Draft plan = found(search_, high, cycles, kSmallestSearch);
+    Draft plan = found(search_, least, cycles, kSmallestSearch);
     if (!plan.none()) best = std::move(plan);
+  } else {  // where every try was cut short, one may take all of the work (DeepLabv3-V2@513 in int8: 588 KiB of 2,382)
+    best = found(search_, bytes / 4, cycles, kSearchWork);
   }
-  // Where every limit was cut short, one may take all of the work (DeepLabv3-V2@513 in int8: 588 KiB of 2,382).
-  if (best.none() && low) best = found(search_, high / 4, cycles, kSearchWork);
   if (best.none()) return best;
   weigh(graph_, lives_, &best, &stages_, work_);
-  if (!allowed(best)) best = attempt(high, cycles);
+  if (!allowed(best)) best = attempt(least, cycles);
   return best.cycles <= cycles && best.peak_bytes < bytes ? best : Draft();
 }
 
@@ -145,16 +147,17 @@ Draft Streamer::attempt_at(double price, int64_t counted, double cycles) {
 }
 
 Draft Streamer::smaller_than(int64_t counted) {
-  Draft plan = any(counted, INFINITY, kSearchWork);
+  int64_t takes = 0;
+  Draft plan = any(counted, INFINITY, kSearchWork, &takes);
   if (!plan.none()) weigh(graph_, lives_, &plan, &stages_, work_);
   return plan;
 }
 
-Draft Streamer::any(int64_t counted, double cycles, int64_t work) const {
+Draft Streamer::any(int64_t counted, double cycles, int64_t work, int64_t* takes) const {
   Draft plan;
   plan.schedule = Schedule::kStreamed;
   plan.order = order_;
-  search_.any(counted, cycles, work, &plan.splits);
+  search_.any(counted, cycles, work, &plan.splits, takes);
   return plan;
 }
 

@@ -37,8 +37,8 @@ class Streamer {
  private:
   Draft attempt(int64_t counted, double cycles = INFINITY);
   Draft attempt_at(double price, int64_t counted, double cycles = INFINITY);
-  // Not placed yet.
-  Draft any(int64_t counted, double cycles, int64_t work) const;
+  // Not placed yet. *takes: its bytes by the search's count.
+  Draft any(int64_t counted, double cycles, int64_t work, int64_t* takes) const;
   Draft found(const SegmentSearch& search, int64_t counted, double cost, int64_t work) const;
   Draft least_of_few(int64_t known);
   bool allowed(const Draft& plan) const { return !plan.none() && plan.extra_macs <= most_again_; }

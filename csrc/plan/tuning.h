@@ -16,13 +16,15 @@ constexpr double kSlowBlocks = 1.2;
 constexpr int64_t kScratchInCache = 256 << 10;  // of a stage, beside its weights and rows in a second-level cache
 
 constexpr int kMostTries = 4;  // to make a plan whose placement fits
-// To find the smallest of the plans that are nearly the fastest: steps of a search of MobileNetV2 1.4@224 are 0.03
-// million for each limit that is tried.
-constexpr int kSmallestTries = 8;
-constexpr double kSmallestStep = 1.04;  // between the last limit for which there is none, and that of the plan
+// To find the smallest of the plans that are nearly the fastest: far steps of the limit, then near ones, from what was
+// found last on. Of the instructions of near steps alone, with far ones before them: MobileNetV2 1.0@224 0.87, 1.4@224
+// 0.90, V1 1.0@224 1.00. MobileNetV2 1.4@224 is tried in 12 limits.
+constexpr double kSmallestSteps[] = {1.2, 1.015};
+constexpr int kSmallestTries = 32;
+constexpr double kSmallestStep = 1.04;  // of stages one by one: between a limit for which there is none, and the plan's
 constexpr int64_t kSmallestWork = 1 << 18;
 // ... and of one limit, beyond which fewer paths are kept: one that leaves hardly any plan would take all of the work.
-// MobileNetV3-Large in 658 KiB in place of 1,117 with all of it, SSDLite-V2@320 in 1,270 of 1,810, DeepLabv3 in 2,487
+// MobileNetV3-Large in 648 KiB in place of 1,117 with all of it, SSDLite-V2@320 in 1,173 of 1,810, DeepLabv3 in 2,487
 // of 5,076.
 constexpr int64_t kSmallestSearch = 1 << 17;
 
@@ -42,7 +44,7 @@ constexpr int64_t kShare = 4;                // of that one stage's segments may
 constexpr int kMostPaths = 1 << 13;          // held for the segments from one stage on; MobileNetV2 1.4@224 needs 3,116
 constexpr size_t kSearchBlock = 16 << 10;    // bytes taken at once; MobileNetV2 0.35@96 takes 5, 1.4@224 9
 constexpr int kWindow = 64;                  // stages searched together
-constexpr int kWindowOptions = 1 << 12;      // of all of them, in a network of several windows
+constexpr int kWindowOptions = 1 << 12;      // of all of them, in a network of several windows; else they have 16 bits
 constexpr int64_t kStrips = 1 << 14;  // rows looked at one by one, over all stages; MobileNetV2 1.0@224 has 1,000
 constexpr int kFewestStrips = 4;      // that a map may be cut into in any network
 

@@ -2,6 +2,8 @@
 
 #include <sys/mman.h>
 
+#include <cstring>
+
 namespace mbinfer {
 
 void* map_pages(size_t bytes) {
@@ -11,5 +13,12 @@ void* map_pages(size_t bytes) {
 }
 
 void unmap_pages(void* pages, size_t bytes) { munmap(pages, bytes); }
+
+void take_pages(void* pages, size_t bytes) {
+#ifdef MADV_POPULATE_WRITE  // half of the time of a fault for each page; Linux 5.14
+  if (!madvise(pages, bytes, MADV_POPULATE_WRITE)) return;
+#endif
+  std::memset(pages, 0, bytes);
+}
 
 }  // namespace mbinfer

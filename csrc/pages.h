@@ -2,6 +2,7 @@
 // heap.
 #pragma once
 
+#include <algorithm>
 #include <cstddef>
 #include <new>
 #include <utility>
@@ -11,6 +12,7 @@ namespace mbinfer {
 
 void* map_pages(size_t bytes);  // of zeros; std::bad_alloc where there are none
 void unmap_pages(void* pages, size_t bytes);
+void take_pages(void* pages, size_t bytes);  // has the system give them now, and not as each is first touched
 
 class Pages {
  public:
@@ -26,6 +28,7 @@ class Pages {
     if (data_) unmap_pages(data_, bytes_);
   }
 
+  void take(size_t bytes) { take_pages(data_, std::min(bytes, bytes_)); }  // of them, from the first on
   char* data() const { return static_cast<char*>(data_); }
   size_t size() const { return bytes_; }
   explicit operator bool() const { return data_ != nullptr; }

@@ -315,6 +315,7 @@ py::dict model_dict(const Session& session) {
 
 PYBIND11_MODULE(_core, m) {
   m.doc() = "The C++ core of mbinfer; use the classes of the package mbinfer instead.";
+  py::dtype::of<float>();  // numpy's C functions are looked up as the module is imported, not by the first session
   py::register_exception_translator([](std::exception_ptr p) {
     try {
       if (p) std::rethrow_exception(p);

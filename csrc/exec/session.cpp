@@ -95,10 +95,10 @@ Session::Session(std::shared_ptr<const Model> model, const SessionOptions& optio
   if (options.plan_only) return;
   // The arena stands between two canaries: a kernel that leaves it is found out.
   block_ = Pages(size_t(plan_.peak_bytes) + 2 * kCanaryBytes);
-  arena_ = reinterpret_cast<uint8_t*>(block_.data()) + kCanaryBytes;
   // The memory is taken now, not in the middle of the first run. What goes beyond networks' needs waits for that, so
-  // that a hostile file costs no time. The pages are zeros already.
-  std::memset(arena_, 0, size_t(std::min(plan_.peak_bytes, kMostTaken)));
+  // that a hostile file costs no time.
+  block_.take(size_t(kMostTaken));
+  arena_ = reinterpret_cast<uint8_t*>(block_.data()) + kCanaryBytes;
   for (size_t i = 0; i < kCanaryBytes; i += sizeof kCanary) {
     std::memcpy(arena_ - kCanaryBytes + i, &kCanary, sizeof kCanary);
     std::memcpy(arena_ + plan_.peak_bytes + i, &kCanary, sizeof kCanary);

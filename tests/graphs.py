@@ -60,7 +60,7 @@ def window(draw, dims, kernels=(1, 3, 5, 7), same: bool = False) -> dict:
     kernel = draw(st.sampled_from(kernels))
     if same:
         return {"kernel": (kernel, kernel), "pads": (kernel // 2,) * 4}
-    dilation = draw(st.sampled_from([1, 1, 1, 2]))
+    dilation = draw(st.sampled_from([1, 1, 1, 2, 3]))
     reach = dilation * (kernel - 1)
     pads = [draw(st.integers(0, (reach + 1) // 2)) for _ in range(4)]
     for i in (0, 1):

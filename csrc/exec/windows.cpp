@@ -36,6 +36,8 @@ void pointwise(const Task& w) {
   });
 }
 
+constexpr int kPhasePixels = 2;  // of a phase of a dilated row, at least: one alone shares nothing
+
 // The rows of the input that a window over one output row sees, from the view's first column on; null outside.
 void window_rows(const Task& w, int row, const void** rows) {
   for (int ky = 0; ky < w.y.kernel; ky++) {
@@ -119,6 +121,28 @@ Args window_args(const Task& w, const void* const* rows, int row, int x0, int x1
   return args;
 }
 
+// Pixels that are one dilation apart see columns that are so, too: every dilation-th pixel of a row is a row of its
+// own, of a window that is not dilated, whose pixels share the columns that they read.
+void by_phase(const DepthwiseArgs& args, const Kernels& kernels) {
+  const int step = args.dilation;
+  for (int phase = 0; phase < step; phase++) {
+    DepthwiseArgs some = args;
+    const int skipped = (phase + args.pad_left * (step - 1)) % step;  // columns before the first that it may read
+    const void* rows[kMaxKernel];
+    for (int ky = 0; ky < args.kernel_h; ky++)
+      rows[ky] = args.rows[ky] ? static_cast<const char*>(args.rows[ky]) + skipped * args.in_stride : nullptr;
+    some.rows = rows;
+    some.dilation = 1;
+    some.pad_left = (skipped + args.pad_left - phase) / step;
+    some.in_width = std::max(0, ceil_div(args.in_width - skipped, step));
+    some.in_stride = step * args.in_stride;
+    some.x0 = ceil_div(args.x0 - phase, step), some.x1 = ceil_div(args.x1 - phase, step);
+    some.out = static_cast<char*>(args.out) + (phase + step * some.x0 - args.x0) * args.out_stride;
+    some.out_stride = step * args.out_stride;
+    if (some.x0 < some.x1) kernels.depthwise(&some);
+  }
+}
+
 void depthwise_rows(const Task& w) {
   const void* rows[kMaxKernel];
   by_row(w, [&](int row, int x0, int x1) {
@@ -129,7 +153,8 @@ void depthwise_rows(const Task& w) {
     args.weight_dtype = w.node.weight_dtype;
     args.panel = w.panels.begin;
     args.bias = bias_of(w, w.panels.begin);
-    kernels_of(w).depthwise(&args);
+    const bool phases = args.dilation > 1 && args.stride == 1 && x1 - x0 >= kPhasePixels * args.dilation;
+    phases ? by_phase(args, kernels_of(w)) : kernels_of(w).depthwise(&args);
   });
 }
 

@@ -144,7 +144,7 @@ MBI_INLINE void byte_tile(const DepthwiseArgs& a, int x, const ByteOutput& outpu
 // looked up once for all panels.
 __attribute__((noinline)) void byte_pixels(const DepthwiseArgs& a, int x, int end, const ByteOutput& output,
                                            const uint8_t* missing) {
-  constexpr int kMost = 64;
+  constexpr int kMost = 128;
   static_assert(kMost <= ByteColumns::kMostTaps, "sums of them are exact");
   const void* taps[kMost];  // null: outside
   const int all = a.kernel_h * a.kernel_w;

@@ -37,6 +37,9 @@
 //
 #include "kernels/depthwise_u8.h"
 #include "kernels/rows_u8.h"
+#if defined(__aarch64__) || (defined(__AVX2__) && !defined(MBINFER_BYTES))
+#include "kernels/lookup_u8.h"
+#endif
 
 // Some depthwise convolutions in another order, several products at a time.
 #if defined(__ARM_FEATURE_DOTPROD)

@@ -316,7 +316,32 @@ struct ByteColumns {
 #endif
 
 #ifndef MBINFER_BYTES
-constexpr auto lookup_bytes = lookup_reference;
+
+constexpr int kLookUp = 32;
+
+// Of sixteenths [kFirst, kFirst + kCount) of a table of 256, the numbers at `low`, the low halves of 32 bytes; the high
+// halves' bits, each the highest one of a byte of `bits`, choose one.
+template <int kFirst, int kCount>
+MBI_INLINE __m256i look_up(const uint8_t* table, __m256i low, const __m256i (&bits)[4]) {
+  if constexpr (kCount == 1) {
+    const __m128i row = _mm_loadu_si128(reinterpret_cast<const __m128i*>(table + 16 * kFirst));
+    return _mm256_shuffle_epi8(_mm256_broadcastsi128_si256(row), low);
+  } else {
+    constexpr int kHalf = kCount / 2, kBit = kCount == 2 ? 0 : kCount == 4 ? 1 : kCount == 8 ? 2 : 3;
+    return _mm256_blendv_epi8(look_up<kFirst, kHalf>(table, low, bits),
+                              look_up<kFirst + kHalf, kHalf>(table, low, bits), bits[kBit]);
+  }
+}
+
+MBI_INLINE void look_up(const uint8_t* table, const uint8_t* in, uint8_t* out, ptrdiff_t times) {
+  for (; times > 0; times--, in += kLookUp, out += kLookUp) {
+    const __m256i x = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(in));
+    const __m256i bits[4] = {_mm256_slli_epi16(x, 3), _mm256_slli_epi16(x, 2), _mm256_slli_epi16(x, 1), x};
+    _mm256_storeu_si256(reinterpret_cast<__m256i*>(out),
+                        look_up<0, 16>(table, _mm256_and_si256(x, _mm256_set1_epi8(15)), bits));
+  }
+}
+
 #endif
 
 }  // namespace

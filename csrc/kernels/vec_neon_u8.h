@@ -212,6 +212,8 @@ struct ByteColumns {
 
 #ifdef __aarch64__
 
+constexpr int kLookUp = 16;
+
 // Of so many times 16 bytes their numbers in a table of 256: an index past 64 leaves what the quarters before have
 // found. Symptom: GCC 12 loads all of the table again for each 16 bytes, which takes longer than to look them up, and
 // spills it where it cannot. Remedy: registers that are named. Gain: 11 instructions for 16 bytes in place of 16, four
@@ -238,23 +240,6 @@ MBI_INLINE void look_up(const uint8_t* table, const uint8_t* in, uint8_t* out, p
       : [second] "w"(vdupq_n_u8(0x40)), [third] "w"(vdupq_n_u8(0x80)), [fourth] "w"(vdupq_n_u8(0xC0))
       : "cc", "memory", "v0", "v1", "v2", "v3", "v4", "v5", "v6", "v7", "v16", "v17", "v18", "v19", "v20", "v21", "v22",
         "v23", "v24", "v25", "v26", "v27");
-}
-
-void lookup_bytes(const LookupArgs* a) {
-  const auto* table = static_cast<const uint8_t*>(a->table);
-  const auto* in = static_cast<const uint8_t*>(a->in);
-  auto* out = static_cast<uint8_t*>(a->out);
-  const int bytes = a->panels * kPanel;
-  const bool in_a_row = a->in_stride == bytes && a->out_stride == bytes;  // all pixels are like one
-  const ptrdiff_t run = in_a_row ? ptrdiff_t(bytes) * a->pixels : bytes, times = run / 16;
-  for (int p = in_a_row ? a->pixels - 1 : 0; p < a->pixels; p++, in += a->in_stride, out += a->out_stride) {
-    if (times) look_up(table, in, out, times);
-    if (run % 16 == 0) continue;
-    uint8_t last[16] = {};
-    __builtin_memcpy(last, in + times * 16, kPanel);
-    look_up(table, last, last, 1);
-    __builtin_memcpy(out + times * 16, last, kPanel);
-  }
 }
 
 #else

@@ -26,4 +26,6 @@
 //   ByteColumns            what a depthwise convolution multiplies: column, outside, weight of kRows rows of kPanels
 //                          panels (of two, those `lanes` that may be read); start(bias), multiply(column, weight, sum),
 //                          end(sum, bias): exact for up to kMostTaps columns
-//   lookup_bytes           the kernel that looks bytes up in a table
+//   look_up(table, in, out, times)
+//                          of so many times kLookUp bytes their numbers in a table of 256; or, where registers are too
+//                          few for that, lookup_bytes, the kernel that lookup_u8.h makes of it

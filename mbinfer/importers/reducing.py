@@ -68,8 +68,8 @@ def _of_groups(low: Walk, node: SourceNode, x: Tensor, axes: set[int], kind: str
     value = ""
     for i in range(count):
         part = channels_of(low, node, whole, i * each, each, 3, f"picture {i}").value
-        last = "" if i == count - 1 and kind != "mean" else f"{i}"
-        value = low.emit(node, op, [value, part], last) if value else part
+        name = "" if i == count - 1 and kind != "mean" else f"{i}"
+        value = low.emit(node, op, [value, part], name) if value else part
     found = Tensor(value, low.builder.dims(value), x.order, x.shape)
     return low.affine(node, found, 1 / count) if kind == "mean" else found
 

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import argparse
 import sys
-import time
 from pathlib import Path
 from typing import Callable, NamedTuple
 
@@ -32,6 +31,7 @@ from PIL import Image
 from torch import nn
 from torch.nn import functional
 from torch_canvases import ANCHORS, Detector, Segmenter
+from training import trained
 
 import mbinfer
 import mbinfer.model
@@ -122,22 +122,12 @@ KINDS = {
 
 
 def train(kind: Kind, steps: int) -> nn.Module:
-    torch.manual_seed(0)
-    torch.set_num_threads(1)  # sums depend on how they are split among threads
-    torch.use_deterministic_algorithms(True)
-    network, digits, rng = kind.make(), Digits("learned"), np.random.default_rng(0)
-    optimiser = torch.optim.AdamW(network.parameters(), weight_decay=0.01)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, LEARNING_RATE, steps)
-    start = time.monotonic()
-    for step in range(steps):
-        loss = kind.loss(network, [digits.canvas(rng) for _ in range(BATCH)])
-        optimiser.zero_grad()
-        loss.backward()
-        optimiser.step()
-        schedule.step()
-        if step % 100 == 99:
-            print(f"step {step + 1}/{steps}  loss {loss.item():.3f}  {time.monotonic() - start:.0f} s", file=sys.stderr)
-    return network.eval()
+    digits, rng = Digits("learned"), np.random.default_rng(0)
+
+    def loss(network: nn.Module) -> torch.Tensor:
+        return kind.loss(network, [digits.canvas(rng) for _ in range(BATCH)])
+
+    return trained(kind.make, loss, LEARNING_RATE, steps)
 
 
 class Classes(nn.Module):

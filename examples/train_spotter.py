@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import argparse
 import sys
-import time
 from pathlib import Path
 
 import numpy as np
@@ -22,6 +21,7 @@ from canvases import Digits
 from PIL import Image
 from torch import nn
 from torch.nn import functional
+from training import trained
 
 import mbinfer
 import mbinfer.model
@@ -58,24 +58,14 @@ def inputs_of(belts: list[Belt]) -> torch.Tensor:
 
 
 def train(steps: int) -> Spotter:
-    torch.manual_seed(0)
-    torch.set_num_threads(1)  # sums depend on how they are split among threads
-    torch.use_deterministic_algorithms(True)
-    network, digits, rng = Spotter(), Digits("learned"), np.random.default_rng(0)
-    optimiser = torch.optim.AdamW(network.parameters(), weight_decay=0.01)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimiser, LEARNING_RATE, steps)
-    start = time.monotonic()
-    for step in range(steps):
+    digits, rng = Digits("learned"), np.random.default_rng(0)
+
+    def loss(network: Spotter) -> torch.Tensor:
         belts = [belt(digits, rng) for _ in range(BATCH)]
         classes = torch.from_numpy(np.stack([belt.classes for belt in belts]))
-        loss = functional.cross_entropy(network(inputs_of(belts)).flatten(0, 1), classes.flatten())
-        optimiser.zero_grad()
-        loss.backward()
-        optimiser.step()
-        schedule.step()
-        if step % 100 == 99:
-            print(f"step {step + 1}/{steps}  loss {loss.item():.3f}  {time.monotonic() - start:.0f} s", file=sys.stderr)
-    return network.eval()
+        return functional.cross_entropy(network(inputs_of(belts)).flatten(0, 1), classes.flatten())
+
+    return trained(Spotter, loss, LEARNING_RATE, steps)
 
 
 def graph_of(network: Spotter) -> mbinfer.graph.Graph:

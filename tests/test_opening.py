@@ -77,11 +77,11 @@ def test_a_network_of_the_readme_opens_where_the_system_gives_its_arena_and_128_
         assert limited(path, limit, arena - 4 * KIB) is None, limit
 
 
-def chain(count):
-    net = GraphBuilder(np.random.default_rng(0), (8, 8, 8))
+def chain(count, dims=(8, 8, 8), across=3):
+    net = GraphBuilder(np.random.default_rng(0), dims)
     value = "input"
     for _ in range(count):
-        value = net.add("max_pool", [value], kernel=(3, 3), pads=(1, 1, 1, 1))
+        value = net.add("max_pool", [value], kernel=(3, across), pads=(1, across // 2) * 2)
     net.output(value)
     return net.graph
 
@@ -260,12 +260,7 @@ def filtered(net, value):
 
 
 def tall(count):
-    net = GraphBuilder(np.random.default_rng(0), (65_536, 1, 8))
-    value = "input"
-    for _ in range(count):
-        value = net.add("max_pool", [value], kernel=(3, 1), pads=(1, 0, 1, 0))
-    net.output(value)
-    return net.graph
+    return chain(count, (65_536, 1, 8), across=1)
 
 
 FAMILIES = [

@@ -175,3 +175,17 @@ def test_against_onnxruntime(kind, tmp_path):
         assert_close({name: found}, {name: array}, 2e-5)
 
     each()
+
+
+def test_batch_norm_of_a_sequence_that_was_a_vector(tmp_path):
+    net = Net([1, 8, 1, 1], 0)
+    flat = net.step("Reshape", "x", np.array([1, 8]))
+    dense = net.step("MatMul", flat, net.rng.standard_normal((8, 12)))
+    sequence = net.step("Reshape", dense, np.array([1, 3, 4]))
+    factors = [net.rng.uniform(0.5, 1.5, 3) for _ in range(4)]
+    source = net.model(net.step("BatchNormalization", sequence, *factors))
+    picture = net.rng.standard_normal(net.shape).astype(np.float32)
+    ((_, expected),) = run_onnx(source, {"picture": picture}).items()
+    model.save(import_onnx(source), tmp_path / "net.bin")
+    found = mbinfer.Session(tmp_path / "net.bin").run(picture.transpose(0, 2, 3, 1).copy())
+    assert_close({"made": found}, {"made": expected.reshape(found.shape)}, 2e-5)

@@ -14,6 +14,7 @@ Scale factor_of(Scale read, const Type& made) { return made.scale > 0 ? read / m
 template <class Make>
 void by_pixels(const Task& w, const View& in, const View* added, Make&& make) {
   auto joined = [&](int row) {
+    if (in.width != w.out.width) return row + 1;
     const int last = std::min(in.joined(row), w.out.joined(row));
     return added ? std::min(last, added->joined(row)) : last;
   };
@@ -149,9 +150,7 @@ void lookup(const Task& w) { look_up(w, w.in, w.node.weights); }
 
 // The columns that `out` has, of the same columns of an input.
 void convert(const Task& w) {
-  const bool all = w.in.width == w.out.width;
-  auto joined = [&](int row) { return all ? std::min(w.in.joined(row), w.out.joined(row)) : row + 1; };
-  by_run(w, joined, [&](int row, int x, int pixels) {
+  by_pixels(w, w.in, nullptr, [&](int row, int x, int pixels) {
     const int column = w.out.first_column + x;
     ConvertArgs args;
     args.in = w.in.at(row, column);

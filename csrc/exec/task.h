@@ -39,16 +39,6 @@ inline const Value& input_of(const Task& task) { return task.graph.values[task.n
 inline const Value& output_of(const Task& task) { return task.graph.values[task.node.output]; }
 inline const Kernels& kernels_of(const Task& task) { return task.kernels.of(output_of(task).type.dtype); }
 
-// Calls make(row, x0, x1) for what there is of each row.
-template <class Make>
-void by_row(const Task& w, Make&& make) {
-  for (int p = w.begin; p < w.end;) {
-    const int x0 = p % w.out.width, x1 = std::min(w.out.width, x0 + w.end - p);
-    make(w.makes.begin + p / w.out.width, x0, x1);
-    p += x1 - x0;
-  }
-}
-
 // Calls make(row, x, pixels) for runs of pixels: rows that follow one another in memory, as joined(row) says of all
 // that is read and written, are one run.
 template <class Joined, class Make>
@@ -61,6 +51,12 @@ void by_run(const Task& w, Joined&& joined, Make&& make) {
     make(row, x, pixels);
     p += pixels;
   }
+}
+
+// Calls make(row, x0, x1) for what there is of each row.
+template <class Make>
+void by_row(const Task& w, Make&& make) {
+  by_run(w, [](int row) { return row + 1; }, [&](int row, int x, int pixels) { make(row, x, x + pixels); });
 }
 
 // What the weights of `inputs` inputs of a tap take: rows of the packed weights, and inputs with those that fill them

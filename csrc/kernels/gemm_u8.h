@@ -324,9 +324,9 @@ void run_bytes(const ByteBlock& block) {
 
 void gemm_u8(const GemmArgs* a);
 
-// The taps of a call one turn after the other, each of inputs that find room; every turn but the first goes on from the
-// sums of the one before.
-void gemm_in_turns(const GemmArgs& a) {
+// The taps of a call from a pixel on, one turn after the other, each of inputs that find room; every turn but the first
+// goes on from the sums of the one before.
+void gemm_in_turns(const GemmArgs& a, ptrdiff_t pixel) {
   constexpr int kInputs = ByteInputs::kMostQuads;  // of a turn: a quarter of what finds room, for some pixels of them
   Tap taps[ByteBlock::kMostTaps];
   GemmArgs turn = a;
@@ -337,8 +337,8 @@ void gemm_in_turns(const GemmArgs& a) {
     for (turn.tap_count = 0; t < a.tap_count && inputs < kInputs && turn.tap_count < ByteBlock::kMostTaps;) {
       const Tap& tap = a.taps[t];
       const int some = tap.k - done < kInputs - inputs ? tap.k - done : kInputs - inputs;
-      taps[turn.tap_count++] = {tap.in ? static_cast<const uint8_t*>(tap.in) + done : nullptr, some,
-                                tap.weight_row + done / kQuad};
+      taps[turn.tap_count++] = {tap.in ? static_cast<const uint8_t*>(tap.in) + pixel * a.in_stride + done : nullptr,
+                                some, tap.weight_row + done / kQuad};
       inputs += some;
       done += some;
       if (done == tap.k) t++, done = 0;
@@ -352,19 +352,13 @@ void gemm_in_turns(const GemmArgs& a) {
 // A call whose inputs find no room together. Where it begins at the bias and ends as bytes, the sums of some pixels and
 // panels at a time wait here.
 void gemm_of_many(const GemmArgs& a) {
-  if (!a.bias || !a.finish) return gemm_in_turns(a);
+  if (!a.bias || !a.finish) return gemm_in_turns(a, 0);
   constexpr int kPixels = 8, kPanels = 16;
   alignas(64) int32_t sums[kPixels * kPanels * kPanel];
   for (int pixel = 0; pixel < a.pixels; pixel += kPixels)
     for (int panel = 0; panel < a.panels; panel += kPanels) {
-      Tap taps[ByteBlock::kMostTaps];
       Finish finish = *a.finish;
       GemmArgs some = a;
-      some.taps = taps;
-      for (int t = 0; t < a.tap_count; t++) {
-        taps[t] = a.taps[t];
-        if (taps[t].in) taps[t].in = static_cast<const uint8_t*>(taps[t].in) + pixel * a.in_stride;
-      }
       some.pixels = a.pixels - pixel < kPixels ? a.pixels - pixel : kPixels;
       some.panel = a.panel + panel;
       some.panels = a.panels - panel < kPanels ? a.panels - panel : kPanels;
@@ -377,7 +371,7 @@ void gemm_of_many(const GemmArgs& a) {
       if (finish.residual)
         finish.residual =
             static_cast<const uint8_t*>(finish.residual) + pixel * finish.residual_stride + panel * kPanel;
-      gemm_in_turns(some);
+      gemm_in_turns(some, pixel);
     }
 }
 

@@ -169,7 +169,7 @@ class Lowering(Walk):
         """What an operator of pictures or sequences reads is one, if it was a vector before the model reshaped it."""
         if node.op not in PICTURE_OPS or not isinstance(x, Tensor) or len(x.shape) not in (3, 4) or x.is_image():
             return
-        if len(x.shape) == 3 and "Normalization" in node.op:  # of groups of channels, which stay where they are
+        if len(x.shape) == 3 and node.op == "InstanceNormalization":  # of groups of channels, which stay where they are
             return
         weight = self.env.get(node.inputs[1]) if node.op == "Conv" else None
         if isinstance(weight, np.ndarray) and neighbours(x, weight.shape):

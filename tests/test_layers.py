@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import graphlib
 import re
 import subprocess
 import sys
@@ -146,6 +147,17 @@ def test_modules_import_what_their_layer_may(path):
             assert not re.match(r"mbinfer\.(importers|zoo|convert|model|image|measure|show)", imported), (
                 f"{name} imports {imported}"
             )
+
+
+def test_modules_import_one_another_in_one_direction():
+    """Late imports and those of types alone included: no two modules can be read only together."""
+    modules = {".".join(p.relative_to(ROOT).with_suffix("").parts): p for p in (ROOT / "mbinfer").rglob("*.py")}
+    before = {
+        name: {m for imported, _ in imports(path) for m in (imported, imported.rpartition(".")[0]) if m in modules}
+        for name, path in modules.items()
+    }
+    assert before["mbinfer.importers.onnx.integers"] >= {"mbinfer.importers.onnx.walk", "mbinfer.ops"}
+    graphlib.TopologicalSorter(before).prepare()  # CycleError names them
 
 
 def test_importing_mbinfer_loads_numpy_and_nothing_else():

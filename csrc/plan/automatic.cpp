@@ -8,20 +8,18 @@
 
 namespace mbinfer {
 
-Automatic::Automatic(const Graph& graph, const PlanOptions& options, const StageRules& rules, Fused* fused,
-                     int64_t limit, int64_t elsewhere, Work* work)
+Automatic::Automatic(const Graph& graph, const PlanOptions& options, const StageRules& rules, const Fused& fused,
+                     const Stagewise* known, int64_t limit, int64_t elsewhere, Work* work)
     : graph_(graph),
       options_(options),
       rules_(rules),
-      fused_(*fused),
+      fused_(fused),
       limit_(limit),
       elsewhere_(elsewhere),
       work_(work),
       automatic_(options.schedule == Schedule::kAuto),
-      most_((automatic_ && fused->faster() ? fused->faster() : fused->unlimited())->peak_bytes),
-      blocks_(blocks_within(graph, Schedule::kStreamed, Fusion::kAnyExpansion, rules, most_, work, fused->blocks())) {
-  fused->drop_blocks();
-}
+      most_((automatic_ && fused.faster() ? fused.faster() : fused.unlimited())->peak_bytes),
+      blocks_(blocks_within(graph, Schedule::kStreamed, Fusion::kAnyExpansion, rules, most_, work, known)) {}
 
 Candidate Automatic::best() {
   Candidate fast;

@@ -14,10 +14,11 @@ namespace mbinfer {
 // Finds the cheapest plan of at most a limit's bytes, or else the least; none that is found takes less than that one.
 class Automatic {
  public:
-  // All that is given has to outlive it. options.schedule: one of the two. elsewhere: bytes of a plan of other stages;
-  // where the least is asked for, none that is larger is of use. fused: drops its blocks.
-  Automatic(const Graph& graph, const PlanOptions& options, const StageRules& rules, Fused* fused, int64_t limit,
-            int64_t elsewhere, Work* work);
+  // All that is referred to has to outlive it. options.schedule: one of the two. elsewhere: bytes of a plan of other
+  // stages; where the least is asked for, none that is larger is of use. known: blocks whose ways are known, for now
+  // alone, or null.
+  Automatic(const Graph& graph, const PlanOptions& options, const StageRules& rules, const Fused& fused,
+            const Stagewise* known, int64_t limit, int64_t elsewhere, Work* work);
 
   // Asked for once: what plans are made of is given back on the way.
   Candidate best();

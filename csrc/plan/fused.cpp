@@ -29,12 +29,9 @@ void offer_small(Stagewise* blocks, Offers* offers) {
   if (plan->peak_bytes > blocks->counted()) offers->offer_small(blocks->smallest());
 }
 
-Fused::Fused(const Graph& graph, const StageRules& rules, int64_t limit, const Candidate& layerwise, Work* work)
-    : limit_(limit),
-      blocks_(blocks_within(graph, Schedule::kFused, Fusion::kBlocks, rules, layerwise->peak_bytes, work)) {
-  Stagewise& blocks = *blocks_;
+Fused::Fused(Stagewise* blocks, int64_t limit, const Candidate& layerwise) : limit_(limit) {
   Offers offers{0, {}, {}};
-  offer_small(&blocks, &offers);
+  offer_small(blocks, &offers);
   least_ = offers.least;
   if (layerwise->peak_bytes < least_->peak_bytes) {  // never worse
     Draft plan = *layerwise;
@@ -42,17 +39,16 @@ Fused::Fused(const Graph& graph, const StageRules& rules, int64_t limit, const C
     least_ = candidate(std::move(plan));
   }
   // Without a limit it may take, for speed, a thirty-second more than with the least scratch.
-  const int64_t lean = std::min(layerwise->peak_bytes, blocks.least_scratch()->peak_bytes / 32 * 33);
+  const int64_t lean = std::min(layerwise->peak_bytes, blocks->least_scratch()->peak_bytes / 32 * 33);
   const int64_t most = std::max(least_->peak_bytes, lean);
-  unlimited_ = blocks.fastest(most, false);
+  unlimited_ = blocks->fastest(most, false);
   if (better(*least_, *unlimited_, most)) unlimited_ = least_;
   if (unlimited_->peak_bytes < least_->peak_bytes) least_ = unlimited_;
   if (unlimited_->cycles > kSlowBlocks * layerwise->cycles) faster_ = layerwise;
   if (limit != INT64_MAX) {
-    limited_ = blocks.fastest(limit, false);
+    limited_ = blocks->fastest(limit, false);
     if (limited_->peak_bytes < least_->peak_bytes) limited_ = least_;
   }
-  if (int(blocks.stages().size()) > kWindow) drop_blocks();  // of a long network they would take much memory
 }
 
 Candidate Fused::within_limit() const {

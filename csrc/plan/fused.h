@@ -2,7 +2,6 @@
 #pragma once
 
 #include <cstdint>
-#include <optional>
 
 #include "plan/candidates.h"
 #include "plan/stagewise.h"
@@ -18,12 +17,11 @@ Stagewise blocks_within(const Graph& graph, Schedule schedule, Fusion fusion, co
 // that takes more, the smallest way of every block.
 void offer_small(Stagewise* blocks, Offers* offers);
 
-// The fused schedule. The drafts are made at once. What they are made of serves the automatic schedule, too, and is
-// gone when its search begins.
+// The fused schedule. The drafts are made at once, and need the blocks no more.
 class Fused {
  public:
-  // layerwise: a plan of no blocks, which it is never worse than.
-  Fused(const Graph& graph, const StageRules& rules, int64_t limit, const Candidate& layerwise, Work* work);
+  // layerwise: a plan of no blocks, which it is never worse than. blocks: within the bytes of that one.
+  Fused(Stagewise* blocks, int64_t limit, const Candidate& layerwise);
 
   const Candidate& least() const { return least_; }  // no plan of any limit takes less
   const Candidate& unlimited() const { return unlimited_; }
@@ -34,12 +32,8 @@ class Fused {
   // null.
   const Candidate& faster() const { return faster_; }
 
-  const Stagewise* blocks() const { return blocks_ ? &*blocks_ : nullptr; }  // until they are dropped
-  void drop_blocks() { blocks_.reset(); }
-
  private:
   const int64_t limit_;
-  std::optional<Stagewise> blocks_;
   Candidate least_, unlimited_, limited_, faster_;
 };
 

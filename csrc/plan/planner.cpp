@@ -1,6 +1,7 @@
 // make_plan: which plans of a schedule are made and compared.
 #include <algorithm>
 #include <climits>
+#include <optional>
 #include <utility>
 
 #include "plan/again.h"
@@ -99,13 +100,19 @@ Tried tried(const Graph& graph, const PlanOptions& options, const Homes& homes, 
   const double layerwise_cycles = taken->cycles;
   int64_t fused_bytes = 0;
   {
-    Fused fused(graph, rules, limit, taken, &work);
+    std::optional<Stagewise> blocks(
+        blocks_within(graph, Schedule::kFused, Fusion::kBlocks, rules, taken->peak_bytes, &work));
+    const Fused fused(&*blocks, limit, taken);
+    if (int(blocks->stages().size()) > kWindow) blocks.reset();  // of a long network they would take much memory
     fused_bytes = fused.unlimited()->peak_bytes;
     if (options.schedule != Schedule::kLayerwise) taken.reset();
     if (!options.chunks && options.schedule == Schedule::kFused)
       taken = fused.within_limit();
-    else if (!options.chunks && (options.schedule == Schedule::kStreamed || options.schedule == Schedule::kAuto))
-      taken = Automatic(graph, options, rules, &fused, limit, elsewhere, &work).best();
+    else if (!options.chunks && (options.schedule == Schedule::kStreamed || options.schedule == Schedule::kAuto)) {
+      Automatic search(graph, options, rules, fused, blocks ? &*blocks : nullptr, limit, elsewhere, &work);
+      blocks.reset();
+      taken = search.best();
+    }
   }
   // Blocks of small maps may take longer as one operator than node by node, and save nothing.
   if (options.schedule == Schedule::kAuto && taken && taken->peak_bytes >= layerwise_bytes &&

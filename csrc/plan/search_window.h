@@ -15,6 +15,7 @@
 #include "plan/choices.h"
 #include "plan/cost.h"
 #include "plan/paths.h"
+#include "plan/scratch_order.h"
 #include "plan/search.h"
 #include "plan/slide.h"
 
@@ -36,17 +37,9 @@ class SegmentSearch::Impl {
         most_(rules.most),
         choices_(&memory_),
         slides_(graph, stages_, first, lives, choices_),
-        by_scratch_(&memory_),
+        order_(make_all(rules), &memory_),
         work_(work),
-        paths_(&memory_) {
-    choices_.reserve(size_t(count_));
-    PageVector<Option> room;
-    for (int s = 0; s < count_; s++) {
-      const StageChoices* before = s > 0 && slides_.linked(s - 1) ? &choices_.back() : nullptr;
-      choices_.push_back(make_choices(graph, stages_[s], before, rules, &memory_, &room));
-    }
-    sort_by_scratch();
-  }
+        paths_(&memory_) {}
 
   int64_t spent() const { return spent_; }
   bool complete() const { return complete_; }
@@ -84,10 +77,17 @@ class SegmentSearch::Impl {
  private:
   const Value& value(int v) const { return graph_.values[v]; }
 
-  struct Choice {
-    uint16_t stage, option;
-  };
   const Option& option(Choice of) const { return choices_[of.stage].options[of.option]; }
+
+  const std::pmr::vector<StageChoices>& make_all(const ChoiceRules& rules) {
+    choices_.reserve(size_t(count_));
+    PageVector<Option> room;
+    for (int s = 0; s < count_; s++) {
+      const StageChoices* before = s > 0 && slides_.linked(s - 1) ? &choices_.back() : nullptr;
+      choices_.push_back(make_choices(graph_, stages_[s], before, rules, &memory_, &room));
+    }
+    return choices_;
+  }
 
   // --- segments -----------------------------------------------------------------------------------------------------
 
@@ -96,24 +96,8 @@ class SegmentSearch::Impl {
     for (int a = 0; a < count_ && !found_; a++) {
       extend_from(a);
       find_most_of_options(0);
-      const auto done = [&](uint16_t i) {
-        return by_scratch_[i].stage == a || option(by_scratch_[i]).cycles > most_of_options_[by_scratch_[i].stage];
-      };
-      usable_.erase(std::remove_if(usable_.begin(), usable_.end(), done), usable_.end());
+      order_.drop([&](Choice of) { return of.stage == a || option(of).cycles > most_of_options_[of.stage]; });
     }
-  }
-
-  // All options, once: every search takes those that it may use, in this order.
-  void sort_by_scratch() {
-    size_t options = 0;
-    for (const StageChoices& choices : choices_) options += choices.options.size();
-    by_scratch_.reserve(options);
-    for (int s = 0; s < count_; s++)
-      for (size_t o = 0; o < choices_[size_t(s)].options.size(); o++) by_scratch_.push_back({uint16_t(s), uint16_t(o)});
-    std::sort(by_scratch_.begin(), by_scratch_.end(), [&](Choice a, Choice b) {
-      const int32_t x = option(a).transient_lines, y = option(b).transient_lines;
-      return x != y ? x < y : a.stage != b.stage ? a.stage < b.stage : a.option < b.option;
-    });
   }
 
   // The best way found to run the stages before a cut: its cycles, or, at any cost, the bytes of its largest segment,
@@ -147,14 +131,10 @@ class SegmentSearch::Impl {
   // The options that may be part of a plan at all: those that fit by themselves.
   void find_usable() {
     find_most_of_options(0);
-    const auto is_usable = [&](Choice of) {
+    order_.use([&](Choice of) {
       const Option& o = option(of);
       return (at_any_cost_ ? o.lean : o.cycles <= most_of_options_[of.stage]) && choices_[of.stage].least(o) <= limit_;
-    };
-    usable_ = {};
-    usable_.reserve(size_t(std::count_if(by_scratch_.begin(), by_scratch_.end(), is_usable)));
-    for (size_t i = 0; i < by_scratch_.size(); i++)
-      if (is_usable(by_scratch_[i])) usable_.push_back(uint16_t(i));
+    });
   }
 
   double cycles(const Option& option) const { return at_any_cost_ ? 0 : option.cycles; }
@@ -191,13 +171,13 @@ class SegmentSearch::Impl {
     for (PathSets& sets : sets_)
       for (PathSet& set : sets) set.clear();
     find_most_of_options(a);
-    for (auto next = usable_.begin(); next != usable_.end() && !found_;) {
-      const int32_t lines = option(by_scratch_[*next]).transient_lines;
+    for (size_t next = 0; next < order_.size() && !found_;) {
+      const int32_t lines = option(order_[next]).transient_lines;
       const int64_t scratch = lines * kArenaAlign;
       if (around_ + scratch > limit_) break;
       int first = end, last = a;  // stages with new options
-      for (; next != usable_.end() && option(by_scratch_[*next]).transient_lines == lines; ++next) {
-        const Choice of = by_scratch_[*next];
+      for (; next < order_.size() && option(order_[next]).transient_lines == lines; next++) {
+        const Choice of = order_[next];
         const int s = of.stage;
         if (s < a || s >= end || option(of).cycles > most_of_options_[size_t(s)]) continue;
         due_[s].push_back(of.option);
@@ -400,8 +380,7 @@ class SegmentSearch::Impl {
   Blocks memory_;
   std::pmr::vector<StageChoices> choices_;
   const Slides slides_;
-  std::pmr::vector<Choice> by_scratch_;  // all options, by rising scratch
-  PageVector<uint16_t> usable_;          // of the search that runs, by number: those that a plan may have from here on
+  ScratchOrder order_;  // usable: in the search that runs, by a plan from here on
 
   // Of the search that runs.
   int64_t limit_ = 0;

@@ -4,6 +4,8 @@ loading.py     bytes, files and their external weights become a checked ModelPro
 reading.py     the ModelProto becomes nodes, constants and fixed input shapes
 constants.py   tensors as arrays, and nodes that compute constants, both bounded
 inputs.py      the shape that an input gets, and the picture that it is
+walk.py        what the walk over the nodes knows of a model
+integers.py    quantised operators, on the integers; qoperators.py: those that ONNX writes as one
 lowering.py    the walk over the nodes; every refusal is collected
 boxes.py, pointwise.py, spatial.py, dense.py, norms.py, moving.py, views.py   one function for each operator
 """

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -21,9 +21,7 @@ from ...ops import OPS
 from ..emitting import SourceNode
 from ..layout import Tensor
 from .reading import OnnxNode
-
-if TYPE_CHECKING:
-    from .lowering import Lowering
+from .walk import OnnxWalk
 
 Array = npt.NDArray[Any]
 WEIGHTED = frozenset(("Conv", "Gemm", "MatMul"))
@@ -56,7 +54,7 @@ class Tail:
     made: Type
 
 
-def type_of(low: Lowering, node: SourceNode, scale: int, zero_point: int) -> Type:
+def type_of(low: OnnxWalk, node: SourceNode, scale: int, zero_point: int) -> Type:
     """The type of the value that stands for a quantised tensor, by the constants that are these inputs of a node."""
     scales, zeros = low.constant(node, scale), low.constant(node, zero_point)
     if zeros is None:
@@ -75,7 +73,7 @@ def type_of(low: Lowering, node: SourceNode, scale: int, zero_point: int) -> Typ
 KINDS: dict[int, Any] = {0: np.uint8, 2: np.uint8, 3: np.int8, 4: np.uint16, 5: np.int16}  # by TensorProto.DataType
 
 
-def _kind(low: Lowering, node: SourceNode | None) -> Any:
+def _kind(low: OnnxWalk, node: SourceNode | None) -> Any:
     """The integers that a QuantizeLinear makes, or a DequantizeLinear reads, which says no zero point."""
     while node is not None and node.op != "QuantizeLinear":
         name = node.inputs[0]
@@ -88,7 +86,7 @@ def _kind(low: Lowering, node: SourceNode | None) -> Any:
     return KINDS.get(node.attrs.get("output_dtype", 0), np.void) if zeros is None else zeros.dtype
 
 
-def quantize(low: Lowering, node: OnnxNode) -> Tensor:
+def quantize(low: OnnxWalk, node: OnnxNode) -> Tensor:
     x, made = low.tensor(node), type_of(low, node, 1, 2)
     given = low.graph.types.get(x.value)
     if given is not None:
@@ -98,7 +96,7 @@ def quantize(low: Lowering, node: OnnxNode) -> Tensor:
     return result
 
 
-def dequantize(low: Lowering, node: OnnxNode) -> Tensor:
+def dequantize(low: OnnxWalk, node: OnnxNode) -> Tensor:
     x = low.tensor(node)
     if low.graph.types.get(x.value) != type_of(low, node, 1, 2):
         raise low.unsupported(node, "another scale or zero point than the tensor was quantised with", "the same ones")
@@ -106,7 +104,7 @@ def dequantize(low: Lowering, node: OnnxNode) -> Tensor:
     return replace(x, value=low.emit(node, "convert", [x.value]))
 
 
-def lower_integers(low: Lowering, node: OnnxNode) -> bool:
+def lower_integers(low: OnnxWalk, node: OnnxNode) -> bool:
     """Lower a node, and what follows it up to its QuantizeLinear, on integers where that is possible."""
     computed = [name for name in node.inputs if isinstance(low.env.get(name), Tensor)]
     if computed and all(low.env[name].value in low.graph.types for name in computed) and not node.domain:
@@ -133,7 +131,7 @@ def lower_integers(low: Lowering, node: OnnxNode) -> bool:
     return True
 
 
-def _tail(low: Lowering, node: OnnxNode) -> Tail | None:
+def _tail(low: OnnxWalk, node: OnnxNode) -> Tail | None:
     name, nodes, lo, hi = node.outputs[0], [], -np.inf, np.inf
     while True:
         readers = low.readers.get(name, [])
@@ -160,7 +158,7 @@ def _tail(low: Lowering, node: OnnxNode) -> Tail | None:
         name = after.outputs[0]
 
 
-def _on_integers(low: Lowering, node: OnnxNode) -> tuple[Tensor, list[Node]]:
+def _on_integers(low: OnnxWalk, node: OnnxNode) -> tuple[Tensor, list[Node]]:
     """What the node's handler makes of the integers behind its inputs, and the graph's nodes that it emitted."""
     reals = {name: low.env[name] for name in node.inputs if name in low.behind}
     low.env.update({name: low.behind[name] for name in reals})
@@ -171,14 +169,14 @@ def _on_integers(low: Lowering, node: OnnxNode) -> tuple[Tensor, list[Node]]:
         low.env.update(reals)
 
 
-def _finish(low: Lowering, emitted: Node, tail: Tail) -> None:
+def _finish(low: OnnxWalk, emitted: Node, tail: Tail) -> None:
     """The type and the clamp of the one node that an operator became."""
     low.graph.types[emitted.output] = tail.made
     if tail.clamp != (-np.inf, np.inf):
         emitted.activation, emitted.clamp = "clamp", tail.clamp
 
 
-def _weighted(low: Lowering, node: OnnxNode, tail: Tail) -> Tensor | None:
+def _weighted(low: OnnxWalk, node: OnnxNode, tail: Tail) -> Tensor | None:
     stored = low.producers.get(node.inputs[1])
     if stored is None or stored.op != "DequantizeLinear" or node.inputs[1] in low.behind:
         return None
@@ -213,7 +211,7 @@ def integers(node: Node, scale: npt.NDArray[np.float32], given: Type) -> None:
         node.bias = np.clip(np.rint(np.float64(node.bias) / steps), -MAX_SUM, MAX_SUM).astype(np.int32)
 
 
-def _scales(low: Lowering, stored: OnnxNode, node: OnnxNode, weighted: Node) -> npt.NDArray[np.float32] | None:
+def _scales(low: OnnxWalk, stored: OnnxNode, node: OnnxNode, weighted: Node) -> npt.NDArray[np.float32] | None:
     """The scale of each output channel of the weights that `stored` dequantises; None where int8 cannot hold them."""
     numbers, scale = low.constant(stored, 0), np.ravel(low.constant(stored, 1)).astype(np.float32)
     zeros = low.constant(stored, 2, np.zeros(1, np.uint8))
@@ -230,7 +228,7 @@ def _scales(low: Lowering, stored: OnnxNode, node: OnnxNode, weighted: Node) -> 
     return np.broadcast_to(scale, channels).astype(np.float32)
 
 
-def _mixing(low: Lowering, node: OnnxNode, tail: Tail) -> Tensor | None:
+def _mixing(low: OnnxWalk, node: OnnxNode, tail: Tail) -> Tensor | None:
     behind = [low.behind[name] for name in node.inputs if name in low.behind]
     if node.op == "Add" and (len(behind) != 2 or behind[0].dims != behind[1].dims):
         return None
@@ -246,7 +244,7 @@ def _mixing(low: Lowering, node: OnnxNode, tail: Tail) -> Tensor | None:
     return result
 
 
-def _moving(low: Lowering, node: OnnxNode, tail: Tail) -> Tensor | None:
+def _moving(low: OnnxWalk, node: OnnxNode, tail: Tail) -> Tensor | None:
     """On the integers as they are; another scale is a table, before a concatenation and behind everything else."""
     if tail.clamp != (-np.inf, np.inf):
         return None
@@ -263,7 +261,7 @@ def _moving(low: Lowering, node: OnnxNode, tail: Tail) -> Tensor | None:
     return rescaled(low, node, result, tail.made)
 
 
-def _as_they_are(low: Lowering, node: OnnxNode) -> bool:
+def _as_they_are(low: OnnxWalk, node: OnnxNode) -> bool:
     """An operator of quantised tensors that ONNX allows as such, which keeps their type."""
     kinds = {low.graph.types[low.env[name].value] for name in node.inputs if isinstance(low.env.get(name), Tensor)}
     if len(kinds) > 1:
@@ -275,18 +273,18 @@ def _as_they_are(low: Lowering, node: OnnxNode) -> bool:
     return True
 
 
-def rescaled(low: Lowering, node: SourceNode, x: Tensor, made: Type) -> Tensor:
+def rescaled(low: OnnxWalk, node: SourceNode, x: Tensor, made: Type) -> Tensor:
     return x if low.graph.types[x.value] == made else table(low, node, x, made, lambda reals: reals)
 
 
-def _function(low: Lowering, node: OnnxNode, tail: Tail) -> Tensor:
+def _function(low: OnnxWalk, node: OnnxNode, tail: Tail) -> Tensor:
     lo, hi = tail.clamp
     function = FUNCTIONS[node.op]
     x = low.behind[node.inputs[0]]
     return table(low, node, x, tail.made, lambda reals: np.clip(function(reals, node.attrs), lo, hi))
 
 
-def table(low: Lowering, node: SourceNode, x: Tensor, made: Type, function: Callable[[Array], Array]) -> Tensor:
+def table(low: OnnxWalk, node: SourceNode, x: Tensor, made: Type, function: Callable[[Array], Array]) -> Tensor:
     """`function` of the real numbers that 256 numbers stand for, in float32, halves rounded to even."""
     given = low.graph.types[x.value]
     reals = (np.arange(256) - given.zero_point).astype(np.float32) * np.float32(given.scale)

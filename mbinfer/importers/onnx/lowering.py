@@ -13,12 +13,11 @@ from ...graph import Type
 from ..emitting import SourceNode, unsupported
 from ..layout import Tensor, nchw
 from ..unfolding import as_picture, as_sequence
-from ..walking import Walk
 from .constants import Evaluator, to_array
 from .inputs import PICTURE_OPS, input_tensor
 from .integers import dequantize, lower_integers, quantize, type_of
-from .qoperators import expand
 from .reading import OnnxNode, OnnxSource, nodes_of
+from .walk import OnnxWalk
 
 Handler = Callable[["Lowering", OnnxNode], Tensor]
 
@@ -59,24 +58,14 @@ def lowers(*ops: str, sees_all_outputs: bool = False) -> Callable[[Handler], Han
 VIEWS = frozenset(("Identity", "Reshape", "Flatten", "Squeeze", "Unsqueeze", "Transpose"))  # of any tensor
 
 
-class Lowering(Walk):
-    """One model on its way from ONNX to a `Graph`."""
+class Lowering(OnnxWalk):
+    """The walk that lowers each node, on integers where that is possible."""
 
     handlers, aliases, products = _HANDLERS, ALIASES, frozenset(("MatMul",))
 
     def __init__(self, source: OnnxSource):
-        self.nodes = expand(source.nodes, source.opset)
-        super().__init__((name for node in self.nodes for name in (*node.inputs, *node.outputs)), source.constants)
-        self.source, self.opset = source, source.opset
+        super().__init__(source)
         self._evaluate = Evaluator(source.opset, sum(array.size for array in source.constants.values()))
-        self.behind: dict[str, Tensor] = {}  # the integers that a dequantised tensor was made of
-        self.plain: set[str] = set()  # integers that stand for themselves
-        self.passed: set[int] = set()  # nodes that were lowered with one before them, by id
-        self.producers = {name: node for node in self.nodes for name in node.outputs if name}
-        self.readers: dict[str, list[OnnxNode]] = {}
-        for node in self.nodes:
-            for name in filter(None, node.inputs):
-                self.readers.setdefault(name, []).append(node)
         for name, shape in source.inputs.items():
             try:
                 found = shape if isinstance(shape, Error) else input_tensor(source, name, shape)

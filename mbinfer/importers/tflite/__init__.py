@@ -2,7 +2,7 @@
 
 flatbuffer.py  tables of the file, every offset checked; flexbuffer.py: options of custom operators
 schema.py      names and fields by number
-reading.py     the file becomes nodes and tensors
+reading.py     the file becomes nodes and tensors; tensors.py: what it says of one
 constants.py   operators whose inputs are all known
 weights.py     weights as they are stored
 variables.py   operators that read and assign what outlives a run

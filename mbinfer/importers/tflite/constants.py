@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from ...messages import told
 from ..emitting import SourceNode, unsupported
-
-if TYPE_CHECKING:
-    from .reading import TfliteTensor
+from .tensors import TfliteTensor
 
 Array = npt.NDArray[Any]
 MOST_ELEMENTS = 1 << 26  # of one constant

@@ -25,8 +25,9 @@ from ..walking import Walk
 from . import schema
 from .batches import with_gaps
 from .constants import dequantized, evaluate
-from .reading import TfliteSource, TfliteTensor
+from .reading import TfliteSource
 from .sequences import picture_of
+from .tensors import TfliteTensor
 from .variables import as_bytes
 
 Handler = Callable[["Lowering", SourceNode], Tensor]

@@ -25,6 +25,7 @@ from .constants import evaluate
 from .flatbuffer import Table, Tables
 from .flexbuffer import numbers_of
 from .sparsity import densified
+from .tensors import TfliteTensor
 from .variables import Variable, begin, initial_graphs, with_variables
 
 LARGEST_MODEL = (1 << 31) - 1  # bytes
@@ -34,20 +35,6 @@ MAGIC = b"TFL3"  # at byte 4
 DTYPES = frozenset("<f4 <f2 <i4 u1 <i8 ? <i2 i1 <f8 <u8 <u4 <u2".split())  # of constants
 
 Source = Any  # a path or bytes
-
-
-@dataclass(frozen=True)
-class TfliteTensor:
-    """`kind` is one of `schema.TENSOR_TYPES`. Quantised where there are scales, one or one for each index of `axis`."""
-
-    name: str
-    shape: tuple[int, ...]
-    kind: str
-    scale: npt.NDArray[np.float32]
-    zero_point: npt.NDArray[np.int64]
-    axis: int
-    variable: bool
-    array: npt.NDArray[Any] | None = None  # of a constant, as it is stored
 
 
 @dataclass

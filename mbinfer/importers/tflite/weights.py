@@ -11,7 +11,7 @@ import numpy.typing as npt
 from ..emitting import SourceNode, unsupported
 from .constants import dequantized
 from .lowering import Lowering
-from .reading import TfliteTensor
+from .tensors import TfliteTensor
 
 SMALLEST, LARGEST = -128, 127
 

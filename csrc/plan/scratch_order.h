@@ -1,0 +1,57 @@
+// The order in which a search lets options in.
+#pragma once
+
+#include <algorithm>
+#include <cstddef>
+#include <cstdint>
+#include <memory_resource>
+#include <vector>
+
+#include "pages.h"
+#include "plan/choices.h"
+
+namespace mbinfer {
+
+struct Choice {  // a stage's number, and that of one of its options
+  uint16_t stage, option;
+};
+
+// Choices by rising scratch, then by stage and option: all that there are, and of these the ones that are usable.
+class ScratchOrder {
+ public:
+  ScratchOrder(const std::pmr::vector<StageChoices>& choices, std::pmr::memory_resource* memory) : all_(memory) {
+    size_t options = 0;
+    for (const StageChoices& each : choices) options += each.options.size();
+    all_.reserve(options);
+    for (size_t s = 0; s < choices.size(); s++)
+      for (size_t o = 0; o < choices[s].options.size(); o++) all_.push_back({uint16_t(s), uint16_t(o)});
+    auto lines = [&](Choice of) { return choices[of.stage].options[of.option].transient_lines; };
+    std::sort(all_.begin(), all_.end(), [&](Choice a, Choice b) {
+      const int32_t x = lines(a), y = lines(b);
+      return x != y ? x < y : a.stage != b.stage ? a.stage < b.stage : a.option < b.option;
+    });
+  }
+
+  // Of all of them.
+  template <class IsUsable>
+  void use(IsUsable&& is_usable) {
+    usable_ = {};
+    usable_.reserve(size_t(std::count_if(all_.begin(), all_.end(), is_usable)));
+    for (size_t i = 0; i < all_.size(); i++)
+      if (is_usable(all_[i])) usable_.push_back(uint16_t(i));
+  }
+  template <class IsDone>
+  void drop(IsDone&& is_done) {
+    const auto done = [&](uint16_t i) { return is_done(all_[i]); };
+    usable_.erase(std::remove_if(usable_.begin(), usable_.end(), done), usable_.end());
+  }
+
+  size_t size() const { return usable_.size(); }
+  Choice operator[](size_t i) const { return all_[usable_[i]]; }
+
+ private:
+  std::pmr::vector<Choice> all_;
+  PageVector<uint16_t> usable_;  // by their places among all
+};
+
+}  // namespace mbinfer

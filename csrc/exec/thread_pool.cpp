@@ -15,6 +15,7 @@ constexpr unsigned kOpen = 1u << 15, kJoining = kOpen - 1, kEpoch = 1u << 16;
 constexpr int64_t kMicrosecond = 1000, kMillisecond = 1000 * kMicrosecond;
 constexpr int64_t kLookout = 100 * kMicrosecond;   // a worker looks out for the next run: waking it takes as long
 constexpr int64_t kPatience = 300 * kMicrosecond;  // who waits within a run gives the CPU away, then sleeps
+constexpr int kGlance = 64;  // times: who has made its piece looks so often whether the others have made theirs
 constexpr int64_t kNap = 50 * kMicrosecond;
 constexpr int64_t kPollEvery = 50 * kMillisecond;  // Python may take 5 ms to answer
 constexpr int64_t kMostCredit = 10 * kMillisecond;
@@ -110,7 +111,6 @@ void ThreadPool::quit() {
 int ThreadPool::choose_team() {
   if (forks_ != fork_count()) {  // in the child of a fork: forget the workers, and what they were at, and start others
     gate_ = 0;
-    done_ = 0;
     for (Worker& worker : workers_) {
       worker.wake.reset(0);
       worker.asleep = 0;
@@ -142,10 +142,10 @@ void ThreadPool::leave_to_caller(const cpu_set_t& allowed) {
 
 void ThreadPool::open(int team) {
   team_ = team;
-  const Word base = (pass_.load(std::memory_order_relaxed) >> 1) + 1;
-  for (int i = 0; i < team; i++) shares_[size_t(i)].taken.store(base << kCountBits, std::memory_order_relaxed);
+  const Word base = (progress_.load(std::memory_order_relaxed) | 1) + 1;  // no run before began here
+  for (int i = 0; i < team; i++) shares_[size_t(i)].taken.store(no_pieces(base), std::memory_order_relaxed);
   base_.store(base, std::memory_order_relaxed);
-  pass_.store(base << 1, std::memory_order_release);
+  progress_.store(base, std::memory_order_release);
   // Sequentially consistent, as sleep() is: a worker sees the gate open, or is seen asleep.
   gate_.store(((gate_.load(std::memory_order_relaxed) & ~(kEpoch - 1)) + kEpoch) | kOpen);
   for (int i = 0; i < team - 1; i++) {
@@ -254,14 +254,21 @@ void ThreadPool::Member::joined() {
 }
 
 // False: nothing to do in the next pass, because it is done or the run is over.
-bool ThreadPool::Member::begin_pass() {
+bool ThreadPool::Member::begin_pass(int pieces) {
   if (stopped_) return false;
   if (team_ == 1) return !(stopped_ = pool_.stop_.load(std::memory_order_relaxed));
-  const Word first = pool_.pass_.load(std::memory_order_acquire);
-  // A worker that was away for long may find the passes of another run.
-  stopped_ = (first & 1) || pool_.base_.load(std::memory_order_relaxed) != base_;
+  // A worker that was away for long may find the pieces of another run.
+  const Word progress = pool_.progress_.load(std::memory_order_acquire);
+  stopped_ = progress == (pass_ | 1) || pool_.base_.load(std::memory_order_relaxed) != base_;
   if (stopped_) return false;
-  return first >> 1 == pass_ || (pass_++, false);
+  if (!is_over(pieces)) return true;
+  pass_ += Word(pieces) * kPiece;
+  return false;
+}
+
+bool ThreadPool::Member::is_over(int pieces) const {
+  using Signed = std::make_signed_t<Word>;
+  return Signed(pool_.progress_.load(std::memory_order_acquire) - (pass_ + Word(pieces) * kPiece)) >= 0;
 }
 
 // One of the next pass's pieces of thread `whose`, or `count` if none is left.
@@ -269,7 +276,7 @@ int ThreadPool::Member::take(int whose, int count) {
   using Signed = std::make_signed_t<Word>;
   if (team_ == 1) return taken_ < count ? taken_++ : count;
   std::atomic<Word>& share = pool_.shares_[size_t(whose)].taken;
-  const Word none = pass_ << kCountBits;
+  const Word none = no_pieces(pass_);
   Word word = share.load(std::memory_order_relaxed);
   for (;;) {
     const Signed taken = std::max<Signed>(0, Signed(word - none));  // of a pass before: none; of a later one: all
@@ -278,19 +285,44 @@ int ThreadPool::Member::take(int whose, int count) {
   }
 }
 
-void ThreadPool::Member::end_pass(int pieces, int made) {
-  taken_ = 0;
-  if (team_ == 1) return;
-  const Word pass = pass_++ << 1;
+// Adds pieces to the progress. That the run ends is said with them, never between two passes, where some threads would
+// go on and others not.
+void ThreadPool::Member::report(int made) {
+  if (!made) return;
   made_ += made;
-  pieces_ += pieces;
-  if (made && pool_.done_.fetch_add(made, std::memory_order_acq_rel) + made == pieces) {
-    pool_.done_.store(0, std::memory_order_relaxed);
-    const bool stop = pool_.stop_.load(std::memory_order_relaxed);
-    pool_.pass_.store(pass + 2 + stop, std::memory_order_release);
-  } else {
-    waited_ += spin_until([&] { return pool_.pass_.load(std::memory_order_acquire) != pass; });
+  const Word more = Word(made) * kPiece;
+  if (!pool_.stop_.load(std::memory_order_relaxed)) {
+    pool_.progress_.fetch_add(more, std::memory_order_acq_rel);
+    return;
   }
+  Word word = pool_.progress_.load(std::memory_order_relaxed);
+  while (!pool_.progress_.compare_exchange_weak(word, (word + more) | 1, std::memory_order_acq_rel)) {
+  }
+}
+
+// Whether the pass is over, or is in a moment; *made is reported.
+bool ThreadPool::Member::ends_soon(int pieces, int* made) {
+  report(*made);
+  *made = 0;
+  for (int i = 0; i < kGlance; i++) {
+    if (is_over(pieces)) return go_on(pieces), true;
+    pause_cpu();
+  }
+  return false;
+}
+
+void ThreadPool::Member::end_pass(int pieces, int made) {
+  if (team_ > 1) {
+    report(made);
+    waited_ += spin_until([&] { return is_over(pieces); });
+  }
+  go_on(pieces);
+}
+
+void ThreadPool::Member::go_on(int pieces) {
+  taken_ = 0;
+  pass_ += Word(pieces) * kPiece;
+  pieces_ += pieces;
 }
 
 // With a piece in hand, so that the pass cannot end before what is asked is answered.

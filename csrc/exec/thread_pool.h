@@ -2,9 +2,10 @@
 // made them: the thread that calls run() can finish everything alone, and a worker that comes late skips the passes
 // that are done and joins at the next.
 //
-// Passes are numbered, and every thread counts them. Pieces are taken from shares, one for each thread, by
-// compare-and-swap on a word that holds the number of the pass, so that a thread that was away cannot take a piece of a
-// pass that is over. A thread that has taken a piece is waited for; no other is.
+// The pieces of all passes are counted as they are made, in one word, and every thread knows where its pass begins and
+// ends in that count: the one that adds the last piece lets the others go on by that alone. Pieces are taken from
+// shares, one for each thread, by compare-and-swap on a word that holds where the pass begins, so that a thread that
+// was away cannot take a piece of a pass that is over. A thread that has taken a piece is waited for; no other is.
 #pragma once
 
 #include <pthread.h>
@@ -49,13 +50,15 @@ class ThreadPool {
   void stop() { stop_.store(true, std::memory_order_relaxed); }
 
  private:
-  // 64 bits never wrap. With 32, a thread would have to sleep through 8 million passes of one run at one instruction.
+  // 64 bits never wrap. With 32, a thread would have to sleep through 16 million pieces of one run at one instruction.
   using Word = std::conditional_t<std::atomic<uint64_t>::is_always_lock_free, uint64_t, uint32_t>;
-  static constexpr int kCountBits = 8;  // of a word of a share: pieces taken of it; above them the pass
+  static constexpr int kCountBits = 8;  // of a word of a share: pieces taken of it; above them where the pass begins
+  static constexpr Word kPiece = 2;     // what a piece adds to the progress, whose last bit says that the run ends
 
   struct alignas(64) Share {  // a cache line each
     std::atomic<Word> taken{0};
   };
+  static Word no_pieces(Word pass) { return pass / kPiece << kCountBits; }  // taken yet
   struct Worker {
     ThreadPool* pool = nullptr;
     int thread = 0;
@@ -95,11 +98,10 @@ class ThreadPool {
   // gate_: epoch << 16 | open << 15 | workers between join and joined().
   alignas(64) std::atomic<unsigned> gate_{0};
   std::atomic<bool> quit_{false};
-  // pass_: number of the first pass that is not done << 1 | whether the run ends before it.
-  alignas(64) std::atomic<Word> pass_{0};
-  std::atomic<Word> base_{0};  // the first pass of the run
+  // The pieces that were made, and whether the run ends with the pass of the last of them.
+  alignas(64) std::atomic<Word> progress_{0};
+  std::atomic<Word> base_{0};  // where the first pass of the run begins
   std::atomic<bool> stop_{false};
-  alignas(64) std::atomic<int> done_{0};  // pieces of this pass
   std::vector<Share> shares_;
 };
 
@@ -119,23 +121,26 @@ class ThreadPool::Member {
   // thread of the team; `make` may not throw.
   template <class Make>
   void parallel_for(int pieces, Make&& make) {
-    if (pieces <= 0 || !begin_pass()) return;
-    int made = 0;
+    if (pieces <= 0 || !begin_pass(pieces)) return;
+    int made = 0, taken_over = 0;
     for (int i = 0; i < team_; i++) {
+      // With a piece each, the others have mostly begun theirs by now, and to look would take their cache lines away.
+      if (i == 1 && pieces <= team_ && !others_late_ && ends_soon(pieces, &made)) return;
       const int whose = (thread_ + i) % team_, first = first_piece(pieces, whose);
       const int count = first_piece(pieces, whose + 1) - first;
-      for (int n; (n = take(whose, count)) < count; made++) {
+      for (int n; (n = take(whose, count)) < count; made++, taken_over += i > 0) {
         if (poll_.stop) ask_caller(pieces, made);
         make(first + n);
       }
     }
+    others_late_ = taken_over > 0;
     end_pass(pieces, made);
   }
 
   // A pass of one piece that only the calling thread makes; this one may throw, which ends the run.
   template <class Make>
   void on_caller(Make&& make) {
-    if (!begin_pass()) return;
+    if (!begin_pass(1)) return;
     if (thread_ > 0) return end_pass(1, 0);
     try {
       make();
@@ -153,8 +158,12 @@ class ThreadPool::Member {
   friend class ThreadPool;
   Member(ThreadPool& pool, int thread, int team, Poll poll);
   int first_piece(int pieces, int thread) const { return int((int64_t(pieces) * thread + team_ - 1) / team_); }
-  bool begin_pass();
+  bool begin_pass(int pieces);
+  bool is_over(int pieces) const;
+  void report(int made);
+  bool ends_soon(int pieces, int* made);
   void end_pass(int pieces, int made);
+  void go_on(int pieces);
   int take(int whose, int count);
   void ask_caller(int pieces, int made);
   void drop_pass(int pieces, int made);
@@ -163,9 +172,10 @@ class ThreadPool::Member {
   const int thread_, team_;
   const Poll poll_;
   const Word base_;
-  Word pass_;  // the next one
+  Word pass_;  // where the next one begins
   bool joined_, stopped_ = false;
-  int taken_ = 0;  // in a team of one
+  bool others_late_ = false;  // pieces of theirs were left when this thread last looked
+  int taken_ = 0;             // in a team of one
   int64_t next_poll_ = 0;
   int64_t made_ = 0, pieces_ = 0, waited_ = 0;  // nanoseconds
 };

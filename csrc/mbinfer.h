@@ -202,12 +202,12 @@ typedef struct mbi_stage {
   int32_t height, width, channels; /* of the output */
   int32_t rows, step;              /* output rows of a strip, and those made at a time within it */
   int32_t chunk, chunks;           /* channels of the expanded tensor at a time (0: it has none), and how often */
-  int32_t keep;                    /* not 0: expanded rows stay from strip to strip */
-  int32_t ring_rows;               /* of the output, in the arena at once */
-  int64_t macs, extra_macs;        /* multiply-adds of the network, and what recomputation adds to them */
-  int64_t scratch_bytes;           /* of its own buffers */
-  int64_t bytes;                   /* of values read and written and of weights read, each once */
-  const mbi_pass* passes;          /* what threads share out, one pass after the other */
+  int32_t keep;             /* not 0: expanded rows stay from strip to strip, or a pool takes rows as they are made */
+  int32_t ring_rows;        /* of the output, in the arena at once */
+  int64_t macs, extra_macs; /* multiply-adds of the network, and what recomputation adds to them */
+  int64_t scratch_bytes;    /* of its own buffers */
+  int64_t bytes;            /* of values read and written and of weights read, each once */
+  const mbi_pass* passes;   /* what threads share out, one pass after the other */
   size_t pass_count;
   const char* why; /* why the nodes around it are not part of it; "" where there is nothing to say */
 } mbi_stage;

@@ -29,7 +29,8 @@ class Stage:
     run.
     inputs: what it filters, then what it adds. rows: output rows of a strip; step: of those, made at a time.
     chunk: channels of the expanded tensor held at a time, 0 where it has none; chunks: how many of them.
-    keep: expanded rows stay from strip to strip. ring_rows: rows of the output in the arena at once.
+    keep: expanded rows stay from strip to strip; a pool of the whole map takes rows as they are made.
+    ring_rows: rows of the output in the arena at once.
     macs, extra_macs: multiply-adds of the network, and what recomputation adds. scratch_bytes: of its own buffers.
     bytes: of values read and written and of weights read, each once.
     passes: what its threads do, if there are several.

@@ -280,16 +280,16 @@ class Breaker {
   void expanded() {
     for (int s = 0; s < int(plan_.stages.size()); s++) {
       const Stage& stage = plan_.stages[s];
-      if (!stage.expands() || stage.expanded().rows < 2) continue;
+      if (!stage.expands() || stage.kept().rows < 2) continue;
       int most = 0;  // a ring as high as the map may have rows that no window needs
       const int height = value(stage.output).shape.height;
       for (int r0 = 0; r0 < height; r0 += stage.rows)
         for_each_step(graph_, stage, r0, std::min(height, r0 + stage.rows), 1,
                       [&](const Step& step) { most = std::max(most, step.part[stage.split].reads.count()); });
-      if (most < stage.expanded().rows) continue;
+      if (most < stage.kept().rows) continue;
       must_catch(stage.keep ? "kept ring one row short" : "expanded ring one row short", stage_name(graph_, stage),
                  [&](Plan* p) {
-                   Scratch& broken = p->stages[s].expanded();
+                   Scratch& broken = p->stages[s].kept();
                    broken.bytes -= broken.bytes / broken.rows;
                    broken.rows--;
                  });
@@ -303,7 +303,7 @@ class Breaker {
       for (int part = 0; part < stage.part_count(); part++) {
         const Scratch& of = stage.parts[part].sums;
         if (!of.bytes || !stage.bottleneck()) continue;
-        const Scratch& ring = part == stage.split ? stage.expanded() : stage.parts[stage.split].ring;
+        const Scratch& ring = part == stage.split ? stage.kept() : stage.parts[stage.split].ring;
         if (part == stage.split && !stage.expands()) continue;
         must_catch("sums over scratch", stage_name(graph_, stage),
                    [&](Plan* p) { p->stages[s].parts[part].sums.offset = ring.offset; });
@@ -419,7 +419,7 @@ class Breaker {
       const Stage& stage = plan_.stages[s];
       for (int part = 0; part < stage.part_count(); part++) {
         const Scratch& ring = stage.parts[part].ring;
-        if (!ring.bytes || ring.patch || (stage.keep && part == stage.split - 1)) continue;
+        if (!ring.bytes || ring.patch || (stage.keep && &ring == &stage.kept())) continue;
         if (goes_on[s])
           must_catch("scratch over the output", stage_name(graph_, stage),
                      [&](Plan* p) { p->stages[s].parts[part].ring.offset = place_of(&plan_, out).offset; });

@@ -192,6 +192,26 @@ def test_rows_that_see_padding_only_keep_nothing(tmp_path):
     assert hooks.check(session) == "" and session.plan.peak_bytes <= 6400
 
 
+@pytest.mark.parametrize("dtype", ["float32", "int8"])
+@pytest.mark.parametrize("behind", ["nothing", "dense", "filtered"])
+def test_a_pool_of_the_whole_map_takes_it_row_by_row(tmp_path, dtype, behind):
+    """What makes the map keeps some rows of it, which no block has to expand for that."""
+    net, same = GraphBuilder(np.random.default_rng(0), (32, 24, 8)), {"kernel": (3, 3), "pads": (1,) * 4}
+    value = net.add("conv", [net.add("depthwise", ["input"], **same)], 64)
+    value = net.add("depthwise", [value], **same) if behind == "filtered" else value
+    value = net.add("global_avg_pool", [value])
+    net.output(net.add("conv", [value], 5) if behind == "dense" else value)
+    graph = net.graph if dtype == "float32" else quantize(net.graph, noise(net.graph, 2))
+    path, inputs = tmp_path / "graph.bin", random_inputs(net.graph)
+    model.save(graph, path)
+    whole = 32 * 24 * 64 * (4 if dtype == "float32" else 1)
+    expected = bits(mbinfer.Session(path, schedule="naive").run(**inputs))
+    for threads in (1, 2):
+        session = mbinfer.Session(path, memory_limit="least", threads=threads)
+        assert hooks.check(session) == "" and session.plan.peak_bytes < whole / 4
+        assert bits(session.run(**inputs)) == expected and hooks.canaries_intact(session)
+
+
 # --- sweeps of the zoo ---
 
 

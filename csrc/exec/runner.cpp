@@ -36,14 +36,14 @@ void Runner::enter(int segment) {
   }
 }
 
-void Runner::strip(int index, int r0, int r1, StageTime* times) {
+void Runner::strip(int index, int r0, int r1, Rows steps, StageTime* times) {
   const Stage& stage = plan_.stages[index];
   const double start = times ? now() : 0;
   const bool pulled = run_.puller.pull && plan_.values[stage.input].kind == Placement::kExternal;
   const bool by_step = pulled && pulled_by_step(graph_, stage);
   auto pull = [&](int upto) { member_.on_caller([&] { run_.puller.pull(run_.puller.context, upto); }); };
   if (pulled && !by_step) pull(strip_rows(graph_, stage, r0, r1).end);
-  for_each_step(graph_, stage, r0, r1, chunk_count(graph_, stage), [&](const Step& s) {
+  for_each_step(graph_, stage, r0, r1, steps, chunk_count(graph_, stage), [&](const Step& s) {
     if (by_step) pull(s.part[0].reads.end);
     step(index, s);
   });

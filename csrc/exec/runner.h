@@ -34,8 +34,8 @@ struct Run {  // what all threads of a run share
 class Runner {
  public:
   Runner(const Run& run, ThreadPool::Member& member) : run_(run), graph_(run.graph), plan_(run.plan), member_(member) {}
-  void enter(int segment);                                  // moves the values that change their place before it
-  void strip(int stage, int r0, int r1, StageTime* times);  // times: null, or where to add what it took
+  void enter(int segment);  // moves the values that change their place before it
+  void strip(int stage, int r0, int r1, Rows steps, StageTime* times);  // times: null, or where to add what it took
 
  private:
   struct Pieces {  // of a pass

@@ -237,7 +237,7 @@ void Session::make_passes(ThreadPool::Member& member, StageTime* times) {
   for (int g = 0; g < int(plan_.segments.size()) && !member.stopped(); g++) {
     runner.enter(g);
     run_segment(graph(), plan_, plan_.segments[size_t(g)], produced_[thread].data(),
-                [&](int stage, int r0, int r1) { runner.strip(stage, r0, r1, times); });
+                [&](int stage, int r0, int r1, Rows steps) { runner.strip(stage, r0, r1, steps, times); });
   }
 }
 

@@ -48,6 +48,10 @@ struct Window {  // the taps of a convolution or pool over one axis
   // none.
   int32_t numerator = 0, denominator = 0, term = 0;
   Position position(int o) const;
+  bool operator==(const Window& o) const {
+    return kernel == o.kernel && stride == o.stride && dilation == o.dilation && pad == o.pad && pad_end == o.pad_end &&
+           numerator == o.numerator && denominator == o.denominator && term == o.term;
+  }
   int extent() const { return dilation * (kernel - 1) + 1; }
   int output_size(int input) const { return (input + pad + pad_end - extent()) / stride + 1; }
   // Input positions that outputs [o0, o1) read, cut to [0, input); begin == end when they see padding only.

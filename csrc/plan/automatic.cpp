@@ -120,10 +120,8 @@ Candidate Automatic::no_more_than_least(Candidate plan, Offers* one_by_one, Stre
   const bool fits = plan->peak_bytes <= limit_ && !plan->none();
   if (fits && plan->peak_bytes >= one_by_one->least->peak_bytes) return plan;
   const int64_t known = fits ? plan->peak_bytes : one_by_one->least->peak_bytes;
-  if (fits) {  // mostly some plan of half the bytes shows that this one takes no less than the least
-    const Draft half = streamer->smaller_than(known / 2);
-    if (!half.none() && plan->peak_bytes >= half.peak_bytes) return plan;
-  }
+  // Mostly there is one of half the bytes, whatever its placement wastes: then this one takes no less than the least.
+  if (fits && streamer->fits(known / 2)) return plan;
   const Draft& small = streamer->smallest(known);
   if (fits && !small.none() && plan->peak_bytes >= small.peak_bytes) return plan;
   if (!fits) plan.reset();

@@ -39,9 +39,10 @@ class Checker {
     for (segment_ = 0; segment_ < int(plan_.segments.size()); segment_++) {
       for (int v = 0; v < int(plan_.values.size()); v++)
         if (plan_.values[v].moved_before == segment_) move(v);
-      run_segment(graph_, plan_, plan_.segments[segment_], produced.data(), [&](int stage, int r0, int r1) {
+      run_segment(graph_, plan_, plan_.segments[segment_], produced.data(), [&](int stage, int r0, int r1, Rows steps) {
         const Stage& s = plan_.stages[stage];
-        for_each_step(graph_, s, r0, r1, chunk_count(graph_, s), [&](const Step& step) { run_step(stage, step); });
+        const int chunks = chunk_count(graph_, s);
+        for_each_step(graph_, s, r0, r1, steps, chunks, [&](const Step& step) { run_step(stage, step); });
       });
     }
     segment_--;

@@ -22,6 +22,8 @@ class Maker {
         cost_(graph, rules.costs, stage),
         height_(graph.values[stage.output].shape.height),
         unit_(ceil_div(height_, rules.strips)),
+        pools_(!stage.expands() &&
+               info_of(graph.nodes[stage.parts[stepping_part(stage)].node].op).area == Area::kWhole),
         room_(*room),
         all_(memory) {}
 
@@ -64,6 +66,11 @@ class Maker {
         s.keep = keep;
         all_.reads.emplace_back();
         std::pmr::vector<Rows>& reads = all_.reads.back();
+        if (keep && pools_) {  // row by row
+          reads.reserve(size_t(graph_.values[stage_.input].shape.height));
+          for (int r = 0; r < graph_.values[stage_.input].shape.height; r++) reads.push_back({r, r + 1});
+          continue;
+        }
         reads.reserve(size_t(ceil_div(height_, rows)));
         for (int r0 = 0, end = 0; r0 < height_; r0 += rows) {
           const Rows read = strip_rows(graph_, s, r0, std::min(height_, r0 + rows));
@@ -109,15 +116,15 @@ class Maker {
       const int step = steps * unit;
       if ((step > rows && steps > 1) || !tried(steps, kManySteps)) break;
       for (bool keep : {false, true}) {
-        if (keep && (!s.expands() || s.rows >= height_)) continue;
+        if (keep && !(pools_ ? step == 1 : s.expands() && s.rows < height_)) continue;
         s.step = bottleneck ? std::min(step, rows) : s.rows;
         s.keep = keep;
         s.chunk = 0;
         const StepCounts counts = count_steps(graph_, s);
         if (!rules_.recompute && s.expands() && counts.expanded_rows > expanded_height()) continue;
         add_chunks(h, counts, options);
-        if (!bottleneck) return;
       }
+      if (!bottleneck) return;
     }
   }
 
@@ -132,7 +139,7 @@ class Maker {
     for (int chunk : kChunks) {
       if (s.bottleneck()) {
         s.chunk = round_up(ceil_div(channels, ceil_div(channels, std::min(chunk, channels))), kPanel);
-        if (s.chunk == last) continue;
+        if (s.chunk == last || (s.keep && pools_ && s.chunk < channels)) continue;
         last = s.chunk;
       }
       size_scratch(graph_, &s);
@@ -145,7 +152,7 @@ class Maker {
   }
 
   // Leaves the options that no other one beats in bytes kept, bytes for the moment, and cycles.
-  static void prune(PageVector<Option>* options, size_t first) {
+  void prune(PageVector<Option>* options, size_t first) const {
     std::stable_sort(options->begin() + ptrdiff_t(first), options->end(),
                      [](const Option& a, const Option& b) { return a.cycles < b.cycles; });
     size_t kept = first;
@@ -153,7 +160,8 @@ class Maker {
       const Option& o = (*options)[i];
       bool beaten = false;
       for (size_t j = first; j < kept && !beaten; j++)
-        beaten = (*options)[j].kept_lines <= o.kept_lines && (*options)[j].transient_lines <= o.transient_lines;
+        beaten = (*options)[j].kept_lines <= o.kept_lines && (*options)[j].transient_lines <= o.transient_lines &&
+                 (!pools_ || (*options)[j].keep >= o.keep);
       if (!beaten) (*options)[kept++] = o;
     }
     options->resize(kept);
@@ -191,7 +199,8 @@ class Maker {
   const ChoiceRules& rules_;
   const StageCost cost_;
   const int height_;
-  const int unit_;  // rows of the smallest strip and step
+  const int unit_;    // rows of the smallest strip and step
+  const bool pools_;  // the whole map that it reads
   PageVector<Option>& room_;
   StageChoices all_;
 };

@@ -3,11 +3,13 @@
 
 #include <cstdint>
 #include <memory_resource>
+#include <utility>
 #include <vector>
 
 #include "plan/cost_model.h"
 #include "plan/draft.h"
 #include "plan/rows.h"
+#include "plan/stages.h"
 
 namespace mbinfer {
 
@@ -15,7 +17,7 @@ namespace mbinfer {
 // kArenaAlign bytes.
 struct Option {
   double cycles;
-  int32_t kept_lines, transient_lines;  // expanded rows kept from strip to strip; scratch of a strip
+  int32_t kept_lines, transient_lines;  // what is kept from strip to strip; scratch of a strip
   int32_t step;
   uint16_t panels;     // of a chunk
   uint8_t height : 5;  // index in StageChoices::heights
@@ -57,5 +59,42 @@ struct ChoiceRules {
 // They live in `memory`, which nothing is given back to before the end. room: for the options that are looked at.
 StageChoices make_choices(const Graph& graph, const Stage& stage, const StageChoices* before, const ChoiceRules& rules,
                           std::pmr::memory_resource* memory, PageVector<Option>* room);
+
+// Of the stages of a window, one after the other. Blocks that are repeated share theirs.
+class Choices {
+ public:
+  // All of it lives in `memory`, which nothing is given back to before the end.
+  explicit Choices(std::pmr::memory_resource* memory) : made_(memory), of_(memory) {}
+
+  // linked(s): whether stage s + 1 may take the rows of stage s from a ring.
+  template <class Linked>
+  void make(const Graph& graph, const Stage* stages, int count, const ChoiceRules& rules, Linked&& linked) {
+    made_.reserve(size_t(count));  // for good: each is made by the one before
+    of_.reserve(size_t(count));
+    PageVector<Option> room;
+    auto before = [&](int s) { return s > 0 && linked(s - 1) ? &(*this)[size_t(s) - 1] : nullptr; };
+    for (int s = 0; s < count; s++) {
+      const int same = alike_before(graph, stages, s);
+      if (same >= 0 && rings_alike(before(same), before(s))) {
+        of_.push_back(of_[size_t(same)]);
+        continue;
+      }
+      made_.push_back(make_choices(graph, stages[s], before(s), rules, made_.get_allocator().resource(), &room));
+      of_.push_back(uint16_t(made_.size() - 1));
+    }
+  }
+
+  const StageChoices& operator[](size_t stage) const { return made_[of_[stage]]; }
+  size_t size() const { return of_.size(); }  // stages
+
+ private:
+  // Of the stages before two that are alike, or null where no ring is.
+  static bool rings_alike(const StageChoices* a, const StageChoices* b) {
+    return a && b ? a->heights == b->heights : a == b;
+  }
+
+  std::pmr::vector<StageChoices> made_;
+  std::pmr::vector<uint16_t> of_;  // by stage
+};
 
 }  // namespace mbinfer

@@ -18,19 +18,24 @@ double whole_value_lines(const CostModel& model, const Value& value) {
 
 StepCounts count_steps(const Graph& graph, const Stage& stage) {
   StepCounts counts;
-  const int height = graph.values[stage.output].shape.height;
+  const int height = graph.values[stage.output].shape.height, strips = ceil_div(height, stage.rows);
+  const int last = (strips - 1) * stage.rows;
+  counts.strips = strips;
+  // What comes behind the part that goes step by step takes its rows one by one, or all at once: whole strips are
+  // alike.
+  counts.steps = (strips - 1) * int64_t(ceil_div(stepped_rows(graph, stage, 0, stage.rows).count(), stage.step)) +
+                 ceil_div(stepped_rows(graph, stage, last, height).count(), stage.step);
+  if (!stage.expands()) return counts;
   const Node& stepping = graph.nodes[stage.parts[stepping_part(stage)].node];
-  // Windows that touch: the rows of a strip's steps are those of the strip.
+  // Windows that touch: the rows of a strip's steps are those of the strip, and all strips together read each row.
   const bool touching =
       info_of(stepping.op).area != Area::kWhole && !stepping.y.denominator && stepping.y.stride <= stepping.y.extent();
-  for (int r0 = 0, kept = 0; r0 < height; r0 += stage.rows, counts.strips++) {
-    const int r1 = std::min(height, r0 + stage.rows);
-    counts.steps += ceil_div(stepped_rows(graph, stage, r0, r1).count(), stage.step);
-    if (!stage.expands()) continue;
+  for (int r0 = 0; r0 < height; r0 += stage.rows) {
+    const int r1 = touching && stage.keep ? height : std::min(height, r0 + stage.rows);
     if (touching) {
-      const Rows rows = input_rows(graph, stepping, stepped_rows(graph, stage, r0, r1));
-      counts.expanded_rows += std::max(0, rows.end - std::max(rows.begin, kept));
-      if (stage.keep) kept = std::max(kept, rows.end);
+      const Rows rows = strips > 1 ? Rows{r0, r1} : stepped_rows(graph, stage, r0, r1);
+      counts.expanded_rows += std::max(0, input_rows(graph, stepping, rows).count());
+      if (stage.keep) break;
     } else {
       for_each_step(graph, stage, r0, r1, 1, [&](const Step& step) {
         counts.expanded_rows += std::max(0, step.part[stage.split - 1].makes.count());

@@ -89,7 +89,7 @@ BufferInfo describe_buffer(const Graph& graph, const Plan& plan, const Buffer& b
               b.last};
     case Buffer::kExpanded:
       return {stage_name(graph, plan.stages[b.index]).c_str(), "expanded", b.offset, b.bytes,
-              int(plan.stages[b.index].expanded().rows),       b.first,    b.last};
+              int(plan.stages[b.index].kept().rows),           b.first,    b.last};
     case Buffer::kScratch:
       break;
   }

@@ -222,7 +222,7 @@ void assign_scratch(const Buffer& b, Plan* plan) {
     int64_t at = b.offset;
     for (int p = stage.last(); p >= 0; p--)  // patches last, as they are no whole cache lines
       for (Scratch* scratch : {&stage.parts[p].ring, &stage.parts[p].sums}) {
-        if (stage.keep && scratch == &stage.expanded()) continue;
+        if (stage.keep && scratch == &stage.kept()) continue;
         scratch->offset = at;
         at += scratch->bytes;
       }
@@ -244,7 +244,7 @@ void count_moves(const Graph& graph, Plan* plan) {
 void assign_offsets(const Graph& graph, const Homes& homes, const Lives& lives, const Buffers& buffers, Plan* plan) {
   find_places(graph, homes, buffers, plan);
   for (const Buffer& b : plan->buffers) {
-    if (b.kind == Buffer::kExpanded) plan->stages[size_t(b.index)].expanded().offset = b.offset;
+    if (b.kind == Buffer::kExpanded) plan->stages[size_t(b.index)].kept().offset = b.offset;
     if (b.kind == Buffer::kScratch) assign_scratch(b, plan);
     if (b.kind == Buffer::kValue || b.kind == Buffer::kRing)
       assign_value(b, buffers.segment_of(lives.of(b.index).maker), plan);

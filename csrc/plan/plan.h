@@ -144,7 +144,9 @@ struct Stage {
   int16_t through = -1;  // the last part that goes chunk by chunk: a pool, or a product, behind it
   int16_t again = 0;     // of its first parts, those that another stage runs too
   Apart why = Apart::kNothing;
-  bool keep = false;  // expanded rows stay from strip to strip; otherwise each strip expands its first rows again
+  // Expanded rows stay from strip to strip; otherwise each strip expands its first rows again. Of a pool of the whole
+  // map, which has one strip: it is made while rows are, and its sums stay.
+  bool keep = false;
   uint8_t pass_count = 0;
   int16_t threads = 1;                         // that run it
   int input = -1, residual = -1, output = -1;  // values; residual: what is added
@@ -164,14 +166,21 @@ struct Stage {
   bool sums_chunks() const { return bottleneck() && through < last(); }  // in its last part
   int part_count() const { return parts.size(); }
   int last() const { return parts.size() - 1; }
-  Scratch& expanded() { return parts[split - 1].ring; }  // where it expands
-  const Scratch& expanded() const { return parts[split - 1].ring; }
+  // Pools its whole map, of which it takes the rows one by one, as they are made.
+  bool row_by_row() const { return keep && !expands(); }
+  // What is kept: expanded rows, or what a pool has summed up, where that is not its stage's output.
+  Scratch& kept() {
+    if (expands()) return parts[split - 1].ring;
+    Part& pool = parts[bottleneck() ? split : last()];
+    return pool.sums.bytes || !bottleneck() ? pool.sums : pool.ring;
+  }
+  const Scratch& kept() const { return const_cast<Stage*>(this)->kept(); }
   int64_t scratch_bytes() const {
     int64_t bytes = 0;
     for (int p = 0; p < part_count(); p++) bytes += parts[p].ring.bytes + parts[p].sums.bytes;
     return bytes;
   }
-  int64_t kept_bytes() const { return keep ? expanded().bytes : 0; }
+  int64_t kept_bytes() const { return keep ? kept().bytes : 0; }
   int64_t transient_bytes() const { return scratch_bytes() - kept_bytes(); }
 };
 

@@ -8,16 +8,25 @@
 namespace mbinfer {
 namespace {
 
-// Multiply-adds of one step in all chunks: every part for the rows that it makes.
-int64_t step_macs(const Graph& graph, const Stage& s, const Step& step) {
-  int64_t total = 0;
-  for (int p = 0; p < s.part_count(); p++) {
-    const Node& node = graph.nodes[s.parts[p].node];
-    const int64_t rows = std::max(0, step.part[p].makes.count());
-    if (rows) total += rows * (macs(graph, node) / graph.values[node.output].shape.height);
+// Multiply-adds of the parts of a stage, for a row that each makes.
+class RowMacs {
+ public:
+  RowMacs(const Graph& graph, const Stage& stage) : parts_(stage.part_count()) {
+    for (int p = 0; p < parts_; p++) {
+      const Node& node = graph.nodes[stage.parts[p].node];
+      of_[p] = macs(graph, node) / graph.values[node.output].shape.height;
+    }
   }
-  return total;
-}
+  int64_t of(const Step& step) const {  // in all chunks
+    int64_t total = 0;
+    for (int p = 0; p < parts_; p++) total += std::max(0, step.part[p].makes.count()) * of_[p];
+    return total;
+  }
+
+ private:
+  int parts_;
+  int64_t of_[kMaxParts];
+};
 
 // A segment that runs: how many rows of each stage's output are made, and from which rows on values are still read.
 class Running {
@@ -25,7 +34,7 @@ class Running {
   Running(const Graph& graph, const Lives& lives, const Plan& plan, const Segment& segment, std::vector<int>* made)
       : graph_(graph), lives_(lives), plan_(plan), segment_(segment), made_(*made) {}
 
-  // Calls strip(stage, r0, r1) for each strip, before its rows count as made.
+  // Calls strip(stage, r0, r1, steps) for each strip, before its rows count as made.
   template <class Strip>
   void run(Strip&& strip) {
     run_segment(graph_, plan_, segment_, made_.data(), strip);
@@ -47,9 +56,11 @@ class Running {
     const int height_made = height(s.output), next = made_[size_t(stage)];
     int row = height(v);
     if (next >= height_made) return row;
-    if (s.input == v) row = std::min(row, strip_rows(graph_, s, next, std::min(height_made, next + s.rows)).begin);
-    if (s.residual == v) row = std::min(row, added_rows(graph_, s, {next, height_made}).begin);
-    return gathers(s, v) ? std::min(row, gathered_from(s, next)) : row;
+    const int r0 = std::max(0, next), taken = std::max(0, -next);  // row by row
+    const Rows reads = strip_rows(graph_, s, r0, std::min(height_made, r0 + s.rows));
+    if (s.input == v) row = std::min(row, std::max(reads.begin, taken));
+    if (s.residual == v) row = std::min(row, added_rows(graph_, s, {r0, height_made}).begin);
+    return gathers(s, v) ? std::min(row, gathered_from(s, r0)) : row;
   }
 
   // Whether a stage gathers value v with others, and the row from which it reads it to make rows from `row` on.
@@ -81,8 +92,11 @@ SegmentNeeds measure_segment(const Graph& graph, const Lives& lives, const Plan&
   const int in_height = graph.values[in].shape.height;
   int pulled = 0;                         // rows of the segment's input that were asked for
   needs.slide = -lives.room(in).bytes();  // where nothing is read once rows of the output are made, it may lie anywhere
+  std::vector<RowMacs> macs;              // by stage of the segment
+  macs.reserve(size_t(count));
+  for (int s = segment.first; s < segment.last; s++) macs.emplace_back(graph, plan.stages[s]);
   Running running(graph, lives, plan, segment, made);
-  running.run([&](int stage, int r0, int r1) {
+  running.run([&](int stage, int r0, int r1, Rows steps) {
     const Stage& s = plan.stages[stage];
     int& ring = needs.ring_rows[stage - segment.first];
     ring = std::max(ring, r1 - std::min(r0, running.oldest(s.output)));
@@ -93,18 +107,19 @@ SegmentNeeds measure_segment(const Graph& graph, const Lives& lives, const Plan&
     if (s.input == in && !pulled_by_step(graph, s)) pull({running.oldest(in, stage), strip_rows(graph, s, r0, r1).end});
 
     // Rows of the segment's input that somebody reads after this strip, beside this stage.
-    running.made(stage) = r1;
+    const int before = running.made(stage);
+    running.made(stage) = produced_after(graph, s, r1, steps);
     const int later = running.oldest(in);
-    for_each_step(graph, s, r0, r1, 1, [&](const Step& step) {
-      needs.stage_macs[stage - segment.first] += step_macs(graph, s, step);
+    for_each_step(graph, s, r0, r1, steps, 1, [&](const Step& step) {
+      needs.stage_macs[stage - segment.first] += macs[size_t(stage - segment.first)].of(step);
       if (s.input == in && pulled_by_step(graph, s)) pull(step.part[0].reads);
     });
-    if (stage == segment.last - 1)
+    if (stage == segment.last - 1 && !steps.begin)  // what it takes row by row it writes over and over
       for_each_write(graph, s, in, r0, r1, [&](int end, int row) {
         row = std::min(row, later);
         if (row < in_height) needs.slide = std::max(needs.slide, lives.end(out, end) - lives.begin(in, row));
       });
-    running.made(stage) = r0;
+    running.made(stage) = before;
   });
   return needs;
 }
@@ -130,18 +145,19 @@ std::vector<TracedStep> trace_segment(const Graph& graph, const Plan& plan, int 
   std::vector<TracedStep> steps;
   std::vector<int> made(plan.stages.size());
   Running running(graph, lives, plan, stages, &made);
-  running.run([&](int stage, int r0, int r1) {
+  running.run([&](int stage, int r0, int r1, Rows part) {
     const Stage& s = plan.stages[stage];
+    const int before = running.made(stage), after = produced_after(graph, s, r1, part);
     const Rows read = strip_rows(graph, s, r0, r1);
     const size_t strip = steps.size();
-    for_each_step(graph, s, r0, r1, chunk_count(graph, s), [&](const Step& step) {
+    for_each_step(graph, s, r0, r1, part, chunk_count(graph, s), [&](const Step& step) {
       TracedStep now = {stage, step.output.begin, step.output.end, {}};
       for (const Watched& w : watched) {
         int begin = w.stays ? 0 : graph.values[w.value].shape.height, end = graph.values[w.value].shape.height;
-        if (w.maker >= 0) end = w.maker != stage ? running.made(w.maker) : step.chunk ? r1 : now.r1;
-        running.made(stage) = r1;
+        if (w.maker >= 0) end = w.maker != stage ? std::max(0, running.made(w.maker)) : step.chunk ? r1 : now.r1;
+        running.made(stage) = after;
         begin = std::min(begin, running.oldest(w.value));
-        running.made(stage) = r0;
+        running.made(stage) = before;
         // This strip's own reading: all its rows again for each chunk, the last chunk's from this step on.
         if (s.input == w.value) begin = std::min(begin, step.last_chunk ? step.part[0].reads.begin : read.begin);
         if (s.residual == w.value)

@@ -4,6 +4,7 @@
 #pragma once
 
 #include <algorithm>
+#include <climits>
 
 #include "plan/scratch.h"
 #include "plan/stages.h"
@@ -78,8 +79,11 @@ struct Step {
   Made part[kMaxParts];
 };
 
+// steps: of the rows that the strip goes through, those that it does now.
+constexpr Rows kAllSteps = {0, INT_MAX};
+
 template <class Body>
-void for_each_step(const Graph& graph, const Stage& stage, int r0, int r1, int chunks, Body&& body) {
+void for_each_step(const Graph& graph, const Stage& stage, int r0, int r1, Rows steps, int chunks, Body&& body) {
   const Rows all = stepped_rows(graph, stage, r0, r1);
   const int at = stepping_part(stage), kept = stage.keep && r0 > 0 ? needs(graph, stage, stage.split, {0, r0}).end : 0;
   const Node& stepping = graph.nodes[stage.parts[at].node];
@@ -89,7 +93,7 @@ void for_each_step(const Graph& graph, const Stage& stage, int r0, int r1, int c
   for (step.chunk = 0; step.chunk < chunks; step.chunk++) {
     step.last_chunk = step.chunk == chunks - 1;
     int expanded = kept;
-    for (int t0 = all.begin; t0 < all.end; t0 += stage.step) {
+    for (int t0 = std::max(all.begin, steps.begin); t0 < std::min(all.end, steps.end); t0 += stage.step) {
       const Rows now = {t0, std::min(all.end, t0 + stage.step)};
       Step::Made& made = step.part[at];
       made.makes = whole ? Rows{r0, r1} : now;
@@ -123,6 +127,11 @@ void for_each_step(const Graph& graph, const Stage& stage, int r0, int r1, int c
   }
 }
 
+template <class Body>
+void for_each_step(const Graph& graph, const Stage& stage, int r0, int r1, int chunks, Body&& body) {
+  for_each_step(graph, stage, r0, r1, kAllSteps, chunks, body);
+}
+
 // What a strip of a stage writes while it may still read value `in`: write(end, row) where output rows up to `end` are
 // written and rows of `in` from `row` on are read then or after that; `row` is its height where none is.
 template <class Write>
@@ -144,23 +153,35 @@ void for_each_write(const Graph& graph, const Stage& stage, int in, int r0, int 
   });
 }
 
+// The steps of a strip up to row r1 that come next where `produced` says how far the stage is, and what it says then:
+// rows made so far, or, below zero, those that were taken row by row of the map whose pool is not made yet.
+inline Rows next_steps(const Stage& stage, int produced) {
+  const int taken = std::max(0, -produced);
+  return stage.row_by_row() ? Rows{taken, taken + stage.step} : kAllSteps;
+}
+inline int produced_after(const Graph& graph, const Stage& stage, int r1, Rows steps) {
+  if (!stage.row_by_row()) return r1;
+  return steps.end < stepped_rows(graph, stage, 0, 1).end ? -steps.end : r1;
+}
+
 // Advances `stage` until `upto` rows of its output exist, advancing its producers in the segment first.
-// produced[s]: rows made so far. strip(s, r0, r1) makes them.
+// strip(s, r0, r1, steps) makes them, or goes so far towards them.
 template <class Strip>
 void advance(const Graph& graph, const Plan& plan, const Segment& segment, int stage, int upto, int* produced,
              Strip&& strip) {
   const Stage& s = plan.stages[stage];
   const int height = graph.values[s.output].shape.height;
   while (produced[stage] < upto) {
-    const int r0 = produced[stage], r1 = std::min(height, r0 + s.rows);
-    const int need = strip_rows(graph, s, r0, r1).end;
+    const int r0 = std::max(0, produced[stage]), r1 = std::min(height, r0 + s.rows);
+    const Rows steps = next_steps(s, produced[stage]);
+    const int need = std::min(strip_rows(graph, s, r0, r1).end, steps.end);
     for (int p = segment.first; p < stage; p++) {
       if (plan.stages[p].output == s.input) advance(graph, plan, segment, p, need, produced, strip);
       if (plan.stages[p].output == s.residual)
         advance(graph, plan, segment, p, added_rows(graph, s, {r0, r1}).end, produced, strip);
     }
-    strip(stage, r0, r1);
-    produced[stage] = r1;
+    strip(stage, r0, r1, steps);
+    produced[stage] = produced_after(graph, s, r1, steps);
   }
 }
 

@@ -19,17 +19,19 @@ struct Choice {  // a stage's number, and that of one of its options
 // Choices by rising scratch, then by stage and option: all that there are, and of these the ones that are usable.
 class ScratchOrder {
  public:
-  ScratchOrder(const std::pmr::vector<StageChoices>& choices, std::pmr::memory_resource* memory) : all_(memory) {
+  ScratchOrder(const Choices& choices, std::pmr::memory_resource* memory) : all_(memory) {
     size_t options = 0;
-    for (const StageChoices& each : choices) options += each.options.size();
+    for (size_t s = 0; s < choices.size(); s++) options += choices[s].options.size();
+    PageVector<uint64_t> sorted;  // scratch, stage, option
+    sorted.reserve(options);
+    for (size_t s = 0; s < choices.size(); s++) {
+      uint64_t o = 0;
+      for (const Option& option : choices[s].options)
+        sorted.push_back(uint64_t(option.transient_lines) << 32 | uint64_t(s) << 16 | o++);
+    }
+    std::sort(sorted.begin(), sorted.end());
     all_.reserve(options);
-    for (size_t s = 0; s < choices.size(); s++)
-      for (size_t o = 0; o < choices[s].options.size(); o++) all_.push_back({uint16_t(s), uint16_t(o)});
-    auto lines = [&](Choice of) { return choices[of.stage].options[of.option].transient_lines; };
-    std::sort(all_.begin(), all_.end(), [&](Choice a, Choice b) {
-      const int32_t x = lines(a), y = lines(b);
-      return x != y ? x < y : a.stage != b.stage ? a.stage < b.stage : a.option < b.option;
-    });
+    for (uint64_t each : sorted) all_.push_back({uint16_t(each >> 16), uint16_t(each)});
   }
 
   // Of all of them.

@@ -56,8 +56,9 @@ void SegmentSearch::smallest(int64_t limit, PageVector<Split>* splits, int64_t* 
   if (splits->empty()) *bytes = -1;
 }
 
-void SegmentSearch::any(int64_t limit, double cycles, int64_t work, PageVector<Split>* splits, int64_t* bytes) const {
-  if (windows_ > 1) cycles = INFINITY;
+void SegmentSearch::any(int64_t limit, double* cycles, int64_t work, PageVector<Split>* splits, int64_t* bytes) const {
+  double whole = INFINITY;  // of several windows together nothing is known
+  if (windows_ > 1) cycles = &whole;
   *bytes = 0;
   run_windows(splits, [&](Impl* window) {
     int64_t largest = 0;

@@ -26,8 +26,9 @@ class SegmentSearch {
   // fits. At any cost; of at most `limit` bytes.
   void smallest(int64_t limit, PageVector<Split>* splits, int64_t* bytes) const;
   // Of at most so many cycles, in at most so much work; and any such plan, mostly found sooner, INFINITY: at any cost.
+  // *cycles becomes what that plan takes, where it is known.
   void cheapest(int64_t limit, double cycles, int64_t work, PageVector<Split>* splits) const;
-  void any(int64_t limit, double cycles, int64_t work, PageVector<Split>* splits, int64_t* bytes) const;
+  void any(int64_t limit, double* cycles, int64_t work, PageVector<Split>* splits, int64_t* bytes) const;
 
  private:
   class Impl;

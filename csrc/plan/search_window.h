@@ -12,6 +12,7 @@
 #include <utility>
 #include <vector>
 
+#include "plan/alone.h"
 #include "plan/choices.h"
 #include "plan/cost.h"
 #include "plan/paths.h"
@@ -37,6 +38,7 @@ class SegmentSearch::Impl {
         most_(rules.most),
         choices_(&memory_),
         slides_(graph, stages_, first, lives, choices_),
+        alone_(choices_, slides_, waiting_, count_),
         order_(make_all(rules), &memory_),
         work_(work),
         paths_(&memory_) {}
@@ -62,16 +64,18 @@ class SegmentSearch::Impl {
     return path(splits);
   }
 
-  bool any(int64_t limit, double cycles, int64_t work, PageVector<Split>* splits, int64_t* bytes) {
+  bool any(int64_t limit, double* cycles, int64_t work, PageVector<Split>* splits, int64_t* bytes) {
     allowance_ = std::min(work_, work);
-    start(std::min(limit, most_), std::isinf(cycles));
-    bound_ = cycles * kRounding;
+    start(std::min(limit, most_), std::isinf(*cycles));
+    bound_ = *cycles * kRounding;
     if (lower_bound_after_[0] > bound_) return false;
     find_alone();
     any_ = true;
     if (!end_with_alone(0)) search();
-    if (found_) *bytes = largest_segment();
-    return found_ && path(splits);
+    if (!found_) return false;
+    *bytes = largest_segment();
+    if (!at_any_cost_) *cycles = std::min(*cycles, found_cycles_);
+    return path(splits);
   }
 
  private:
@@ -79,13 +83,8 @@ class SegmentSearch::Impl {
 
   const Option& option(Choice of) const { return choices_[of.stage].options[of.option]; }
 
-  const std::pmr::vector<StageChoices>& make_all(const ChoiceRules& rules) {
-    choices_.reserve(size_t(count_));
-    PageVector<Option> room;
-    for (int s = 0; s < count_; s++) {
-      const StageChoices* before = s > 0 && slides_.linked(s - 1) ? &choices_.back() : nullptr;
-      choices_.push_back(make_choices(graph_, stages_[s], before, rules, &memory_, &room));
-    }
+  const Choices& make_all(const ChoiceRules& rules) {
+    choices_.make(graph_, stages_, count_, rules, [&](int stage) { return slides_.linked(stage); });
     return choices_;
   }
 
@@ -146,6 +145,8 @@ class SegmentSearch::Impl {
     int end = a + 1;
     while (end < count_ && slides_.linked(end - 1)) end++;
     around_ = waiting_[a];
+    most_overlaps_.resize(size_t(count_));
+    for (int b = a; b < end; b++) most_overlaps_[size_t(b)] = slides_.most_overlap(a, b);
     due_.resize(size_t(count_));
     let_in_.resize(size_t(count_));
     // Where the share of the work that is left to one stage's segments does not do: again with fewer paths, then with
@@ -293,6 +294,7 @@ class SegmentSearch::Impl {
     const bool whole = slides_.in_arena(stages_[a].input);
     return whole && !at_any_cost_ ? whole_value_cycles(costs_, value(stages_[a].input)) : 0;
   }
+  double far_output(int b) const { return whole_value_cycles(costs_, value(stages_[b].output)); }  // ... to write it
 
   // Every stage as a segment alone, the cheapest that fits.
   void find_alone() {
@@ -301,25 +303,16 @@ class SegmentSearch::Impl {
 
   // Cycles of the cheapest segment of stage a alone; at any cost 0, but where none fits. *chosen: its option.
   double alone(int a, int* chosen = nullptr) const {
-    double least = INFINITY;
-    const std::pmr::vector<Option>& options = choices_[a].options;
-    const int64_t around = waiting_[a] + slides_.made_bytes(a), most = slides_.most_overlap(a, a);
-    for (int o = 0; o < int(options.size()); o++) {
-      const int64_t bytes = around + options[o].kept() + options[o].transient();
-      if (options[o].cycles < least && bytes - most <= limit_ &&
-          (bytes <= limit_ || bytes - slides_.overlap(a, {o}, &spent_) <= limit_)) {
-        least = options[o].cycles;
-        if (chosen) *chosen = o;
-        if (at_any_cost_) return 0;
-      }
-    }
-    return least + far_input(a) + whole_value_cycles(costs_, value(stages_[a].output));
+    const AloneSegments::Segment& segment = alone_.cheapest(a, limit_, at_any_cost_, &spent_);
+    if (chosen) *chosen = segment.option;
+    return std::isinf(segment.cycles) ? INFINITY : at_any_cost_ ? 0 : segment.cycles + far_input(a) + far_output(a);
   }
 
   // Whether a plan is found where stages from `first` on are segments alone.
   bool end_with_alone(int first) {
     const double after = upper_bound_after_[size_t(first)];
-    if (std::isinf(after) || (!at_any_cost_ && reached_[size_t(first)].cost + after > bound_)) return false;
+    found_cycles_ = reached_[size_t(first)].cost + after;
+    if (std::isinf(after) || (!at_any_cost_ && found_cycles_ > bound_)) return false;
     for (int s = first; s < count_; s++) {
       Reached& next = reached_[size_t(s) + 1];
       next = {0, s, {0}};
@@ -332,9 +325,9 @@ class SegmentSearch::Impl {
   void finish(int a, int b, int64_t scratch, const Path& path) {
     if (found_) return;
     Reached& best = reached_[size_t(b) + 1];
-    const double cheapest = reached_[a].cost + path.cycles + whole_value_cycles(costs_, value(stages_[b].output));
+    const double cheapest = reached_[a].cost + path.cycles + far_output(b);
     if (!at_any_cost_ && cheapest >= best.cost) return;
-    const int64_t most = slides_.most_overlap(a, b);
+    const int64_t most = most_overlaps_[size_t(b)];
     int64_t bytes = around_ + path.bytes() + scratch + slides_.made_bytes(b);
     auto cost = [&](int64_t all) { return at_any_cost_ ? std::max(reached_[a].cost, double(all)) : cheapest; };
     if (bytes - most > limit_ || cost(bytes - most) >= best.cost) return;
@@ -378,14 +371,16 @@ class SegmentSearch::Impl {
   const CostModel costs_;
   const int64_t most_;
   Blocks memory_;
-  std::pmr::vector<StageChoices> choices_;
+  Choices choices_;
   const Slides slides_;
+  mutable AloneSegments alone_;
   ScratchOrder order_;  // usable: in the search that runs, by a plan from here on
 
   // Of the search that runs.
   int64_t limit_ = 0;
   bool at_any_cost_ = false;
   bool any_ = false, found_ = false;  // any plan is enough; there is one
+  double found_cycles_ = 0;           // which takes so many
   std::vector<Reached> reached_;      // by cut
   // By cut: no plan has fewer cycles after it; some plan has no more.
   std::vector<double> lower_bound_after_, upper_bound_after_;
@@ -398,6 +393,7 @@ class SegmentSearch::Impl {
 
   // Of the segments from one stage on.
   int64_t around_ = 0;
+  std::vector<int64_t> most_overlaps_;  // by last stage
   int64_t spent_before_ = 0, allowed_ = 0;
   size_t kept_ = 0;
   Paths paths_;

@@ -58,15 +58,19 @@ int64_t Slides::distance(int a, const std::vector<int>& chosen, int64_t* spent) 
     if (stages_[s].residual == in) row = std::min(row, added_rows(graph_, stages_[s], {strip * rows(s), height}).begin);
     return row;
   };
+  auto row_by_row = [&](int s) { return option(s).keep && !stages_[s].expands(); };
+  // The strip of a stage in which it makes a row of its output.
+  auto strip_of = [&](int s, int row) { return row_by_row(s) ? int(reads(s).size()) - 1 : row / rows(s); };
   Stage final = stages_[b];
   *spent += int64_t(reads(b).size()) * (b - a + 1);
   apply(choices_[size_t(b)].split(option(b)), &final);
   int64_t distance = 0;
-  for (int strip = 0; strip < int(reads(b).size()); strip++) {
+  const int strips = row_by_row(b) ? 1 : int(reads(b).size());  // its row is written from the first one on
+  for (int strip = 0; strip < strips; strip++) {
     const int r0 = strip * final.rows, r1 = std::min(height, r0 + final.rows);
     int later = oldest(b, strip + 1);
     for (int s = b, at = strip; s > a; s--) {  // the strip of stage s that this demand reaches last
-      at = (std::max(reads(s)[size_t(at)].end, 1) - 1) / rows(s - 1);
+      at = strip_of(s - 1, std::max(reads(s)[size_t(at)].end, 1) - 1);
       later = std::min(later, oldest(s - 1, at + 1));
     }
     for_each_write(graph_, final, in, r0, r1, [&](int end, int row) {

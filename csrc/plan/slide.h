@@ -2,7 +2,6 @@
 #pragma once
 
 #include <cstdint>
-#include <memory_resource>
 #include <vector>
 
 #include "plan/choices.h"
@@ -15,8 +14,7 @@ namespace mbinfer {
 // are told by their numbers; `options`: of the stages of a segment. All that is given has to outlive it.
 class Slides {
  public:
-  Slides(const Graph& graph, const Stage* stages, int first, const Lives& lives,
-         const std::pmr::vector<StageChoices>& choices)
+  Slides(const Graph& graph, const Stage* stages, int first, const Lives& lives, const Choices& choices)
       : graph_(graph), stages_(stages), first_(first), lives_(lives), choices_(choices) {}
 
   // Bytes that the output of stage b takes beside what is there before.
@@ -47,7 +45,7 @@ class Slides {
   const Stage* stages_;
   const int first_;
   const Lives& lives_;
-  const std::pmr::vector<StageChoices>& choices_;
+  const Choices& choices_;
 };
 
 }  // namespace mbinfer

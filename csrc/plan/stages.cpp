@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <map>
 
+#include "plan/tuning.h"
+
 namespace mbinfer {
 namespace {
 
@@ -248,6 +250,43 @@ int64_t macs(const Graph& graph, const Stage& stage) {
   int64_t all = 0;
   for (int p = stage.again; p < stage.part_count(); p++) all += macs(graph, graph.nodes[size_t(stage.parts[p].node)]);
   return all;
+}
+
+namespace {
+
+bool values_alike(const Graph& graph, int v, int w) {  // or -1
+  if (v < 0 || w < 0) return v == w;
+  const Value &a = graph.values[size_t(v)], &b = graph.values[size_t(w)];
+  return a.shape == b.shape && a.type.dtype == b.type.dtype && (a.type.scale > 0) == (b.type.scale > 0);
+}
+
+bool nodes_alike(const Graph& graph, int m, int n) {  // or -1
+  if (m < 0 || n < 0) return m == n;
+  const Node &a = graph.nodes[size_t(m)], &b = graph.nodes[size_t(n)];
+  return a.op == b.op && !gathers(a) && a.y == b.y && a.x == b.x && a.groups == b.groups &&
+         a.weight_bytes == b.weight_bytes && a.weight_dtype == b.weight_dtype && (a.table < 0) == (b.table < 0) &&
+         values_alike(graph, a.output, b.output) &&
+         std::equal(a.inputs.begin(), a.inputs.end(), b.inputs.begin(), b.inputs.end(),
+                    [&](int v, int w) { return values_alike(graph, v, w); });
+}
+
+}  // namespace
+
+bool alike(const Graph& graph, const Stage& a, const Stage& b) {
+  const bool same = a.part_count() == b.part_count() && a.split == b.split && a.through == b.through &&
+                    a.again == b.again && a.threads == b.threads &&
+                    (a.residual == a.input) == (b.residual == b.input) && values_alike(graph, a.input, b.input) &&
+                    values_alike(graph, a.residual, b.residual) && values_alike(graph, a.gate, b.gate);
+  return same && std::equal(a.parts.begin(), a.parts.end(), b.parts.begin(), [&](const Part& p, const Part& q) {
+           return p.ring.patch == q.ring.patch && nodes_alike(graph, p.node, q.node) &&
+                  nodes_alike(graph, p.add, q.add);
+         });
+}
+
+int alike_before(const Graph& graph, const Stage* stages, int stage) {
+  for (int s = stage - 1; s >= std::max(0, stage - kAlikeStages); s--)
+    if (alike(graph, stages[s], stages[stage])) return s;
+  return -1;
 }
 
 std::string why_apart(const Graph& graph, const Stage& stage) {

@@ -40,6 +40,13 @@ Text stage_name(const Graph& graph, const Stage& stage);
 // Multiply-adds of its parts, without those that another stage runs too.
 int64_t macs(const Graph& graph, const Stage& stage);
 
+// Whether two stages do the same with other weights, as blocks that are repeated do: the ways to run one are those of
+// the other, and take as much.
+bool alike(const Graph& graph, const Stage& a, const Stage& b);
+
+// Of those before it, the number of a stage that is alike; -1: none of the last few is.
+int alike_before(const Graph& graph, const Stage* stages, int stage);
+
 // Why the nodes around a stage were not fused into it; "" where nothing has to be said.
 std::string why_apart(const Graph& graph, const Stage& stage);
 

@@ -133,7 +133,17 @@ void Stagewise::find_stages(StageOrder order, const Stagewise* known) {
   firsts.reserve(size_t(count));
   counts.reserve(size_t(count));
   scratch.reserve(size_t(count));
+  const auto at_home = [&](const Stage& s) {
+    return order.rules.homes.of(s.input).value == s.input && order.rules.homes.of(s.output).value == s.output;
+  };
   for (const Stage& s : stages_) {
+    const int before = at_home(s) ? alike_before(graph_, stages_.data(), int(firsts.size())) : -1;
+    if (before >= 0 && at_home(stages_[size_t(before)])) {
+      firsts.push_back(firsts[size_t(before)]);
+      counts.push_back(counts[size_t(before)]);
+      scratch.push_back(scratch[size_t(before)]);
+      continue;
+    }
     firsts.push_back(int(ways_.size()));
     const int same = known ? maker[size_t(s.output)] : -1;
     if (same >= 0 && same_nodes(known->stages_[size_t(same)], s)) {

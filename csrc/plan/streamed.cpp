@@ -79,6 +79,7 @@ Draft Streamer::within(int64_t limit) {
 Draft Streamer::smallest_of(double cycles, int64_t bytes) {
   Draft best;
   int64_t least = bytes;  // of a plan that is known
+  double known = cycles;  // of that one
   const int64_t spent_before = work_->spent;
   int tries = 0;
   for (double step : kSmallestSteps)
@@ -88,12 +89,13 @@ Draft Streamer::smallest_of(double cycles, int64_t bytes) {
         break;
       }
       int64_t takes = 0;
-      Draft plan = any(int64_t(double(least) / step), cycles, kSmallestSearch, &takes);
+      double takes_cycles = cycles;
+      Draft plan = any(int64_t(double(least) / step), &takes_cycles, kSmallestSearch, &takes);
       fits = !plan.none();
-      if (fits) least = takes, best = std::move(plan);
+      if (fits) least = takes, known = takes_cycles, best = std::move(plan);
     }
   if (!best.none()) {
-    Draft plan = found(search_, least, cycles, kSmallestSearch);
+    Draft plan = found(search_, least, known, kSmallestSearch);
     if (!plan.none()) best = std::move(plan);
   } else {  // where every try was cut short, one may take all of the work (DeepLabv3-V2@513 in int8: 588 KiB of 2,382)
     best = found(search_, bytes / 4, cycles, kSearchWork);
@@ -146,14 +148,13 @@ Draft Streamer::attempt_at(double price, int64_t counted, double cycles) {
   return plan.cycles <= cycles ? plan : Draft();
 }
 
-Draft Streamer::smaller_than(int64_t counted) {
+bool Streamer::fits(int64_t counted) const {
   int64_t takes = 0;
-  Draft plan = any(counted, INFINITY, kSearchWork, &takes);
-  if (!plan.none()) weigh(graph_, lives_, &plan, &stages_, work_);
-  return plan;
+  double cycles = INFINITY;
+  return !any(counted, &cycles, kSearchWork, &takes).none();
 }
 
-Draft Streamer::any(int64_t counted, double cycles, int64_t work, int64_t* takes) const {
+Draft Streamer::any(int64_t counted, double* cycles, int64_t work, int64_t* takes) const {
   Draft plan;
   plan.schedule = Schedule::kStreamed;
   plan.order = order_;

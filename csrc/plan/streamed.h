@@ -28,8 +28,8 @@ class Streamer {
   Draft least(int64_t known, int64_t elsewhere);
   Draft within(int64_t limit);
 
-  // Some plan of at most so many bytes by the search's count, made without looking at cost. Empty where none is found.
-  Draft smaller_than(int64_t counted);
+  // Whether there is a plan of at most so many bytes by the search's count, at any cost.
+  bool fits(int64_t counted) const;
 
   // The smallest plan that is found of at most so many cycles, and of fewer than `bytes` bytes. Empty where none is.
   Draft smallest_of(double cycles, int64_t bytes);
@@ -37,8 +37,8 @@ class Streamer {
  private:
   Draft attempt(int64_t counted, double cycles = INFINITY);
   Draft attempt_at(double price, int64_t counted, double cycles = INFINITY);
-  // Not placed yet. *takes: its bytes by the search's count.
-  Draft any(int64_t counted, double cycles, int64_t work, int64_t* takes) const;
+  // Not placed yet. *takes: its bytes by the search's count; *cycles, at most so many, become its own.
+  Draft any(int64_t counted, double* cycles, int64_t work, int64_t* takes) const;
   Draft found(const SegmentSearch& search, int64_t counted, double cost, int64_t work) const;
   Draft least_of_few(int64_t known);
   bool allowed(const Draft& plan) const { return !plan.none() && plan.extra_macs <= most_again_; }

@@ -73,6 +73,7 @@ constexpr int kHeights[] = {1, 2, 3, 4, 7, 8, 14, 28, 56, 112};  // of strips, b
 constexpr int kStepRows[] = {1, 2, 4, 7, 14, 28, 56};            // rows
 constexpr int kManyRows = 14, kManySteps = 7;                    // more of them only up to so many pixels
 constexpr int kNarrowPixels = 112;
+constexpr int kAlikeStages = 8;  // before a stage, that may do the same: blocks are repeated
 constexpr int kChunks[] = {8, 16, 32, 64, 96, 192, 384, 1 << 20};  // channels, at most
 
 }  // namespace mbinfer

@@ -12,9 +12,11 @@ import numpy as np
 from ..graph import Node
 from .emitting import SourceNode
 from .given import given
+from .joining import MOST_PIECES, as_groups
 from .layout import Tensor, layouts_of
+from .moving import cut
 from .picking import broadcast
-from .unfolding import as_picture
+from .unfolding import as_picture, split_of_channels, with_whole_channels
 from .walking import Array, Walk
 
 _RELU6_GATE = (1 / 6, 1 / 2)  # hard sigmoid: clip(x / 6 + 1 / 2, 0, 1)
@@ -83,6 +85,11 @@ def _two_values(low: Walk, node: SourceNode, op: str, a: Tensor, b: Tensor, part
             if found is not None:
                 return low.affine(node, low.affine(node, x, activation=found[0], part=found[0]), found[1])
     shape = np.broadcast_shapes(a.shape, b.shape)
+    a, b = _grouped(low, node, a, b, f"{part}first "), _grouped(low, node, b, a, f"{part}second ")
+    split = split_of_channels(a)
+    if split is not None and split == split_of_channels(b):
+        whole = _two_values(low, node, op, with_whole_channels(a), with_whole_channels(b), part)
+        return replace(whole, shape=shape)
     a, b = _upright(low, node, a, b), _upright(low, node, b, a)
     a, b = _repeated(low, node, a, b, shape, part)
     if _gates(b, a):
@@ -101,6 +108,25 @@ def _two_values(low: Walk, node: SourceNode, op: str, a: Tensor, b: Tensor, part
             "equal shapes and layouts, or such as repeat one of them along an axis",
         )
     return replace(a, value=low.emit(node, op.lower(), [a.value, b.value], part), shape=shape)
+
+
+def _grouped(low: Walk, node: SourceNode, x: Tensor, other: Tensor, part: str) -> Tensor:
+    """`x` with a group of channels for each picture of the stack `other`, where it has a row for each, or is for all of
+    them alike."""
+    split, groups = split_of_channels(other), x.groups()
+    if split is None or groups is None or len(x.shape) != len(other.shape) or groups[split[1]] != "C":
+        return x
+    axis, count = split[0], other.shape[split[0]]
+    rows = (
+        groups[axis] in ("H", "W") and x.shape[axis] == count <= MOST_PIECES and not set(x.order) - {groups[axis], "C"}
+    )
+    if rows:
+        pictures = [cut(low, node, x, axis, i, i + 1, 1, f"{part}picture {i}") for i in range(count)]
+    elif x.shape[axis] == 1 and x.dims[2] * count == other.dims[2] and count <= MOST_PIECES:
+        pictures = [x] * count
+    else:
+        return x
+    return as_groups(low, node, pictures, axis, f"{part}groups") or x
 
 
 def _upright(low: Walk, node: SourceNode, x: Tensor, other: Tensor) -> Tensor:

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from .emitting import SourceNode
 from .layout import AXES, Tensor, order_of
 from .moving import blocks, shuffled, space_to_blocks
+from .unfolding import rows_as_parts
 from .walking import Walk
 
 # By the perm of the transpose: the layout, the axis of channels, of the rows in a block, and of its columns.
@@ -34,6 +35,11 @@ def _to_space(low: Walk, node: SourceNode, x: Tensor, perm: tuple[int, ...]) -> 
     layout, *axes = TO_SPACE.get(perm, ("", 0, 0, 0))
     made, down, across = (x.shape[i] for i in axes)
     pixels = tuple(size for i, size in enumerate(x.shape) if i and i not in axes)
+    if layout == "NCHW" and axes[0] == 1 and x.order == order_of("CHW", x.dims) and len(pixels) == 2:
+        if x.dims == (down * across, pixels[0] * pixels[1], made):  # a row for each pixel of a block
+            shape = tuple(x.shape[i] for i in perm)
+            parts = rows_as_parts(low, node, x, (pixels[0], pixels[1]))
+            return blocks(low, node, parts, (down, across), layout[1:], shape)
     if not layout or pixels != x.dims[:2] or x.order != order_of(layout[1:], x.dims):
         return None
     shape = tuple(x.shape[i] for i in perm)

@@ -22,7 +22,7 @@ def join(low: Walk, node: SourceNode, tensors: list[Tensor], axis: int, part: st
     if len(tensors) == 1:
         return x
     across = across and all(t.dims[0] == 1 for t in tensors)
-    for way in (_channels, _columns, _rows, _flat) if across else (_channels, _rows, _flat, _columns, _groups):
+    for way in (_channels, _columns, _rows, _flat) if across else (_channels, _rows, _flat, _columns, as_groups):
         joined = way(low, node, tensors, axis, part)
         if joined is not None:
             return joined
@@ -104,7 +104,7 @@ def _columns(low: Walk, node: SourceNode, tensors: list[Tensor], axis: int, part
     return Tensor(total, low.builder.dims(total), order, shape)
 
 
-def _groups(low: Walk, node: SourceNode, tensors: list[Tensor], axis: int, part: str) -> Tensor | None:
+def as_groups(low: Walk, node: SourceNode, tensors: list[Tensor], axis: int, part: str) -> Tensor | None:
     """`axis` is before the channels, and those of the tensors become groups: a stack of pictures."""
     x = tensors[0]
     first = next((i for i, size in enumerate(x.shape) if i > axis and size > 1), -1)

@@ -13,7 +13,7 @@ from .functions import absolute, square
 from .layout import AXES, Tensor
 from .moving import channels as channels_of
 from .moving import cut
-from .unfolding import split_of_channels
+from .unfolding import split_of_channels, with_whole_channels
 from .walking import Walk
 
 MOST_GROUPS = 64  # pictures of a stack that are added up
@@ -57,9 +57,7 @@ def _of_groups(low: Walk, node: SourceNode, x: Tensor, axes: set[int], kind: str
     or over none of them."""
     split = split_of_channels(x)
     if split is not None and not axes & set(split):
-        first, last = split
-        merged = [1 if i == first else x.dims[2] if i == last else size for i, size in enumerate(x.shape)]
-        return reduced(low, node, replace(x, shape=tuple(merged)), axes, True, kind)
+        return reduced(low, node, with_whole_channels(x), axes, True, kind)
     op = {"sum": "add", "mean": "add", "max": "max", "min": "min"}.get(kind)
     if split is None or axes != {split[0]} or op is None or x.shape[split[0]] > MOST_GROUPS:
         raise low.unsupported(node, f"over axes {sorted(axes)} of {x.shape}", "whole axes, and pictures of a stack")

@@ -6,9 +6,10 @@ from collections.abc import Iterable
 from dataclasses import replace
 
 from .emitting import SourceNode
-from .layout import Tensor
+from .layout import AXES, Tensor, order_of
+from .moving import channels
 from .norms import softmax_of_pixels
-from .unfolding import unfolded
+from .unfolding import split_of_channels, unfolded
 from .walking import Walk
 
 
@@ -17,6 +18,9 @@ def softmax_over(low: Walk, node: SourceNode, x: Tensor, dimensions: Iterable[in
     dimensions = [i for i in dimensions if x.shape[i] > 1]
     groups = x.groups()
     if groups is None and len(dimensions) == 1:
+        split = split_of_channels(x)
+        if split is not None and dimensions[0] == split[0] and x.dims[:2] == (1, 1):
+            return _of_groups(low, node, x, x.shape[split[0]], logarithm)
         x = unfolded(low, node, x, dimensions[0]) or x
         groups = x.groups()
     over = {letter for i in dimensions for letter in groups[i]} if groups is not None else set()
@@ -31,3 +35,28 @@ def softmax_over(low: Walk, node: SourceNode, x: Tensor, dimensions: Iterable[in
             "over the channels, over one of two groups of them, over rows, columns, or all pixels",
         )
     return softmax_of_pixels(low, node, x, over, logarithm)
+
+
+def _of_groups(low: Walk, node: SourceNode, x: Tensor, count: int, logarithm: bool) -> Tensor:
+    """Over `count` groups of the channels, number by number: which picture of a stack counts how much, as selective
+    kernels (arXiv 1903.06586) tell."""
+    each, whole = x.dims[2] // count, replace(x, order=order_of(AXES, x.dims), shape=(1, *x.dims))
+    parts = [channels(low, node, whole, i * each, each, 3, f"group {i}") for i in range(count)]
+
+    def all_of(op: str, tensors: list[Tensor], name: str) -> str:
+        value = tensors[0].value
+        for i, other in enumerate(tensors[1:], 1):
+            value = low.emit(node, op, [value, other.value], f"{name} {i}")
+        return value
+
+    def each_with(op: str, tensors: list[Tensor], value: str, name: str) -> list[Tensor]:
+        made = [low.emit(node, op, [t.value, value], f"{name} {i}") for i, t in enumerate(tensors)]
+        return [replace(t, value=value) for t, value in zip(tensors, made)]
+
+    below = each_with("sub", parts, all_of("max", parts, "most"), "below")
+    powers = [low.affine(node, t, part=f"power {i}", activation="exp") for i, t in enumerate(below)]
+    total = replace(powers[0], value=all_of("add", powers, "sum"))
+    if logarithm:
+        total = low.affine(node, total, part="log", activation="log")
+    made = each_with("sub" if logarithm else "div", below if logarithm else powers, total.value, "share")
+    return replace(x, value=low.emit(node, "concat", [t.value for t in made]))

@@ -30,6 +30,13 @@ def split_of_channels(x: Tensor) -> tuple[int, int] | None:
     return None
 
 
+def with_whole_channels(x: Tensor) -> Tensor:
+    """The same tensor with one dimension in place of the two that share its channels."""
+    first, last = split_of_channels(x) or (-1, -1)
+    sizes = {first: 1, last: x.dims[2]}
+    return replace(x, shape=tuple(sizes.get(i, size) for i, size in enumerate(x.shape)))
+
+
 def unfolded(low: Walk, node: SourceNode, x: Tensor, axis: int, part: str = "") -> Tensor | None:
     """The same tensor of a value whose channels are those of `axis` alone, one of two dimensions that share them."""
     split = split_of_channels(x)
@@ -103,6 +110,8 @@ def as_picture(low: Walk, node: SourceNode, x: Tensor, layout: str) -> Tensor | 
     ):
         value = _arranged(low, node, x, (height, width), part)
         return Tensor(value, dims, order_of(layout[1:], dims), x.shape)
+    if layout == "NCHW" and split_of_channels(x) == (1, 2) and x.order == order_of("CHW", x.dims):
+        return _parts_as_rows(low, node, x, part)
     if x.order != order_of(AXES, x.dims):
         return None
     if layout == "NCHW" and channels > 1 and height * width > 1:  # of a vector, all numbers of a channel at a time
@@ -115,6 +124,30 @@ def as_picture(low: Walk, node: SourceNode, x: Tensor, layout: str) -> Tensor | 
     if made.dims[:2] != (height, width):
         made = replace(made, value=_arranged(low, node, made, (height, width), part))
     return Tensor(made.value, dims, order_of(layout[1:], dims), x.shape)
+
+
+def _parts_as_rows(low: Walk, node: SourceNode, x: Tensor, part: str) -> Tensor | None:
+    """A picture of (1, channels, parts, pixels) whose channels had the parts: a row for each of them, as the patches of
+    MobileViTv2 (arXiv 2206.02680) are read."""
+    _, each, count, length = x.shape
+    if count > MOST_PIECES:
+        return None
+    dealt = shuffled(low, node, x, each, f"{part}dealt")
+    flat = replace(dealt, order=order_of(AXES, x.dims), shape=(1, *x.dims))
+    rows = [channels(low, node, flat, i * each, each, 3, f"{part}row {i}") for i in range(count)]
+    dims = (count, length, each)
+    return Tensor(stacked(low, node, rows, f"{part}rows", dims[:2]), dims, order_of("CHW", dims), x.shape)
+
+
+def rows_as_parts(low: Walk, node: SourceNode, x: Tensor, size: tuple[int, int]) -> Tensor:
+    """What `_parts_as_rows` undoes: the picture of `size` that has the pixels of each row of `x` as channels, those of
+    one row after those of another."""
+    count, height = x.dims[0], size[0]
+    tall = _arranged(low, node, x, (count * height, size[1]), "tall ")
+    dims = low.builder.dims(tall)
+    whole = Tensor(tall, dims, order_of(AXES, dims), (1, *dims))
+    parts = [cut(low, node, whole, 1, i * height, (i + 1) * height, 1, f"row {i}") for i in range(count)]
+    return join(low, node, parts, 3, "parts")
 
 
 def as_sequence(low: Walk, node: SourceNode, x: Tensor) -> Tensor | None:

@@ -25,8 +25,8 @@ OPEN = frozenset(
 )
 RESHAPES = frozenset(("Reshape", "Flatten", "Squeeze", "Unsqueeze"))
 PICTURE_OPS = frozenset(  # take NCHW by their specification
-    "Conv ConvTranspose MaxPool AveragePool GlobalAveragePool GlobalMaxPool BatchNormalization InstanceNormalization "
-    "LRN DepthToSpace SpaceToDepth PRelu Upsample Resize".split()
+    "Conv ConvTranspose MaxPool AveragePool LpPool GlobalAveragePool GlobalMaxPool GlobalLpPool BatchNormalization "
+    "InstanceNormalization LRN DepthToSpace SpaceToDepth PRelu Upsample Resize".split()
 )
 
 SEQUENCE_OPS = PICTURE_OPS - {"DepthToSpace", "SpaceToDepth", "PRelu", "Upsample", "Resize"}

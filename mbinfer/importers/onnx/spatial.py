@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from ..functions import absolute, square
 from ..layout import Tensor, layouts_of, order_of
 from ..moving import channels as channels_of
 from ..padding import cropped, mirrored, with_number
@@ -112,6 +113,23 @@ def _dilated_pool(low: Lowering, node: OnnxNode, x: Tensor, window: dict[str, An
         )
     weight = np.full((*window["kernel"], x.dims[2]), 1 / np.prod(window["kernel"]))
     return low.picture(node, "depthwise", x, weight=weight, **window)
+
+
+@lowers("LpPool", "GlobalLpPool")
+def lp_pool(low: Lowering, node: OnnxNode) -> Tensor:
+    """The root of the sum of squares, or the sum of absolute values; beyond the picture there are zeros."""
+    x, p = low.image(node), node.attrs.get("p", 2)
+    if p not in (1, 2):
+        raise low.unsupported(node, f"p {p}", "p 1 and 2")
+    if node.op == "GlobalLpPool":
+        return reduced(low, node, x, range(2, len(x.shape)), True, f"l{p}")
+    window = window_of(low, node, x, tuple(node.attrs["kernel_shape"]))
+    if node.attrs.get("ceil_mode", 0):
+        window["pads"] = ceil_pads(x, window)
+    powers = square(low, node, x, "square") if p == 2 else absolute(low, node, x, "absolute")
+    ones = np.ones((*window["kernel"], x.dims[2]))
+    total = low.picture(node, "depthwise", powers, weight=ones, part="sum" if p == 2 else "", **window)
+    return low.affine(node, total, activation="root") if p == 2 else total
 
 
 @lowers("GlobalAveragePool", "GlobalMaxPool")

@@ -79,6 +79,7 @@ def _add_makers(command: Callable[..., argparse.ArgumentParser]) -> None:
     sub.add_argument("--crop", type=float, metavar="SHARE", help="side of the central square, of the shorter side")
     sub.add_argument("--labels", metavar="FILE", help="class names, one a line")
     sub.add_argument("--input-shape", type=_listed(int), metavar="N,N,N,N", help="fixes or overrides the source's")
+    sub.add_argument("--inputs", type=_listed(str), metavar="NAME[,NAME]", help="tensors of the source to begin at")
     sub.add_argument("--outputs", type=_listed(str), metavar="NAME[,NAME]", help="tensors of the source to end at")
     sub.add_argument("--states", type=_pairs, metavar="IN=OUT[,...]", help="inputs that take what an output was before")
     sub.add_argument("--dtype", default="float32", help="float32 (the default), float16 (its weights) or int8")
@@ -185,7 +186,7 @@ def _build(options: argparse.Namespace) -> None:
 def _convert(options: argparse.Namespace) -> None:
     from .convert import convert
 
-    names = ("mean", "scale", "color", "crop", "input_shape", "outputs", "states", "labels")
+    names = ("mean", "scale", "color", "crop", "input_shape", "inputs", "outputs", "states", "labels")
     wanted = {name: getattr(options, name) for name in names if getattr(options, name) is not None}
     if wanted.keys() & {"color", "crop"} and not wanted.keys() & {"mean", "scale"}:
         raise Error("--color and --crop belong to a recipe for pictures; give its --mean or --scale too")

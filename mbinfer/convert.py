@@ -30,6 +30,7 @@ def convert(
     labels: Path | Iterable[str] | None = None,
     input_shape: InputShape = None,
     example: Any = None,
+    inputs: Iterable[str] | None = None,
     outputs: Iterable[str] | None = None,
     states: Mapping[str, str] | None = None,
     **quantising: Any,
@@ -50,7 +51,7 @@ def convert(
     labels: the class names, a list or the path of a text file with one a line; one for each class.
     input_shape: such as (1, 3, 224, 224), in the source's own axis order: fixes the open sizes of a model and
         overrides those that it stores; a dict by input name where there are several.
-    outputs: names of tensors of the source to end at, in place of its own outputs; what lies behind them is left out.
+    inputs, outputs: names of tensors of the source to begin and to end at; what lies before and behind is left out.
     states: for a streaming network: by input, the name of the tensor that it takes in the following run, such as
         {"cache": "new_cache"}; at first it is zeros. Such an input is none of the result's, nor is its output, unless
         `outputs` has it.
@@ -66,7 +67,7 @@ def convert(
     from .importers import import_model  # a board that only runs models needs none
 
     _check_dtype(dtype, calibration, quantising)
-    graph = import_model(source, input_shape, example, outputs, states)
+    graph = import_model(source, input_shape, example, outputs, states, inputs)
     if mean is not None or scale is not None:
         _set_recipe(graph, mean, scale, color, crop)
     if dtype == "int8":

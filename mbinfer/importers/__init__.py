@@ -1,11 +1,12 @@
 """Importers: models of other frameworks become a `Graph`: ONNX, PyTorch modules by way of ONNX, TensorFlow Lite.
 
 files.py      a model file read once and bounded; files of other kinds are named
-arguments.py  what the caller says: outputs= and input_shape=
+arguments.py  what the caller says: inputs=, outputs= and input_shape=
 layout.py     which axes of an NHWC value a tensor of the source shows  (numpy only)
 emitting.py   graph nodes emitted for source nodes, refusals by name
 walking.py    the walk over a source's nodes; refusals are collected
 arithmetic.py constants and gates recognised in sums and products
+choosing.py   comparisons, and what they choose
 detecting.py  boxes that better ones cover (NMS)
 fusing.py     affine, activation and padding nodes folded away          (`Graph` only)
 finishing.py  outputs named, nodes folded
@@ -38,6 +39,7 @@ def import_model(
     example: Any = None,
     outputs: Iterable[str] | None = None,
     states: States = None,
+    inputs: Iterable[str] | None = None,
 ) -> Graph:
     """The `Graph` of anything that `mbinfer.convert` takes.
 
@@ -45,10 +47,12 @@ def import_model(
     """
     try:
         if is_torch_module(source):
-            return import_onnx(export_torch(source, example, input_shape), outputs=outputs, states=states)
+            return import_onnx(
+                export_torch(source, example, input_shape), outputs=outputs, states=states, inputs=inputs
+            )
         if is_tflite(source):
-            return import_tflite(source, input_shape, outputs, states)
-        return import_onnx(source, input_shape, outputs, states)
+            return import_tflite(source, input_shape, outputs, states, inputs)
+        return import_onnx(source, input_shape, outputs, states, inputs)
     except Error:
         raise
     except OSError as error:

@@ -1,4 +1,4 @@
-"""What the caller says of a source, checked once for every importer: the outputs to end at, the shapes of inputs."""
+"""What the caller says of a source, checked once for every importer: where to begin and to end, shapes of inputs."""
 
 from __future__ import annotations
 
@@ -17,18 +17,26 @@ Shape = tuple[int, ...]
 InputShape = Union[Sequence[int], Mapping[str, Sequence[int]], None]
 
 
-def output_names(outputs: Iterable[str], computed: Sequence[str]) -> list[str]:
-    """`outputs` as a list of names that are all in `computed`, each once; `ArgumentError` otherwise."""
-    if isinstance(outputs, (str, bytes)) or not hasattr(outputs, "__iter__"):
-        raise ArgumentError(f"outputs={outputs!r}: give a list of tensor names")
-    names, known = list(outputs), set(computed)
+def tensor_names(what: str, given: Iterable[str], computed: Sequence[str]) -> list[str]:
+    """`given`, the argument `what`, as a list of names that are all in `computed`, each once; `ArgumentError`
+    otherwise."""
+    if isinstance(given, (str, bytes)) or not hasattr(given, "__iter__"):
+        raise ArgumentError(f"{what}={given!r}: give a list of tensor names")
+    names, known = list(given), set(computed)
     for name in names:
         if name not in known:
             near = difflib.get_close_matches(str(name), computed[:MOST_COMPARED], 3) or computed[-3:]
-            raise ArgumentError(f"outputs: no node makes a tensor '{name}'; there are {', '.join(near)} and others")
+            raise ArgumentError(f"{what}: no node makes a tensor '{name}'; there are {', '.join(near)} and others")
     if not names or len(set(names)) < len(names):
-        raise ArgumentError(f"outputs={names}: give at least one tensor name, and each once")
+        raise ArgumentError(f"{what}={names}: give at least one tensor name, and each once")
     return names
+
+
+def refuse_unread(inputs: Iterable[str] | None, read: Iterable[str]) -> None:
+    """`ArgumentError` for what `inputs` names and no output depends on."""
+    unread = sorted(set(inputs or ()) - set(read))
+    if unread:
+        raise ArgumentError(f"inputs: no output depends on '{unread[0]}'; leave it out, or begin elsewhere")
 
 
 def shapes_by_name(names: Sequence[str], input_shape: Any) -> dict[str, Shape]:

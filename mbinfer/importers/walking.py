@@ -20,7 +20,7 @@ from .layout import Tensor
 MOST_KINDS, MOST_CUTS = 12, 6  # operators and tensors that a message lists
 SUPPORTED = (
     "convolutions (transposed too), dense layers, pools, means, batch norm, arithmetic, ReLU, sigmoid, SiLU, GELU, "
-    "tanh, hard-swish, softmax, argmax, powers, norms, resizing, concatenation, slices, channel shuffle"
+    "tanh, hard-swish, softmax, argmax, powers, norms, comparisons, resizing, concatenation, slices, channel shuffle"
 )
 
 Array = npt.NDArray[Any]

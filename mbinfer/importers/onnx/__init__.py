@@ -22,7 +22,7 @@ from ...graph import Graph
 from ..arguments import InputShape
 from ..finishing import finish
 from ..states import States, own_outputs, ties_of, with_states
-from . import boxes, dense, moving, norms, pointwise, spatial, views  # noqa: F401 - handlers
+from . import boxes, choosing, dense, moving, norms, pointwise, spatial, views  # noqa: F401 - handlers
 from .loading import require_onnx
 from .lowering import Lowering
 from .reading import read_onnx
@@ -31,12 +31,17 @@ __all__ = ["import_onnx", "require_onnx"]
 
 
 def import_onnx(
-    source: Any, input_shape: InputShape = None, outputs: Iterable[str] | None = None, states: States = None
+    source: Any,
+    input_shape: InputShape = None,
+    outputs: Iterable[str] | None = None,
+    states: States = None,
+    inputs: Iterable[str] | None = None,
 ) -> Graph:
     """Read `source`, an .onnx path, its bytes or an `onnx.ModelProto` (opset 7 or later, float32, batch 1 or open).
 
     `input_shape`, in the model's own axis order (a dict by input name for several inputs), fixes open sizes and
-    overrides others. `outputs` names the tensors to end at, instead of the model's own outputs.
+    overrides others. `outputs` names the tensors to end at, instead of the model's own outputs, `inputs` those to begin
+    at, of what nodes make.
     `states`: by input, the tensor that it takes in the following run.
     Returns a `Graph` with batch norm, biases, pads and activations folded; inputs are NHWC, rank-4 outputs
     ``(1, H, W, C)``, other outputs shaped as in the source.
@@ -44,7 +49,7 @@ def import_onnx(
     Raises `UnsupportedError` naming node, op, reason and what is supported; `FormatError` for an invalid model;
     `ShapeError` for an `input_shape` that does not fit; `mbinfer.Error` without the onnx package.
     """
-    model = read_onnx(source, input_shape, with_states(outputs, states))
+    model = read_onnx(source, input_shape, with_states(outputs, states), inputs)
     with np.errstate(all="ignore"):  # what is not finite in the end is refused by name
         try:
             lowering = Lowering(model)

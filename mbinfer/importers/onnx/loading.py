@@ -12,7 +12,7 @@ from typing import Any
 
 from ...errors import ArgumentError, Error, FormatError, UnsupportedError
 from ...messages import brief, told
-from ..arguments import output_names
+from ..arguments import refuse_unread, tensor_names
 from ..files import read_file, refuse_other_formats
 
 OLDEST_OPSET = 7  # numpy-style broadcasting begins here
@@ -34,8 +34,9 @@ def require_onnx() -> Any:
     return onnx
 
 
-def load(source: Any, outputs: Iterable[str] | None = None) -> tuple[Any, int]:
-    """The `ModelProto` of a path, bytes or another `ModelProto`, cut at `outputs` (tensor names) where those are given.
+def load(source: Any, outputs: Iterable[str] | None = None, inputs: Iterable[str] | None = None) -> tuple[Any, int]:
+    """The `ModelProto` of a path, bytes or another `ModelProto`, cut at `outputs` and begun at `inputs` (tensor names)
+    where those are given.
 
     Functions are inlined, external weights are inside, and nodes, initializers and inputs that no output needs are
     gone, so that nothing is said against them.
@@ -54,9 +55,11 @@ def load(source: Any, outputs: Iterable[str] | None = None) -> tuple[Any, int]:
         if model.functions:
             _count_nodes(model)
             model = onnx.inliner.inline_local_functions(model)
+        begun = None if inputs is None else _begin(onnx, model, inputs)
         if outputs is not None:
             _cut(onnx, model.graph, outputs)
         _drop_unread(model.graph)
+        refuse_unread(begun, (value.name for value in model.graph.input))
         _bring_in_external_data(model.graph, folder)
         _check_windows(model.graph)
         _store_constants(model)
@@ -152,7 +155,7 @@ def _store_constants(model: Any) -> None:
 
 def _cut(onnx: Any, graph: Any, outputs: Iterable[str]) -> None:
     """Make the tensors called `outputs` the outputs of the graph."""
-    outputs = output_names(outputs, [name for node in graph.node for name in node.output if name])
+    outputs = tensor_names("outputs", outputs, [name for node in graph.node for name in node.output if name])
     kept = {value.name: value for value in (*graph.value_info, *graph.output)}
     made = [
         kept.get(name) or onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, None) for name in outputs
@@ -162,6 +165,26 @@ def _cut(onnx: Any, graph: Any, outputs: Iterable[str]) -> None:
     graph.output.extend(made)
     for value in graph.output:
         value.type.tensor_type.shape.SetInParent()  # the checker wants one, if of unknown rank
+
+
+def _begin(onnx: Any, model: Any, inputs: Iterable[str]) -> list[str]:
+    """Make the tensors called `inputs` inputs of the graph, of the shapes that are known of them."""
+    graph = model.graph
+    names = tensor_names("inputs", inputs, [name for node in graph.node for name in node.output if name])
+    inferred = onnx.shape_inference.infer_shapes(model).graph
+    known = {value.name: value for value in (*graph.output, *graph.value_info, *inferred.value_info)}
+    kept = []
+    for node in graph.node:
+        left = ["" if name in names else name for name in node.output]
+        if not any(left):
+            continue
+        kept.append(type(node).FromString(node.SerializeToString()))
+        kept[-1].output[:] = left
+    _replace(graph, "node", kept)
+    for name in names:
+        open_shape = onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, None)
+        graph.input.add().CopyFrom(known.get(name) or open_shape)
+    return names
 
 
 def reads_of(node: Any) -> set[str]:

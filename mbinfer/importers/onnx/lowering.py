@@ -35,7 +35,6 @@ ALIASES = {
     "MatMulInteger": "dynamically quantised model",
     "QLinearConv": "int8 quantised model",
     "Sin": "sine",
-    "ThresholdedRelu": "thresholded ReLU",
 }
 
 

@@ -144,21 +144,6 @@ def arithmetic(low: Lowering, node: OnnxNode) -> Tensor:
     return low.affine(node, elementwise(low, node, "Add"), 1 / len(node.inputs))
 
 
-@lowers("Where")
-def where(low: Lowering, node: OnnxNode) -> Tensor:
-    """Of a known mask by channel and a constant: zeros and ones times the tensor, plus the constant where it counts."""
-    mask, given = low.constant(node, 0), [low.env.get(name) for name in node.inputs[1:]]
-    chosen = 0 if isinstance(given[0], Tensor) else 1
-    x, other = low.tensor(node, 1 + chosen), given[1 - chosen]
-    kept = mask if chosen == 0 else ~mask
-    if not isinstance(other, np.ndarray) or not np.isfinite(other).all():
-        raise low.unsupported(node, "two computed tensors, or what is not finite", "a known mask, and one constant")
-    factor, term = x.per_channel(kept.astype(np.float64)), x.per_channel(np.where(kept, 0.0, other))
-    if factor is None or term is None or factor[1] != term[1]:
-        raise low.unsupported(node, f"a mask of shape {mask.shape} on {x.shape}", "one answer for each channel")
-    return low.affine(node, x, factor[0], term[0], shape=factor[1])
-
-
 @lowers("Softmax", "LogSoftmax")
 def softmax(low: Lowering, node: OnnxNode) -> Tensor:
     x = low.tensor(node)

@@ -1,8 +1,10 @@
 """onnxruntime's operators of quantised tensors, and ONNX's, rewritten as the operator between DequantizeLinear and
-QuantizeLinear that each is defined as; integers.py then lowers both forms alike."""
+QuantizeLinear that each is defined as; integers.py then lowers both forms alike. So are those that onnxruntime fuses in
+a model that it has optimised: convolutions and dense layers with their activation, GELU in its forms."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from ..emitting import SourceNode
@@ -35,6 +37,8 @@ def expand(nodes: list[OnnxNode], opset: int) -> list[OnnxNode]:
             made += _concat(node)
         elif (node.domain, node.op) in INSIDE and _alike(node, opset):
             made += _expanded(node)
+        elif node.domain == MICROSOFT and node.op in FUSED:
+            made += _named(node, FUSED[node.op](node))
         else:
             made.append(node)
     return made
@@ -98,3 +102,54 @@ def _named(node: SourceNode, protos: list[Any]) -> list[OnnxNode]:
     for part in made:
         part.name = node.name
     return made
+
+
+def _activated(node: SourceNode) -> list[Any]:
+    """FusedConv and FusedGemm: the operator, what is added to it, and its activation."""
+    op, name, inputs = node.op[len("Fused") :], node.outputs[0], [*node.inputs, *[""] * 4]
+    kind = node.attrs.get("activation", "")
+    attrs = {key: value for key, value in node.attrs.items() if not key.startswith("activation")}
+    parts = [_node(op, inputs[:3], f"{name}/{op}", **attrs)]
+    if inputs[3]:
+        parts.append(_node("Add", [f"{name}/{op}", inputs[3]], f"{name}/sum"))
+    given = node.attrs.get("activation_params") or [
+        node.attrs[key] for key in ("activation_alpha", "activation_beta") if key in node.attrs
+    ]
+    named = dict(zip(("min", "max") if kind == "Clip" else ("alpha", "beta"), given))
+    if kind:
+        parts.append(_node(kind, [parts[-1].output[0]], name, **named))
+    else:
+        parts[-1].output[0] = name
+    return parts
+
+
+def _gelu(node: SourceNode) -> list[Any]:
+    """GELU of the first input plus the second, where there is one."""
+    name, parts, approximate = node.outputs[0], [], "tanh" if node.op == "FastGelu" else "none"
+    if len(node.inputs) > 1 and node.inputs[1]:
+        parts.append(_node("Add", node.inputs[:2], f"{name}/sum"))
+    x = parts[0].output[0] if parts else node.inputs[0]
+    return [*parts, _node("Gelu", [x], name, approximate=approximate)]
+
+
+def _quick_gelu(node: SourceNode) -> list[Any]:
+    """``x * sigmoid(alpha * x)``."""
+    name = node.outputs[0]
+    return [
+        _node("Constant", [], f"{name}/alpha", value_float=node.attrs.get("alpha", 1.702)),
+        _node("Mul", [node.inputs[0], f"{name}/alpha"], f"{name}/inside"),
+        _node("Sigmoid", [f"{name}/inside"], f"{name}/gate"),
+        _node("Mul", [node.inputs[0], f"{name}/gate"], name),
+    ]
+
+
+def _same(node: SourceNode) -> list[Any]:
+    return [_node(node.op, node.inputs, node.outputs[0], **node.attrs)]
+
+
+FUSED: dict[str, Callable[[SourceNode], list[Any]]] = {
+    **dict.fromkeys(("FusedConv", "FusedGemm"), _activated),
+    **dict.fromkeys(("Gelu", "BiasGelu", "FastGelu"), _gelu),
+    "QuickGelu": _quick_gelu,
+    **dict.fromkeys(("QuantizeLinear", "DequantizeLinear"), _same),
+}

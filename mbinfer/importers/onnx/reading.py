@@ -51,18 +51,23 @@ class OnnxSource:
     kinds: dict[str, str]  # of inputs and outputs of integers: "int8" or "uint8"
 
 
-def read_onnx(source: Any, input_shape: InputShape = None, outputs: Iterable[str] | None = None) -> OnnxSource:
+def read_onnx(
+    source: Any,
+    input_shape: InputShape = None,
+    outputs: Iterable[str] | None = None,
+    inputs: Iterable[str] | None = None,
+) -> OnnxSource:
     """Read an .onnx file (path), its bytes or an `onnx.ModelProto`; arguments as in `mbinfer.convert`.
 
     Raises `FormatError` where onnx's checker refuses the model, `UnsupportedError` for old opsets, inputs that are not
     float32 or whose size is not fixed, `ShapeError` for an `input_shape` that contradicts the model.
     """
     onnx = require_onnx()
-    model, opset = load(source, outputs)
+    model, opset = load(source, outputs, inputs)
     graph = model.graph
     widen(model)
     constants = {tensor.name: to_array(tensor) for tensor in graph.initializer}
-    inputs, overridden = fix_inputs([value for value in graph.input if value.name not in constants], input_shape)
+    shaped, overridden = fix_inputs([value for value in graph.input if value.name not in constants], input_shape)
     for output in graph.output:
         output.type.tensor_type.ClearField("shape")
     try:
@@ -78,7 +83,7 @@ def read_onnx(source: Any, input_shape: InputShape = None, outputs: Iterable[str
     return OnnxSource(
         nodes,
         constants,
-        inputs,
+        shaped,
         [output.name for output in graph.output],
         shapes,
         # onnx's inference keeps windows wholly in the padding, PyTorch and onnxruntime leave them out

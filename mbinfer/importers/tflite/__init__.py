@@ -22,7 +22,18 @@ from ...graph import Graph
 from ..arguments import InputShape
 from ..finishing import finish
 from ..states import States, own_outputs, with_states
-from . import boxes, dense, moving, picking, pointwise, spatial, tables, views  # noqa: F401 - handlers
+from . import (  # noqa: F401 - handlers
+    boxes,
+    choosing,
+    dense,
+    moving,
+    picking,
+    pointwise,
+    spatial,
+    spectra,
+    tables,
+    views,
+)
 from .lowering import Lowering
 from .reading import is_tflite, read_tflite
 
@@ -30,17 +41,21 @@ __all__ = ["import_tflite", "is_tflite"]
 
 
 def import_tflite(
-    source: Any, input_shape: InputShape = None, outputs: Iterable[str] | None = None, states: States = None
+    source: Any,
+    input_shape: InputShape = None,
+    outputs: Iterable[str] | None = None,
+    states: States = None,
+    inputs: Iterable[str] | None = None,
 ) -> Graph:
     """Read `source`, a .tflite path or its bytes: float32, float16 weights, int8 and uint8 values.
 
     `input_shape` (a dict by input name for several inputs) overrides the stored sizes; `outputs` names the tensors to
-    end at, `states`, by input, the tensor that it takes in the following run. Inputs and outputs have the types of the
-    file.
+    end at, `inputs` those to begin at, `states`, by input, the tensor that it takes in the following run. Inputs and
+    outputs have the types of the file.
 
     Raises `UnsupportedError` naming node, operator, reason and what is supported; `FormatError` for a damaged file.
     """
-    model = read_tflite(source, with_states(outputs, states))
+    model = read_tflite(source, with_states(outputs, states), inputs)
     with np.errstate(all="ignore"):  # what is not finite in the end is refused by name
         try:
             lowering = Lowering(model, input_shape, states)

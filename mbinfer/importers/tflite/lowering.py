@@ -35,6 +35,7 @@ Handler = Callable[["Lowering", SourceNode], Tensor]
 _HANDLERS: dict[str, Handler] = {}
 _MANY_OUTPUTS: set[str] = set()  # operators whose handler notes what its outputs beyond the first are
 RESHAPES = frozenset(("RESHAPE", "EXPAND_DIMS", "SQUEEZE"))
+OF_COMPLEX = RESHAPES | {"COMPLEX_ABS", "REAL", "IMAG"}
 
 # What users call operators that are not here.
 ALIASES = {
@@ -80,6 +81,7 @@ class Lowering(Walk):
         self.source = source
         self._in_reals = False  # whether a handler is at work on real numbers in place of integers
         self._real: dict[str, str] = {}  # the float32 value of a quantised one
+        self.imaginary: dict[str, str] = {}  # of a complex tensor, by its real part
         self._states = states
         self.ties: list[Tie] = []  # after `run`
         self.streams = bool(states or source.variables)
@@ -117,6 +119,8 @@ class Lowering(Walk):
                 f"input '{name}' has the shape {shape}; supported is batch 1, every size known: give "
                 f"convert(..., input_shape={(1, *shape[1:])})"
             )
+        if tensor.kind in ("?", "<c8"):
+            raise UnsupportedError(f"input '{name}' is of type {tensor.kind}; supported: real numbers")
         dims = self._picture(name, shape)
         found = nhwc(name, dims, shape)
         given = self.held(tensor)
@@ -152,6 +156,8 @@ class Lowering(Walk):
     def _output(self, name: str) -> None:
         """An output of int8 is what its uint8 value becomes."""
         found, held = self.env.get(name), self.source.tensors[name]
+        if isinstance(found, Tensor) and found.value in self.imaginary:
+            raise UnsupportedError(f"output '{name}' is complex; supported: real numbers, as COMPLEX_ABS makes them")
         if isinstance(found, Tensor) and held.kind == "i1" and self.graph.types[found.value].dtype == "uint8":
             value = self.builder.add("convert", [found.value], name=f"{name}/int8", output=self.fresh(f"{name}/int8"))
             self.graph.types[value] = self.held(held)
@@ -182,6 +188,8 @@ class Lowering(Walk):
         for name, tensor in zip(node.inputs, found):
             if name and tensor is None:
                 raise unsupported(node, f"reads '{name}', {self._why_unknown(name)}", "inputs, constants and results")
+            if isinstance(tensor, Tensor) and tensor.value in self.imaginary and node.op not in OF_COMPLEX:
+                raise unsupported(node, f"reads '{name}', which is complex", "real numbers, or COMPLEX_ABS before it")
         if len(node.outputs) != 1 and node.op in _HANDLERS and node.op not in _MANY_OUTPUTS:
             raise unsupported(node, f"{len(node.outputs)} outputs", "its first output alone")
         if node.op == "SHAPE" and isinstance(found[0], Tensor):
@@ -250,7 +258,7 @@ class Lowering(Walk):
         """The type of a tensor as the file says it."""
         where = f"tensor '{tensor.name}'"
         problem = ""
-        if tensor.kind == "<f4":
+        if tensor.kind in ("<f4", "?", "<c8"):  # answers are the numbers 1 and 0, a complex one is its real part
             return Type()
         if tensor.kind not in ("i1", "u1"):
             names = {"<i2": "int16 (quantised 16x8: values of 16 bits, weights of 8)", "<f2": "float16", "<i4": "int32"}
@@ -261,6 +269,8 @@ class Lowering(Walk):
             problem = f"{where} has the zero point {tensor.zero_point[0]}"
         if problem:
             supported = "values of float32, and of int8 or uint8 with one scale and zero point"
+            if tensor.kind == "<i2":
+                supported += " (convert the network again without the mode of 16x8: OpsSet.TFLITE_BUILTINS_INT8)"
             if node is not None:
                 raise unsupported(node, problem, supported)
             raise UnsupportedError(f"{problem}; supported: {supported}")

@@ -17,7 +17,7 @@ import numpy.typing as npt
 from ...errors import FormatError, UnsupportedError
 from ...limits import MAX_ELEMENTS
 from ...messages import brief
-from ..arguments import output_names
+from ..arguments import refuse_unread, tensor_names
 from ..emitting import SourceNode
 from ..files import read_file
 from . import schema
@@ -70,14 +70,17 @@ def is_tflite(source: Source) -> bool:
     return read_file(source, LARGEST_MODEL, 0, 8)[4:8] == MAGIC
 
 
-def read_tflite(source: Source, outputs: Iterable[str] | None = None) -> TfliteSource:
-    """Read a file or its bytes; `outputs` names the tensors to end at, in place of the model's own."""
+def read_tflite(
+    source: Source, outputs: Iterable[str] | None = None, inputs: Iterable[str] | None = None
+) -> TfliteSource:
+    """Read a file or its bytes; `outputs` names the tensors to end at, in place of the model's own, `inputs` those to
+    begin at."""
     data = memoryview(source).cast("B") if not isinstance(source, (str, os.PathLike)) else None
     if data is None:
         data = memoryview(read_file(source, LARGEST_MODEL))
     if bytes(data[4:8]) != MAGIC:
         raise FormatError("no TensorFlow Lite file: 'TFL3' is not at its byte 4")
-    return _Reader(data).read(outputs)
+    return _Reader(data).read(outputs, inputs)
 
 
 class _Reader:
@@ -97,13 +100,16 @@ class _Reader:
         self._tensors: Tables = self._graph.tables(0)
         self._names = self._unique_names()
 
-    def read(self, wanted: Iterable[str] | None) -> TfliteSource:
+    def read(self, wanted: Iterable[str] | None, begins: Iterable[str] | None) -> TfliteSource:
         given = self._nodes()
         nodes, variables = with_variables(given, self._names)
+        made = [name for node in nodes for name in node.outputs if name]
+        starts = [] if begins is None else tensor_names("inputs", begins, made)
+        nodes = [node for node in nodes if not set(starts).issuperset(node.outputs)]
         inputs = [self._name(int(i)) for i in self._graph.array(1, "<i4")]
         outputs = [self._name(int(i)) for i in self._graph.array(2, "<i4")]
         if wanted is not None:
-            outputs = output_names(wanted, [name for node in nodes for name in node.outputs if name])
+            outputs = tensor_names("outputs", wanted, [name for node in nodes for name in node.outputs if name])
         if not outputs or len(set(outputs)) < len(outputs):
             raise FormatError(f"the outputs are {outputs[:9]}; a model has at least one, and each once")
         needed = _needed(nodes, outputs, {variable.content: variable.next for variable in variables.values()})
@@ -118,7 +124,8 @@ class _Reader:
             begin(begun, variables, other._known(begun).get)
         for variable in variables.values():
             tensors[variable.content] = self._content(variable, self._tensor(index[variable.like], variable.like))
-        inputs = [name for name in inputs if name in needed]
+        refuse_unread(starts, needed)
+        inputs = [name for name in (*inputs, *starts) if name in needed]
         states = [variable for variable in variables.values() if variable.next]
         return TfliteSource(kept, tensors, inputs, outputs, brief(self._description), states)
 

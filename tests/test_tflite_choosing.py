@@ -1,0 +1,80 @@
+"""Comparisons, choices and spectra of TensorFlow Lite files, against LiteRT."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from tflite_models import TfliteBuilder, run_litert
+
+import mbinfer
+from mbinfer import errors, model
+from mbinfer.importers import import_model
+
+SHAPE = (1, 6, 7, 8)
+
+
+def ours(net: TfliteBuilder, inputs: dict) -> np.ndarray:
+    session = mbinfer.Session(model.encode(import_model(net.model())))
+    return session.run(**inputs)
+
+
+def boolean(net: TfliteBuilder, shape) -> int:
+    return net.tensor(f"t{len(net.tensors)}", shape, "bool")
+
+
+@pytest.mark.parametrize("select", ["SELECT", "SELECT_V2", "CAST"])
+@pytest.mark.parametrize("op", ["LESS", "LESS_EQUAL", "GREATER", "GREATER_EQUAL", "EQUAL", "NOT_EQUAL"])
+def test_comparisons_choose(op, select):
+    net = TfliteBuilder(np.random.default_rng(0))
+    x = net.input(SHAPE)
+    number, answer = net.constant(np.float32(0.5), "float32"), boolean(net, SHAPE)
+    options = "".join(word.title() for word in op.split("_")) + "Options"
+    net.operator(op, [x.index, number], answer, options)
+    turned = boolean(net, SHAPE)
+    net.operator("LOGICAL_NOT", [answer], turned, "LogicalNotOptions")
+    y = net.values(SHAPE)
+    if select == "CAST":
+        net.operator("CAST", [turned], y.index, "CastOptions", inDataType=6, outDataType=0)
+    else:
+        other = net.unary("TANH", x)
+        name = "SelectV2Options" if select == "SELECT_V2" else "SelectOptions"
+        net.operator(select, [turned, x.index, other.index], y.index, name)
+    net.outputs.append(y.index)
+    picture = np.round(net.rng.standard_normal(SHAPE), 1).astype(np.float32)
+    (expected,) = run_litert(net.model(), {"x": picture}).values()
+    np.testing.assert_allclose(ours(net, {"x": picture}), expected, rtol=1e-6, atol=1e-6)
+
+
+@pytest.mark.parametrize("length, given", [(64, 64), (64, 50), (32, 40)])
+@pytest.mark.parametrize("part", ["COMPLEX_ABS", "REAL", "IMAG"])
+def test_spectra_agree(part, length, given):
+    net = TfliteBuilder(np.random.default_rng(0))
+    x = net.input((1, 9, given))
+    frames = net.reshape(x, (1, 9, 1, given))
+    bins = length // 2 + 1
+    spectrum = net.tensor("spectrum", (1, 9, 1, bins), "complex64")
+    net.operator("RFFT2D", [frames.index, net.constant([1, length])], spectrum, "Rfft2dOptions")
+    flat = net.tensor("flat", (1, 9, bins), "complex64")
+    net.operator("RESHAPE", [spectrum, net.constant([1, 9, bins])], flat, "ReshapeOptions", newShape=[1, 9, bins])
+    y = net.values((1, 9, bins))
+    net.operator(part, [flat], y.index)
+    net.outputs.append(y.index)
+    sound = net.rng.standard_normal((1, 9, given)).astype(np.float32)
+    (expected,) = run_litert(net.model(), {"x": sound}).values()
+    found = ours(net, {"x": sound.reshape(1, 9, 1, given)}).reshape(expected.shape)
+    assert np.abs(found - expected).max() <= 2e-6 * np.abs(expected).max()
+
+
+def test_what_is_complex_is_no_output_and_no_number():
+    net = TfliteBuilder(np.random.default_rng(0))
+    frames = net.input((1, 4, 1, 8))
+    spectrum = net.tensor("spectrum", (1, 4, 1, 5), "complex64")
+    net.operator("RFFT2D", [frames.index, net.constant([1, 8])], spectrum, "Rfft2dOptions")
+    net.outputs.append(spectrum)
+    with pytest.raises(errors.UnsupportedError, match="complex"):
+        import_model(net.model())
+    y = net.values((1, 4, 1, 5))
+    net.operator("NEG", [spectrum], y.index)
+    net.outputs[:] = [y.index]
+    with pytest.raises(errors.UnsupportedError, match="complex"):
+        import_model(net.model())

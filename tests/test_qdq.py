@@ -119,7 +119,7 @@ def quantise_nodes(to: str, scale="s", zero="z") -> list:
 @pytest.mark.parametrize(
     "constants, words",
     [
-        ({"s": np.float32([0.1, 0.2]), "z": np.zeros(2, np.int8)}, "2 scales"),
+        ({"s": np.float32([0.1, 0.2]), "z": np.zeros(2, np.int8)}, "2 scales.*activations of 8 bits, per tensor"),
         ({"s": np.float32(-1), "z": np.int8(0)}, "scale -1"),
     ],
 )
@@ -128,6 +128,17 @@ def test_what_is_no_such_type_is_refused(constants, words):
     source.opset_import[0].version = 21
     with pytest.raises(errors.UnsupportedError, match=words):
         import_onnx(source)
+
+
+@pytest.mark.parametrize("kind", [np.int8, np.uint8])
+def test_integers_that_are_read_with_another_scale_mean_other_numbers(kind):
+    scales = {"s": np.float32(0.02), "z": kind(3), "t": np.float32(0.5), "u": kind(7)}
+    nodes = [node("QuantizeLinear", "x", "s", "z", to="q"), node("DequantizeLinear", "q", "t", "u")]
+    source = make(*nodes, infer=False, **scales)
+    picture = np.random.default_rng(0).standard_normal((1, 3, 8, 8)).astype(np.float32)
+    found = mbinfer.Session(model.encode(import_onnx(source))).run(picture.transpose(0, 2, 3, 1))
+    (expected,) = run(source, {"x": picture}).values()
+    np.testing.assert_array_equal(found.transpose(0, 3, 1, 2), expected)
 
 
 def test_dynamic_quantisation_is_named():

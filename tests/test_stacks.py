@@ -21,7 +21,8 @@ def stack(names, to="stack"):
 
 def selective(how: str, paths: int, softmax: str = "Softmax"):
     """Selective kernels (arXiv 1903.06586): the share of each path by a softmax over all of them. `how` their shares
-    are made: "channels" of one convolution, "rows" of a layer for each path, "alike" for all channels of a path."""
+    are made: "channels" of one convolution, "rows" of a layer for each path, "alike" for all channels of a path,
+    "turned" as PyTorch writes it before opset 13."""
     names = [f"path {i}" for i in range(paths)]
     nodes = [
         node("Conv", "x", f"w{i}", to=name, name=name, pads=[i] * 4, dilations=[max(i, 1)] * 2)
@@ -42,9 +43,16 @@ def selective(how: str, paths: int, softmax: str = "Softmax"):
             node("Unsqueeze", "soft", "two", to="weights", name="wide"),
         ]
     else:
-        each = C if how == "channels" else 1
+        each = 1 if how == "alike" else C
         nodes += [node("Conv", "less", "select", to="more", name="more")]
-        nodes += [node("Reshape", "more", "parts", to="shares"), node(softmax, "shares", to="weights", axis=1)]
+        nodes += [node("Reshape", "more", "parts", to="shares")]
+        turned = {"perm": [0, 4, 2, 3, 1]}
+        if how == "turned":
+            nodes += [node("Transpose", "shares", to="turned", name="turned", **turned)]
+            nodes += [node(softmax, "turned", to="soft", axis=4)]
+            nodes += [node("Transpose", "soft", to="weights", name="back", **turned)]
+        else:
+            nodes += [node(softmax, "shares", to="weights", axis=1)]
         constants |= {"select": normal(paths * each, 4, 1, 1), "parts": np.array([1, paths, each, 1, 1])}
     nodes += [
         node("Mul", "stack", "weights", to="weighed"),
@@ -54,7 +62,16 @@ def selective(how: str, paths: int, softmax: str = "Softmax"):
 
 
 @pytest.mark.parametrize("paths", [2, 3])
-@pytest.mark.parametrize("how, softmax", [("channels", "Softmax"), ("rows", "Softmax"), ("channels", "LogSoftmax")])
+@pytest.mark.parametrize(
+    "how, softmax",
+    [
+        ("channels", "Softmax"),
+        ("rows", "Softmax"),
+        ("alike", "Softmax"),
+        ("turned", "Softmax"),
+        ("channels", "LogSoftmax"),
+    ],
+)
 def test_selective_kernels_agree(how, softmax, paths):
     graph = agree(selective(how, paths, softmax))
     assert "depth_to_space" not in ops(graph)  # the shares stay channels

@@ -111,18 +111,23 @@ def _two_values(low: Walk, node: SourceNode, op: str, a: Tensor, b: Tensor, part
 
 
 def _grouped(low: Walk, node: SourceNode, x: Tensor, other: Tensor, part: str) -> Tensor:
-    """`x` with a group of channels for each picture of the stack `other`, where it has a row for each, or is for all of
-    them alike."""
+    """`x` with a group of channels for each picture of the stack `other`, where it has a row or a number for each, or
+    is for all of them alike."""
     split, groups = split_of_channels(other), x.groups()
-    if split is None or groups is None or len(x.shape) != len(other.shape) or groups[split[1]] != "C":
+    if split is None or groups is None or len(x.shape) != len(other.shape):
         return x
-    axis, count = split[0], other.shape[split[0]]
-    rows = (
-        groups[axis] in ("H", "W") and x.shape[axis] == count <= MOST_PIECES and not set(x.order) - {groups[axis], "C"}
-    )
-    if rows:
+    (axis, last), count, each = split, *(other.shape[i] for i in split)
+    letter = groups[axis]
+    if letter == "C" and x.dims[2] == count and x.shape[last] == 1 and x.value not in low.graph.types:
+        weight = np.kron(np.eye(count), np.ones((each, 1)))[:, None, None, :]
+        value = low.emit(node, "conv", [x.value], f"{part}for all channels", weight=weight)
+        shape = tuple(each if i == last else size for i, size in enumerate(x.shape))
+        return Tensor(value, low.builder.dims(value), x.order, shape)
+    if groups[last] != "C" or x.dims[2] != each or count > MOST_PIECES:
+        return x
+    if letter in ("H", "W") and x.shape[axis] == count and set(x.order) == {letter, "C"}:
         pictures = [cut(low, node, x, axis, i, i + 1, 1, f"{part}picture {i}") for i in range(count)]
-    elif x.shape[axis] == 1 and x.dims[2] * count == other.dims[2] and count <= MOST_PIECES:
+    elif x.shape[axis] == 1:
         pictures = [x] * count
     else:
         return x

@@ -7,10 +7,12 @@ from dataclasses import replace
 
 from .emitting import SourceNode
 from .layout import AXES, Tensor, order_of
-from .moving import channels
+from .moving import channels, shuffled
 from .norms import softmax_of_pixels
 from .unfolding import split_of_channels, unfolded
 from .walking import Walk
+
+MOST_PATHS = 8  # groups of a vector that are weighed number by number
 
 
 def softmax_over(low: Walk, node: SourceNode, x: Tensor, dimensions: Iterable[int], logarithm: bool = False) -> Tensor:
@@ -18,9 +20,14 @@ def softmax_over(low: Walk, node: SourceNode, x: Tensor, dimensions: Iterable[in
     dimensions = [i for i in dimensions if x.shape[i] > 1]
     groups = x.groups()
     if groups is None and len(dimensions) == 1:
-        split = split_of_channels(x)
-        if split is not None and dimensions[0] == split[0] and x.dims[:2] == (1, 1):
-            return _of_groups(low, node, x, x.shape[split[0]], logarithm)
+        split, count = split_of_channels(x), x.shape[dimensions[0]]
+        if split is not None and dimensions[0] in split and x.dims[:2] == (1, 1) and count <= MOST_PATHS:
+            if dimensions[0] == split[0]:
+                return _of_groups(low, node, x, count, logarithm)
+            turned = _of_groups(
+                low, node, shuffled(low, node, x, x.dims[2] // count, "dealt"), count, logarithm, "shares"
+            )
+            return shuffled(low, node, turned, count)
         x = unfolded(low, node, x, dimensions[0]) or x
         groups = x.groups()
     over = {letter for i in dimensions for letter in groups[i]} if groups is not None else set()
@@ -37,7 +44,7 @@ def softmax_over(low: Walk, node: SourceNode, x: Tensor, dimensions: Iterable[in
     return softmax_of_pixels(low, node, x, over, logarithm)
 
 
-def _of_groups(low: Walk, node: SourceNode, x: Tensor, count: int, logarithm: bool) -> Tensor:
+def _of_groups(low: Walk, node: SourceNode, x: Tensor, count: int, logarithm: bool, part: str = "") -> Tensor:
     """Over `count` groups of the channels, number by number: which picture of a stack counts how much, as selective
     kernels (arXiv 1903.06586) tell."""
     each, whole = x.dims[2] // count, replace(x, order=order_of(AXES, x.dims), shape=(1, *x.dims))
@@ -59,4 +66,4 @@ def _of_groups(low: Walk, node: SourceNode, x: Tensor, count: int, logarithm: bo
     if logarithm:
         total = low.affine(node, total, part="log", activation="log")
     made = each_with("sub" if logarithm else "div", below if logarithm else powers, total.value, "share")
-    return replace(x, value=low.emit(node, "concat", [t.value for t in made]))
+    return replace(x, value=low.emit(node, "concat", [t.value for t in made], part))

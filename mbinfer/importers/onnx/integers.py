@@ -63,7 +63,7 @@ def type_of(low: OnnxWalk, node: SourceNode, scale: int, zero_point: int) -> Typ
         raise low.unsupported(
             node,
             f"values of {zeros.dtype} with {scales.size} scales",
-            "values of int8 or uint8 with one scale and zero point",
+            "values of int8 or uint8 with one scale and zero point (activations of 8 bits, per tensor)",
         )
     if not np.isfinite(scales).all() or not scales.item() > 0:
         raise low.unsupported(node, f"the scale {scales.item()}", "scales above 0")
@@ -97,9 +97,12 @@ def quantize(low: OnnxWalk, node: OnnxNode) -> Tensor:
 
 
 def dequantize(low: OnnxWalk, node: OnnxNode) -> Tensor:
-    x = low.tensor(node)
-    if low.graph.types.get(x.value) != type_of(low, node, 1, 2):
-        raise low.unsupported(node, "another scale or zero point than the tensor was quantised with", "the same ones")
+    x, read = low.tensor(node), type_of(low, node, 1, 2)
+    if x.value not in low.graph.types:
+        raise low.unsupported(node, "a tensor that is not quantised", "what QuantizeLinear makes")
+    if low.graph.types[x.value] != read:  # the same integers, which mean other numbers
+        x = replace(x, value=low.emit(node, "lookup", [x.value], "read", weight=np.arange(256, dtype=np.uint8)))
+        low.graph.types[x.value] = read
     low.behind[node.outputs[0]] = x
     return replace(x, value=low.emit(node, "convert", [x.value]))
 

@@ -93,6 +93,35 @@ def test_thresholds_and_signs_agree(op, attrs):
     agree(make(node("Conv", "x", "w", to="a"), node(op, "a", **attrs), w=W))
 
 
+def test_a_quotient_that_is_chosen_is_a_number():
+    """TensorFlow's division that makes 0 of what is divided by 0."""
+    nodes = [node("Conv", "x", "w", to="a"), node("Relu", "a", to="d"), node("Conv", "x", "v", to="n", name="v")]
+    nodes += [node("Equal", "d", "zero", to="m"), node("Div", "n", "d", to="q"), node("Where", "m", "zero", "q")]
+    source = make(*nodes, w=W, v=normal(4, 3, 3, 3), zero=0.0)
+    picture = normal(1, 3, 8, 8)
+    found, expected = ours(source, picture), run_onnx(source, {"x": picture})["y"]
+    assert (expected == 0).mean() > 0.1 and np.isfinite(found).all()
+    np.testing.assert_array_equal(found == 0, expected == 0)
+    np.testing.assert_allclose(found, expected, rtol=1e-3, atol=1e-4 * np.abs(expected).max())
+
+
+@pytest.mark.parametrize("least", [-100.0, 100.0])
+def test_a_branch_that_the_network_chooses(least):
+    """openWakeWord's verifier: what one part says, unless it says much, and then what another says."""
+    from onnx import helper
+
+    def branch(name, *nodes):
+        return helper.make_graph(nodes, name, [], [helper.make_tensor_value_info(nodes[-1].output[0], 1, None)])
+
+    then = branch("then", node("Gemm", "f", "m", to="then_y", name="then"))
+    other = branch("else", node("Neg", "f", to="n", name="neg"), node("Gemm", "n", "k", to="else_y", name="else"))
+    nodes = [node("Conv", "x", "w", to="a"), node("GlobalAveragePool", "a", to="p"), node("Flatten", "p", to="f")]
+    nodes += [node("ReduceSum", "f", to="s", keepdims=0), node("GreaterOrEqual", "s", "least", to="c")]
+    nodes += [node("Cast", "c", to="b"), node("If", "b", then_branch=then, else_branch=other)]
+    nodes[-2].attribute.append(make_to(9))
+    agree(make(*nodes, w=W, m=normal(4, 5), k=normal(4, 5), least=least))
+
+
 def test_choices_of_what_may_be_no_number_are_refused():
     nodes = [node("Conv", "x", "w", to="a"), node("Greater", "a", "zero", to="m"), node("Log", "a", to="l")]
     refuse(make(*nodes, node("Where", "m", "l", "zero"), w=W, zero=0.0), "Where", "may be no number")

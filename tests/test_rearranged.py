@@ -204,3 +204,28 @@ def test_channels_of_groups_take_turns(groups, dtype):
         x = rng.integers(0, 256, (1, *shape)).astype(dtype)
         found = mbinfer.Session(model_file.encode(net.graph)).run(x)
         assert np.array_equal(found, x.reshape(1, 3, 5, groups, each).swapaxes(3, 4).reshape(x.shape))
+
+
+@pytest.mark.parametrize("pads", [[0, 0, 2, 0, 0, 1, 3, 0], [0, 1, 0, 0, 0, 0, 2, 0]])
+def test_pads_around_axes_of_any_arrangement_agree(pads):
+    """Features that became an axis of their own: (1, frames, features, 1)."""
+    steps = [("Transpose", {"perm": [0, 2, 3, 1]}), ("Reshape", "s", {}), ("Pad", "pads", {}), ("Reshape", "flat", {})]
+    constants = {"s": np.array([1, 6, 8, 1]), "pads": np.array(pads), "flat": np.array([1, -1])}
+    agree(make(*chain(*steps), w=normal(8, 3, 3, 3), shape=(1, 3, 8, 3), **constants))
+
+
+def test_frames_that_are_stacked_become_channels():
+    """Harmonic stacking (Basic Pitch, arXiv 2203.09893): spectra moved along their bins, joined as channels."""
+    nodes = [
+        node("Conv", "x", "w", to="a"),
+        node("Transpose", "a", to="t", perm=[0, 2, 3, 1]),
+        node("Reshape", "t", "s", to="b", name="bins"),
+        node("Pad", "b", "right", to="c", name="right"),
+        node("Slice", "c", "three", "eleven", "two", to="d", name="cut"),
+        node("Concat", "b", "d", to="e", axis=3),
+        node("Transpose", "e", to="f", perm=[0, 3, 1, 2], name="first"),
+        node("Conv", "f", "k", name="conv", pads=[1, 1, 1, 1]),
+    ]
+    constants = {"s": np.array([1, 6, 8, 1]), "right": np.array([0, 0, 0, 0, 0, 0, 3, 0]), "two": np.array([2])}
+    constants |= {"three": np.array([3]), "eleven": np.array([11]), "k": normal(5, 2, 3, 3), "w": normal(8, 3, 3, 3)}
+    agree(make(*nodes, shape=(1, 3, 8, 3), **constants))

@@ -78,3 +78,33 @@ def test_what_is_complex_is_no_output_and_no_number():
     net.outputs[:] = [y.index]
     with pytest.raises(errors.UnsupportedError, match="complex"):
         import_model(net.model())
+
+
+def test_pads_and_constants_beside_sequences():
+    """Of rank 3: zeros around its features, and a constant before them."""
+    net = TfliteBuilder(np.random.default_rng(0))
+    x = net.input((1, 1, 20))
+    padded = net.values((1, 1, 27))
+    net.operator("PAD", [x.index, net.constant([[0, 0], [0, 0], [3, 4]])], padded.index, "PadOptions")
+    joined = net.values((1, 1, 31))
+    zeros = net.constant(np.arange(4, dtype=np.float32).reshape(1, 1, 4), "float32")
+    net.operator("CONCATENATION", [zeros, padded.index], joined.index, "ConcatenationOptions", axis=2)
+    net.outputs.append(joined.index)
+    sound = net.rng.standard_normal((1, 1, 20)).astype(np.float32)
+    (expected,) = run_litert(net.model(), {"x": sound}).values()
+    np.testing.assert_array_equal(ours(net, {"x": sound.reshape(1, 1, 1, 20)}).reshape(expected.shape), expected)
+
+
+def test_sizes_that_a_file_leaves_open_are_told_by_what_is_computed():
+    net = TfliteBuilder(np.random.default_rng(0))
+    x = net.input((1, 5, 6, 8))
+    y = net.conv(x, 4, (3, 3))
+    z = net.unary("TANH", y)
+    net.outputs.append(z.index)
+    for index in (y.index, z.index):  # as a converter writes (1, -1, -1, 4)
+        net.tensors[index].shapeSignature = [1, -1, -1, 4]
+    expected = run_litert(net.model(), {"x": (picture := net.rng.standard_normal((1, 5, 6, 8)).astype(np.float32))})
+    for index in (y.index, z.index):
+        net.tensors[index].shape = [1, 1, 1, 4]
+    (numbers,) = expected.values()
+    np.testing.assert_allclose(ours(net, {"x": picture}), numbers, rtol=1e-5, atol=1e-5)

@@ -73,15 +73,17 @@ def logic(low: Walk, node: SourceNode, kind: str) -> Tensor:
 
 def chosen(low: Walk, node: SourceNode, condition: Tensor, given: Sequence[Operand]) -> Tensor:
     """The first of `given` where `condition` is 1, the second one where it is 0: each times 1 or 0, added up."""
+    other = opposite(low, node, condition, "otherwise")
+    answers = (condition, other), (other, condition)
+    given = [_guarded(low, node, x, taken, left) for x, (taken, left) in zip(given, answers)]
     for x in given:
         writer = low.writer.get(x.value) if isinstance(x, Tensor) else None
-        if writer is not None and (writer.op == "div" or writer.activation in UNBOUNDED):
+        if writer is not None and writer.activation in UNBOUNDED:
             raise low.unsupported(
                 node, "a choice of what may be no number (a logarithm, a root, a quotient)", "choices of real numbers"
             )
         if isinstance(x, np.ndarray) and not np.isfinite(x).all():
             raise low.unsupported(node, "a choice of a constant that is not finite", "choices of real numbers")
-    other = opposite(low, node, condition, "otherwise")
     pairs = [(condition, given[0], "first"), (other, given[1], "second")]
     nothing = [isinstance(x, np.ndarray) and x.size == 1 and not x.any() for x in given]
     parts = [
@@ -92,6 +94,19 @@ def chosen(low: Walk, node: SourceNode, condition: Tensor, given: Sequence[Opera
     if not parts:
         return low.affine(node, condition, 0.0)
     return parts[0] if len(parts) == 1 else combined(low, node, "Add", parts)
+
+
+def _guarded(low: Walk, node: SourceNode, x: Operand, taken: Tensor, left: Tensor) -> Operand:
+    """A quotient whose divisor is 1 where the quotient is not taken, so that it is a number there too."""
+    writer = low.writer.get(x.value) if isinstance(x, Tensor) else None
+    if not isinstance(x, Tensor) or writer is None or writer.op != "div":
+        return x
+    dividend, divisor = writer.inputs
+    if low.builder.dims(divisor) != taken.dims or taken.order != "".join(a for a in x.order if taken.size(a) > 1):
+        raise low.unsupported(node, "a choice of a quotient, by other numbers than its divisor", "one for each divisor")
+    kept = low.emit(node, "mul", [divisor, taken.value], "divisor taken")
+    kept = low.emit(node, "add", [kept, left.value], "divisor")
+    return replace(x, value=low.emit(node, "div", [dividend, kept], "quotient"))
 
 
 def thresholded(low: Walk, node: SourceNode, x: Tensor, least: float) -> Tensor:

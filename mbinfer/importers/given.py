@@ -14,7 +14,8 @@ from ..limits import MAX_SIDE
 from .emitting import SourceNode
 from .joining import stacked
 from .layout import AXES, Tensor, order_of
-from .moving import blocks
+from .moving import blocks, cut
+from .picking import broadcast
 from .walking import Array, Walk
 
 
@@ -60,3 +61,15 @@ def _made(low: Walk, node: SourceNode, x: Tensor, array: Array, part: str) -> Te
     if (height, width) == (1, 1):
         return one
     return blocks(low, node, one, (height, width), AXES, (1, height, width, channels), f"laid{part}")
+
+
+def beside(low: Walk, node: SourceNode, x: Tensor, constant: Array, axis: int, part: str) -> Tensor:
+    """A constant that is joined to `x` along an axis, such as coordinates of pixels, as a tensor."""
+    count = constant.shape[axis % len(x.shape)] if len(constant.shape) == len(x.shape) else 0
+    if not 0 < count <= x.shape[axis]:
+        raise low.unsupported(node, f"a constant of {constant.shape} beside {x.shape}", "one that is no longer")
+    alike = cut(low, node, x, axis % len(x.shape), 0, count, 1, f"like {part}")
+    made = given(low, node, alike, constant)
+    if made is None:
+        raise low.unsupported(node, f"a constant of {constant.shape} beside {x.shape}", "one that is as large")
+    return broadcast(low, node, made, alike.shape, f"constant {part} ")

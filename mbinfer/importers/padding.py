@@ -4,15 +4,16 @@ none, which cuts."""
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from .emitting import SourceNode
 from .layout import Tensor
-from .moving import cut
+from .moving import channels, cut
 from .picking import picked
-from .walking import Walk
+from .walking import Array, Walk
 
 
 def cropped(low: Walk, node: SourceNode, x: Tensor, pads: npt.NDArray[np.int64]) -> Tensor:
@@ -52,3 +53,26 @@ def with_number(low: Walk, node: SourceNode, x: Tensor, pads: tuple[int, int, in
     border = low.emit(node, "depthwise", [inside.value], "border", **fields)
     value = low.emit(node, "add", [zeros, border])
     return replace(x, value=value, dims=low.builder.dims(value))
+
+
+def around_axes(low: Walk, node: SourceNode, x: Tensor, pads: Array) -> Tensor | None:
+    """Zeros ``[axis, before and behind]`` around a tensor of any shape; None where one of those axes is not height,
+    width or channels alone."""
+    wanted = {axis: x.letters_of(axis) or "" for axis in range(len(x.shape)) if pads[axis].any()}
+    if not set(wanted.values()) <= {"H", "W", "C"} or pads.min() < 0:
+        return None
+    around = {letter: pads[axis].tolist() for axis, letter in wanted.items() if letter != "C"}
+    for axis in (axis for axis, letter in wanted.items() if letter == "C"):
+        before, behind = pads[axis].tolist()
+        x = channels(low, node, x, -before, before + x.dims[2] + behind, axis, "channels" if around else "")
+    if not around:
+        return x
+    (top, bottom), (left, right) = (around.get(letter, (0, 0)) for letter in "HW")
+    fields: dict[str, Any] = {
+        "weight": np.ones((1, 1, x.dims[2])),
+        "bias": np.zeros(x.dims[2]),
+        "pads": (top, left, bottom, right),
+    }
+    value = low.emit(node, "depthwise", [x.value], **fields)
+    shape = tuple(int(size) + int(sum(pads[i])) if wanted.get(i) in around else size for i, size in enumerate(x.shape))
+    return Tensor(value, low.builder.dims(value), x.order, shape)

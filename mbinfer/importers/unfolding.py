@@ -101,6 +101,8 @@ def as_picture(low: Walk, node: SourceNode, x: Tensor, layout: str) -> Tensor | 
     sizes = dict(zip(layout, x.shape))
     height, width, channels = dims = (sizes["H"], sizes["W"], sizes["C"])
     made, part, line = x, f"{x.value} as {layout} ", x.order.replace("C", "")
+    if sizes["N"] == 1 and 1 < channels <= MOST_PIECES and x.letters_of(layout.index("C")) in ("H", "W"):
+        return _rows_as_channels(low, node, x, layout, part)
     if sizes["N"] != 1 or x.dims[2] % channels or max(height, width) > MAX_SIDE:
         return None
     if (
@@ -124,6 +126,15 @@ def as_picture(low: Walk, node: SourceNode, x: Tensor, layout: str) -> Tensor | 
     if made.dims[:2] != (height, width):
         made = replace(made, value=_arranged(low, node, made, (height, width), part))
     return Tensor(made.value, dims, order_of(layout[1:], dims), x.shape)
+
+
+def _rows_as_channels(low: Walk, node: SourceNode, x: Tensor, layout: str, part: str) -> Tensor | None:
+    """A picture whose channels are the rows, or the columns, of its value: a picture for each, one channel each."""
+    axis = layout.index("C")
+    rows = [cut(low, node, x, axis, i, i + 1, 1, f"{part}channel {i}") for i in range(x.shape[axis])]
+    made = [t if t.shows(layout) else as_picture(low, node, t, layout) for t in rows]
+    pictures = [t for t in made if t is not None]
+    return join(low, node, pictures, axis, f"{part}channels") if len(pictures) == len(rows) else None
 
 
 def _parts_as_rows(low: Walk, node: SourceNode, x: Tensor, part: str) -> Tensor | None:

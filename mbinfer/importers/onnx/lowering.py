@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
@@ -10,6 +11,7 @@ import numpy as np
 
 from ...errors import Error, UnsupportedError
 from ...graph import Type
+from ..choosing import chosen
 from ..emitting import SourceNode, unsupported
 from ..layout import Tensor, nchw
 from ..unfolding import as_picture, as_sequence
@@ -180,19 +182,30 @@ class Lowering(OnnxWalk):
         self.env.update(zip([name for name in node.outputs if name], self._evaluate(node, node.proto, arrays)))
 
     def _take_branch(self, node: OnnxNode, condition: Any) -> None:
-        """An If whose condition is known is its branch."""
+        """An If whose condition is known is its branch; of one that the network computes both run, and one is taken."""
+        if isinstance(condition, Tensor) and math.prod(condition.shape) == 1:
+            both = [self._branch(node.attrs[key]) for key in ("then_branch", "else_branch")]
+            for name, *made in zip(node.outputs, *both):
+                refused = next((x for x in made if isinstance(x, Error)), None)
+                if refused is None and all(isinstance(x, (Tensor, np.ndarray)) for x in made):
+                    self.env[name] = chosen(self, replace(node, outputs=[name]), condition, made)
+                elif refused is not None:
+                    self.env[name] = refused
+            return
         if not isinstance(condition, np.ndarray) or condition.size != 1:
             raise unsupported(
                 node,
                 "which branch runs is known only when the network runs",
-                "a condition that follows from constants and shapes: fix open sizes with convert(..., input_shape=)",
+                "a condition of one number, or one that follows from shapes: fix them with convert(..., input_shape=)",
             )
-        branch = node.attrs["then_branch" if condition.item() else "else_branch"]
+        found = self._branch(node.attrs["then_branch" if condition.item() else "else_branch"])
+        self.env.update((name, made) for name, made in zip(node.outputs, found) if made is not None)
+
+    def _branch(self, branch: Any) -> list[Any]:
+        """What the outputs of a branch became; None for one that nothing makes."""
         self.env.update({tensor.name: to_array(tensor) for tensor in branch.initializer})
         self.walk(nodes_of(branch), lambda node, found: self._visit(node, found, {}))
-        for name, output in zip(node.outputs, branch.output):
-            if output.name in self.env:
-                self.env[name] = self.env[output.name]
+        return [self.env.get(output.name) for output in branch.output]
 
     # For the handlers, beside what every walk has.
 

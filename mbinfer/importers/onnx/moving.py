@@ -8,7 +8,7 @@ from fractions import Fraction
 import numpy as np
 
 from ...graph import Positions
-from ..given import given
+from ..given import beside
 from ..joining import join
 from ..layout import Tensor, layouts_of
 from ..moving import (
@@ -34,22 +34,10 @@ def concat(low: Lowering, node: OnnxNode) -> Tensor:
     axis, found = node.attrs["axis"], [low.env.get(name) for name in node.inputs]
     first = next((x for x in found if isinstance(x, Tensor)), None)
     tensors = [
-        _beside(low, node, first, x, axis, f"{i}") if isinstance(x, np.ndarray) and first else low.tensor(node, i)
+        beside(low, node, first, x, axis, f"{i}") if isinstance(x, np.ndarray) and first else low.tensor(node, i)
         for i, x in enumerate(found)
     ]
     return join(low, node, alike(low, node, tensors, axis), axis)
-
-
-def _beside(low: Lowering, node: OnnxNode, x: Tensor, constant: np.ndarray, axis: int, part: str) -> Tensor:
-    """A constant that is joined to `x` along an axis, such as coordinates of pixels, as a tensor."""
-    count = constant.shape[axis % len(x.shape)] if len(constant.shape) == len(x.shape) else 0
-    if not 0 < count <= x.shape[axis]:
-        raise low.unsupported(node, f"a constant of {constant.shape} beside {x.shape}", "one that is no longer")
-    alike = cut(low, node, x, axis % len(x.shape), 0, count, 1, f"like {part}")
-    made = given(low, node, alike, constant)
-    if made is None:
-        raise low.unsupported(node, f"a constant of {constant.shape} beside {x.shape}", "one that is as large")
-    return broadcast(low, node, made, alike.shape, f"constant {part} ")
 
 
 @lowers("Gather")

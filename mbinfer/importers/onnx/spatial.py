@@ -10,7 +10,7 @@ import numpy as np
 from ..functions import absolute, square
 from ..layout import Tensor, layouts_of, order_of
 from ..moving import channels as channels_of
-from ..padding import cropped, mirrored, with_number
+from ..padding import around_axes, cropped, mirrored, with_number
 from ..pooling import dilated_max
 from ..reducing import reduced
 from .lowering import Lowering, lowers, neighbours
@@ -185,6 +185,9 @@ def pad(low: Lowering, node: OnnxNode) -> Tensor:
     if layout is not None and mode == "edge" and pads.min() >= 0 and not pads[layout.index("C")].any():
         return _edge_padded(low, node, x, rows, columns, layout)
     number = float(np.asarray(value).item())
+    made = around_axes(low, node, x, pads) if mode == "constant" and layout is None and not number else None
+    if made is not None:
+        return made
     if mode != "constant" or layout is None or (number and pads[layout.index("C")].any()):
         raise low.unsupported(
             node,

@@ -8,12 +8,14 @@ from dataclasses import replace
 import numpy as np
 
 from ..blocks import space_and_depth
+from ..choosing import compared
 from ..layout import Tensor
 from ..unfolding import rearranged
 from .lowering import Lowering, lowers
 from .reading import OnnxNode
 
 _FLOAT32 = 1  # onnx.TensorProto.FLOAT
+_BOOL = 9
 _INTEGERS = (2, 4, 5, 6, 7, 12, 13)  # of any size: numbers of channels fit
 
 
@@ -23,6 +25,8 @@ def same(low: Lowering, node: OnnxNode) -> Tensor:
         raise low.unsupported(node, "its mask is read", "its first output alone")
     if node.op == "Cast" and node.attrs["to"] in _INTEGERS and low.is_number(low.tensor(node)):
         return low.tensor(node)
+    if node.op == "Cast" and node.attrs["to"] == _BOOL and low.tensor(node).value not in low.graph.types:
+        return compared(low, node, "not_equal", [low.tensor(node), np.zeros(())])
     if node.op == "Cast" and node.attrs["to"] != _FLOAT32:
         raise low.unsupported(node, "cast of a computed tensor to another type", "casts to float32")
     if node.op == "Dropout" and bool(np.any(low.constant(node, 2, False))):

@@ -198,7 +198,10 @@ class Lowering(Walk):
             self.env[node.outputs[0]] = np.array(len(found[0].shape), np.int32)
         elif any(isinstance(tensor, Tensor) for tensor in found):
             result = self.lower(node)
-            expected = self.source.tensors[node.outputs[0]].shape
+            made = self.source.tensors[node.outputs[0]]
+            expected = made.shape
+            if len(expected) == len(result.shape):
+                expected = tuple(result.shape[i] if i in made.open_axes else n for i, n in enumerate(expected))
             if expected != result.shape and not self.overridden and (expected or node.op not in schema.FLEX_OPTIONS):
                 raise unsupported(
                     node, f"the file says the shape {expected}, which is {result.shape}", "files whose shapes are right"

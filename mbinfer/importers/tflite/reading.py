@@ -224,6 +224,7 @@ class _Reader:
             zero_point.astype(np.int64),
             axis,
             bool(table.number(5, "b")),
+            frozenset(np.flatnonzero(table.array(7, "<i4") == -1).tolist()),
         )
         data = self._stored(table.number(2, "I"))
         return tensor if data is None else _with_array(tensor, data, table.table(6))

@@ -13,7 +13,7 @@ from ..emitting import SourceNode
 from ..functions import square
 from ..layout import Tensor, nhwc
 from ..moving import channels as channels_of
-from ..padding import with_number
+from ..padding import around_axes, with_number
 from ..reducing import reduced
 from .lowering import Lowering, lowers
 from .weights import bias_of, fits, weight_of
@@ -122,6 +122,12 @@ def pad(low: Lowering, node: SourceNode) -> Tensor:
     x, pads = low.tensor(node), low.constant(node, 1).astype(np.int64)
     value, held = low.constant(node, 2, None), low.type_of(node, node.inputs[0])
     zero = 0 if held is None else low.held(low.source.tensors[node.inputs[0]], node).zero_point
+    if pads.shape == (len(x.shape), 2) and not x.shows("NHWC") and (value is None or not np.any(value != zero)):
+        if held is not None:
+            return low.in_reals(node, pad)
+        made = around_axes(low, node, x, pads)
+        if made is not None:
+            return made
     if pads.shape != (len(x.shape), 2) or not x.shows("NHWC") or pads[0].any() or pads.min() < 0:
         raise low.unsupported(node, f"pads {pads.tolist()} of {x.shape}", "pads around a picture, and of its channels")
     if value is not None and np.any(value != zero):

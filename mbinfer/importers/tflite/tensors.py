@@ -20,4 +20,5 @@ class TfliteTensor:
     zero_point: npt.NDArray[np.int64]
     axis: int
     variable: bool
+    open_axes: frozenset[int] = frozenset()  # whose sizes the file leaves open, as 1
     array: npt.NDArray[Any] | None = None  # of a constant, as it is stored

@@ -9,6 +9,7 @@ import numpy as np
 
 from ..blocks import space_and_depth
 from ..emitting import SourceNode
+from ..given import beside
 from ..joining import join
 from ..layout import Tensor
 from ..moving import cut
@@ -70,7 +71,14 @@ def read(low: Lowering, node: SourceNode) -> Tensor:
 @lowers("CONCATENATION")
 def concat(low: Lowering, node: SourceNode) -> Tensor:
     """Quantised tensors of other scales than the result's are brought to it first."""
-    tensors = [low.tensor(node, i) for i in range(len(node.inputs))]
+    found = [low.env.get(name) for name in node.inputs]
+    first = next((x for x in found if isinstance(x, Tensor)), None)
+    tensors = [
+        beside(low, node, first, x, node.attrs["axis"], f"{i}")
+        if isinstance(x, np.ndarray) and first and low.type_of(node, node.inputs[i]) is None
+        else low.tensor(node, i)
+        for i, x in enumerate(found)
+    ]
     made = low.type_of(node, node.outputs[0])
     for i, (name, x) in enumerate(zip(node.inputs, tensors)):
         given = low.type_of(node, name)

@@ -138,11 +138,26 @@ struct Gemm {  // a case
   int first_call;  // taps of it; the others go on from its sums
 };
 
+// Taps of a window: columns of some rows of the input, of which some are outside. Returns how many rows of weights.
+int add_columns(Gemm* g, int pixels, int quads, Numbers numbers, int* in_stride) {
+  const int step = between(1, 3), k = quads * 4, distance = k + 4 * between(0, 3), columns = between(1, 4);
+  int rows = 0;
+  for (int line = between(1, 3); line > 0; line--) {
+    g->inputs.push_back(bytes(((pixels - 1) * step + columns - 1) * distance + k, numbers));
+    for (int c = 0; c < columns; c++, rows += quads)
+      g->taps.push_back({once_in(8) ? nullptr : g->inputs.back().data() + c * distance, k, rows});
+  }
+  *in_stride = step * distance;
+  return rows;
+}
+
 Gemm any_gemm(int pixels, int panels, int quads, Numbers numbers) {
   Gemm g;
-  const int tap_count = once_in(2) ? 1 : between(0, 5), in_stride = quads * 4 + 4 * between(0, 2);
-  int rows = 0;
-  for (int t = 0; t < tap_count; t++) {
+  const bool window = quads <= 70 && once_in(3);
+  int in_stride = quads * 4 + 4 * between(0, 2);
+  int rows = window ? add_columns(&g, pixels, quads, numbers, &in_stride) : 0;
+  const int tap_count = window ? int(g.taps.size()) : once_in(2) ? 1 : between(0, 5);
+  for (int t = int(g.taps.size()); t < tap_count; t++) {
     const int k = 4 * (t ? between(1, quads) : quads);
     g.inputs.push_back(bytes((pixels - 1) * in_stride + k, numbers));
     g.taps.push_back({tap_count > 1 && once_in(3) ? nullptr : g.inputs.back().data(), k, rows});
@@ -151,7 +166,10 @@ Gemm any_gemm(int pixels, int panels, int quads, Numbers numbers) {
   const int panel = once_in(2) ? 0 : between(0, 3), node_panels = panel + panels + (once_in(2) ? 0 : between(0, 3));
   const bool full = once_in(3);
   g.weights = weights(int64_t(node_panels + 1) / 2 * rows * 64, numbers, full);
-  g.channels = channels(panels, quads * 4 * std::max(1, tap_count), numbers);
+  const int live = once_in(4) ? between(1, 3) : 4;
+  for (size_t i = 0; i < g.weights.size(); i++)
+    if (int(i % 4) >= live) g.weights[i] = 0;
+  g.channels = channels(panels, quads * live * std::max(1, tap_count), numbers);
   sign(&g.channels, g.weights, panel, rows, 4);
   const int width = panels * kPanel;
   g.finish.residual_stride = width + between(0, 8);
@@ -165,6 +183,7 @@ Gemm any_gemm(int pixels, int panels, int quads, Numbers numbers) {
             pixels,  nullptr, rows,      panel,   panels,         nullptr, nullptr};
   g.args.zero_point = any_type(numbers).zero_point;
   g.args.full_range = full;
+  g.args.live = live;
   return g;
 }
 
@@ -437,6 +456,10 @@ void check(const KernelTable& table) {
           for (int width = 1; width <= 20; width++)
             for (int pad = 0; pad <= dilation * (kernel - 1) + 2; pad++)
               if (dilation == 1 || once_in(3)) check_depthwise(table, kernel, stride, dilation, pad, width, numbers);
+    for (int kernel : {6, 9, 10, 15})
+      for (int stride = 1; stride <= 2; stride++)
+        for (int width : {1, 4, 9, 16, 23})
+          for (int pad : {0, 3, kernel / 2, kernel + 1}) check_depthwise(table, kernel, stride, 1, pad, width, numbers);
     check_depthwise(table, 700, 1, 1, 5, 800, numbers);
     check_tall_depthwise(table);
     for (int kernel = 1; kernel <= 5; kernel++)

@@ -7,8 +7,9 @@
 //                          kPanels panels or fewer, of which the first one begins a pair, at least kLeast to be worth
 //                          it: weights and channels in the order of FilterColumn; load(row), store(out, bytes); fits():
 //                          whether the leaf makes the right bytes of its weights and channels, whatever the inputs are
-//   Filter3x3(group, output)
-//                          operator()(left, middle, right): the bytes of a pixel
+//   FilterSums, Filter3x3(group, output)
+//                          sums(left, middle, right) of a pixel, bytes(sums); kWaits of FilterGroup: a pixel's sums
+//                          wait until those of the next one are made
 // Included by isa.cpp only.
 #pragma once
 
@@ -48,6 +49,31 @@ struct FilterColumns {
   }
 };
 
+// put(left, middle, right) for one pixel after the other, until it says that there are no more. The right column of a
+// pixel is the left one of its right neighbour with a stride of 2, its middle one with 1: the three change places, so
+// that none is moved.
+template <int kStride, class Put>
+MBI_INLINE void walk_columns(FilterColumns& columns, Put&& put) {
+  FilterColumn first = columns.next();
+  if constexpr (kStride == 2) {
+    for (;;) {
+      FilterColumn second = columns.next(), third = columns.next();
+      if (!put(first, second, third)) return;
+      second = columns.next(), first = columns.next();
+      if (!put(third, second, first)) return;
+    }
+  }
+  FilterColumn second = columns.next();
+  for (;;) {
+    const FilterColumn third = columns.next();
+    if (!put(first, second, third)) return;
+    first = columns.next();
+    if (!put(second, third, first)) return;
+    second = columns.next();
+    if (!put(third, first, second)) return;
+  }
+}
+
 // False where the group does not fit, and nothing is made.
 template <int kStride>
 __attribute__((noinline)) bool filter_group(const DepthwiseArgs& a, int panel, int panels, const ByteOutput& output) {
@@ -58,32 +84,28 @@ __attribute__((noinline)) bool filter_group(const DepthwiseArgs& a, int panel, i
   const ptrdiff_t out_stride = a.out_stride;
   uint8_t* out = static_cast<uint8_t*>(a.out) + panel * kPanel;
   int pixels = a.x1 - a.x0;
-  // The right column of a pixel is the left one of its right neighbour with a stride of 2, its middle one with 1: the
-  // three change places, so that none is moved.
-  auto put = [&](const FilterColumn& left, const FilterColumn& middle, const FilterColumn& right)
-                 __attribute__((always_inline)) {
-                   group.store(out, filter(left, middle, right));
-                   out += out_stride;
-                   return --pixels > 0;
-                 };
-  FilterColumn first = columns.next();
-  if constexpr (kStride == 2) {
-    for (;;) {
-      FilterColumn second = columns.next(), third = columns.next();
-      if (!put(first, second, third)) return true;
-      second = columns.next(), first = columns.next();
-      if (!put(third, second, first)) return true;
-    }
+  if constexpr (FilterGroup::kWaits) {
+    uint8_t nowhere[FilterGroup::kPanels * kPanel], *to = nowhere;
+    FilterSums waiting = {};
+    walk_columns<kStride>(columns, [&](const FilterColumn& left, const FilterColumn& middle, const FilterColumn& right)
+                                       __attribute__((always_inline)) {
+                                         const FilterSums sums = filter.sums(left, middle, right);
+                                         group.store(to, filter.bytes(waiting));
+                                         waiting = sums;
+                                         to = out;
+                                         out += out_stride;
+                                         return --pixels > 0;
+                                       });
+    group.store(to, filter.bytes(waiting));
+  } else {
+    walk_columns<kStride>(columns, [&](const FilterColumn& left, const FilterColumn& middle, const FilterColumn& right)
+                                       __attribute__((always_inline)) {
+                                         group.store(out, filter.bytes(filter.sums(left, middle, right)));
+                                         out += out_stride;
+                                         return --pixels > 0;
+                                       });
   }
-  FilterColumn second = columns.next();
-  for (;;) {
-    const FilterColumn third = columns.next();
-    if (!put(first, second, third)) return true;
-    first = columns.next();
-    if (!put(second, third, first)) return true;
-    second = columns.next();
-    if (!put(third, first, second)) return true;
-  }
+  return true;
 }
 
 // Some panels as any other kernel's.

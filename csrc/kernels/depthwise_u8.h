@@ -96,47 +96,67 @@ MBI_INLINE void for_each_group(const DepthwiseArgs& a, Body&& body) {
     body(ByteGroup(a, i));
 }
 
-// Weights of as many taps as are multiplied together, so far apart, of which there are `count` at least.
+// Weights of as many taps as are multiplied together, so far apart, of which there are `count`, kLeast at least.
+template <int kLeast = 1>
 MBI_INLINE ByteColumns::Weight byte_weight(const int8_t* weights, ptrdiff_t step, int count) {
   alignas(16) static constexpr int8_t kNone[kRow] = {};
   const int8_t* rows[kByteRows];
-  MBI_UNROLL for (int r = 0; r < kByteRows; r++) rows[r] = r == 0 || r < count ? weights + r * step : kNone;
+  MBI_UNROLL for (int r = 0; r < kByteRows; r++) rows[r] = r < kLeast || r < count ? weights + r * step : kNone;
   return ByteColumns::weight(rows);
 }
 
-// A tile of kPixels from x on, a group of panels after the other; at an edge the outer columns may not exist, nor some
-// rows.
-template <int kKernel, int kStride, int kPixels, bool kEdge>
-MBI_INLINE void byte_tile(const DepthwiseArgs& a, int x, const ByteOutput& output, const uint8_t* missing) {
-  constexpr int kColumns = (kPixels - 1) * kStride + kKernel, kOuter = kKernel / 2;
-  const int first = x * kStride - a.pad_left, inside = a.in_width - first;
-  auto exists = [&](int c) {
-    return !kEdge || ((c >= kOuter || c >= -first) && (c < kColumns - kOuter || c < inside));
-  };
+// The columns that a tile of kPixels reads for kKernel taps of a row, from column `first` of the input on. kOuter: so
+// many of them, on either side, may be outside.
+template <int kKernel, int kStride, int kPixels, int kOuter>
+struct ByteSpan {
+  static constexpr int kColumns = (kPixels - 1) * kStride + kKernel;
+  const int first, inside;
+  ByteSpan(const DepthwiseArgs& a, int first) : first(first), inside(a.in_width - first) {}
+  MBI_INLINE bool exists(int c) const { return (c >= kOuter || c >= -first) && (c < kColumns - kOuter || c < inside); }
+};
+
+// Adds, of rows that are multiplied together, from ky on, the products of taps [kx0, kx0 + kKernel).
+template <int kKernel, int kStride, int kPixels, int kOuter, bool kWide, class Sum>
+MBI_INLINE void rows_together(const DepthwiseArgs& a, const ByteGroup& group, int x, int ky, int kx0,
+                              const uint8_t* missing, Sum (&sums)[kPixels]) {
+  using Span = ByteSpan<kKernel, kStride, kPixels, kOuter>;
+  constexpr int kColumns = Span::kColumns;
+  const Span span(a, x * kStride - a.pad_left + kx0);
+  ByteRows in(a.rows + ky, a.kernel_h - ky, span.first * a.in_stride + group.panel * kPanel, a.in_stride, missing);
   const auto outside = ByteColumns::outside(a.in_type.zero_point);
+  ByteColumns::Weight w[kKernel];
+  MBI_UNROLL for (int kx = 0; kx < kKernel; kx++) w[kx] =
+      byte_weight<kWide ? 0 : 1>(group.weights + (ky * a.kernel_w + kx0 + kx) * kRow, a.kernel_w * kRow,
+                                 !kWide || kx0 + kx < a.kernel_w ? a.kernel_h - ky : 0);
+  MBI_UNROLL for (int c = 0; c < kColumns; c++) {
+    const auto column = span.exists(c) ? ByteColumns::column(in.row, group.lanes) : outside;
+    in.next();
+    MBI_UNROLL for (int t = 0; t < kPixels; t++) {
+      const int kx = c - t * kStride;
+      if (kx >= 0 && kx < kKernel) sums[t] = ByteColumns::multiply(column, w[kx], sums[t]);
+    }
+  }
+}
+
+// A tile of kPixels from x on, a group of panels after the other; at an edge the outer columns may not exist, nor some
+// rows. kWide: of a kernel that may be wider than kKernel, so many taps of a row after the other; any column may be
+// outside.
+template <int kKernel, int kStride, int kPixels, bool kEdge, bool kWide>
+MBI_INLINE void byte_tile(const DepthwiseArgs& a, int x, const ByteOutput& output, const uint8_t* missing) {
+  constexpr int kOuter = kWide ? (kPixels - 1) * kStride + kKernel : kEdge ? kKernel / 2 : 0;
   uint8_t* out = static_cast<uint8_t*>(a.out) + (x - a.x0) * a.out_stride;
   for_each_group(a, [&](const ByteGroup& group) {
     const auto bias = group.bias();
-    ByteColumns::Sum sums[kPixels];
-    MBI_UNROLL for (int t = 0; t < kPixels; t++) sums[t] = ByteColumns::start(bias);
+    decltype(group.bias()) sums[kPixels];
+    MBI_UNROLL for (int t = 0; t < kPixels; t++) sums[t] = bias;
     for (int ky = 0; ky < a.kernel_h; ky += kByteRows) {
-      ByteRows in(a.rows + ky, a.kernel_h - ky, first * a.in_stride + group.panel * kPanel, a.in_stride, missing);
-      ByteColumns::Weight w[kKernel];
-      MBI_UNROLL for (int kx = 0; kx < kKernel; kx++) w[kx] =
-          byte_weight(group.weights + (ky * a.kernel_w + kx) * kRow, a.kernel_w * kRow, a.kernel_h - ky);
-      MBI_UNROLL for (int c = 0; c < kColumns; c++) {
-        const auto column = exists(c) ? ByteColumns::column(in.row, group.lanes) : outside;
-        in.next();
-        MBI_UNROLL for (int t = 0; t < kPixels; t++) {
-          const int kx = c - t * kStride;
-          if (kx < 0 || kx >= kKernel) continue;
-          sums[t] = ByteColumns::multiply(column, w[kx], sums[t]);
-        }
-      }
+      int kx0 = 0;
+      do {
+        rows_together<kKernel, kStride, kPixels, kOuter, kWide>(a, group, x, ky, kx0, missing, sums);
+        kx0 += kKernel;
+      } while (kWide && kx0 < a.kernel_w);
     }
-    decltype(group.bias()) integers[kPixels];
-    MBI_UNROLL for (int t = 0; t < kPixels; t++) integers[t] = ByteColumns::end(sums[t], bias);
-    group.finish(a, integers, output, out);
+    group.finish(a, sums, output, out);
   });
 }
 
@@ -145,7 +165,6 @@ MBI_INLINE void byte_tile(const DepthwiseArgs& a, int x, const ByteOutput& outpu
 __attribute__((noinline)) void byte_pixels(const DepthwiseArgs& a, int x, int end, const ByteOutput& output,
                                            const uint8_t* missing) {
   constexpr int kMost = 128;
-  static_assert(kMost <= ByteColumns::kMostTaps, "sums of them are exact");
   const void* taps[kMost];  // null: outside
   const int all = a.kernel_h * a.kernel_w;
   auto look_up = [&](int first, int begin, int count) {
@@ -161,24 +180,22 @@ __attribute__((noinline)) void byte_pixels(const DepthwiseArgs& a, int x, int en
     uint8_t* out = static_cast<uint8_t*>(a.out) + (x - a.x0) * a.out_stride;
     int held = -1;
     for_each_group(a, [&](const ByteGroup& group) {
-      decltype(group.bias()) total[1] = {group.bias()};
+      decltype(group.bias()) sum[1] = {group.bias()};
       for (int begin = 0; begin < all; begin += kMost) {
         const int count = all - begin < kMost ? all - begin : kMost;
         if (held != begin) look_up(x * a.stride - a.pad_left, held = begin, count);
-        ByteColumns::Sum sum = ByteColumns::start(total[0]);
         for (int i = 0; i < count; i += kByteRows) {
           const ByteRows in(taps + i, count - i, group.panel * kPanel, 0, missing);
-          sum = ByteColumns::multiply(ByteColumns::column(in.row, group.lanes),
-                                      byte_weight(group.weights + (begin + i) * kRow, kRow, count - i), sum);
+          sum[0] = ByteColumns::multiply(ByteColumns::column(in.row, group.lanes),
+                                         byte_weight(group.weights + (begin + i) * kRow, kRow, count - i), sum[0]);
         }
-        total[0] = ByteColumns::end(sum, total[0]);
       }
-      group.finish(a, total, output, out);
+      group.finish(a, sum, output, out);
     });
   }
 }
 
-template <int kKernel, int kStride, int kPixels>
+template <int kKernel, int kStride, int kPixels, bool kWide>
 __attribute__((noinline)) int byte_row_tiles(const DepthwiseArgs& a, int x, const ByteOutput& output,
                                              const uint8_t* missing) {
   constexpr int kOuter = kKernel / 2;
@@ -186,10 +203,12 @@ __attribute__((noinline)) int byte_row_tiles(const DepthwiseArgs& a, int x, cons
   for (int ky = 0; ky < a.kernel_h; ky++) whole = whole && a.rows[ky];
   for (; a.x1 - x >= kPixels; x += kPixels) {
     const int first = x * kStride - a.pad_left, past = first + (kPixels - 1) * kStride + kKernel - a.in_width;
-    if (whole && first >= 0 && past <= 0)
-      byte_tile<kKernel, kStride, kPixels, false>(a, x, output, missing);
+    if constexpr (kWide)
+      byte_tile<kKernel, kStride, kPixels, true, true>(a, x, output, missing);
+    else if (whole && first >= 0 && past <= 0)
+      byte_tile<kKernel, kStride, kPixels, false, false>(a, x, output, missing);
     else if (first >= -kOuter && past <= kOuter)
-      byte_tile<kKernel, kStride, kPixels, true>(a, x, output, missing);
+      byte_tile<kKernel, kStride, kPixels, true, false>(a, x, output, missing);
     else
       byte_pixels(a, x, x + kPixels, output, missing);
   }
@@ -201,24 +220,32 @@ void byte_row(const DepthwiseArgs& a, const ByteOutput& output, const uint8_t* m
   constexpr int kMost = ByteTiles::depthwise_pixels[kKernel / 2];
   int x = a.x0;
   if constexpr (kMost >= 8) {
-    if ((a.x1 - x) % 8 && (a.x1 - x) % 7 == 0) x = byte_row_tiles<kKernel, kStride, 7>(a, x, output, missing);
-    x = byte_row_tiles<kKernel, kStride, 8>(a, x, output, missing);
+    if ((a.x1 - x) % 8 && (a.x1 - x) % 7 == 0) x = byte_row_tiles<kKernel, kStride, 7, false>(a, x, output, missing);
+    x = byte_row_tiles<kKernel, kStride, 8, false>(a, x, output, missing);
   }
-  x = byte_row_tiles<kKernel, kStride, 4>(a, x, output, missing);
-  x = byte_row_tiles<kKernel, kStride, 2>(a, x, output, missing);
-  byte_row_tiles<kKernel, kStride, 1>(a, x, output, missing);
+  x = byte_row_tiles<kKernel, kStride, 4, false>(a, x, output, missing);
+  x = byte_row_tiles<kKernel, kStride, 2, false>(a, x, output, missing);
+  byte_row_tiles<kKernel, kStride, 1, false>(a, x, output, missing);
+}
+
+// A kernel of any width, so many taps of a row at a time.
+template <int kTaps, int kStride>
+void wide_row(const DepthwiseArgs& a, const ByteOutput& output, const uint8_t* missing) {
+  const int x = byte_row_tiles<kTaps, kStride, 4, true>(a, a.x0, output, missing);
+  byte_row_tiles<kTaps, kStride, 1, true>(a, x, output, missing);
 }
 
 void depthwise_u8(const DepthwiseArgs* a) {
   const ByteOutput output(a->activation, a->out_type);
   alignas(16) uint8_t missing[2 * kPanel];  // of a row that does not exist
   __builtin_memset(missing, a->in_type.zero_point, sizeof missing);
-  const bool exact = a->kernel_h * a->kernel_w <= ByteColumns::kMostTaps;
-  if (exact && a->dilation == 1 && (a->stride == 1 || a->stride == 2)) {
+  if (a->dilation == 1 && (a->stride == 1 || a->stride == 2)) {
     const bool one = a->stride == 1;
     if (a->kernel_w == 3) return one ? byte_row<3, 1>(*a, output, missing) : byte_row<3, 2>(*a, output, missing);
     if (a->kernel_w == 5) return one ? byte_row<5, 1>(*a, output, missing) : byte_row<5, 2>(*a, output, missing);
     if (a->kernel_w == 7) return one ? byte_row<7, 1>(*a, output, missing) : byte_row<7, 2>(*a, output, missing);
+    if (a->kernel_w == 1) return one ? wide_row<1, 1>(*a, output, missing) : wide_row<1, 2>(*a, output, missing);
+    return one ? wide_row<3, 1>(*a, output, missing) : wide_row<3, 2>(*a, output, missing);
   }
   byte_pixels(*a, a->x0, a->x1, output, missing);
 }

@@ -30,6 +30,7 @@ struct FilterColumn {
 // that is outside weighs nothing; its products, of zero points, are where sums start.
 struct FilterGroup {
   static constexpr int kPanels = 2, kLeast = 2;
+  static constexpr bool kWaits = true;
   Beside two[3], last, right;  // of the first two rows; of the last one, left and middle column, right one
   __m256i bias[2];
   __m256 multiplier[2];
@@ -83,6 +84,10 @@ struct FilterGroup {
   }
 };
 
+struct FilterSums {
+  __m256i v[2];
+};
+
 // Weights, starts and multipliers are read for each pixel: they have no room beside three columns and the sums.
 struct Filter3x3 {
   const FilterGroup& group;
@@ -94,17 +99,23 @@ struct Filter3x3 {
         lo(_mm256_castsi256_si128(output.lo)),
         hi(_mm256_castsi256_si128(output.highest)) {}
 
-  MBI_INLINE __m128i operator()(const FilterColumn& left, const FilterColumn& middle, const FilterColumn& right) const {
+  MBI_INLINE FilterSums sums(const FilterColumn& left, const FilterColumn& middle, const FilterColumn& right) const {
     const Beside last = Beside::of(left.last, middle.last), alone = Beside::of(right.last, right.last);
-    __m256i steps[2];
+    FilterSums sums;
     MBI_UNROLL for (int i = 0; i < 2; i++) {
       auto products = [&](const Beside& x, const Beside& w) { return _mm256_madd_epi16(x.v[i], w.v[i]); };
       const __m256i first = _mm256_add_epi32(products(left.two, group.two[0]), products(middle.two, group.two[1])),
                     second = _mm256_add_epi32(products(right.two, group.two[2]), products(last, group.last)),
                     third = _mm256_add_epi32(products(alone, group.right), group.bias[i]);
-      const __m256i sum = _mm256_add_epi32(_mm256_add_epi32(first, second), third);
-      steps[i] = _mm256_cvtps_epi32(_mm256_mul_ps(_mm256_cvtepi32_ps(sum), group.multiplier[i]));
+      sums.v[i] = _mm256_add_epi32(_mm256_add_epi32(first, second), third);
     }
+    return sums;
+  }
+
+  MBI_INLINE __m128i bytes(const FilterSums& sums) const {
+    __m256i steps[2];
+    MBI_UNROLL for (int i = 0; i < 2; i++) steps[i] =
+        _mm256_cvtps_epi32(_mm256_mul_ps(_mm256_cvtepi32_ps(sums.v[i]), group.multiplier[i]));
     const __m256i words = _mm256_adds_epi16(_mm256_packs_epi32(steps[0], steps[1]), zero);
     const __m128i bytes = _mm_packus_epi16(_mm256_castsi256_si128(words), _mm256_extracti128_si256(words, 1));
     return _mm_min_epu8(_mm_max_epu8(bytes, lo), hi);

@@ -8,6 +8,7 @@ namespace {
 // A pair of panels: where its sums start and what they are multiplied by; its inputs are bytes less 128.
 struct FilterPair {
   static constexpr int kPanels = 2, kLeast = 2;
+  static constexpr bool kWaits = false;
   int32_t bias[16];
   float multiplier[16];
 
@@ -23,6 +24,8 @@ struct FilterPair {
   }
   static MBI_INLINE void store(uint8_t* out, uint8x16_t bytes) { vst1q_u8(out, bytes); }
 };
+
+using FilterSums = uint8x16_t;  // bytes already
 
 }  // namespace
 }  // namespace mbinfer

@@ -62,14 +62,14 @@ struct FilterGroup : FilterPair {
 // What all pixels of a pair of panels have in common, in variables that no store of bytes can change: sums and what
 // they are multiplied by are read for each pixel, as they have no room beside three columns and their weights.
 struct Filter3x3 {
+  static FilterSums bytes(FilterSums made) { return made; }
   const FilterGroup& group;
   const FilterColumn weights[3];
   const ByteOutput output;
   MBI_INLINE Filter3x3(const FilterGroup& g, const ByteOutput& out)
       : group(g), weights{g.weights[0], g.weights[1], g.weights[2]}, output(out) {}
 
-  MBI_INLINE uint8x16_t operator()(const FilterColumn& left, const FilterColumn& middle,
-                                   const FilterColumn& right) const {
+  MBI_INLINE uint8x16_t sums(const FilterColumn& left, const FilterColumn& middle, const FilterColumn& right) const {
     int16x4_t steps[4];
     MBI_UNROLL for (int r = 0; r < 4; r++) {
       int32x4_t sum = vld1q_s32(group.bias + 4 * r);

@@ -55,6 +55,7 @@ struct FilterGroup : FilterPair {
 // What all pixels of a pair of panels have in common, in variables that no store of bytes can change: sums and what
 // they are multiplied by are read for each pixel, as they have no room beside three columns and their weights.
 struct Filter3x3 {
+  static FilterSums bytes(FilterSums made) { return made; }
   const FilterGroup& group;
   const FilterColumn left, middle, right;
   const Beside last;  // of the left and the middle column
@@ -67,7 +68,7 @@ struct Filter3x3 {
         last(Beside::of(left.last, middle.last)),
         output(out) {}
 
-  MBI_INLINE uint8x16_t operator()(const FilterColumn& l, const FilterColumn& m, const FilterColumn& r) const {
+  MBI_INLINE uint8x16_t sums(const FilterColumn& l, const FilterColumn& m, const FilterColumn& r) const {
     const Beside b = Beside::of(l.last, m.last);
     int32x4_t sums[4];
     MBI_UNROLL for (int i = 0; i < 4; i++) sums[i] = vld1q_s32(group.bias + 4 * i);

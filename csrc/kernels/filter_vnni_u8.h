@@ -28,6 +28,7 @@ struct FilterColumn {
 // FilterColumn. A row that is outside weighs nothing; its products, of zero points, are where sums start.
 struct FilterGroup {
   static constexpr int kPanels = 8, kLeast = 3;
+  static constexpr bool kWaits = true;
   FilterColumn weights[3];
   __m512i bias[4];
   __m512 multiplier[4];
@@ -87,6 +88,10 @@ struct FilterGroup {
   }
 };
 
+struct FilterSums {
+  __m512i v[4];
+};
+
 struct Filter3x3 {
   const FilterGroup& group;
   const __m512i zero, lo, hi;
@@ -96,14 +101,20 @@ struct Filter3x3 {
         lo(_mm512_broadcast_i64x4(output.lo)),
         hi(_mm512_broadcast_i64x4(output.highest)) {}
 
-  MBI_INLINE __m512i operator()(const FilterColumn& left, const FilterColumn& middle, const FilterColumn& right) const {
-    __m512i steps[4];
+  MBI_INLINE FilterSums sums(const FilterColumn& left, const FilterColumn& middle, const FilterColumn& right) const {
+    FilterSums sums;
     MBI_UNROLL for (int i = 0; i < 4; i++) {
-      __m512i sum = _mm512_dpbusd_epi32(group.bias[i], left.v[i], group.weights[0].v[i]);
-      sum = _mm512_dpbusd_epi32(sum, middle.v[i], group.weights[1].v[i]);
-      sum = _mm512_dpbusd_epi32(sum, right.v[i], group.weights[2].v[i]);
-      steps[i] = _mm512_cvtps_epi32(_mm512_mul_ps(_mm512_cvtepi32_ps(sum), group.multiplier[i]));
+      const __m512i first = _mm512_dpbusd_epi32(group.bias[i], left.v[i], group.weights[0].v[i]);
+      const __m512i second = _mm512_dpbusd_epi32(first, middle.v[i], group.weights[1].v[i]);
+      sums.v[i] = _mm512_dpbusd_epi32(second, right.v[i], group.weights[2].v[i]);
     }
+    return sums;
+  }
+
+  MBI_INLINE __m512i bytes(const FilterSums& sums) const {
+    __m512i steps[4];
+    MBI_UNROLL for (int i = 0; i < 4; i++) steps[i] =
+        _mm512_cvtps_epi32(_mm512_mul_ps(_mm512_cvtepi32_ps(sums.v[i]), group.multiplier[i]));
     const __m512i first = _mm512_adds_epi16(_mm512_packs_epi32(steps[0], steps[1]), zero),
                   second = _mm512_adds_epi16(_mm512_packs_epi32(steps[2], steps[3]), zero);
     return _mm512_min_epu8(_mm512_max_epu8(_mm512_packus_epi16(first, second), lo), hi);

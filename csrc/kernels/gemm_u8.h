@@ -5,208 +5,31 @@
 namespace mbinfer {
 namespace {
 
-constexpr int kQuad = 4;                      // inputs of a row of int8 weights
-constexpr int kQuadRow = kQuad * 2 * kPanel;  // bytes of it, for a pair of panels
-
-// Numbers of bytes, as steps from their zero point, times a factor.
-struct ByteTerm {
-  f32x8 zero, factor;
-  ByteTerm(const Type& type, const Type& out)
-      : zero(f32x8::splat(float(type.zero_point))), factor(f32x8::splat(type.scale / out.scale)) {}
-  MBI_INLINE f32x8 operator()(const uint8_t* p) const { return mul(sub(f32x8::widen_u8(p), zero), factor); }
-};
-
-// A pair of panels of a call, of which the first may begin with its second one and the last end with its first.
-struct BytePair {
-  int pair, panel;  // of the node's; the first panel of those that the call makes, -1 where it is not made
-  bool has[2];
-  BytePair(int first, int panels, int pair)
-      : pair(pair), panel(pair * 2 - first), has{panel >= 0, panel + 1 < panels} {}
-  int made(int n) const { return panel + (has[n] ? n : 1 - n); }  // or the other one, whose numbers do no harm
-};
-
-enum ByteEnd { kLeave, kMake, kAddTo };  // sums stay sums; become bytes; become bytes to which others are added
-
-// What is done to the sums of a pair, in variables that no store of bytes can change.
-template <ByteEnd kEnd>
-struct ByteFinish {
-  const bool both, first;  // panels that are made: both, or one of them
-  const ByteScale scale;
-  const f32x8 lo, hi, made;
-  const ByteOutput output;
-  const ByteTerm added;
-  const ptrdiff_t out_stride, residual_stride;
-  uint8_t* out;
-  const uint8_t *residual, *residual_second;
-
-  ByteFinish(const GemmArgs& a, const Finish& f, const BytePair& pair, int pixel)
-      : both(pair.has[0] && pair.has[1]),
-        first(pair.has[0]),
-        scale(f.channels[pair.made(0)].multiplier, f.channels[pair.made(1)].multiplier),
-        lo(f32x8::splat(f.activation.lo)),
-        hi(f32x8::splat(f.activation.hi)),
-        made(f32x8::splat(kEnd == kAddTo ? f.made.scale / f.sum.scale : 0)),
-        output(kEnd == kAddTo ? f.after : f.activation, kEnd == kAddTo ? f.sum : f.made),
-        added(kEnd == kAddTo ? f.added : f.made, kEnd == kAddTo ? f.sum : f.made),
-        out_stride(a.out_stride),
-        residual_stride(f.residual_stride),
-        out(static_cast<uint8_t*>(a.out) + pixel * a.out_stride + pair.made(0) * kPanel),
-        residual(static_cast<const uint8_t*>(f.residual) + pixel * f.residual_stride + pair.made(0) * kPanel),
-        residual_second(residual + (pair.made(1) - pair.made(0)) * kPanel) {}
-
-  // What is made is a byte already where a residual is added to it: whole steps.
-  MBI_INLINE f32x8 add_to(f32x8 x, const uint8_t* residual) const {
-    return add(mul(to_float(to_int(less(hi, greater(x, lo)))), made), added(residual));
-  }
-
-  template <int kPixels>
-  MBI_INLINE void put(const i32x16 (&sums)[kPixels]) {
-    u8x16 bytes[kPixels];
-    if (kEnd == kAddTo) {
-      MBI_UNROLL for (int p = 0; p < kPixels; p++) {
-        bytes[p] = output(add_to(scale.first(sums[p]), residual), add_to(scale.second(sums[p]), residual_second));
-        residual = pace(residual + residual_stride);
-        residual_second = pace(residual_second + residual_stride);
-      }
-    } else {
-      output(sums, scale, bytes);
-    }
-    MBI_UNROLL for (int p = 0; p < kPixels; p++) {
-      if (__builtin_expect(both, 1))
-        store(out, bytes[p]);
-      else if (first)
-        store_half(out, bytes[p]);
-      else
-        store_second_half(out, bytes[p]);
-      out = pace(out + out_stride);
-    }
-  }
-};
-
-template <>
-struct ByteFinish<kLeave> {
-  const bool first, second;
-  const ptrdiff_t stride;
-  int32_t *to, *to_second;
-
-  ByteFinish(const GemmArgs& a, const Finish&, const BytePair& pair, int pixel)
-      : first(pair.has[0]),
-        second(pair.has[1]),
-        stride(a.sums_stride),
-        to(reinterpret_cast<int32_t*>(static_cast<char*>(a.sums) + pixel * stride) + pair.made(0) * kPanel),
-        to_second(to + (pair.made(1) - pair.made(0)) * kPanel) {}
-
-  template <int kPixels>
-  MBI_INLINE void put(const i32x16 (&sums)[kPixels]) {
-    MBI_UNROLL for (int p = 0; p < kPixels; p++) {
-      if (first) store(to, sums[p].first());
-      if (second) store(to_second, sums[p].second());
-      to = reinterpret_cast<int32_t*>(reinterpret_cast<char*>(to) + stride);
-      to_second = reinterpret_cast<int32_t*>(reinterpret_cast<char*>(to_second) + stride);
-    }
-  }
-};
-
-// Some pixels of a call, prepared where the leaf wants that: of each tap the inputs of all pixels, one after the other.
-struct ByteBlock {
-  static constexpr int kMostPixels = 64, kMostTaps = 64;
-  static constexpr ptrdiff_t kMostBytes = ByteInputs::kQuadBytes * ByteInputs::kMostQuads;
-  const GemmArgs& a;
-  int first = 0, pixels = 0;
-  ptrdiff_t stride;                 // from one pixel to the next, in bytes of inputs
-  bool shared = true;               // neighbouring pixels read some inputs in common, or all that lies between them
-  alignas(32) uint8_t outside[64];  // inputs of a tap that is outside
-  int corrections[kMostPixels];     // where the leaf wants them
-  const uint8_t* taps[ByteInputs::kPrepared ? kMostTaps : 1];  // prepared, of the block's first pixel
-  alignas(32) uint8_t prepared[ByteInputs::kPrepared ? ByteInputs::kRoom : 1];
-
-  explicit ByteBlock(const GemmArgs& a) : a(a), stride(a.in_stride) {
-    __builtin_memset(outside, a.zero_point, sizeof outside);
-    if (!ByteInputs::kPrepared) return;
-    int most = 0;
-    for (int t = 0; t < a.tap_count; t++) {
-      most = a.taps[t].k > most ? a.taps[t].k : most;
-      shared = shared && (!a.taps[t].in || a.taps[t].k >= stride);
-    }
-    shared = shared && stride % kQuad == 0 && stride >= 0;
-    if (!shared) stride = most;
-  }
-
-  static constexpr ptrdiff_t prepared_bytes(ptrdiff_t inputs) { return inputs / kQuad * ByteInputs::kQuadBytes; }
-  ptrdiff_t pixel_bytes() const { return prepared_bytes(stride); }
-
-  // So many pixels that their inputs find room.
-  int most_pixels() const {
-    ptrdiff_t fixed = 0;
-    for (int t = 0; t < a.tap_count; t++) fixed += prepared_bytes(a.taps[t].k);
-    const ptrdiff_t room = kMostBytes - fixed, each = a.tap_count * pixel_bytes();
-    if (room < 0 || a.tap_count > kMostTaps) return 0;
-    const ptrdiff_t fit = each ? room / each + 1 : kMostPixels;
-    return fit < kMostPixels ? int(fit) : kMostPixels;
-  }
-
-  // body(in, k) for all inputs of a tap that is outside.
-  template <class Body>
-  MBI_INLINE void for_each_outside(int k, Body&& body) const {
-    for (int i = 0, some; i < k; i += some) {
-      some = k - i < int(sizeof outside) ? k - i : int(sizeof outside);
-      body(outside, i, some);
-    }
-  }
-
-  void prepare_all() {
-    const bool corrected = ByteInputs::kCorrected;
-    if (corrected)
-      for (int p = 0; p < pixels; p++) corrections[p] = 0;
-    uint8_t* to = prepared;
-    for (int t = 0; t < a.tap_count; t++) {
-      const Tap& tap = a.taps[t];
-      const int k = tap.k;
-      taps[t] = to;
-      if (!tap.in) {
-        for_each_outside(k, [&](const uint8_t* in, int i, int some) { prepare(in, some, to + prepared_bytes(i)); });
-        if (corrected)
-          for (int p = 0, all = correction(to, k); p < pixels; p++) corrections[p] += all;
-        to += prepared_bytes(k);
-        continue;
-      }
-      const auto* in = static_cast<const uint8_t*>(tap.in) + first * a.in_stride;
-      if (shared) {
-        prepare(in, int(ptrdiff_t(pixels - 1) * stride) + k, to);
-      } else {
-        for (int p = 0; p < pixels; p++) prepare(in + p * a.in_stride, k, to + p * pixel_bytes());
-      }
-      if (corrected)
-        for (int p = 0; p < pixels; p++) corrections[p] += correction(to + p * pixel_bytes(), k);
-      to += (pixels - 1) * pixel_bytes() + prepared_bytes(k);
-    }
-  }
-};
-
 // Where the sums of a pair begin: at the bias, or where those of the call before ended.
 struct ByteStart {
   const int32_t* from[2];
   ptrdiff_t stride;
   ByteStart(const GemmArgs& a, const BytePair& pair, int pixel) : stride(a.bias ? 0 : a.sums_stride) {
     const auto* channels = static_cast<const Channels*>(a.bias);
-    const auto* sums = reinterpret_cast<const int32_t*>(static_cast<const char*>(a.sums) + pixel * a.sums_stride);
+    const auto* sums = moved(static_cast<const int32_t*>(a.sums), pixel * a.sums_stride);
     MBI_UNROLL for (int n = 0; n < 2; n++) from[n] = !channels             ? sums + pair.made(n) * kPanel
                                                      : ByteInputs::kSigned ? channels[pair.made(n)].signed_bias
                                                                            : channels[pair.made(n)].bias;
   }
-  i32x16 operator()() const { return i32x16::load(from[0], from[1]); }
-  MBI_INLINE void next() {
-    MBI_UNROLL for (int n = 0; n < 2; n++) from[n] =
-        reinterpret_cast<const int32_t*>(reinterpret_cast<const char*>(from[n]) + stride);
+  static MBI_INLINE const int32_t* moved(const int32_t* p, ptrdiff_t bytes) {
+    return reinterpret_cast<const int32_t*>(reinterpret_cast<const char*>(p) + bytes);
   }
+  i32x16 operator()() const { return i32x16::load(from[0], from[1]); }
+  MBI_INLINE void next() { MBI_UNROLL for (int n = 0; n < 2; n++) from[n] = moved(from[n], stride); }
+  // Of a pixel and the one after it, if that exists.
+  i32x16 of_two(bool other) const { return i32x16::load(from[0], other ? moved(from[0], stride) : from[0]); }
+  MBI_INLINE void next_two(bool other) { from[0] = moved(from[0], other ? 2 * stride : stride); }
 };
-
-inline int quads_of(const Tap& tap) { return int(unsigned(tap.k) / kQuad); }
 
 // Whether the leaf makes tiles whole: from the bias, of inputs that are prepared or lie somewhere.
 inline bool can_be_whole(const ByteBlock& block) {
   const GemmArgs& a = block.a;
-  bool whole = a.bias && a.tap_count > 0 && a.tap_count <= ByteBlock::kMostTaps;
+  bool whole = a.bias && block.count() > 0 && block.count() <= ByteBlock::kMostTaps;
   for (int t = 0; !ByteInputs::kPrepared && whole && t < a.tap_count; t++)
     whole = a.taps[t].in || a.taps[t].k <= int(sizeof block.outside);
   return whole;
@@ -214,104 +37,159 @@ inline bool can_be_whole(const ByteBlock& block) {
 
 // `count` tiles that the leaf makes whole.
 template <int kPixels, bool kFull, ByteEnd kEnd>
-MBI_INLINE void whole_tiles(const ByteBlock& block, const BytePair& pair, int pixel, int count) {
+MBI_INLINE void whole_tiles(const ByteBlock& block, const ByteDeeds<kEnd>& deeds, const BytePair& pair, int pixel,
+                            int count) {
   using Tile = ByteTile<kPixels, kFull>;
   const GemmArgs& a = block.a;
   const int8_t* weights = static_cast<const int8_t*>(a.weights) + ptrdiff_t(pair.pair) * a.weight_rows * kQuadRow;
   const ptrdiff_t stride = ByteInputs::kPrepared ? block.pixel_bytes() : a.in_stride;
   typename Tile::Inputs taps[ByteBlock::kMostTaps];
-  for (int t = 0; t < a.tap_count; t++) {
-    const Tap& tap = a.taps[t];
-    const auto* in = ByteInputs::kPrepared ? block.taps[t]
-                     : tap.in              ? static_cast<const uint8_t*>(tap.in)
-                                           : block.outside;
-    taps[t] = {in, tap.in ? stride : 0, weights + ptrdiff_t(tap.weight_row) * kQuadRow, quads_of(tap)};
+  for (int t = 0; t < block.count(); t++) {
+    const ByteLine line = block.line(t);
+    taps[t] = {line.prepared ? line.prepared : block.outside, line.in ? stride : 0,
+               weights + ptrdiff_t(line.weight_row) * kQuadRow, line.quads};
   }
-  static constexpr Finish kNone = {};
-  ByteFinish<kEnd> finish(a, kEnd == kLeave ? kNone : *a.finish, pair, pixel);
+  ByteFinish<kEnd, false> finish(a, deeds, pair, pixel);
   const typename Tile::Start start(ByteStart(a, pair, pixel)());
-  const typename Tile::Inputs* const end = taps + a.tap_count;
+  const typename Tile::Inputs* const end = taps + block.count();
   for (ptrdiff_t p = ByteInputs::kPrepared ? pixel - block.first : pixel; count > 0; count--, p += kPixels) {
     Tile tile;
     tile.whole(start, taps, end, p);
-    finish.put(tile.sums);
+    finish.template put<kPixels>(tile.sums);
   }
 }
 
-// `count` tiles, one after the other; of one tap, whose sums begin at the bias, or of any. Never inlined: among other
-// tiles GCC would spill the sums, as it does around the loop over taps, which takes as long as 8 to 16 inputs.
-template <int kPixels, bool kFull, ByteEnd kEnd, bool kOneTap>
-__attribute__((noinline)) void byte_tiles(const ByteBlock& block, const BytePair& pair, int pixel, int count) {
+template <int kPixels>
+struct LoneByteTile;
+
+template <int kPixels, bool kFull, bool kAlone>
+struct ByteTileOf {
+  using Tile = ByteTile<kPixels, kFull>;
+};
+template <int kPixels, bool kFull>
+struct ByteTileOf<kPixels, kFull, true> {
+  using Tile = LoneByteTile<kPixels>;
+};
+
+// Adds the products of all lines.
+template <int kPixels, class Tile>
+MBI_INLINE void multiply_lines(const ByteBlock& block, Tile& tile, ptrdiff_t moved, const ptrdiff_t (&pixels)[kPixels],
+                               const int8_t* weights) {
+  if constexpr (ByteInputs::kPrepared) {
+    for (const ByteLine *line = block.lines, *end = line + block.line_count; line < end; line++) {
+      ptrdiff_t distances[kPixels];
+      const ptrdiff_t inside = line->in ? -1 : 0;
+      MBI_UNROLL for (int p = 0; p < kPixels; p++) distances[p] = pixels[p] & inside;
+      tile.multiply(line->prepared + (moved & inside), distances, weights + ptrdiff_t(line->weight_row) * kQuadRow,
+                    line->quads);
+    }
+    return;
+  }
+  ptrdiff_t nowhere[kPixels];
+  MBI_UNROLL for (int p = 0; p < kPixels; p++) nowhere[p] = 0;
+  for (int t = 0; t < block.a.tap_count; t++) {
+    const Tap& tap = block.a.taps[t];
+    const int8_t* w = weights + ptrdiff_t(tap.weight_row) * kQuadRow;
+    if (__builtin_expect(tap.in != nullptr, 1)) {
+      tile.multiply(static_cast<const uint8_t*>(tap.in) + moved, pixels, w, quads_of(tap));
+    } else {
+      block.for_each_outside(tap.k, [&](const uint8_t* outside, int i, int some) {
+        tile.multiply(outside, nowhere, w + i / kQuad * kQuadRow, some / kQuad);
+      });
+    }
+  }
+}
+
+// `count` tiles, one after the other; of one line, whose sums begin at the bias, or of any. Never inlined: among other
+// tiles GCC would spill the sums, as it does around the loop over lines, which takes as long as 8 to 16 inputs.
+template <int kPixels, bool kFull, ByteEnd kEnd, bool kOneLine, bool kAlone>
+__attribute__((noinline)) void byte_tiles(const ByteBlock& block, const ByteDeeds<kEnd>& deeds, const BytePair& pair,
+                                          int pixel, int count) {
   const GemmArgs& a = block.a;
-  if constexpr (ByteTile<kPixels, kFull>::kWhole)
-    if (can_be_whole(block)) return whole_tiles<kPixels, kFull, kEnd>(block, pair, pixel, count);
+  using Tile = typename ByteTileOf<kPixels, kFull, kAlone>::Tile;
+  if constexpr (Tile::kWhole)
+    if (can_be_whole(block)) return whole_tiles<kPixels, kFull, kEnd>(block, deeds, pair, pixel, count);
   const int8_t* weights = static_cast<const int8_t*>(a.weights) + ptrdiff_t(pair.pair) * a.weight_rows * kQuadRow;
+  if (kAlone && !pair.has[0]) weights += kQuadRow / 2;
   const ptrdiff_t stride = ByteInputs::kPrepared ? block.pixel_bytes() : a.in_stride;
-  ptrdiff_t pixels[kPixels], nowhere[kPixels];
-  MBI_UNROLL for (int p = 0; p < kPixels; p++) pixels[p] = p * stride, nowhere[p] = 0;
-  static constexpr Finish kNone = {};
-  ByteFinish<kEnd> finish(a, kEnd == kLeave ? kNone : *a.finish, pair, pixel);
+  ptrdiff_t pixels[kPixels];
+  MBI_UNROLL for (int p = 0; p < kPixels; p++) pixels[p] = p * stride;
+  ByteFinish<kEnd, kAlone> finish(a, deeds, pair, pixel);
   ByteStart start(a, pair, pixel);
   const int* corrections = block.corrections + (pixel - block.first);
   ptrdiff_t moved = (ByteInputs::kPrepared ? pixel - block.first : pixel) * stride;
-  auto inputs = [&](int t) {
-    return ByteInputs::kPrepared ? block.taps[t] : static_cast<const uint8_t*>(a.taps[t].in);
-  };
-  const uint8_t* const only = kOneTap ? inputs(0) : nullptr;
-  const int quads = kOneTap ? quads_of(a.taps[0]) : 0;
-  if (kOneTap) weights += ptrdiff_t(a.taps[0].weight_row) * kQuadRow;
-  for (; count > 0; count--, moved += kPixels * stride, corrections += kPixels) {
-    ByteTile<kPixels, kFull> tile;
-    MBI_UNROLL for (int p = 0; p < kPixels; p++) {
-      tile.sums[p] = start();
-      if (ByteInputs::kCorrected) tile.sums[p] = add(tile.sums[p], corrections[p]);
-      if (!kOneTap) start.next();
-    }
-    tile.start();
-    if (kOneTap) tile.multiply(only + moved, pixels, weights, quads);
-    for (int t = 0; !kOneTap && t < a.tap_count; t++) {
-      const Tap& tap = a.taps[t];
-      const int8_t* w = weights + ptrdiff_t(tap.weight_row) * kQuadRow;
-      if (__builtin_expect(tap.in != nullptr, 1)) {
-        tile.multiply(inputs(t) + moved, pixels, w, quads_of(tap));
-      } else if (ByteInputs::kPrepared) {
-        tile.multiply(block.taps[t], nowhere, w, quads_of(tap));
+  const uint8_t* const only = kOneLine ? block.line(0).prepared : nullptr;
+  const int quads = kOneLine ? block.line(0).quads : 0;
+  if (kOneLine) weights += ptrdiff_t(block.line(0).weight_row) * kQuadRow;
+  constexpr int kRegisters = registers_of(kPixels, kAlone), kWaiting = ByteTiles::waiting_tiles;
+  for (int some; count > 0; count -= some) {
+    some = count < kWaiting ? count : kWaiting;
+    i32x16 waiting[kWaiting][kRegisters];
+    for (int i = 0; i < some; i++, moved += kPixels * stride, corrections += kPixels) {
+      Tile tile;
+      MBI_UNROLL for (int n = 0; n < kRegisters; n++) {
+        const int p = kAlone ? 2 * n : n, other = kAlone && p + 1 < kPixels ? p + 1 : p;
+        tile.sums[n] = kAlone ? start.of_two(other > p) : start();
+        if constexpr (ByteInputs::kCorrected) tile.sums[n] = add(tile.sums[n], corrections[p], corrections[other]);
+        if (!kOneLine) kAlone ? start.next_two(other > p) : start.next();
+      }
+      tile.start();
+      if (kOneLine)
+        tile.multiply(only + moved, pixels, weights, quads);
+      else
+        multiply_lines<kPixels>(block, tile, moved, pixels, weights);
+      tile.settle();
+      if (kWaiting == 1) {
+        finish.template put<kPixels>(tile.sums);
       } else {
-        block.for_each_outside(tap.k, [&](const uint8_t* outside, int i, int some) {
-          tile.multiply(outside, nowhere, w + i / kQuad * kQuadRow, some / kQuad);
-        });
+        MBI_UNROLL for (int n = 0; n < kRegisters; n++) waiting[i][n] = tile.sums[n];
       }
     }
-    tile.settle();
-    finish.put(tile.sums);
+    for (int i = 0; kWaiting > 1 && i < some; i++) finish.template put<kPixels>(waiting[i]);
   }
 }
 
-template <int kPixels, bool kFull, ByteEnd kEnd, bool kOneTap>
-void run_byte_tiles(const ByteBlock& block, const BytePair& pair, int height, int pixel, int count) {
-  if (height == kPixels) return byte_tiles<kPixels, kFull, kEnd, kOneTap>(block, pair, pixel, count);
-  if constexpr (kPixels > 1) run_byte_tiles<kPixels - 1, kFull, kEnd, kOneTap>(block, pair, height, pixel, count);
-}
+// What a block's tiles share.
+template <bool kFull, ByteEnd kEnd, bool kOneLine>
+struct ByteRun {
+  const ByteBlock& block;
+  const ByteDeeds<kEnd>& deeds;
 
-// All pixels of a block, in tiles of nearly equal height.
-template <bool kFull, ByteEnd kEnd, bool kOneTap>
-void run_byte_pairs(const ByteBlock& block) {
-  constexpr int kMost = ByteTiles::gemm_pixels;
-  const GemmArgs& a = block.a;
-  const int tiles = (block.pixels + kMost - 1) / kMost, height = block.pixels / tiles, taller = block.pixels % tiles;
-  for (int pair = a.panel / 2; pair * 2 < a.panel + a.panels; pair++) {
-    const BytePair panels(a.panel, a.panels, pair);
-    if (taller) run_byte_tiles<kMost, kFull, kEnd, kOneTap>(block, panels, height + 1, block.first, taller);
-    run_byte_tiles<kMost, kFull, kEnd, kOneTap>(block, panels, height, block.first + taller * (height + 1),
-                                                tiles - taller);
+  template <int kPixels, bool kAlone>
+  void tiles(const BytePair& pair, int height, int pixel, int count) const {
+    if (height == kPixels) return byte_tiles<kPixels, kFull, kEnd, kOneLine, kAlone>(block, deeds, pair, pixel, count);
+    if constexpr (kPixels > 1) tiles<kPixels - 1, kAlone>(pair, height, pixel, count);
   }
-}
+
+  // All pixels, in tiles of nearly equal height.
+  template <bool kAlone>
+  void panels(const BytePair& pair) const {
+    constexpr int kMost = kAlone ? ByteTiles::lone_pixels : ByteTiles::gemm_pixels;
+    const int all = (block.pixels + kMost - 1) / kMost, height = block.pixels / all, taller = block.pixels % all;
+    if (taller) tiles<kMost, kAlone>(pair, height + 1, block.first, taller);
+    tiles<kMost, kAlone>(pair, height, block.first + taller * (height + 1), all - taller);
+  }
+
+  void run() const {
+    const GemmArgs& a = block.a;
+    for (int i = a.panel / 2; i * 2 < a.panel + a.panels; i++) {
+      const BytePair pair(a.panel, a.panels, i);
+      if constexpr (ByteTiles::lone_pixels > 0)
+        if (!(pair.has[0] && pair.has[1])) {
+          panels<true>(pair);
+          continue;
+        }
+      panels<false>(pair);
+    }
+  }
+};
 
 template <bool kFull, ByteEnd kEnd>
 void run_byte_block(const ByteBlock& block) {
-  const GemmArgs& a = block.a;
-  a.tap_count == 1 && a.taps[0].in&& a.bias ? run_byte_pairs<kFull, kEnd, true>(block)
-                                            : run_byte_pairs<kFull, kEnd, false>(block);
+  static constexpr Finish kNone = {};
+  const ByteDeeds<kEnd> deeds(kEnd == kLeave ? kNone : *block.a.finish);
+  const bool one_line = block.count() == 1 && block.line(0).in && block.a.bias;
+  one_line ? ByteRun<kFull, kEnd, true>{block, deeds}.run() : ByteRun<kFull, kEnd, false>{block, deeds}.run();
 }
 
 template <bool kFull>
@@ -349,6 +227,23 @@ void gemm_in_turns(const GemmArgs& a, ptrdiff_t pixel) {
   }
 }
 
+// Some pixels and panels of a call that begins at the bias and ends as bytes.
+struct GemmPart {
+  GemmArgs args;
+  Finish finish;
+  GemmPart(const GemmArgs& a, int pixel, int pixels, int panel, int panels) : args(a), finish(*a.finish) {
+    args.pixels = a.pixels - pixel < pixels ? a.pixels - pixel : pixels;
+    args.panel = a.panel + panel;
+    args.panels = a.panels - panel < panels ? a.panels - panel : panels;
+    args.out = static_cast<uint8_t*>(a.out) + pixel * a.out_stride + panel * kPanel;
+    args.bias = static_cast<const Channels*>(a.bias) + panel;
+    args.finish = &finish;
+    finish.channels += panel;
+    if (finish.residual)
+      finish.residual = static_cast<const uint8_t*>(finish.residual) + pixel * finish.residual_stride + panel * kPanel;
+  }
+};
+
 // A call whose inputs find no room together. Where it begins at the bias and ends as bytes, the sums of some pixels and
 // panels at a time wait here.
 void gemm_of_many(const GemmArgs& a) {
@@ -357,25 +252,91 @@ void gemm_of_many(const GemmArgs& a) {
   alignas(64) int32_t sums[kPixels * kPanels * kPanel];
   for (int pixel = 0; pixel < a.pixels; pixel += kPixels)
     for (int panel = 0; panel < a.panels; panel += kPanels) {
-      Finish finish = *a.finish;
-      GemmArgs some = a;
-      some.pixels = a.pixels - pixel < kPixels ? a.pixels - pixel : kPixels;
-      some.panel = a.panel + panel;
-      some.panels = a.panels - panel < kPanels ? a.panels - panel : kPanels;
-      some.sums = sums;
-      some.sums_stride = kPanels * kPanel * sizeof(int32_t);
-      some.out = static_cast<uint8_t*>(a.out) + pixel * a.out_stride + panel * kPanel;
-      some.bias = static_cast<const Channels*>(a.bias) + panel;
-      some.finish = &finish;
-      finish.channels += panel;
-      if (finish.residual)
-        finish.residual =
-            static_cast<const uint8_t*>(finish.residual) + pixel * finish.residual_stride + panel * kPanel;
-      gemm_in_turns(some, pixel);
+      GemmPart part(a, pixel, kPixels, panel, kPanels);
+      part.args.sums = sums;
+      part.args.sums_stride = kPanels * kPanel * sizeof(int32_t);
+      gemm_in_turns(part.args, pixel);
     }
 }
 
+// A call of taps that have weights for one or two of four inputs: those alone, of all taps side by side, are what is
+// multiplied.
+struct LiveInputs {
+  static constexpr int kMostQuads = 32, kInputs = 4096, kWeights = 8192;  // bytes
+  const GemmArgs& a;
+  int live, quads;
+  Tap tap;
+  alignas(64) uint8_t inputs[kInputs];
+  alignas(64) uint32_t weights[kWeights / 4];
+
+  explicit LiveInputs(const GemmArgs& a) : a(a), live(a.live), quads(0), tap{inputs, 0, 0} {
+    for (int t = 0; t < a.tap_count; t++) quads += a.taps[t].k / kQuad;
+    quads = (quads * live + kQuad - 1) / kQuad;
+    tap.k = quads * kQuad;
+  }
+  bool suits() const { return live < 3 && a.bias && a.finish && quads > 0 && quads <= kMostQuads; }
+
+  void run() {
+    const int pixels = kInputs / tap.k, pairs = kWeights / (quads * kQuadRow);
+    for (int panel = 0, next; panel < a.panels; panel = next) {
+      const int pair = (a.panel + panel) / 2;
+      next = (pair + pairs) * 2 - a.panel;
+      if (next > a.panels) next = a.panels;
+      for (int i = pair; i * 2 < a.panel + next; i++) gather_weights(i, weights + (i - pair) * quads * (kQuadRow / 4));
+      for (int pixel = 0; pixel < a.pixels; pixel += pixels) {
+        GemmPart part(a, pixel, pixels, panel, next - panel);
+        gather_inputs(pixel, part.args.pixels);
+        part.args.taps = &tap, part.args.tap_count = 1, part.args.in_stride = tap.k;
+        part.args.weights = weights, part.args.weight_rows = quads;
+        part.args.panel -= pair * 2;
+        part.args.live = kQuad;
+        gemm_u8(&part.args);
+      }
+    }
+  }
+
+ private:
+  // Four bytes of a channel at a time, as they lie in a row of weights.
+  void gather_weights(int pair, uint32_t* to) const {
+    constexpr int kChannels = 2 * kPanel;
+    const auto* from = static_cast<const char*>(a.weights) + ptrdiff_t(pair) * a.weight_rows * kQuadRow;
+    __builtin_memset(to, 0, size_t(quads) * kQuadRow);
+    for (int t = 0, at = 0; t < a.tap_count; t++)
+      for (int row = 0; row < a.taps[t].k / kQuad; row++) {
+        uint32_t four[kChannels];
+        __builtin_memcpy(four, from + (a.taps[t].weight_row + row) * kQuadRow, sizeof four);
+        for (int i = 0; i < live; i++, at++)
+          for (int n = 0; n < kChannels; n++)
+            to[at / kQuad * kChannels + n] |= (four[n] >> 8 * i & 255) << 8 * (at % kQuad);
+      }
+  }
+
+  void gather_inputs(int first, int pixels) {
+    __builtin_memset(inputs, a.zero_point, size_t(pixels * tap.k));
+    uint8_t* to = inputs;
+    for (int t = 0; t < a.tap_count; t++) {
+      const int count = a.taps[t].k / kQuad;
+      const auto* from = static_cast<const uint8_t*>(a.taps[t].in);
+      if (from) from += first * a.in_stride;
+      for (int p = 0; from && p < pixels; p++, from += a.in_stride) {
+        uint8_t* out = to + p * tap.k;
+        for (int i = 0; i < count; i++)
+          for (int n = 0; n < live; n++) out[i * live + n] = from[i * kQuad + n];
+      }
+      to += count * live;
+    }
+  }
+};
+
+// False where nothing is made. Never inlined: other calls need no room for what is gathered.
+__attribute__((noinline)) bool gemm_of_live(const GemmArgs& a) {
+  LiveInputs inputs(a);
+  if (inputs.suits()) inputs.run();
+  return inputs.suits();
+}
+
 void gemm_u8(const GemmArgs* a) {
+  if (a->live < kQuad && gemm_of_live(*a)) return;
   ByteBlock block(*a);
   const int most = ByteInputs::kPrepared ? block.most_pixels() : a->pixels;
   if (ByteInputs::kPrepared && most <= 0) return gemm_of_many(*a);

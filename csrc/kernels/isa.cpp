@@ -33,6 +33,9 @@
 
 #include "kernels/vectors.h"
 //
+#include "kernels/finish_u8.h"
+//
+#include "kernels/block_u8.h"
 #include "kernels/gemm_u8.h"
 //
 #include "kernels/depthwise_u8.h"

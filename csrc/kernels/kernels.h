@@ -105,6 +105,7 @@ struct GemmArgs {
   int zero_point = 0;                    // of the input
   int full_range = 0;                    // some int8 weights of the node may be -128
   DType weight_dtype = DType::kFloat32;  // or kFloat16; of uint8: kInt8, whatever this says
+  int live = 4;                          // of every four inputs of uint8, so many have weights that are not zero
 };
 
 // One row of a depthwise convolution, output pixels [x0, x1), some panels of a node.

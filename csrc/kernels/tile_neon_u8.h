@@ -11,7 +11,10 @@ struct ByteInputs {
   static constexpr bool kPrepared = true, kCorrected = false, kSigned = true, kAnyWeight = false;
   static constexpr int kQuadBytes = 16, kMostQuads = 1024, kRoom = kQuadBytes * kMostQuads;
 };
-inline int correction(const uint8_t*, int) { return 0; }
+struct ByteCorrection {  // none
+  void add(const uint8_t*, int) {}
+  int total() const { return 0; }
+};
 
 inline void prepare(const uint8_t* in, int k, uint8_t* out) {
   const int8x16_t half = vdupq_n_s8(-128);
@@ -367,9 +370,9 @@ struct ByteTile {
 
 struct ByteTiles {
 #ifdef __aarch64__  // 32 registers: 16 of sums, 4 of inputs, 2 of weights, 4 of products
-  static constexpr int gemm_pixels = 2, depthwise_pixels[4] = {0, 8, 4, 4};
+  static constexpr int gemm_pixels = 2, lone_pixels = 0, waiting_tiles = 1, depthwise_pixels[4] = {0, 8, 4, 4};
 #else  // 16: 8 of sums, 2 of inputs, 2 of weights, 2 of products
-  static constexpr int gemm_pixels = 1, depthwise_pixels[4] = {0, 4, 2, 2};
+  static constexpr int gemm_pixels = 1, lone_pixels = 0, waiting_tiles = 1, depthwise_pixels[4] = {0, 4, 2, 2};
 #endif
 };
 

@@ -10,7 +10,10 @@ struct ByteInputs {
   static constexpr int kQuadBytes = 4, kMostQuads = 0, kRoom = 0;
 };
 inline void prepare(const uint8_t*, int, uint8_t*) {}
-inline int correction(const uint8_t*, int) { return 0; }
+struct ByteCorrection {  // none
+  void add(const uint8_t*, int) {}
+  int total() const { return 0; }
+};
 
 // A tile from where its sums begin to the sums: v12 to v15 are those of the first pixel, whose inputs x9 points to,
 // v16 to v19 of the second, and so on. Symptom: GCC copies where sums begin for each pixel, loads two registers of
@@ -170,7 +173,7 @@ struct ByteTile {
 };
 
 struct ByteTiles {  // 32 registers: 20 of sums, 4 of weights, 5 of inputs
-  static constexpr int gemm_pixels = 5, depthwise_pixels[4] = {0, 8, 4, 4};
+  static constexpr int gemm_pixels = 5, lone_pixels = 0, waiting_tiles = 1, depthwise_pixels[4] = {0, 8, 4, 4};
 };
 
 }  // namespace

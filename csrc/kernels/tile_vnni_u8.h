@@ -16,7 +16,10 @@ struct ByteInputs {  // unsigned inputs meet signed weights, in 32 bits
 };
 
 inline void prepare(const uint8_t*, int, uint8_t*) {}
-inline int correction(const uint8_t*, int) { return 0; }
+struct ByteCorrection {  // none
+  void add(const uint8_t*, int) {}
+  int total() const { return 0; }
+};
 
 inline int quad_at(const uint8_t* p) {
   int quad;
@@ -26,44 +29,69 @@ inline int quad_at(const uint8_t* p) {
 
 #ifdef MBI_SUMS_512
 
+// add_quad(sums), so many times. An instruction waits for the one before it that adds to the same sum: few registers
+// have several sums each.
+template <int kCount, class AddQuad>
+MBI_INLINE void add_quads(i32x16 (&sums)[kCount], int quads, AddQuad&& add_quad) {
+  constexpr int kChains = kCount == 1 ? 4 : kCount <= 3 ? 2 : 1;
+  if (kChains > 1 && quads >= kChains) {
+    i32x16 more[kChains > 1 ? kChains - 1 : 1][kCount];
+    MBI_UNROLL for (int i = 0; i + 1 < kChains; i++) {
+      MBI_UNROLL for (int n = 0; n < kCount; n++) more[i][n].v = _mm512_setzero_si512();
+    }
+    for (; quads >= kChains; quads -= kChains) {
+      add_quad(sums);
+      MBI_UNROLL for (int i = 0; i + 1 < kChains; i++) add_quad(more[i]);
+    }
+    MBI_UNROLL for (int i = 0; i + 1 < kChains; i++) {
+      MBI_UNROLL for (int n = 0; n < kCount; n++) sums[n].v = _mm512_add_epi32(sums[n].v, more[i][n].v);
+    }
+  }
+  for (; quads > 0; quads--) add_quad(sums);
+}
+
 template <int kPixels, bool kFull>
 struct ByteTile {
   static constexpr bool kWhole = false;
-  // An instruction waits for the one before it that adds to the same sum: few pixels have several sums each.
-  static constexpr int kChains = kPixels == 1 ? 4 : kPixels <= 3 ? 2 : 1;
   i32x16 sums[kPixels];
   MBI_INLINE void start() {}
   MBI_INLINE void settle() {}
 
   MBI_INLINE void multiply(const uint8_t* in, const ptrdiff_t (&pixels)[kPixels], const int8_t* weights, int quads) {
-    if (kChains > 1 && quads >= kChains) {
-      __m512i more[kChains - 1 ? kChains - 1 : 1][kPixels];
-      MBI_UNROLL for (int i = 0; i + 1 < kChains; i++) {
-        MBI_UNROLL for (int p = 0; p < kPixels; p++) more[i][p] = _mm512_setzero_si512();
-      }
-      for (; quads >= kChains; quads -= kChains, in += 4 * kChains, weights += 64 * kChains) {
-        MBI_UNROLL for (int i = 0; i < kChains; i++) {
-          const __m512i both = _mm512_loadu_si512(weights + 64 * i);
-          MBI_UNROLL for (int p = 0; p < kPixels; p++) {
-            __m512i& sum = i ? more[i - 1][p] : sums[p].v;
-            sum = _mm512_dpbusd_epi32(sum, _mm512_set1_epi32(quad_at(in + pixels[p] + 4 * i)), both);
-          }
-        }
-      }
-      MBI_UNROLL for (int i = 0; i + 1 < kChains; i++) {
-        MBI_UNROLL for (int p = 0; p < kPixels; p++) sums[p].v = _mm512_add_epi32(sums[p].v, more[i][p]);
-      }
-    }
-    for (; quads > 0; quads--, in += 4, weights += 64) {
+    add_quads(sums, quads, [&](i32x16(&to)[kPixels]) __attribute__((always_inline)) {
       const __m512i both = _mm512_loadu_si512(weights);
-      MBI_UNROLL for (int p = 0; p < kPixels; p++) sums[p].v =
-          _mm512_dpbusd_epi32(sums[p].v, _mm512_set1_epi32(quad_at(in + pixels[p])), both);
-    }
+      MBI_UNROLL for (int p = 0; p < kPixels; p++) to[p].v =
+          _mm512_dpbusd_epi32(to[p].v, _mm512_set1_epi32(quad_at(in + pixels[p])), both);
+      in += 4, weights += 64;
+    });
+  }
+};
+
+// A tile of one panel: two pixels' sums lie side by side.
+template <int kPixels>
+struct LoneByteTile {
+  static constexpr bool kWhole = false;
+  static constexpr int kCount = (kPixels + 1) / 2;
+  i32x16 sums[kCount];
+  MBI_INLINE void start() {}
+  MBI_INLINE void settle() {}
+
+  MBI_INLINE void multiply(const uint8_t* in, const ptrdiff_t (&pixels)[kPixels], const int8_t* weights, int quads) {
+    add_quads(sums, quads, [&](i32x16(&to)[kCount]) __attribute__((always_inline)) {
+      const __m512i twice = _mm512_broadcast_i64x4(_mm256_loadu_si256(reinterpret_cast<const __m256i*>(weights)));
+      MBI_UNROLL for (int i = 0; i < kCount; i++) {
+        __m512i x = _mm512_set1_epi32(quad_at(in + pixels[2 * i]));
+        if (2 * i + 1 < kPixels)
+          x = _mm512_mask_set1_epi32(x, 0xFF00, quad_at(in + pixels[2 * i + (2 * i + 1 < kPixels)]));
+        to[i].v = _mm512_dpbusd_epi32(to[i].v, x, twice);
+      }
+      in += 4, weights += 64;
+    });
   }
 };
 
 struct ByteTiles {
-  static constexpr int gemm_pixels = 8, depthwise_pixels[4] = {0, 8, 8, 4};
+  static constexpr int gemm_pixels = 8, lone_pixels = 8, waiting_tiles = 1, depthwise_pixels[4] = {0, 8, 8, 4};
 };
 
 #else
@@ -97,7 +125,7 @@ struct ByteTile {
 };
 
 struct ByteTiles {  // 16 registers: 12 sums, 2 of weights, an input
-  static constexpr int gemm_pixels = 6, depthwise_pixels[4] = {0, 8, 8, 4};
+  static constexpr int gemm_pixels = 6, lone_pixels = 0, waiting_tiles = 1, depthwise_pixels[4] = {0, 8, 8, 4};
 };
 
 #endif

@@ -51,7 +51,6 @@ struct i32x16 {  // sums of a pair of panels
   i32x8 first() const { return {_mm512_castsi512_si256(v)}; }
   i32x8 second() const { return {_mm512_extracti64x4_epi64(v, 1)}; }
 };
-inline i32x16 add(i32x16 x, int y) { return {_mm512_add_epi32(x.v, _mm512_set1_epi32(y))}; }
 
 struct ByteScale {
   __m512 v;
@@ -73,7 +72,9 @@ struct i32x16 {  // sums of a pair of panels
   i32x8 first() const { return {a}; }
   i32x8 second() const { return {b}; }
 };
-inline i32x16 add(i32x16 x, int y) { return {add(x.first(), i32x8::splat(y)).v, add(x.second(), i32x8::splat(y)).v}; }
+inline i32x16 add(i32x16 x, int y, int z) {
+  return {add(x.first(), i32x8::splat(y)).v, add(x.second(), i32x8::splat(z)).v};
+}
 
 struct ByteScale {
   f32x8 a, b;
@@ -205,19 +206,21 @@ inline void prepare(const uint8_t* in, int k, uint8_t* out) {
 
 // What is to be added to all sums of inputs that were prepared. Reads up to 32 bytes at a time, of which some may not
 // have been written.
-inline int correction(const uint8_t* in, int k) {
-  alignas(32) static constexpr uint8_t kKept[64] = {255, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255,
-                                                    255, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255,
-                                                    255, 255, 255, 255, 255, 255, 255, 255, 255, 255};
-  auto load = [](const uint8_t* p) { return _mm256_loadu_si256(reinterpret_cast<const __m256i*>(p)); };
-  auto negative = [&](const uint8_t* p) { return _mm256_and_si256(load(p), load(p + ByteInputs::kSigns)); };
-  const __m256i zero = _mm256_setzero_si256();
-  const __m256i some = _mm256_and_si256(negative(in + (k & -32)), load(kKept + 32 - (k & 31)));
-  __m256i sums = _mm256_sad_epu8(some, zero);
-  for (; k >= 32; k -= 32, in += 32) sums = _mm256_add_epi32(sums, _mm256_sad_epu8(negative(in), zero));
-  const __m128i sum = _mm_add_epi32(_mm256_castsi256_si128(sums), _mm256_extracti128_si256(sums, 1));
-  return _mm_cvtsi128_si32(sum) + _mm_extract_epi32(sum, 2);
-}
+struct ByteCorrection {
+  __m256i sums = _mm256_setzero_si256();
+  MBI_INLINE void add(const uint8_t* in, int quads) {
+    alignas(32) static constexpr int kKept[16] = {-1, -1, -1, -1, -1, -1, -1, -1};
+    auto load = [](const void* p) { return _mm256_loadu_si256(static_cast<const __m256i*>(p)); };
+    auto negative = [&] { return _mm256_and_si256(load(in), load(in + ByteInputs::kSigns)); };
+    auto add_all = [&](__m256i some) { sums = _mm256_add_epi32(sums, _mm256_sad_epu8(some, _mm256_setzero_si256())); };
+    for (; quads >= 8; quads -= 8, in += 32) add_all(negative());
+    if (quads) add_all(_mm256_and_si256(negative(), load(kKept + 8 - quads)));
+  }
+  int total() const {
+    const __m128i sum = _mm_add_epi32(_mm256_castsi256_si128(sums), _mm256_extracti128_si256(sums, 1));
+    return _mm_cvtsi128_si32(sum) + _mm_extract_epi32(sum, 2);
+  }
+};
 
 template <int kPixels, bool kFull>
 struct ByteTile {
@@ -227,21 +230,23 @@ struct ByteTile {
   MBI_INLINE void settle() {}
 
   MBI_INLINE void multiply(const uint8_t* in, const ptrdiff_t (&pixels)[kPixels], const int8_t* weights, int quads) {
-    const __m256i ones = _mm256_set1_epi16(1);
     for (; quads > 0; quads--, in += ByteInputs::kQuadBytes, weights += 64) {
       const __m256i first = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(weights)),
                     second = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(weights + 32));
       MBI_UNROLL for (int p = 0; p < kPixels; p++) {
         const __m256i size = all_lanes(in + pixels[p]), sign = all_lanes(in + pixels[p] + ByteInputs::kSigns);
-        auto products = [&](__m256i w) {
-          return _mm256_madd_epi16(_mm256_maddubs_epi16(size, _mm256_xor_si256(w, sign)), ones);
-        };
-        sums[p].a = _mm256_add_epi32(sums[p].a, products(first));
-        sums[p].b = _mm256_add_epi32(sums[p].b, products(second));
+        sums[p].a = _mm256_add_epi32(sums[p].a, products(size, sign, first));
+        sums[p].b = _mm256_add_epi32(sums[p].b, products(size, sign, second));
       }
     }
   }
 
+  static MBI_INLINE __m256i products(__m256i size, __m256i sign, __m256i w) {
+    return _mm256_madd_epi16(_mm256_maddubs_epi16(size, _mm256_xor_si256(w, sign)), _mm256_set1_epi16(1));
+  }
+  static MBI_INLINE __m256i products(const uint8_t* in, __m256i w) {
+    return products(all_lanes(in), all_lanes(in + ByteInputs::kSigns), w);
+  }
   static MBI_INLINE __m256i all_lanes(const uint8_t* p) {
     int quad;
     __builtin_memcpy(&quad, p, sizeof quad);
@@ -249,8 +254,29 @@ struct ByteTile {
   }
 };
 
+// A tile of one panel: two pixels' sums lie side by side.
+template <int kPixels>
+struct LoneByteTile {
+  static constexpr bool kWhole = false;
+  static constexpr int kSums = (kPixels + 1) / 2;
+  i32x16 sums[kSums];
+  MBI_INLINE void start() {}
+  MBI_INLINE void settle() {}
+
+  MBI_INLINE void multiply(const uint8_t* in, const ptrdiff_t (&pixels)[kPixels], const int8_t* weights, int quads) {
+    using Pair = ByteTile<1, false>;
+    for (; quads > 0; quads--, in += ByteInputs::kQuadBytes, weights += 64) {
+      const __m256i w = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(weights));
+      MBI_UNROLL for (int p = 0; p < kPixels; p++) {
+        __m256i& sum = p % 2 ? sums[p / 2].b : sums[p / 2].a;
+        sum = _mm256_add_epi32(sum, Pair::products(in + pixels[p], w));
+      }
+    }
+  }
+};
+
 struct ByteTiles {
-  static constexpr int gemm_pixels = 4, depthwise_pixels[4] = {0, 8, 8, 4};
+  static constexpr int gemm_pixels = 4, lone_pixels = 4, waiting_tiles = 8, depthwise_pixels[4] = {0, 8, 8, 4};
 };
 
 }  // namespace
@@ -265,10 +291,9 @@ namespace {
 
 // Four rows of a pair of panels: of each channel four bytes side by side, which one instruction multiplies and adds up.
 struct ByteColumns {
-  using Sum = i32x16;
   using Weight = __m512i;
   using Lanes = __mmask16;  // bytes of a row that may be read
-  static constexpr int kPanels = 2, kRows = 4, kMostTaps = 1 << 30;
+  static constexpr int kPanels = 2, kRows = 4;
   static Lanes lanes(bool first, bool second) { return Lanes((first ? 0x00FF : 0) | (second ? 0xFF00 : 0)); }
 
   static MBI_INLINE __m512i transposed(__m128i a, __m128i b, __m128i c, __m128i d) {
@@ -288,29 +313,33 @@ struct ByteColumns {
     return transposed(row(0), row(1), row(2), row(3));
   }
   static __m512i outside(int zero_point) { return _mm512_set1_epi8(char(zero_point)); }
-  static Sum start(i32x16 bias) { return bias; }
-  static MBI_INLINE Sum multiply(__m512i column, __m512i weight, Sum sum) {
+  static MBI_INLINE i32x16 multiply(__m512i column, __m512i weight, i32x16 sum) {
     return {_mm512_dpbusd_epi32(sum.v, column, weight)};
   }
-  static i32x16 end(Sum sum, i32x16) { return sum; }
 };
 
 #else
 
-// Columns and weights of a depthwise convolution, as floats: sums of up to 514 products are exact in them.
+// Two rows of a panel in 16 bits, of each channel two numbers side by side, which one instruction multiplies and adds
+// up.
 struct ByteColumns {
-  using Sum = f32x8;
-  using Weight = f32x8;
+  using Weight = __m256i;
   struct Lanes {};
-  static constexpr int kPanels = 1, kRows = 1, kMostTaps = 514;
-  static f32x8 column(const uint8_t* const (&rows)[1], Lanes) { return f32x8::widen_u8(rows[0]); }
-  static f32x8 outside(int zero_point) { return f32x8::splat(float(zero_point)); }
-  static f32x8 weight(const int8_t* const (&rows)[1]) {
-    return {_mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(_mm_loadl_epi64(reinterpret_cast<const __m128i*>(rows[0]))))};
+  static constexpr int kPanels = 1, kRows = 2;
+  static MBI_INLINE __m128i side_by_side(const void* a, const void* b) {
+    return _mm_unpacklo_epi8(_mm_loadl_epi64(static_cast<const __m128i*>(a)),
+                             _mm_loadl_epi64(static_cast<const __m128i*>(b)));
   }
-  static f32x8 start(i32x8) { return f32x8::splat(0.0f); }
-  static f32x8 multiply(f32x8 column, f32x8 weight, f32x8 sum) { return fma(column, weight, sum); }
-  static i32x8 end(f32x8 sum, i32x8 bias) { return add(to_int(sum), bias); }
+  static MBI_INLINE __m256i column(const uint8_t* const (&rows)[kRows], Lanes) {
+    return _mm256_cvtepu8_epi16(side_by_side(rows[0], rows[1]));
+  }
+  static MBI_INLINE __m256i weight(const int8_t* const (&rows)[kRows]) {
+    return _mm256_cvtepi8_epi16(side_by_side(rows[0], rows[1]));
+  }
+  static __m256i outside(int zero_point) { return _mm256_set1_epi16(int16_t(zero_point)); }
+  static MBI_INLINE i32x8 multiply(__m256i column, __m256i weight, i32x8 sum) {
+    return {_mm256_add_epi32(sum.v, _mm256_madd_epi16(column, weight))};
+  }
 };
 
 #endif

@@ -41,7 +41,6 @@ struct i32x16 {  // sums of a pair of panels
   i32x8 first() const { return v[0]; }
   i32x8 second() const { return v[1]; }
 };
-inline i32x16 add(i32x16 x, int y) { return {{add(x.v[0], i32x8::splat(y)), add(x.v[1], i32x8::splat(y))}}; }
 
 // What the sums of a pair are multiplied by. armv7 has no registers for it beside those of a tile.
 struct ByteScale {
@@ -189,17 +188,15 @@ namespace {
 
 // Columns and weights of a depthwise convolution, widened to 16 bits.
 struct ByteColumns {
-  using Sum = i32x8;
   using Weight = int16x8_t;
   struct Lanes {};
-  static constexpr int kPanels = 1, kRows = 1, kMostTaps = 1 << 15;
+  static constexpr int kPanels = 1, kRows = 1;
   static int16x8_t column(const uint8_t* const (&rows)[1], Lanes) {
     return vreinterpretq_s16_u16(vmovl_u8(vld1_u8(rows[0])));
   }
   static int16x8_t outside(int zero_point) { return vdupq_n_s16(int16_t(zero_point)); }
   static int16x8_t weight(const int8_t* const (&rows)[1]) { return vmovl_s8(vld1_s8(rows[0])); }
-  static Sum start(i32x8 bias) { return bias; }
-  static Sum multiply(int16x8_t column, int16x8_t weight, Sum sum) {
+  static i32x8 multiply(int16x8_t column, int16x8_t weight, i32x8 sum) {
 #ifdef __aarch64__
     return {vmlal_s16(sum.lo, vget_low_s16(column), vget_low_s16(weight)), vmlal_high_s16(sum.hi, column, weight)};
 #else
@@ -207,7 +204,6 @@ struct ByteColumns {
             vmlal_s16(sum.hi, vget_high_s16(column), vget_high_s16(weight))};
 #endif
   }
-  static i32x8 end(Sum sum, i32x8) { return sum; }
 };
 
 #ifdef __aarch64__

@@ -13,7 +13,8 @@
 //   ByteInputs             kSigned: the tile's products are of inputs less 128, and sums start at the signed bias;
 //                          kPrepared: of inputs that prepare(in, k, out) has written, kQuadBytes for each four, and
 //                          up to 32 bytes after them
-//                          kCorrected: correction(in, k) is to be added to sums of inputs that were prepared
+//                          kCorrected: the total() of ByteCorrection is to be added to sums of inputs that were
+//                          prepared, add(in, quads) all of them
 //                          kAnyWeight: weights of -128 are like any others
 //   ByteTile<kPixels, kFull>
 //                          a register tile of the matrix kernel, of one pair of panels; kFull: some weights are -128
@@ -22,10 +23,12 @@
 //                          adds four inputs of each pixel at a time, `quads` times; pixels: how far each is from `in`
 //     kWhole               whole(start, taps, end, pixel) makes all of a tile, from `pixel` on, whose sums begin at
 //                          Start(sums), of Inputs: in, from pixel to pixel, weights, how many times four
-//   ByteTiles              the sizes that suit the register file: gemm_pixels at most, depthwise_pixels as in vec.h
+//   LoneByteTile<kPixels>  the same of one panel, of which sums[i] has pixel 2i and the one after it
+//   ByteTiles              the sizes that suit the register file: gemm_pixels at most, lone_pixels of one panel (0: no
+//                          such tiles), waiting_tiles whose sums are made before the first of them becomes bytes,
+//                          depthwise_pixels as in vec.h
 //   ByteColumns            what a depthwise convolution multiplies: column, outside, weight of kRows rows of kPanels
-//                          panels (of two, those `lanes` that may be read); start(bias), multiply(column, weight, sum),
-//                          end(sum, bias): exact for up to kMostTaps columns
+//                          panels (of two, those `lanes` that may be read); multiply(column, weight, sum)
 //   look_up(table, in, out, times)
 //                          of so many times kLookUp bytes their numbers in a table of 256; or, where registers are too
 //                          few for that, lookup_bytes, the kernel that lookup_u8.h makes of it

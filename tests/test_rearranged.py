@@ -229,3 +229,18 @@ def test_frames_that_are_stacked_become_channels():
     constants = {"s": np.array([1, 6, 8, 1]), "right": np.array([0, 0, 0, 0, 0, 0, 3, 0]), "two": np.array([2])}
     constants |= {"three": np.array([3]), "eleven": np.array([11]), "k": normal(5, 2, 3, 3), "w": normal(8, 3, 3, 3)}
     agree(make(*nodes, shape=(1, 3, 8, 3), **constants))
+
+
+@pytest.mark.parametrize("bounds", [(0, 7), (1, 8), (2, 3)])
+def test_frames_of_a_vector_are_rows(bounds):
+    """A sound by frames, of which some are joined to others along their numbers, or cut."""
+    nodes = [
+        node("Reshape", "x", "s", to="a"),
+        node("Slice", "a", "from", "to", "one", to="b", name="first"),
+        node("Slice", "a", "zero", "count", "one", to="c", name="second"),
+        node("Concat", "b", "c", to="d", axis=2),
+        node("MatMul", "d", "m"),
+    ]
+    constants = {"s": np.array([1, 8, 10]), "from": np.array([bounds[0]]), "to": np.array([bounds[1]])}
+    constants |= {"zero": np.array([0]), "count": np.array([bounds[1] - bounds[0]]), "one": np.array([1])}
+    agree(make(*nodes, shape=(1, 80), m=normal(20, 5), **constants))

@@ -108,3 +108,31 @@ def test_sizes_that_a_file_leaves_open_are_told_by_what_is_computed():
         net.tensors[index].shape = [1, 1, 1, 4]
     (numbers,) = expected.values()
     np.testing.assert_allclose(ours(net, {"x": picture}), numbers, rtol=1e-5, atol=1e-5)
+
+
+def test_frames_of_a_sound_and_their_spectra():
+    """A spectrogram as TensorFlow writes one: half a frame, joined to the half behind it, a window, a transform."""
+    net = TfliteBuilder(np.random.default_rng(0))
+    x = net.input((1, 160))
+    halves = net.reshape(x, (1, 10, 16))
+    parts = []
+    for begin in (0, 1):
+        part = net.values((1, 9, 16))
+        bounds = [net.constant([0, begin, 0]), net.constant([1, 9, 16])]
+        net.operator("SLICE", [halves.index, *bounds], part.index, "SliceOptions")
+        parts.append(part.index)
+    frames = net.values((1, 9, 32))
+    net.operator("CONCATENATION", parts, frames.index, "ConcatenationOptions", axis=2)
+    window, windowed = net.constant(np.hanning(32).astype(np.float32), "float32"), net.values((1, 9, 32))
+    net.operator("MUL", [frames.index, window], windowed.index, "MulOptions", fusedActivationFunction=0)
+    single = net.reshape(windowed, (1, 9, 1, 32))
+    spectrum = net.tensor("spectrum", (1, 9, 1, 32), "complex64")  # of a whole transform, as converters write it
+    net.operator("RFFT2D", [single.index, net.constant([1, 32])], spectrum, "Rfft2dOptions")
+    sizes = net.values((1, 9, 1, 17))
+    net.operator("COMPLEX_ABS", [spectrum], sizes.index)
+    net.outputs.append(sizes.index)
+    sound = net.rng.standard_normal((1, 160)).astype(np.float32)
+    (expected,) = run_litert(net.model(), {"x": sound}).values()
+    found = ours(net, {"x": sound.reshape(1, 1, 1, 160)}).reshape(expected.shape)
+    assert expected.shape == (1, 9, 1, 17)
+    assert np.abs(found - expected).max() <= 2e-6 * np.abs(expected).max()

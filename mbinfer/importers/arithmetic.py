@@ -13,10 +13,10 @@ from ..graph import Node
 from .emitting import SourceNode
 from .given import given
 from .joining import MOST_PIECES, as_groups
-from .layout import Tensor, layouts_of
+from .layout import Tensor, layouts_of, split_of_channels
 from .moving import cut
 from .picking import broadcast
-from .unfolding import as_picture, split_of_channels, with_whole_channels
+from .unfolding import as_picture, with_whole_channels
 from .walking import Array, Walk
 
 _RELU6_GATE = (1 / 6, 1 / 2)  # hard sigmoid: clip(x / 6 + 1 / 2, 0, 1)

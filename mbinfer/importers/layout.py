@@ -137,6 +137,18 @@ class Tensor:
         return array.transpose([self.order.index(axis) for axis in AXES if axis in self.order]).reshape(self.dims)
 
 
+def split_of_channels(x: Tensor) -> tuple[int, int] | None:
+    """The two dimensions of its shape that share the channels of `x`; None where there are not two."""
+    if "C" not in x.order:
+        return None
+    before = math.prod(x.size(axis) for axis in x.order[: x.order.index("C")])
+    sizes = [(i, size) for i, size in enumerate(x.shape) if size > 1]
+    for at, ((first, groups), (second, each)) in enumerate(zip(sizes, sizes[1:])):
+        if groups * each == x.dims[2] and math.prod(size for _, size in sizes[:at]) == before:
+            return first, second
+    return None
+
+
 def layouts_of(x: Tensor) -> list[str]:
     """The layouts that a picture or a sequence shows, channels first where both are possible."""
     axis = "W" if x.dims[0] == 1 and x.dims[1] > 1 else "H"

@@ -14,7 +14,7 @@ from ..check_types import MAX_TOLD_APART
 from ..graph import Positions, Type
 from .emitting import SourceNode
 from .joining import join
-from .layout import AXES, Tensor, order_of
+from .layout import AXES, Tensor, order_of, split_of_channels
 from .walking import Array, Walk
 
 LARGEST_FRACTION = 1 << 12  # numerator and denominator of a factor that a source gives as a float
@@ -100,6 +100,10 @@ def cut(low: Walk, node: SourceNode, x: Tensor, axis: int, begin: int, end: int,
     letter = x.letters_of(axis)
     if begin == 0 and made == x.shape[axis] and (step == 1 or made == 1):
         return x
+    if letter is None:
+        rows = framed(low, node, x, axis, f"{part}/" if part else "")
+        if rows is not x:
+            return cut(low, node, rows, axis, begin, end, step, part)
     if letter == "C" and step > 1 and x.dims[2] % step == 0:  # every step-th channel, put first
         each = x.dims[2] // step
         dealt = shuffled(low, node, x, each, f"{part}/dealt" if part else "dealt")
@@ -118,6 +122,15 @@ def cut(low: Walk, node: SourceNode, x: Tensor, axis: int, begin: int, end: int,
     size = (made, width) if letter == "H" else (height, made)
     ways = (here, all_of) if letter == "H" else (all_of, here)
     return replace(pixels(low, node, x, *ways, size, part=part), shape=shape)
+
+
+def framed(low: Walk, node: SourceNode, x: Tensor, axis: int, part: str) -> Tensor:
+    """A vector two of whose dimensions share the channels, `axis` being one of them, such as the frames of a sound: a
+    row for each element of the first one. `x` itself where it is none."""
+    split = split_of_channels(x)
+    if split is None or axis not in split or x.dims[:2] != (1, 1):
+        return x
+    return blocks(low, node, x, (x.shape[split[0]], 1), AXES, x.shape, f"{part}frames")
 
 
 def shuffled(low: Walk, node: SourceNode, x: Tensor, groups: int, part: str = "") -> Tensor:

@@ -10,10 +10,10 @@ import numpy as np
 
 from .emitting import SourceNode
 from .functions import absolute, square
-from .layout import AXES, Tensor
+from .layout import AXES, Tensor, split_of_channels
 from .moving import channels as channels_of
 from .moving import cut
-from .unfolding import split_of_channels, with_whole_channels
+from .unfolding import with_whole_channels
 from .walking import Walk
 
 MOST_GROUPS = 64  # pictures of a stack that are added up

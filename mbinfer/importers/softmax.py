@@ -6,10 +6,10 @@ from collections.abc import Iterable
 from dataclasses import replace
 
 from .emitting import SourceNode
-from .layout import AXES, Tensor, order_of
+from .layout import AXES, Tensor, order_of, split_of_channels
 from .moving import channels, shuffled
 from .norms import softmax_of_pixels
-from .unfolding import split_of_channels, unfolded
+from .unfolding import unfolded
 from .walking import Walk
 
 MOST_PATHS = 8  # groups of a vector that are weighed number by number

@@ -6,28 +6,15 @@ by row, the rows.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import replace
 
 from ..limits import MAX_SIDE
 from .emitting import SourceNode
 from .joining import MOST_PIECES, join, stacked
-from .layout import AXES, Tensor, order_of
-from .moving import blocks, channels, cut, shuffled, swapped_groups
+from .layout import AXES, Tensor, order_of, split_of_channels
+from .moving import blocks, channels, cut, framed, shuffled, swapped_groups
 from .walking import Walk
-
-
-def split_of_channels(x: Tensor) -> tuple[int, int] | None:
-    """The two dimensions of its shape that share the channels of `x`; None where there are not two."""
-    if "C" not in x.order:
-        return None
-    before = math.prod(x.size(axis) for axis in x.order[: x.order.index("C")])
-    sizes = [(i, size) for i, size in enumerate(x.shape) if size > 1]
-    for at, ((first, groups), (second, each)) in enumerate(zip(sizes, sizes[1:])):
-        if groups * each == x.dims[2] and math.prod(size for _, size in sizes[:at]) == before:
-            return first, second
-    return None
 
 
 def with_whole_channels(x: Tensor) -> Tensor:
@@ -82,7 +69,11 @@ def rearranged(low: Walk, node: SourceNode, x: Tensor, perm: Sequence[int]) -> T
 def alike(low: Walk, node: SourceNode, tensors: list[Tensor], axis: int) -> list[Tensor]:
     """Where some have channels along `axis` and others columns of one channel, such as the boxes of a detector whose
     distances went through a softmax: all with channels, of one column."""
-    letters = [t.letters_of(axis % len(t.shape)) for t in tensors]
+    axis %= len(tensors[0].shape)
+    splits = {split_of_channels(t) for t in tensors}
+    if any(split is not None and (len(splits) > 1 or axis == split[1]) for split in splits):
+        tensors = [framed(low, node, t, axis, f"{i} ") for i, t in enumerate(tensors)]
+    letters = [t.letters_of(axis) for t in tensors]
     if set(letters) != {"C", "W"}:
         return tensors
     found = []

@@ -3,7 +3,9 @@
 #include <algorithm>
 
 #include "plan/rows.h"
+#include "plan/sharing.h"
 #include "plan/stages.h"
+#include "plan/tuning.h"
 
 namespace mbinfer {
 namespace {
@@ -23,8 +25,14 @@ StepCounts count_steps(const Graph& graph, const Stage& stage) {
   counts.strips = strips;
   // What comes behind the part that goes step by step takes its rows one by one, or all at once: whole strips are
   // alike.
-  counts.steps = (strips - 1) * int64_t(ceil_div(stepped_rows(graph, stage, 0, stage.rows).count(), stage.step)) +
-                 ceil_div(stepped_rows(graph, stage, last, height).count(), stage.step);
+  const int whole = stepped_rows(graph, stage, 0, stage.rows).count(),
+            end = stepped_rows(graph, stage, last, height).count();
+  counts.steps = (strips - 1) * int64_t(ceil_div(whole, stage.step)) + ceil_div(end, stage.step);
+  const int step = stage.step, threads = stage.threads;
+  if (shares_rows(graph, stage, step, threads)) {
+    auto most = [&](int rows) { return rows / step * ceil_div(step, threads) + ceil_div(rows % step, threads); };
+    counts.uneven = threads * (double(strips - 1) * most(whole) + most(end)) / (double(strips - 1) * whole + end);
+  }
   if (!stage.expands()) return counts;
   const Node& stepping = graph.nodes[stage.parts[stepping_part(stage)].node];
   // Windows that touch: the rows of a strip's steps are those of the strip, and all strips together read each row.
@@ -49,7 +57,8 @@ StageCost::StageCost(const Graph& graph, const CostModel& model, const Stage& st
     : model_(model),
       costs_(model.of(graph.values[stage.output].type)),
       channels_(expanded_channels(graph, stage)),
-      count_(stage.part_count()) {
+      count_(stage.part_count()),
+      threads_(stage.threads) {
   bool once = false;  // what comes after a pool of the whole map
   for (int p = 0; p < count_; p++) {
     const Node& n = graph.nodes[stage.parts[p].node];
@@ -145,7 +154,7 @@ double StageCost::cycles(const StepCounts& counts, int chunk) const {
   double cycles =
       model_.again * double(std::max<int64_t>(0, counts.expanded_rows - expanded_height_) * expanded_row_macs_);
   for (int i = 0; i < kCostTerms; i++) cycles += costs_.cycles[i] * t.of[i];
-  return cycles;
+  return threads_ == 1 ? cycles : cycles * counts.uneven + kMeeting * threads_ * t.of[kSteps];
 }
 
 double whole_value_cycles(const CostModel& model, const Value& value) {

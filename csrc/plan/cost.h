@@ -10,6 +10,7 @@ namespace mbinfer {
 // What a stage's strips and steps add up to; the same for every chunk.
 struct StepCounts {
   int64_t expanded_rows = 0, steps = 0, strips = 0;
+  double uneven = 1;  // of the rows that threads share out: those of the one that makes most, of an even share
 };
 
 StepCounts count_steps(const Graph& graph, const Stage& stage);
@@ -46,7 +47,7 @@ class StageCost {
 
   const CostModel& model_;
   const Costs& costs_;
-  const int channels_, count_;
+  const int channels_, count_, threads_;
   PartCost parts_[kMaxParts];
   int64_t weights_ = 0, stepped_weights_ = 0;  // bytes; stepped: of the parts that every step runs
   int64_t expanded_height_ = 0, expanded_row_macs_ = 0;

@@ -44,15 +44,7 @@ class Sharer {
   const Value& made(int p) const { return graph_.values[node(p).output]; }
   int panels(int p) const { return made_panels(graph_, stage_, p, 0).count(); }
 
-  // A thread projects the rows that it filtered, where its cache holds more of them than of weights: the map is larger
-  // than half of these.
-  bool by_rows() const {
-    if (options_.threads == 1 || stage_.split == stage_.last()) return false;
-    const int rows = step_.output.count(), channels = graph_.values[stage_.output].shape.channels;
-    if (info_of(node(stage_.split).op).area == Area::kWhole || rows < options_.threads) return false;
-    const int inputs = stage_.expands() ? graph_.values[stage_.input].shape.channels : 0;
-    return 2 * rows * graph_.values[stage_.output].shape.width >= inputs + channels;
-  }
+  bool by_rows() const { return shares_rows(graph_, stage_, step_.output.count(), options_.threads); }
 
   // A thread filters the panels that it expanded, where there are enough of them for all. Not where it would filter
   // into the output, which may lie over the input that other threads still expand.
@@ -90,6 +82,16 @@ class Sharer {
 };
 
 }  // namespace
+
+// A thread projects the rows that it filtered, where its cache holds more of them than of weights: the map is larger
+// than half of these.
+bool shares_rows(const Graph& graph, const Stage& stage, int rows, int threads) {
+  if (threads == 1 || !stage.bottleneck() || stage.split == stage.last() || rows < threads) return false;
+  if (info_of(graph.nodes[stage.parts[stage.split].node].op).area == Area::kWhole) return false;
+  const Shape& made = graph.values[stage.output].shape;
+  const int inputs = stage.expands() ? graph.values[stage.input].shape.channels : 0;
+  return 2 * rows * made.width >= inputs + made.channels;
+}
 
 void share_out(const Graph& graph, const PlanOptions& options, Plan* plan) {
   for (Stage& stage : plan->stages) Sharer(graph, options, *plan, &stage).run();

@@ -9,6 +9,9 @@ namespace mbinfer {
 // Sets the passes of every stage of a plan that is laid out.
 void share_out(const Graph& graph, const PlanOptions& options, Plan* plan);
 
+// Whether threads filter and project the same rows of a block, `rows` of its output in a step.
+bool shares_rows(const Graph& graph, const Stage& stage, int rows, int threads);
+
 // What a pass cuts in a step: rows, pixels or panels of what its last part makes.
 int extent(const Graph& graph, const Stage& stage, const Pass& pass, const Step& step);
 

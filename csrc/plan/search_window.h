@@ -93,6 +93,7 @@ class SegmentSearch::Impl {
   void search() {
     find_usable();
     for (int a = 0; a < count_ && !found_; a++) {
+      if (!may_begin(a)) continue;
       extend_from(a);
       find_most_of_options(0);
       order_.drop([&](Choice of) { return of.stage == a || option(of).cycles > most_of_options_[of.stage]; });
@@ -138,15 +139,19 @@ class SegmentSearch::Impl {
 
   double cycles(const Option& option) const { return at_any_cost_ ? 0 : option.cycles; }
 
+  // Whether a plan may have a segment that begins with stage a.
+  bool may_begin(int a) const {
+    return reached_[size_t(a)].cost < INFINITY && reached_[size_t(a)].cost + lower_bound_after_[size_t(a)] <= bound_;
+  }
+
   // Segments from stage a on. The scratch that passes is shared by the stages of a segment: options are let in by
   // rising scratch, and each time those paths are made that have one of the new options.
   void extend_from(int a) {
-    if (!(reached_[a].cost < INFINITY) || reached_[a].cost + lower_bound_after_[a] > bound_) return;
     int end = a + 1;
     while (end < count_ && slides_.linked(end - 1)) end++;
     around_ = waiting_[a];
     most_overlaps_.resize(size_t(count_));
-    for (int b = a; b < end; b++) most_overlaps_[size_t(b)] = slides_.most_overlap(a, b);
+    slides_.most_overlaps(a, end, most_overlaps_.data());
     due_.resize(size_t(count_));
     let_in_.resize(size_t(count_));
     // Where the share of the work that is left to one stage's segments does not do: again with fewer paths, then with

@@ -29,6 +29,8 @@ class Placer {
       for (int i : {slides[size_t(k)].below, slides[size_t(k)].above})
         for (Meeting* m = begin(i); m != end(i); ++m)
           if (m->other == slides[size_t(k)].below || m->other == slides[size_t(k)].above) m->slide = k;
+    sizes_.reserve(buffers.size());
+    for (const Buffer& buffer : buffers) sizes_.push_back(round_up(buffer.bytes, kArenaAlign));
   }
 
   // The size of the arena, or a part of it that is more than `most`.
@@ -40,7 +42,8 @@ class Placer {
       for (const Meeting* m = begin(i); m != end(i); ++m) {
         const int64_t offset = (*offsets)[size_t(m->other)];
         if (offset < 0) continue;
-        const Clearance d = clearance(buffers_, slides_, m->slide, i, m->other);
+        Clearance d = {sizes_[size_t(i)], sizes_[size_t(m->other)]};
+        if (m->slide >= 0) d = clearance(buffers_, slides_, m->slide, i, m->other);
         forbidden_.emplace_back(offset - d.above, offset + d.below);
       }
       std::sort(forbidden_.begin(), forbidden_.end());
@@ -48,7 +51,7 @@ class Placer {
       for (const auto& f : forbidden_)
         if (f.first < at && at < f.second) at = f.second;
       (*offsets)[size_t(i)] = at;
-      top = std::max(top, at + round_up(buffers_[size_t(i)].bytes, kArenaAlign));
+      top = std::max(top, at + sizes_[size_t(i)]);
       if (top > most) break;
     }
     return top;
@@ -71,7 +74,8 @@ class Placer {
 
   const PageVector<Buffer>& buffers_;
   const std::vector<Slide>& slides_;
-  std::vector<int> first_;  // by buffer: of its meetings
+  std::vector<int64_t> sizes_;  // by buffer: whole lines
+  std::vector<int> first_;      // by buffer: of its meetings
   std::vector<Meeting> meets_;
   std::vector<std::pair<int64_t, int64_t>> forbidden_;  // offsets
 };

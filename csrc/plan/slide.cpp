@@ -22,6 +22,11 @@ int64_t Slides::most_overlap(int a, int b) const {
   return std::min(lives_.bytes(stages_[a].input), made_bytes(b));
 }
 
+void Slides::most_overlaps(int a, int end, int64_t* bytes) const {
+  const int dies = lives_.of(stages_[a].input).last_reader - first_;
+  for (int b = a; b < end; b++) bytes[b] = b < dies ? 0 : most_overlap(a, b);
+}
+
 int64_t Slides::overlap(int a, const std::vector<int>& options, int64_t* spent) const {
   const int b = a + int(options.size()) - 1;
   return std::max<int64_t>(0, std::min(most_overlap(a, b), made_bytes(b) - distance(a, options, spent)));

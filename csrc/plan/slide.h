@@ -27,8 +27,10 @@ class Slides {
   // Whether stage s + 1 may take the rows of stage s from a ring.
   bool linked(int s) const;
 
-  // Bytes in which the output of segment [a, b] may at most lie over its input, which must die there.
+  // Bytes in which the output of segment [a, b] may at most lie over its input, which must die there; and those of all
+  // segments from stage a on that end before stage `end`, by their last stage.
   int64_t most_overlap(int a, int b) const;
+  void most_overlaps(int a, int end, int64_t* bytes) const;
 
   // Bytes in which that of the segment from stage a on does. Adds what it takes to *spent.
   int64_t overlap(int a, const std::vector<int>& options, int64_t* spent) const;

@@ -45,6 +45,11 @@ def place(blocks: list[tuple[int, int, int]], slides: list[tuple[int, int, int]]
     return _module().place(blocks, slides)
 
 
+def machine(folder: str = "") -> tuple[int, int]:
+    """Bytes of a core's first and second data cache, of this machine or by the files of a folder like sysfs's."""
+    return _module().machine(folder)
+
+
 @functools.cache
 def _module() -> Any:
     path = _built_beside_the_package() or _built_now()

@@ -5,6 +5,7 @@
 
 #include <tuple>
 
+#include "exec/machine.h"
 #include "exec/session.h"
 #include "plan/arena.h"
 #include "plan/cost.h"
@@ -82,6 +83,10 @@ std::vector<std::vector<double>> stage_cost_terms(const Session& session) {
 
 PYBIND11_MODULE(_testing, m) {
   py::module_::import("mbinfer._core");  // whose sessions these are
+  m.def("machine", [](const std::string& folder) {
+    const Machine machine = folder.empty() ? mbinfer::machine() : machine_by_files(folder);
+    return std::make_pair(machine.first_cache, machine.second_cache);
+  });
   m.def("check", [](const Session& s) { return check_plan(s.graph(), s.plan()); }, py::arg("session"));
   m.def("canaries_intact", &Session::canaries_intact, py::arg("session"));
   m.def("measure", &measure, py::arg("session"), py::arg("first"), py::arg("splits"));

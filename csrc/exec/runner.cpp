@@ -145,6 +145,15 @@ void Runner::convert_patch(const Value& image, const View& patch, int left, Task
   }
 }
 
+// Weights come from far in the first step of a stage; in those that follow they wait in the second-level cache, where
+// those of all parts take at most half of it.
+int64_t Runner::ahead_from(const Stage& stage, Rows makes) const {
+  int64_t weights = 0;
+  for (int p = 0; makes.begin > 0 && p < stage.part_count(); p++)
+    weights += graph_.nodes[stage.parts[p].node].weight_bytes;
+  return makes.begin > 0 && weights <= machine_.second_cache / 2 ? INT64_MAX : machine_.first_cache;
+}
+
 // What part `part` has to do for units [begin, end) along the axis of its pass.
 Task Runner::task_of(int index, const Step& step, const Pass& pass, int part, int begin, int end) const {
   const Stage& stage = plan_.stages[index];
@@ -156,6 +165,7 @@ Task Runner::task_of(int index, const Step& step, const Pass& pass, int part, in
                node.y, node.x,       read.height, read.width};
   task.plan = &plan_;
   task.segment = segment_;
+  task.ahead_from = ahead_from(stage, made.makes);
   task.makes = made.makes;
   task.reads = made.reads;
   task.starts = made.starts;

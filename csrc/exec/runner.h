@@ -2,6 +2,7 @@
 // the same order; a pass is done when its pieces are, whoever made them.
 #pragma once
 
+#include "exec/machine.h"
 #include "exec/parts.h"
 #include "exec/thread_pool.h"
 
@@ -49,12 +50,14 @@ class Runner {
   void make(int stage, const Step& step, const Pass& pass, int begin, int end);
   void make_patches(int stage, const Step& step, const Pass& pass, int begin, int end);
   static void convert_patch(const Value& image, const View& patch, int left, Task* convert);
+  int64_t ahead_from(const Stage& stage, Rows makes) const;
   Task task_of(int stage, const Step& step, const Pass& pass, int part, int begin, int end) const;
 
   const Run& run_;
   const Graph& graph_;
   const Plan& plan_;
   ThreadPool::Member& member_;
+  const Machine& machine_ = machine();
   int segment_ = 0;
 };
 

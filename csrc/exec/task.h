@@ -26,6 +26,7 @@ struct Task {  // what to make, and of what
   const Recipe* recipe = nullptr;                 // of a conversion of a picture
   const Plan* plan = nullptr;                     // where the values lie that it gathers, in a segment
   int segment = 0;
+  int64_t ahead_from = 0;  // bytes of a call's weights from which on they are asked for before they are used
 };
 
 // An input of a node that gathers values, or joins two.

@@ -32,6 +32,7 @@ void pointwise(const Task& w) {
     args.zero_point = input_of(w).type.zero_point;
     args.full_range = w.node.full_range;
     args.weight_dtype = w.node.weight_dtype;
+    args.ahead_from = w.ahead_from;
     kernels_of(w).gemm(&args);
   });
 }

@@ -15,7 +15,6 @@ namespace {
 // once. A few lines at a time, because a burst of requests would hold up the loads of the multiplication itself; where
 // there are many inputs, less often, because the loop begins anew each time.
 struct Prefetch {
-  static constexpr ptrdiff_t kLeast = 32 << 10;  // bytes; what is smaller stays in the nearer caches
   static constexpr int kMany = 256, kLine = 64;
 
   const char* at = nullptr;
@@ -181,8 +180,7 @@ inline void run_vectors(const GemmArgs& a, int panel, int end) {
   Prefetch prefetch;
   const int k = a.tap_count == 1 ? a.taps[0].k : 0;
   constexpr int kFew = Tiles<V>::prefetch_inputs[0], kMany = Tiles<V>::prefetch_inputs[1];
-  if (panel + 2 * kPanels <= end && k >= kFew &&
-      ptrdiff_t(a.panels) * k * kPanel * ptrdiff_t(sizeof(W)) >= Prefetch::kLeast) {
+  if (panel + 2 * kPanels <= end && k >= kFew && int64_t(a.panels) * k * kPanel * int64_t(sizeof(W)) >= a.ahead_from) {
     // Where the next vectors begin with the second panel of a pair, that pair is multiplied now.
     const int next = a.panel + panel + kPanels, first = (next + 1) / 2;
     constexpr int kRowBytes = kRow * int(sizeof(W)), kTwo = 2 * Prefetch::kLine;

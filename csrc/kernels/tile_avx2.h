@@ -10,7 +10,7 @@ template <class V>
 struct Tiles;
 template <>
 struct Tiles<f32x8> {  // 16 registers: 12 sums of 6x2, 2 rows of weights and an input
-  static constexpr int gemm_pixels[4] = {0, 12, 6, 4}, gemm_vectors = 3, few_pixels = 4;
+  static constexpr int gemm_pixels[4] = {0, 12, 6, 4}, gemm_vectors = 3, few_pixels = 6;
   static constexpr int depthwise_pixels[4] = {0, 8, 8, 4}, thin_vectors = 2, columns_ahead = 0;
   static constexpr int prefetch_inputs[2] = {16, 48};
 };

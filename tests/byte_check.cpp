@@ -407,8 +407,11 @@ void check_convert(const KernelTable& table, int pixels, int channels, Numbers n
     if (t.dtype == DType::kInt8) t.zero_point -= 128;
     return t.dtype == DType::kFloat32 ? Type() : t;
   };
-  const Type in_type = type(), out_type = once_in(5) ? in_type : type();
+  const Type in_type = type();
+  Type out_type = once_in(5) ? in_type : type();
   const bool picture = in_type.dtype == DType::kUint8 && once_in(2);
+  const bool multiplies = picture && size_of(out_type) == 1 && once_in(2);  // a quotient by 2^n is a product
+  if (multiplies) out_type.scale = std::ldexp(1.0f, -between(3, 9));
   const int in_bytes = int(size_of(in_type)), out_bytes = int(size_of(out_type));
   Bytes in = bytes(pixels * channels * in_bytes, numbers);
   if (in_type.dtype == DType::kFloat32)
@@ -437,6 +440,9 @@ void check_convert(const KernelTable& table, int pixels, int channels, Numbers n
                       picture ? scale.data() : nullptr};
   kReferenceKernels.convert(&args);
   args.out = found.data();
+  std::vector<float> factor;
+  for (float s : scale) factor.push_back(s / out_type.scale);
+  if (multiplies) args.factor = factor.data();
   table.convert(&args);
   judge(expected == found, "%s convert: type %d to %d, %d pixels, %d of %d channels%s", table.isa, int(in_type.dtype),
         int(out_type.dtype), pixels, channels, filled, picture ? ", a picture" : "");

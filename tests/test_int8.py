@@ -110,6 +110,33 @@ def test_a_picture_goes_straight_to_uint8():
     assert np.array_equal(session.run_rows(iter(image))[0], expected)
 
 
+@pytest.mark.parametrize("ties", [False, True])
+@pytest.mark.parametrize("channels", [1, 3])
+def test_every_number_of_a_picture_becomes_its_byte(channels, ties):
+    """Whether a product by scale / step makes the same bytes as a product and a quotient, or, at ties, does not."""
+    rng = np.random.default_rng(channels)
+    differ = 0
+    for width in range(1, 80, 3):
+        step = float(np.float32(rng.uniform(0.004, 0.03)))
+        scale = step / 2 if ties else rng.uniform(0.004, 0.03)
+        color = "RGB" if channels == 3 else "grey"
+        recipe = Recipe((float(rng.integers(0, 256)),) * channels, (scale,) * channels, color)
+        net = GraphBuilder(rng)
+        net.input("image", (9, width, channels), recipe)
+        net.output(net.add("conv", ["image"], 8, kernel=(3, 3), stride=(1, 2), pads=(1, 1, 1, 1)), name="out")
+        graph = quantised(net.graph, rng)
+        for name in graph.nodes[0].output, *(v for v, kind in graph.types.items() if kind != Type() and "image" in v):
+            graph.types[name] = Type("uint8", step, int(rng.integers(100, 156)))
+        image = rng.integers(0, 256, (9, width, channels)).astype(np.uint8)
+        x = (image.astype(np.float32) - np.float32(recipe.mean)) * np.float32(recipe.scale)
+        expected = evaluate(graph, {"image": x})[graph.outputs[0].value]
+        assert np.array_equal(mbinfer.Session(model.encode(graph)).run(image)[0], expected), width
+        numbers = np.arange(256, dtype=np.float32) - np.float32(recipe.mean[0])
+        product = numbers * (np.float32(scale) / np.float32(step))
+        differ += bool((np.rint(product) != np.rint(numbers * np.float32(scale) / np.float32(step))).any())
+    assert bool(differ) == ties
+
+
 @pytest.mark.parametrize("first, channels", [(0, 12), (-3, 4), (-9, 20), (5, 8)])
 def test_channels_that_the_input_has_not_are_its_zero_point(first, channels):
     net = GraphBuilder(np.random.default_rng(0), (5, 7, 8))

@@ -165,6 +165,7 @@ void convert(const Task& w) {
                                  w.panels.count() * kPanel);  // fewer in a patch, more in a value that holds others
     args.mean = w.recipe ? w.recipe->mean : nullptr;
     args.scale = w.recipe ? w.recipe->scale : nullptr;
+    args.factor = w.recipe && w.recipe->has_factor ? w.recipe->factor : nullptr;
     w.kernels.convert(&args);
   });
 }

@@ -107,23 +107,41 @@ void Runner::make_patches(int index, const Step& step, const Pass& pass, int beg
     conv.in = input.view;
     return make_part(conv);
   }
-  const int width = conv.out.width, padding = padding_held(image.type, conv.node.x), left = padding ? conv.x.pad : 0;
+  const int padding = padding_held(image.type, conv.node.x), left = padding ? conv.x.pad : 0;
   if (padding) conv.x.pad = 0, conv.in_width += padding;
-  const int most_rows = patch_rows(graph_, conv.node);
-  Rows held = {0, 0};  // by the patch, of whole rows, where they are taken one by one
-  for (int p = begin; p < end; p = conv.end) {
-    const int row = conv.makes.begin + p / width, x = p % width, count = x ? 1 : most_rows;
-    conv.begin = p;
-    conv.end = std::min(end, p + (count > 1 ? count * width : std::min(kPatchPixels, width - x)));
-    const auto columns = conv.x.input_range(x, std::min(width, x + conv.end - p), conv.in_width);
-    const Rows rows = input_rows(graph_, conv.node, {row, row + ceil_div(x + conv.end - p, width)});
-    conv.in = patch_view(graph_, stage, pass.first, {columns.first, columns.second}, member_.thread());
-    conv.in.memory = run_.arena;
-    if (most_rows > 1) conv.in.first = rows.begin;
-    convert.makes = {std::max(rows.begin, held.end), rows.end};
-    convert_patch(image, conv.in, left, &convert);
-    held = most_rows == 1 && conv.end - p == width ? rows : Rows{0, 0};
-    make_part(conv);
+  // The rest of a row, whole rows, and the beginning of one.
+  const int width = conv.out.width, first = conv.makes.begin;
+  const int whole = std::min(end, round_up(begin, width)), rest = std::max(whole, end / width * width);
+  auto block = [&](int from, int to) {
+    if (from == to) return;
+    const int x = from % width, row = first + from / width;
+    make_patches(stage, pass.first, {row, first + ceil_div(to, width)}, {x, std::min(width, x + to - from)}, left,
+                 &convert, &conv);
+  };
+  block(begin, whole), block(whole, rest), block(rest, end);
+}
+
+// Some columns of all rows before the next ones, so that a row of the image is converted once for all rows that see it.
+void Runner::make_patches(const Stage& stage, int part, Rows rows, Range columns, int left, Task* convert, Task* conv) {
+  const Value& image = graph_.values[convert->node.output];
+  const int width = conv->out.width, first = conv->makes.begin, together = patch_rows(graph_, conv->node);
+  for (int x = columns.begin; x < columns.end; x += kPatchPixels) {
+    const int end = std::min(columns.end, x + kPatchPixels);
+    Rows held = {0, 0};  // by the patch, where rows are taken one by one
+    for (int row = rows.begin; row < rows.end; row += together) {
+      const int next = std::min(rows.end, row + together);
+      conv->begin = (row - first) * width + x;
+      conv->end = (next - 1 - first) * width + end;
+      const auto seen = conv->x.input_range(x, end, conv->in_width);
+      const Rows read = input_rows(graph_, conv->node, {row, next});
+      conv->in = patch_view(graph_, stage, part, {seen.first, seen.second}, member_.thread());
+      conv->in.memory = run_.arena;
+      if (together > 1) conv->in.first = read.begin;
+      convert->makes = {std::max(read.begin, held.end), read.end};
+      convert_patch(image, conv->in, left, convert);
+      if (together == 1) held = read;
+      make_part(*conv);
+    }
   }
 }
 

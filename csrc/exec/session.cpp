@@ -33,7 +33,8 @@ Plan plan_for(const Graph& graph, PlanOptions options, const KernelTable& kernel
 }
 
 // An array as its caller holds it: rows of pixels without padding.
-Input input_of(const Graph& graph, const GraphInput& input, const void* data, DType dtype, int rows) {
+Input input_of(const Graph& graph, const GraphInput& input, const Recipe& recipe, const void* data, DType dtype,
+               int rows) {
   const Shape& shape = graph.values[input.value].shape;
   View view;
   view.memory = static_cast<char*>(const_cast<void*>(data));  // a view is of what may be written, too; this one is read
@@ -43,7 +44,35 @@ Input input_of(const Graph& graph, const GraphInput& input, const void* data, DT
   view.width = shape.width;
   const Type type = graph.values[input.value].type;
   const bool picture = input.recipe.present && dtype == type.dtype;
-  return {view, dtype == type.dtype ? type : Type{dtype}, picture ? &input.recipe : nullptr};
+  return {view, dtype == type.dtype ? type : Type{dtype}, picture ? &recipe : nullptr};
+}
+
+// The recipe of an input, with a factor where its conversions make bytes and may do without a division.
+Recipe recipe_of(const Graph& graph, const GraphInput& input, const KernelTable& kernels) {
+  constexpr int kNumbers = 256, kChannels = 4;  // of a byte; of a pixel that is made
+  const Value& image = graph.values[input.value];
+  Recipe recipe = input.recipe;
+  Type type;
+  for (int node : image.consumers) {
+    const Type& made = graph.values[graph.nodes[node].output].type;
+    if (size_of(made) != 1) continue;
+    if (size_of(type) == 1 && !(made == type)) return recipe;
+    type = made;
+  }
+  if (!recipe.present || !(type.scale > 0)) return recipe;
+  const FloatMode mode;
+  const int channels = image.shape.channels;
+  for (int c = 0; c < channels; c++) recipe.factor[c] = recipe.scale[c] / type.scale;
+  uint8_t all[kNumbers * kChannels], divided[sizeof all], multiplied[sizeof all];
+  for (int i = 0; i < kNumbers * channels; i++) all[i] = uint8_t(i / channels);
+  ConvertArgs args = {all,      image.type, divided,   type,        channels,    kChannels,
+                      kNumbers, channels,   kChannels, recipe.mean, recipe.scale};
+  kernels.convert(&args);
+  args.out = multiplied;
+  args.factor = recipe.factor;
+  kernels.convert(&args);
+  recipe.has_factor = !std::memcmp(divided, multiplied, sizeof divided);
+  return recipe;
 }
 
 constexpr uint64_t kCanary = 0xC0FFEE5EEDBADC0D;
@@ -110,6 +139,7 @@ Session::Session(std::shared_ptr<const Model> model, const SessionOptions& optio
     model_->source->populate(node.bias, bias_bytes(graph(), node));
   }
   write_states();
+  for (const GraphInput& input : graph().inputs) recipes_.push_back(recipe_of(graph(), input, kernels_));
   inputs_.assign(size_t(pool_.threads()), std::vector<Input>(graph().inputs.size()));
   produced_.assign(size_t(pool_.threads()), std::vector<int>(plan_.stages.size(), 0));
 }
@@ -181,7 +211,7 @@ void Session::run(const Turn& turn, const Picture* inputs, void* const* outputs,
   for (size_t i = 0; i < graph().inputs.size(); i++) {
     const GraphInput& input = graph().inputs[i];
     const int height = graph().values[input.value].shape.height;
-    inputs_[0][i] = input_of(graph(), input, inputs[i].data, inputs[i].dtype, height);
+    inputs_[0][i] = input_of(graph(), input, recipes_[i], inputs[i].data, inputs[i].dtype, height);
   }
   execute(outputs, times, turn.poll_);
 }
@@ -195,7 +225,7 @@ void Session::run_rows(const Turn& turn, DType dtype, RowSource rows, void* cons
   const Value& image = graph().values[graph().inputs[0].value];
   pulled_rows_.resize(size_t(plan_.input_rows[0]) * image.shape.width * image.shape.channels * size_of(dtype));
   const GraphInput& input = graph().inputs[0];
-  inputs_[0][0] = input_of(graph(), input, pulled_rows_.data(), dtype, plan_.input_rows[0]);
+  inputs_[0][0] = input_of(graph(), input, recipes_[0], pulled_rows_.data(), dtype, plan_.input_rows[0]);
   pulled_ = 0;
   struct Source {
     Session& session;

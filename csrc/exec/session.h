@@ -102,6 +102,7 @@ class Session {
   Plan plan_;
   Pages block_;  // the arena between two canaries
   uint8_t* arena_ = nullptr;
+  std::vector<Recipe> recipes_;  // of each input, with its factor
 
   Semaphore turn_{1};
   std::atomic<std::thread::id> running_thread_;  // whose turn it is

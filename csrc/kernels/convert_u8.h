@@ -77,36 +77,65 @@ alignas(16) constexpr uint8_t kPlaces[4][16] = {
     {0, 1, kNoByte, kNoByte, 2, 3, kNoByte, kNoByte, 4, 5, kNoByte, kNoByte, 6, 7, kNoByte, kNoByte},
     {0, 1, 2, kNoByte, 3, 4, 5, kNoByte, 6, 7, 8, kNoByte, 9, 10, 11, kNoByte},
     {0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15}};
+// Of the last four pixels of 3 bytes in 16.
+alignas(16) constexpr uint8_t kLastPlaces[16] = {4,  5,  6,  kNoByte, 7,  8,  9,  kNoByte,
+                                                 10, 11, 12, kNoByte, 13, 14, 15, kNoByte};
 
 // Pixels of a picture of at most four bytes to quantised numbers of four.
+struct PictureQuantiser {
+  f32x8 mean, scale, step;
+  const bool divides;
+  const ByteOutput output;
+  u8x16 kept;
+  explicit PictureQuantiser(const ConvertArgs& a)
+      : step(f32x8::splat(a.out_type.scale)),
+        divides(!a.factor),
+        output({-float(a.out_type.zero_point), 255 - float(a.out_type.zero_point), kNoCurve, nullptr}, a.out_type) {
+    float means[8] = {}, scales[8] = {};
+    uint8_t mask[16] = {};
+    for (int i = 0; i < 16; i++) mask[i] = i % 4 < a.channels ? 255 : 0;
+    for (int i = 0; i < 8; i++)
+      if (mask[i]) means[i] = a.mean[i % 4], scales[i] = (a.factor ? a.factor : a.scale)[i % 4];
+    mean = f32x8::load(means), scale = f32x8::load(scales), kept = u8x16::load(mask);
+  }
+
+  MBI_INLINE f32x8 steps(const uint8_t* two) const {
+    const f32x8 x = mul(sub(f32x8::widen_u8(two), mean), scale);
+    return divides ? div(x, step) : x;
+  }
+  MBI_INLINE u8x16 operator()(const uint8_t* one, const uint8_t* other) const {
+    return less(output(steps(one), steps(other)), kept);
+  }
+
+  // Four pixels of those that follow one another, from some bytes on.
+  MBI_INLINE void four(const uint8_t* in, u8x16 which, uint8_t* out) const {
+    uint8_t pixels[16];
+    store(pixels, pick(u8x16::load(in), which));
+    store(out, (*this)(pixels, pixels + 8));
+  }
+};
+
 void quantise_pixels(const ConvertArgs& a) {
-  float means[8] = {}, scales[8] = {};
-  uint8_t mask[16] = {};
-  for (int i = 0; i < 16; i++) mask[i] = i % 4 < a.channels ? 255 : 0;
-  for (int i = 0; i < 8; i++)
-    if (mask[i]) means[i] = a.mean[i % 4], scales[i] = a.scale[i % 4];
-  const f32x8 mean = f32x8::load(means), scale = f32x8::load(scales), step = f32x8::splat(a.out_type.scale);
-  const u8x16 kept = u8x16::load(mask);
-  const float zero = float(a.out_type.zero_point);
-  const ByteOutput output({-zero, 255 - zero, kNoCurve, nullptr}, a.out_type);
-  auto steps = [&](const uint8_t* two) { return div(mul(sub(f32x8::widen_u8(two), mean), scale), step); };
+  const PictureQuantiser quantise(a);
   ConvertArgs rest = a;
   uint8_t* out = static_cast<uint8_t*>(a.out);
   if (a.in_stride == a.channels) {
     const u8x16 which = u8x16::load(kPlaces[a.channels - 1]);
     const uint8_t* in = static_cast<const uint8_t*>(a.in);
-    for (; rest.pixels * a.channels >= 16; rest.pixels -= 4, in += 4 * a.channels, out += 16) {
-      uint8_t four[16];
-      store(four, pick(u8x16::load(in), which));
-      store(out, less(output(steps(four), steps(four + 8)), kept));
+    for (; rest.pixels * a.channels >= 16; rest.pixels -= 4, in += 4 * a.channels, out += 16)
+      quantise.four(in, which, out);
+    if (a.channels == 3 &&
+        a.pixels >= 6) {  // the last ones once more with some before them, in the row's last 16 bytes
+      if (rest.pixels == 5) quantise.four(in - 3, which, out - 4);
+      const u8x16 last = u8x16::load(kLastPlaces);
+      return quantise.four(in + rest.pixels * 3 - 16, last, out + (rest.pixels - 4) * 4);
     }
     rest.in = in;
   }
   for_two_pixels(rest, [&](uint64_t two, int p, int count) {
     uint8_t bytes[8];
     __builtin_memcpy(bytes, &two, 8);
-    const f32x8 both = steps(bytes);
-    const u8x16 made = less(output(both, both), kept);
+    const u8x16 made = quantise(bytes, bytes);
     if (count == 2) return store_half(out + p * 4, made);
     store_half(bytes, made);
     __builtin_memcpy(out + p * 4, bytes, 4);

@@ -287,7 +287,8 @@ struct ConvertArgs {
   Type out_type;
   ptrdiff_t in_stride, out_stride;
   int pixels, channels, out_channels;
-  const float *mean, *scale;  // of each channel of a picture, or null
+  const float *mean, *scale;      // of each channel of a picture, or null
+  const float* factor = nullptr;  // scale / out_type.scale, where all 256 bytes become the same so; or null
 };
 
 struct Tile {

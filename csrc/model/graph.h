@@ -167,6 +167,9 @@ struct Recipe {  // x = (u8 - mean) * scale
   bool present = false;
   int color = 0;
   float crop = 1, mean[4] = {}, scale[4] = {};
+  // scale / that of the bytes that conversions make, where a multiplication by it makes the same of all 256 numbers.
+  bool has_factor = false;
+  float factor[4] = {};
 };
 
 struct GraphInput {

@@ -184,7 +184,7 @@ def test_all_classes_sum_to_one_and_no_more_are_shown(call, model, folder):
     assert len(top) == CLASSES and sum(t["probability"] for t in top) == pytest.approx(1)
 
 
-def test_bench_measures_every_configuration_in_its_own_process(call, model):
+def test_bench_measures_every_configuration_in_its_own_process(call, model, monkeypatch):
     isas = mbinfer._core.isas()
     record = call("bench", model, "--threads", "1,2", "--runs", 2, "--json", "--profile")
     results = record["results"]
@@ -195,6 +195,7 @@ def test_bench_measures_every_configuration_in_its_own_process(call, model):
         latency = result["latency"]
         assert result["runs"] == 2
         assert 0 < latency["min"] <= latency["median"] <= latency["p90"] <= latency["p99"]
+        monkeypatch.setenv("MBINFER_ISA", result["isa"])
         session = mbinfer.Session(model, schedule=result["schedule"], threads=result["threads"])
         assert (result["arena"], result["weights"]) == (session.plan.peak_bytes, session.plan.weight_bytes)
         assert sum(stage["macs"] for stage in result["profile"]) > 0 and result["peak"] > 0

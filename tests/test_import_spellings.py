@@ -147,3 +147,19 @@ def test_odd_outputs_run_or_are_named(second):
     made = session.run(picture.transpose(0, 2, 3, 1))
     made = made["y"] if isinstance(made, dict) else made
     assert_close({"y": made}, {"y": run_onnx(alone, {"x": picture})["y"].transpose(0, 2, 3, 1)})
+
+
+@pytest.mark.parametrize("op", ["PRelu", "Upsample", "Resize"])
+def test_pictures_with_channels_last_keep_their_layout(op):
+    """Operators that take any layout do not read the rows of a picture as channels."""
+    scales = np.array([1, 2, 2, 1], np.float32)
+    if op == "PRelu":
+        last, opset, constants = node("PRelu", "t", "s", to="r"), 13, {"s": normal(4)}
+    elif op == "Upsample":
+        last, opset, constants = node("Upsample", "t", "s", to="r"), 9, {"s": scales}
+    else:
+        options = {"coordinate_transformation_mode": "asymmetric", "nearest_mode": "floor"}
+        last, opset, constants = node("Resize", "t", "", "s", to="r", **options), 13, {"s": scales}
+    there, back = node("Transpose", "a", to="t", perm=[0, 2, 3, 1]), node("Transpose", "r", perm=[0, 3, 1, 2])
+    graph = agree(make(node("Conv", "x", "w", to="a"), there, last, back, opset=opset, w=W, **constants))
+    assert len(graph.nodes) <= 2

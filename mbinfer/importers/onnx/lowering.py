@@ -161,6 +161,8 @@ class Lowering(OnnxWalk):
             return
         if len(x.shape) == 3 and node.op == "InstanceNormalization":  # of groups of channels, which stay where they are
             return
+        if node.op in ("PRelu", "Resize", "Upsample") and len(x.shape) == 4 and x.shows("NHWC"):  # take any layout
+            return
         weight = self.env.get(node.inputs[1]) if node.op == "Conv" else None
         if isinstance(weight, np.ndarray) and neighbours(x, weight.shape):
             return

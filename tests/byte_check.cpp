@@ -166,10 +166,7 @@ Gemm any_gemm(int pixels, int panels, int quads, Numbers numbers) {
   const int panel = once_in(2) ? 0 : between(0, 3), node_panels = panel + panels + (once_in(2) ? 0 : between(0, 3));
   const bool full = once_in(3);
   g.weights = weights(int64_t(node_panels + 1) / 2 * rows * 64, numbers, full);
-  const int live = once_in(4) ? between(1, 3) : 4;
-  for (size_t i = 0; i < g.weights.size(); i++)
-    if (int(i % 4) >= live) g.weights[i] = 0;
-  g.channels = channels(panels, quads * live * std::max(1, tap_count), numbers);
+  g.channels = channels(panels, quads * 4 * std::max(1, tap_count), numbers);
   sign(&g.channels, g.weights, panel, rows, 4);
   const int width = panels * kPanel;
   g.finish.residual_stride = width + between(0, 8);
@@ -183,7 +180,6 @@ Gemm any_gemm(int pixels, int panels, int quads, Numbers numbers) {
             pixels,  nullptr, rows,      panel,   panels,         nullptr, nullptr};
   g.args.zero_point = any_type(numbers).zero_point;
   g.args.full_range = full;
-  g.args.live = live;
   return g;
 }
 

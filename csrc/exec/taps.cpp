@@ -129,7 +129,6 @@ class ConvRow {
     args.zero_point = in_.type.zero_point;
     args.full_range = node_.full_range;
     args.weight_dtype = node_.weight_dtype;
-    if (read_.count < args.live && inputs_ == args.live) args.live = read_.count;
     args.ahead_from = task_.ahead_from;
     return args;
   }

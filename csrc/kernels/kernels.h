@@ -105,7 +105,6 @@ struct GemmArgs {
   int zero_point = 0;                    // of the input
   int full_range = 0;                    // some int8 weights of the node may be -128
   DType weight_dtype = DType::kFloat32;  // or kFloat16; of uint8: kInt8, whatever this says
-  int live = 4;                          // of every four inputs of uint8, so many have weights that are not zero
   // Bytes of a call's weights from which on those of the next vectors are asked for while others are multiplied: what
   // is smaller stays in the core's first cache.
   int64_t ahead_from = 32 << 10;

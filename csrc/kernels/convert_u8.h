@@ -94,8 +94,9 @@ struct PictureQuantiser {
     float means[8] = {}, scales[8] = {};
     uint8_t mask[16] = {};
     for (int i = 0; i < 16; i++) mask[i] = i % 4 < a.channels ? 255 : 0;
+    const float* factors = divides ? a.scale : a.factor;
     for (int i = 0; i < 8; i++)
-      if (mask[i]) means[i] = a.mean[i % 4], scales[i] = (a.factor ? a.factor : a.scale)[i % 4];
+      if (mask[i]) means[i] = a.mean[i % 4], scales[i] = factors[i % 4];
     mean = f32x8::load(means), scale = f32x8::load(scales), kept = u8x16::load(mask);
   }
 

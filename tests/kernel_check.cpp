@@ -114,11 +114,12 @@ ActivationArgs bounds(float lo, float hi) { return {lo, hi, kNoCurve, nullptr}; 
 
 ActivationArgs any_activation() {
   static const std::vector<float> slopes = floats(kMostPanels * kPanel, kPlain);
-  static const ActivationArgs all[] = {bounds(-kInf, kInf), bounds(-kInf, kInf), bounds(0, 6), bounds(0, kInf),
-                                       bounds(-0.5f, 0.75f)};
-  const int choice = between(0, 4 + kMish);
-  if (choice < 5) return all[choice];
-  return {-kInf, kInf, choice - 4, slopes.data()};
+  static const ActivationArgs all[] = {bounds(-kInf, kInf),  bounds(-kInf, kInf), bounds(0, 6),       bounds(0, kInf),
+                                       bounds(-0.5f, 0.75f), bounds(-1, 0),       bounds(-0.0f, 0.5f)};
+  constexpr int kBounds = sizeof all / sizeof *all;
+  const int choice = between(0, kBounds - 1 + kMish);
+  if (choice < kBounds) return all[choice];
+  return {-kInf, kInf, choice - kBounds + 1, slopes.data()};
 }
 
 bool same(float a, float b) { return !std::memcmp(&a, &b, sizeof a) || (a != a && b != b); }

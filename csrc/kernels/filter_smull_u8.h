@@ -93,3 +93,5 @@ struct Filter3x3 {
 
 }  // namespace
 }  // namespace mbinfer
+
+#include "kernels/filter_walk.h"

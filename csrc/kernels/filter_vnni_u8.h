@@ -123,3 +123,5 @@ struct Filter3x3 {
 
 }  // namespace
 }  // namespace mbinfer
+
+#include "kernels/filter_walk.h"

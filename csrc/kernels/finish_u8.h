@@ -76,7 +76,7 @@ struct ByteFinish {
 
   // What is made is a byte already where a residual is added to it: whole steps.
   MBI_INLINE f32x8 add_to(f32x8 x, const uint8_t* residual) const {
-    return add(mul(to_float(to_int(less(hi, greater(x, lo)))), made), added(residual));
+    return add(mul(to_float(to_int(less(hi, number(x, lo)))), made), added(residual));
   }
 
   template <int kPixels>
@@ -99,7 +99,8 @@ struct ByteFinish {
         store_half(out, bytes[i]);
         if (has_second(i)) store_second_half(out + out_stride, bytes[i]);
       } else if (__builtin_expect(both, 1)) {
-        store(out, bytes[i]);
+        out = store_next(out, bytes[i], out_stride);
+        continue;
       } else if (first) {
         store_half(out, bytes[i]);
       } else {

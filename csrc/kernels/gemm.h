@@ -21,7 +21,13 @@ struct Prefetch {
   ptrdiff_t pair_bytes = 0;   // from one pair of panels to the next
   int pairs = 0, lines = 0;   // lines are left of each pair, in twos
   int share = 0, inputs = 0;  // so many twos of each pair every so many inputs
+  int tiles = 0;              // where the leaf asks by itself: so many more tiles, for half of the next pair each
 
+  // Of a tile of one pair: where half of the lines are that it asks for, 0 for none.
+  MBI_INLINE ptrdiff_t ahead() {
+    if (__builtin_expect(tiles == 0, 1)) return 0;
+    return pair_bytes + --tiles * 2 * kLine;
+  }
   template <int kMost>  // pairs
   MBI_INLINE void next() {
     for (int line = 0; line < share && lines > 0; line++, lines--, at += 2 * kLine) {
@@ -96,17 +102,52 @@ struct GemmTile : Tile<V, kPixels, kVectors, kWhole> {
   }
 };
 
+// Where the sums of a tile begin, at the bias or at those of a call before, and where what is made of them goes.
+struct TilePlaces {
+  const Finish* const finish;
+  const ptrdiff_t sums_stride, out_stride;
+  const float *const bias, *from, *residual;
+  float* out;
+
+  MBI_INLINE TilePlaces(const GemmArgs& a, int pixel, int panel)
+      : finish(a.finish),
+        sums_stride(a.sums_stride),
+        out_stride(finish ? a.out_stride : sums_stride),
+        bias(a.bias ? static_cast<const float*>(a.bias) + panel * kPanel : nullptr),
+        from(at(a.sums, pixel * sums_stride) + panel * kPanel),
+        residual(finish && finish->residual ? at(finish->residual, pixel * finish->residual_stride) + panel * kPanel
+                                            : nullptr),
+        out(at(finish ? a.out : a.sums, pixel * out_stride) + panel * kPanel) {}
+  MBI_INLINE void next(int pixels) {
+    out = at(out, pixels * out_stride);
+    if (!bias) from = at(from, pixels * sums_stride);
+    if (residual) residual = at(residual, pixels * finish->residual_stride);
+  }
+};
+
+// `count` tiles of pixels by a pair of panels, or of one pixel by many, of which the leaf makes all sums by itself.
+template <class V, int kPixels, int kVectors>
+__attribute__((noinline)) void listed_tiles(const GemmArgs& a, int pixel, int count, int panel, Prefetch& prefetch) {
+  using Made = GemmTile<V, kPixels, kVectors, true>;
+  const float* weights = panel_weights<float>(a.weights, a.weight_rows, a.panel + panel);
+  typename Made::Inputs taps[Made::template kMostListed<float>];
+  for (int t = 0; t < a.tap_count; t++)
+    taps[t] = {a.taps[t].in, a.in_stride, weights + ptrdiff_t(a.taps[t].weight_row) * kRow, a.taps[t].k};
+  TilePlaces places(a, pixel, panel);
+  for (; count > 0; count--, pixel += kPixels, places.next(kPixels)) {
+    Made tile;
+    tile.listed(places.bias ? places.bias : places.from, places.bias ? 0 : places.sums_stride, taps, taps + a.tap_count,
+                pixel, kVectors > 2 ? prefetch.pair_bytes : prefetch.ahead());
+    tile.finish(places.finish, places.residual, places.out, places.out_stride, panel);
+  }
+}
+
 // `count` tiles of pixels, one after the other; `kPlain`: of one tap, with nothing to prefetch. Never inlined: among
 // the other tiles of gemm() GCC would spill the sums.
 template <class W, class V, int kPixels, int kVectors, bool kWhole, bool kPlain>
 __attribute__((noinline)) void gemm_tiles(const GemmArgs& a, int pixel, int count, int panel, Prefetch& prefetch) {
-  const ptrdiff_t in_stride = a.in_stride, sums_stride = a.sums_stride;
-  const Finish* f = a.finish;
-  const ptrdiff_t out_stride = f ? a.out_stride : sums_stride;
-  float* out = at(f ? a.out : a.sums, pixel * out_stride) + panel * kPanel;
-  const float* from = at(a.sums, pixel * sums_stride) + panel * kPanel;
-  const float* bias = a.bias ? static_cast<const float*>(a.bias) + panel * kPanel : nullptr;
-  const float* residual = f && f->residual ? at(f->residual, pixel * f->residual_stride) + panel * kPanel : nullptr;
+  const ptrdiff_t in_stride = a.in_stride;
+  TilePlaces places(a, pixel, panel);
   const W* weights = panel_weights<W>(a.weights, a.weight_rows, a.panel + panel);
   const Tap *taps = a.taps, *taps_end = a.taps + a.tap_count;
   ptrdiff_t in_offset = pixel * in_stride;
@@ -118,9 +159,9 @@ __attribute__((noinline)) void gemm_tiles(const GemmArgs& a, int pixel, int coun
   MBI_UNROLL for (int p = 0; p < kPixels; p++) pixels[p] = p * in_stride;
   MBI_UNROLL for (int i = 0; i < kParts; i++) parts[i] =
       bytes_to<W>(a.weight_rows, a.panel + panel + i * kPartPanels) - bytes_to<W>(a.weight_rows, a.panel + panel);
-  for (; count > 0; count--) {
+  for (; count > 0; count--, places.next(kPixels)) {
     GemmTile<V, kPixels, kVectors, kWhole> tile;
-    tile.start(bias, from, sums_stride);
+    tile.start(places.bias, places.from, places.sums_stride);
     if (kPlain) {
       tile.multiply(plain_in, pixels, plain_weights, parts, plain_k);
       plain_in = pace(at(plain_in, kPixels * in_stride));
@@ -139,10 +180,7 @@ __attribute__((noinline)) void gemm_tiles(const GemmArgs& a, int pixel, int coun
       }
       in_offset += kPixels * in_stride;
     }
-    tile.finish(f, residual, out, out_stride, panel);
-    out = at(out, kPixels * out_stride);
-    if (!bias) from = at(from, kPixels * sums_stride);
-    if (residual) residual = at(residual, kPixels * f->residual_stride);
+    tile.finish(places.finish, places.residual, places.out, places.out_stride, panel);
   }
 }
 
@@ -153,9 +191,15 @@ inline void run_tiles(const GemmArgs& a, int pixels, int pixel, int count, int p
     for (int t = 0; kTurn > 1 && kPixels > 1 && t < a.tap_count; t++)
       if (a.taps[t].k % kTurn)
         return gemm_tiles<W, V, kPixels, kVectors, false, false>(a, pixel, count, panel, prefetch);
-    return a.tap_count == 1 && !prefetch.lines
-               ? gemm_tiles<W, V, kPixels, kVectors, true, true>(a, pixel, count, panel, prefetch)
-               : gemm_tiles<W, V, kPixels, kVectors, true, false>(a, pixel, count, panel, prefetch);
+    if constexpr (constexpr int kMost = GemmTile<V, kPixels, kVectors, true>::template kMostListed<W>; kMost > 0) {
+      return a.tap_count < 1 || a.tap_count > kMost
+                 ? gemm_tiles<W, V, kPixels, kVectors, true, false>(a, pixel, count, panel, prefetch)
+                 : listed_tiles<V, kPixels, kVectors>(a, pixel, count, panel, prefetch);
+    } else {
+      return a.tap_count == 1 && !prefetch.lines
+                 ? gemm_tiles<W, V, kPixels, kVectors, true, true>(a, pixel, count, panel, prefetch)
+                 : gemm_tiles<W, V, kPixels, kVectors, true, false>(a, pixel, count, panel, prefetch);
+    }
   }
   if constexpr (kPixels > 1) run_tiles<W, V, kPixels - 1, kVectors>(a, pixels, pixel, count, panel, prefetch);
 }
@@ -180,7 +224,12 @@ inline void run_vectors(const GemmArgs& a, int panel, int end) {
   Prefetch prefetch;
   const int k = a.tap_count == 1 ? a.taps[0].k : 0;
   constexpr int kFew = Tiles<V>::prefetch_inputs[0], kMany = Tiles<V>::prefetch_inputs[1];
-  if (panel + 2 * kPanels <= end && k >= kFew && int64_t(a.panels) * k * kPanel * int64_t(sizeof(W)) >= a.ahead_from) {
+  const bool from_far =
+      panel + 2 * kPanels <= end && k >= kFew && int64_t(a.panels) * k * kPanel * int64_t(sizeof(W)) >= a.ahead_from;
+  if constexpr (GemmTile<V, 1, kVectors, true>::template kMostListed<W> > 0) {
+    prefetch.pair_bytes = pair_bytes<W>(a.weight_rows);
+    prefetch.tiles = from_far ? 2 : 0;
+  } else if (from_far) {
     // Where the next vectors begin with the second panel of a pair, that pair is multiplied now.
     const int next = a.panel + panel + kPanels, first = (next + 1) / 2;
     constexpr int kRowBytes = kRow * int(sizeof(W)), kTwo = 2 * Prefetch::kLine;
@@ -212,7 +261,9 @@ template <class W>
 int run_dense(const GemmArgs& a, int panel, int end) {
   using V = typename Dense<W>::V;
   constexpr int kVectors = Dense<W>::vectors, kPanels = kVectors * V::kPanels;
-  for (Prefetch none; end - panel >= kPanels; panel += kPanels) run_tiles<W, V, 1, kVectors>(a, 1, 0, 1, panel, none);
+  Prefetch none;
+  none.pair_bytes = pair_bytes<W>(a.weight_rows);
+  for (; end - panel >= kPanels; panel += kPanels) run_tiles<W, V, 1, kVectors>(a, 1, 0, 1, panel, none);
   return panel;
 }
 

@@ -42,6 +42,8 @@ struct Tile {
   static constexpr bool kFours = kWhole && kPixels > 1;  // one pixel waits for its weights, whatever the loop is
   static constexpr int kInputs = kFours ? kTurn : 1, kParts = parts_of<V>(kVectors);
   V sums[kPixels][kVectors];
+  template <class W>
+  static constexpr int kMostListed = 0;
 
   template <class W>
   MBI_INLINE void multiply(const float* in, ptrdiff_t (&pixels)[kPixels], const W* w, ptrdiff_t (&parts)[kParts],

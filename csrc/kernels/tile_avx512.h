@@ -53,6 +53,8 @@ template <class V, int kPixels, int kVectors, bool kWhole>
 struct Tile {
   static constexpr int kParts = parts_of<V>(kVectors);
   V sums[kPixels][kVectors];
+  template <class W>
+  static constexpr int kMostListed = 0;
 
   template <class W>
   MBI_INLINE void multiply(const float* in, ptrdiff_t (&pixels)[kPixels], const W* w, ptrdiff_t (&parts)[kParts],

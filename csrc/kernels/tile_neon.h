@@ -4,6 +4,25 @@
 namespace mbinfer {
 namespace {
 
+// Inputs of a tap: of the first pixel of all, how far the next one's are behind it, and its weights, so many rows of 64
+// bytes.
+struct TapInputs {
+  const void* in;
+  ptrdiff_t stride;
+  const void* weights;
+  ptrdiff_t rows;
+};
+
+}  // namespace
+}  // namespace mbinfer
+
+#ifdef __ARM_FEATURE_DOTPROD
+#include "kernels/tile_by_lane.h"
+#endif
+
+namespace mbinfer {
+namespace {
+
 using wide = f32x8;
 
 template <class V>
@@ -37,6 +56,35 @@ template <class V, int kPixels, int kVectors, bool kWhole>
 struct Tile {
   static constexpr int kParts = parts_of<V>(kVectors);
   V sums[kPixels][kVectors];
+
+  // Not on the cores before those with dot products, of which many issue in order: a load of four registers keeps them
+  // from multiplying, where GCC lays single ones between multiply-adds.
+#ifdef __ARM_FEATURE_DOTPROD
+  using Inputs = TapInputs;
+  template <class W>
+  static constexpr int kMostListed =
+      sizeof(W) == sizeof(float) && (kVectors == 2 || kVectors == Dense<W>::vectors) ? 32 : 0;
+
+  MBI_INLINE void listed(const float* start, ptrdiff_t more, const TapInputs* taps, const TapInputs* end,
+                         ptrdiff_t pixel, ptrdiff_t ahead) {
+    int32x4_t all[2 * kPixels * kVectors];
+    if constexpr (kVectors > 2)
+      sums_by_lane<kFloatsOfPairs, 4>(start, 2 * kPanel * sizeof(float), taps, end, pixel, ahead, all);
+    else if (__builtin_expect(ahead != 0, 0))
+      sums_by_lane<kFloatsAhead, kPixels>(start, more, taps, end, pixel, ahead, all);
+    else
+      sums_by_lane<kFloatsByLane, kPixels>(start, more, taps, end, pixel, 0, all);
+    MBI_UNROLL for (int p = 0; p < kPixels; p++) {
+      MBI_UNROLL for (int n = 0; n < kVectors; n++) {
+        const int32x4_t* of_panel = all + 2 * (p * kVectors + n);
+        sums[p][n] = {vreinterpretq_f32_s32(of_panel[0]), vreinterpretq_f32_s32(of_panel[1])};
+      }
+    }
+  }
+#else
+  template <class W>
+  static constexpr int kMostListed = 0;
+#endif
 
 #ifdef __aarch64__
   // Symptom: a scalar that meets whole vectors costs a load into all lanes for each input. Remedy: four inputs of a

@@ -43,5 +43,11 @@
 //                          `in`: pixel 0; `weights`: the first panel's, floats or Halves, rows kRow apart, see
 //                          row_of(); pixels, parts: how far each pixel and part of the weights is from the first one,
 //                          in bytes
+//     kMostListed<W>       where it is more than 0, for up to so many taps of weights W:
+//     listed(start, more, taps, end, pixel, ahead)
+//                          makes all sums by itself, of pixels from `pixel` on: those of the first one begin at
+//                          `start`, of the next one `more` bytes further; of Inputs: in, from pixel to pixel, weights,
+//                          how many. ahead: of one pair of panels, how far behind each turn's weights two lines are
+//                          that are wanted next, 0: none; of several, how far the next pair's weights are
 //     settle()             multiplications are over: before the first take()
 //     take(pixel, vector)  a sum, to be finished and stored before the next one is taken

@@ -34,6 +34,10 @@ struct u8x16 {
   static u8x16 splat(int x) { return {_mm_set1_epi8(char(x))}; }
 };
 inline void store(uint8_t* p, u8x16 a) { _mm_storeu_si128(reinterpret_cast<__m128i*>(p), a.v); }
+inline uint8_t* store_next(uint8_t* p, u8x16 a, ptrdiff_t stride) {
+  store(p, a);
+  return pace(p + stride);
+}
 inline void store_half(uint8_t* p, u8x16 a) { _mm_storel_epi64(reinterpret_cast<__m128i*>(p), a.v); }
 inline void store_second_half(uint8_t* p, u8x16 a) { store_half(p, {_mm_unpackhi_epi64(a.v, a.v)}); }
 inline u8x16 greater(u8x16 a, u8x16 b) { return {_mm_max_epu8(a.v, b.v)}; }

@@ -64,6 +64,16 @@ struct u8x16 {
   static u8x16 splat(int x) { return {vdupq_n_u8(uint8_t(x))}; }
 };
 inline void store(uint8_t* p, u8x16 a) { vst1q_u8(p, a.v); }
+// Symptom: GCC moves the pointer by itself. Remedy: the instruction that stores and moves it. Gain: 21
+// instructions for 16 results in place of 22.
+inline uint8_t* store_next(uint8_t* p, u8x16 a, ptrdiff_t stride) {
+#ifdef __aarch64__
+  asm volatile("st1 {%1.16b}, [%0], %2" : "+r"(p) : "w"(a.v), "r"(stride) : "memory");
+#else
+  asm volatile("vst1.8 {%e1, %f1}, [%0], %2" : "+r"(p) : "w"(a.v), "r"(stride) : "memory");
+#endif
+  return p;
+}
 inline void store_half(uint8_t* p, u8x16 a) { vst1_u8(p, vget_low_u8(a.v)); }
 inline void store_second_half(uint8_t* p, u8x16 a) { vst1_u8(p, vget_high_u8(a.v)); }
 inline u8x16 greater(u8x16 a, u8x16 b) { return {vmaxq_u8(a.v, b.v)}; }
@@ -165,14 +175,6 @@ inline int8x16_t four_of(const uint8_t* p) {  // the same four bytes, four times
   __builtin_memcpy(&quad, p, sizeof quad);
   return vreinterpretq_s8_s32(vdupq_n_s32(quad));
 }
-
-// Inputs of a tap: of the first pixel of all, how far the next one's are behind it, and its weights.
-struct TapInputs {
-  const uint8_t* in;
-  ptrdiff_t stride;
-  const int8_t* weights;
-  ptrdiff_t quads;
-};
 
 }  // namespace
 }  // namespace mbinfer

@@ -6,6 +6,8 @@
 //   to_float(i32x8), to_int(f32x8): rounded to nearest, half to even, where it fits
 //   u8x16                  two panels of bytes: load, load_half, splat, store, store_half, store_second_half, greater,
 //                          less; pick(from, which): the bytes of one at the places of the other, zero for place 255
+//   store_next(p, bytes, stride)
+//                          stores 16 bytes, and returns where the next ones go
 //   number(f32x8 x, lo)    the larger one, lo where x is NaN
 //   ByteOutput(activation, type)
 //                          operator()(a, b): bytes of the steps a and b from the zero point, rounded and clamped;

@@ -57,8 +57,8 @@ def code(path):
     return re.sub(r"//[^\n]*|/\*.*?\*/", "", path.read_text(), flags=re.S)
 
 
-# Leaves: the vectors and tiles of an instruction set, and what a thread asks of its CPU.
-LEAVES = re.compile(r"csrc/(kernels/(vec|tile)_\w+\.h|exec/(float_mode|pause)\.h)")
+# Leaves: the vectors, tiles and filters of an instruction set, and what a thread asks of its CPU.
+LEAVES = re.compile(r"csrc/(kernels/((vec|tile)_\w+|filter_sdot_u8)\.h|exec/(float_mode|pause)\.h)")
 
 
 @pytest.mark.parametrize("path", [p for p in NATIVE if name(p).startswith("csrc/")], ids=name)

@@ -19,10 +19,10 @@ struct ByteStart {
   static MBI_INLINE const int32_t* moved(const int32_t* p, ptrdiff_t bytes) {
     return reinterpret_cast<const int32_t*>(reinterpret_cast<const char*>(p) + bytes);
   }
-  i32x16 operator()() const { return i32x16::load(from[0], from[1]); }
+  MBI_INLINE i32x16 operator()() const { return i32x16::load(from[0], from[1]); }
   MBI_INLINE void next() { MBI_UNROLL for (int n = 0; n < 2; n++) from[n] = moved(from[n], stride); }
   // Of a pixel and the one after it, if that exists.
-  i32x16 of_two(bool other) const { return i32x16::load(from[0], other ? moved(from[0], stride) : from[0]); }
+  MBI_INLINE i32x16 of_two(bool other) const { return i32x16::load(from[0], other ? moved(from[0], stride) : from[0]); }
   MBI_INLINE void next_two(bool other) { from[0] = moved(from[0], other ? 2 * stride : stride); }
 };
 

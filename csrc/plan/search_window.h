@@ -15,6 +15,7 @@
 #include "plan/alone.h"
 #include "plan/choices.h"
 #include "plan/cost.h"
+#include "plan/cuts.h"
 #include "plan/paths.h"
 #include "plan/scratch_order.h"
 #include "plan/search.h"
@@ -23,8 +24,6 @@
 namespace mbinfer {
 
 class SegmentSearch::Impl {
-  static constexpr double kRounding = 1 + 1e-9;  // of sums of cycles in another order
-
  public:
   // Stages [first, last) of those that `lives` and `waiting` know.
   Impl(const Graph& graph, const PageVector<Stage>& stages, int first, int last, const Lives& lives,
@@ -40,6 +39,7 @@ class SegmentSearch::Impl {
         slides_(graph, stages_, first, lives, choices_),
         alone_(choices_, slides_, waiting_, count_),
         order_(make_all(rules), &memory_),
+        cuts_(count_),
         work_(work),
         paths_(&memory_) {}
 
@@ -50,16 +50,17 @@ class SegmentSearch::Impl {
     allowance_ = work_;
     start(std::min(limit, most_), true);
     search();
-    *bytes = reached_.back().from < 0 ? -1 : int64_t(reached_.back().cost);
+    *bytes = cuts_.has_plan() ? int64_t(cuts_.best()) : -1;
     return path(splits);
   }
 
   bool cheapest(int64_t limit, double cycles, int64_t work, PageVector<Split>* splits) {
     allowance_ = std::min(work_, work);
     start(std::min(limit, most_), false);
-    if (lower_bound_after_[0] > cycles * kRounding) return false;
+    cuts_.bound(cycles);
+    if (cuts_.beyond_bound(cuts_.least_after(0))) return false;
     find_alone();
-    bound_ = std::min(cycles, upper_bound_after_[0]) * kRounding;
+    cuts_.bound(std::min(cycles, cuts_.most_after(0)));
     search();
     return path(splits);
   }
@@ -67,8 +68,8 @@ class SegmentSearch::Impl {
   bool any(int64_t limit, double* cycles, int64_t work, PageVector<Split>* splits, int64_t* bytes) {
     allowance_ = std::min(work_, work);
     start(std::min(limit, most_), std::isinf(*cycles));
-    bound_ = *cycles * kRounding;
-    if (lower_bound_after_[0] > bound_) return false;
+    cuts_.bound(*cycles);
+    if (cuts_.beyond_bound(cuts_.least_after(0))) return false;
     find_alone();
     any_ = true;
     if (!end_with_alone(0)) search();
@@ -93,20 +94,12 @@ class SegmentSearch::Impl {
   void search() {
     find_usable();
     for (int a = 0; a < count_ && !found_; a++) {
-      if (!may_begin(a)) continue;
+      if (!cuts_.may_begin(a)) continue;
       extend_from(a);
       find_most_of_options(0);
       order_.drop([&](Choice of) { return of.stage == a || option(of).cycles > most_of_options_[of.stage]; });
     }
   }
-
-  // The best way found to run the stages before a cut: its cycles, or, at any cost, the bytes of its largest segment,
-  // and its last segment: first stage and options.
-  struct Reached {
-    double cost = INFINITY;
-    int from = -1;
-    std::vector<int> options;
-  };
 
   void start(int64_t limit, bool at_any_cost) {
     limit_ = limit;
@@ -114,18 +107,12 @@ class SegmentSearch::Impl {
     at_any_cost_ = at_any_cost;
     any_ = found_ = false;
     for (std::vector<uint16_t>& due : due_) due.clear();
-    bound_ = INFINITY;
-    reached_.assign(size_t(count_) + 1, {});
-    reached_[0].cost = 0;
-    upper_bound_after_.assign(size_t(count_) + 1, INFINITY);
-    upper_bound_after_.back() = 0;
-    lower_bound_after_.assign(size_t(count_) + 1, 0);
-    for (int s = count_ - 1; s >= 0; s--) {
+    cuts_.start(at_any_cost, [&](int s) {
       double least = INFINITY;
       for (const Option& o : choices_[s].options)
         if (choices_[s].least(o) <= limit) least = std::min(least, cycles(o));
-      lower_bound_after_[s] = lower_bound_after_[s + 1] + least;
-    }
+      return least;
+    });
   }
 
   // The options that may be part of a plan at all: those that fit by themselves.
@@ -138,11 +125,6 @@ class SegmentSearch::Impl {
   }
 
   double cycles(const Option& option) const { return at_any_cost_ ? 0 : option.cycles; }
-
-  // Whether a plan may have a segment that begins with stage a.
-  bool may_begin(int a) const {
-    return reached_[size_t(a)].cost < INFINITY && reached_[size_t(a)].cost + lower_bound_after_[size_t(a)] <= bound_;
-  }
 
   // Segments from stage a on. The scratch that passes is shared by the stages of a segment: options are let in by
   // rising scratch, and each time those paths are made that have one of the new options.
@@ -205,7 +187,7 @@ class SegmentSearch::Impl {
     for (int b = first; b < end && (b <= last || any_fresh) && !found_; b++) {
       const int made = paths_.size();
       for (int o : due_[b]) b == a ? begin_with(a, o) : extend_by(a, b, o, sets_[b - a - 1], scratch);
-      const double most = most_of_option(a, b);
+      const double most = cuts_.most_of_stage(a, b);
       if (any_fresh)
         for (int o : let_in_[b])
           if (choices_[b].options[o].cycles <= most) extend_by(a, b, o, fresh, scratch);
@@ -228,15 +210,14 @@ class SegmentSearch::Impl {
     return stages_[b].input == stages_[a].input || stages_[b].residual == stages_[a].input;
   }
 
-  // Most lines, and cycles, of a path from stage a to stage b that may be part of a plan.
-  int64_t most_lines(int64_t scratch) const { return (limit_ - around_ - scratch) / kArenaAlign; }
-  double most_cycles(int a, int b) const { return bound_ - reached_[a].cost - lower_bound_after_[b + 1]; }
+  int64_t most_lines(int64_t scratch) const { return (limit_ - around_ - scratch) / kArenaAlign; }  // of a path
 
   void begin_with(int a, int o) {
     const Option& option = choices_[a].options[o];
     const Path path = {cycles(option) + far_input(a), option.kept_lines, uint16_t(o), kNoPath};
     spent_++;
-    if (paths_.size() == kNoPath || path.lines > most_lines(option.transient()) || path.cycles > most_cycles(a, a))
+    if (paths_.size() == kNoPath || path.lines > most_lines(option.transient()) ||
+        path.cycles > cuts_.most_cycles(a, a))
       return;
     finish(a, a, option.transient(), path);
     size_t from = 0;
@@ -251,7 +232,7 @@ class SegmentSearch::Impl {
     const int64_t most = most_lines(scratch);
     const double own = cycles(option);
     const bool ends = reads(a, b);
-    double bound = most_cycles(a, b);
+    double bound = cuts_.most_cycles(a, b);
     for (size_t h = 0; h < paths.size(); h++) {
       const PathSet& set = paths[h];
       if (set.empty()) continue;
@@ -270,25 +251,16 @@ class SegmentSearch::Impl {
           const int64_t spent = spent_;
           finish(a, b, scratch, path);
           left -= spent_ - spent;
-          bound = most_cycles(a, b);
+          bound = cuts_.most_cycles(a, b);
         }
         paths_.insert(path, kept_, &sets_[b - a][option.height], &from);
       }
     }
   }
 
-  // Most cycles of stage b in a segment from stage a on: with more, even the cheapest ways of all other stages would
-  // make it cost more than a plan that is known.
-  double most_of_option(int a, int b) const {
-    if (at_any_cost_) return INFINITY;
-    const double others = reached_[size_t(a)].cost + lower_bound_after_[size_t(a)] - lower_bound_after_[size_t(b)] +
-                          lower_bound_after_[size_t(b) + 1];
-    return bound_ * kRounding - others;
-  }
-
   void find_most_of_options(int a) {  // by stage: as the segments from stage a on begin
     most_of_options_.resize(size_t(count_));
-    for (int s = a; s < count_; s++) most_of_options_[size_t(s)] = most_of_option(a, s);
+    for (int s = a; s < count_; s++) most_of_options_[size_t(s)] = cuts_.most_of_stage(a, s);
   }
 
   // Whether the segments from one stage on have had their share.
@@ -303,7 +275,7 @@ class SegmentSearch::Impl {
 
   // Every stage as a segment alone, the cheapest that fits.
   void find_alone() {
-    for (int a = count_ - 1; a >= 0; a--) upper_bound_after_[size_t(a)] = upper_bound_after_[size_t(a) + 1] + alone(a);
+    cuts_.end_alone([&](int a) { return alone(a); });
   }
 
   // Cycles of the cheapest segment of stage a alone; at any cost 0, but where none fits. *chosen: its option.
@@ -315,13 +287,13 @@ class SegmentSearch::Impl {
 
   // Whether a plan is found where stages from `first` on are segments alone.
   bool end_with_alone(int first) {
-    const double after = upper_bound_after_[size_t(first)];
-    found_cycles_ = reached_[size_t(first)].cost + after;
-    if (std::isinf(after) || (!at_any_cost_ && found_cycles_ > bound_)) return false;
+    const double after = cuts_.most_after(first);
+    found_cycles_ = cuts_.cost(first) + after;
+    if (std::isinf(after) || (!at_any_cost_ && cuts_.beyond_bound(found_cycles_))) return false;
     for (int s = first; s < count_; s++) {
-      Reached& next = reached_[size_t(s) + 1];
-      next = {0, s, {0}};
-      alone(s, &next.options[0]);
+      int option = 0;
+      alone(s, &option);
+      cuts_.reach(s, {0, s, {option}});
     }
     return found_ = true;
   }
@@ -329,43 +301,39 @@ class SegmentSearch::Impl {
   // The path is segment [a, b]. Kept is the cheapest that fits, or, at any cost, the smallest.
   void finish(int a, int b, int64_t scratch, const Path& path) {
     if (found_) return;
-    Reached& best = reached_[size_t(b) + 1];
-    const double cheapest = reached_[a].cost + path.cycles + far_output(b);
-    if (!at_any_cost_ && cheapest >= best.cost) return;
+    const double best = cuts_.cost(b + 1), cheapest = cuts_.cost(a) + path.cycles + far_output(b);
+    if (!at_any_cost_ && cheapest >= best) return;
     const int64_t most = most_overlaps_[size_t(b)];
     int64_t bytes = around_ + path.bytes() + scratch + slides_.made_bytes(b);
-    auto cost = [&](int64_t all) { return at_any_cost_ ? std::max(reached_[a].cost, double(all)) : cheapest; };
-    if (bytes - most > limit_ || cost(bytes - most) >= best.cost) return;
+    auto cost = [&](int64_t all) { return at_any_cost_ ? std::max(cuts_.cost(a), double(all)) : cheapest; };
+    if (bytes - most > limit_ || cost(bytes - most) >= best) return;
     std::vector<int> options(size_t(b - a + 1));
     options.back() = path.option;
     for (int s = b - a - 1, p = path.before; s >= 0; s--, p = paths_[p].before) options[s] = paths_[p].option;
     if (most && ((at_any_cost_ && !any_) || bytes > limit_)) bytes -= slides_.overlap(a, options, &spent_);
-    if (bytes > limit_ || cost(bytes) >= best.cost) return;
-    best = {cost(bytes), a, std::move(options)};
-    if (any_ && end_with_alone(b + 1)) return;
-    if (!at_any_cost_) bound_ = std::min(bound_, (best.cost + upper_bound_after_[size_t(b) + 1]) * kRounding);
+    if (bytes > limit_ || cost(bytes) >= best) return;
+    cuts_.reach(b, {cost(bytes), a, std::move(options)});
+    if (any_) end_with_alone(b + 1);
   }
 
   // Bytes of the largest segment of the plan that was found.
   int64_t largest_segment() const {
     int64_t most = 0;
-    for (int end = count_; end > 0; end = reached_[size_t(end)].from) {
-      const Reached& last = reached_[size_t(end)];
-      most = std::max(most, waiting_[last.from] + slides_.bytes(last.from, last.options, &spent_));
-    }
+    cuts_.for_each_segment([&](const Cuts::Reached& way, int) {
+      most = std::max(most, waiting_[way.from] + slides_.bytes(way.from, way.options, &spent_));
+    });
     return most;
   }
 
   bool path(PageVector<Split>* splits) const {
-    if (reached_[size_t(count_)].from < 0) return false;
-    for (int end = count_; end > 0; end = reached_[end].from) {
-      const Reached& last = reached_[end];
-      for (int s = last.from; s < end; s++) {
+    if (!cuts_.has_plan()) return false;
+    cuts_.for_each_segment([&](const Cuts::Reached& way, int end) {
+      for (int s = way.from; s < end; s++) {
         const StageChoices& choices = choices_[size_t(s)];
-        (*splits)[size_t(first_ + s)] = choices.split(choices.options[size_t(last.options[size_t(s - last.from)])]);
+        (*splits)[size_t(first_ + s)] = choices.split(choices.options[size_t(way.options[size_t(s - way.from)])]);
       }
       (*splits)[size_t(first_ + end - 1)].ends = true;
-    }
+    });
     return true;
   }
 
@@ -386,11 +354,8 @@ class SegmentSearch::Impl {
   bool at_any_cost_ = false;
   bool any_ = false, found_ = false;  // any plan is enough; there is one
   double found_cycles_ = 0;           // which takes so many
-  std::vector<Reached> reached_;      // by cut
-  // By cut: no plan has fewer cycles after it; some plan has no more.
-  std::vector<double> lower_bound_after_, upper_bound_after_;
+  Cuts cuts_;
   std::vector<double> most_of_options_;  // by stage: its most cycles, when that was last found
-  double bound_ = INFINITY;              // cycles of a plan that is known
   const int64_t work_;                   // that a search may take
   int64_t allowance_ = 0;                // that this one may
   mutable int64_t spent_ = 0;

@@ -42,8 +42,14 @@ MBI_INLINE int depthwise_vectors(const DepthwiseArgs& a, int x, int panel, int e
   const float* bias = static_cast<const float*>(a.bias) + panel * kPanel;
   float* out = at(a.out, (x - a.x0) * out_stride) + panel * kPanel;
   ptrdiff_t offset = first * in_stride + panel * kPanelBytes;
+  // The weights of the next panels lie behind these, or a single panel's in the other half of the rows.
+  constexpr bool kWalks = Tiles<V>::weights_walk;
+  constexpr ptrdiff_t kHalf = kPanel * sizeof(W);
+  const W* weights = panel_weights<W>(a.weights, kernel_h * kKernel, a.panel + panel);
+  const ptrdiff_t pair = pair_bytes<W>(kernel_h * kKernel);
+  ptrdiff_t back = (a.panel + panel) % 2 ? kHalf : pair - kHalf;
   for (; end - panel >= kPanels; panel += kPanels, bias += kPanels * kPanel, out += kPanels * kPanel) {
-    const W* weights = panel_weights<W>(a.weights, kernel_h * kKernel, a.panel + panel);
+    if (!kWalks) weights = panel_weights<W>(a.weights, kernel_h * kKernel, a.panel + panel);
     V sums[kPixels][kVectors];
     MBI_UNROLL for (int t = 0; t < kPixels; t++) {
       MBI_UNROLL for (int n = 0; n < kVectors; n++) sums[t][n] = V::load(bias + n * kLanes<V>);
@@ -69,10 +75,11 @@ MBI_INLINE int depthwise_vectors(const DepthwiseArgs& a, int x, int panel, int e
         MBI_UNROLL for (int t = 0; t < kPixels; t++) {
           const int kx = c - t * kStride;
           if (kx < 0 || kx >= kKernel) continue;
-          MBI_UNROLL for (int n = 0; n < kVectors; n++) sums[t][n] = fma(column[n], w[kx][n], sums[t][n]);
+          MBI_UNROLL for (int n = 0; n < kVectors; n++) sums[t][n] = fma_in_place(column[n], w[kx][n], sums[t][n]);
         }
       }
     }
+    if (kWalks && kPanels == 1) weights = weights_at<W>(weights, -back), back = pair - back;
     offset += kPanels * kPanelBytes;
     activate_all(sums, activation, panel);
     MBI_UNROLL for (int t = 0; t < kPixels; t++) {
@@ -82,17 +89,22 @@ MBI_INLINE int depthwise_vectors(const DepthwiseArgs& a, int x, int panel, int e
   return panel;
 }
 
+template <class V, int kKernel, int kPixels>
+constexpr bool kThin = Tiles<V>::thin_vectors > 1 && kPixels * 2 <= Tiles<V>::depthwise_pixels[1] && kKernel == 3;
+
 // Where a tile has few pixels, several vectors go together, or each sum would wait for itself.
 template <class W, class V, int kKernel, int kStride, int kPixels, bool kEdge>
 MBI_INLINE void depthwise_panels(const DepthwiseArgs& a, int x, int panel, int end) {
   using Sizes = Tiles<V>;
-  if constexpr (Sizes::thin_vectors > 1 && kPixels * 2 <= Sizes::depthwise_pixels[1] && kKernel == 3)
+  if constexpr (kThin<V, kKernel, kPixels>)
     panel = depthwise_vectors<W, V, kKernel, kStride, kPixels, Sizes::thin_vectors, kEdge>(a, x, panel, end);
   depthwise_vectors<W, V, kKernel, kStride, kPixels, 1, kEdge>(a, x, panel, end);
 }
 
 template <class W, int kKernel, int kStride, int kPixels, bool kEdge>
 MBI_INLINE void depthwise_tile(const DepthwiseArgs& a, int x, Cut cut) {
+  if constexpr (wide::kPanels == 1 && !kThin<wide, kKernel, kPixels>)
+    return void(depthwise_vectors<W, wide, kKernel, kStride, kPixels, 1, kEdge>(a, x, 0, a.panels));
   if (cut.first) depthwise_vectors<W, f32x8, kKernel, kStride, kPixels, 1, kEdge>(a, x, 0, cut.first);
   depthwise_panels<W, wide, kKernel, kStride, kPixels, kEdge>(a, x, cut.first, cut.last);
   if constexpr (wide::kPanels > 1)

@@ -12,6 +12,7 @@ template <>
 struct Tiles<f32x8> {  // 16 registers: 12 sums of 6x2, 2 rows of weights and an input
   static constexpr int gemm_pixels[4] = {0, 12, 6, 4}, gemm_vectors = 3, few_pixels = 6;
   static constexpr int depthwise_pixels[4] = {0, 8, 8, 4}, thin_vectors = 2, columns_ahead = 0;
+  static constexpr bool weights_walk = true;
   static constexpr int prefetch_inputs[2] = {16, 48};
 };
 template <class W>
@@ -30,12 +31,6 @@ constexpr int kTurn = 4;
 
 // A compiler barrier: keeps GCC from hoisting later loads, which would spill the sums.
 inline void loads_stay() { asm volatile("" : : : "memory"); }
-
-// Keeps the sum in its register: GCC would move sums from one to another.
-inline f32x8 fma_in_place(f32x8 a, f32x8 b, f32x8 sum) {
-  asm("vfmadd231ps %1, %2, %0" : "+x"(sum.v) : "x"(a.v), "x"(b.v));
-  return sum;
-}
 
 template <class V, int kPixels, int kVectors, bool kWhole>
 struct Tile {

@@ -12,12 +12,14 @@ template <>
 struct Tiles<f32x16> {  // 32 registers: 28 sums of 14x2, 2 rows of weights and an input
   static constexpr int gemm_pixels[4] = {0, 14, 14, 9}, gemm_vectors = 3, few_pixels = 10;
   static constexpr int depthwise_pixels[4] = {0, 8, 8, 8}, thin_vectors = 1, columns_ahead = 0;
+  static constexpr bool weights_walk = false;
   static constexpr int prefetch_inputs[2] = {8, 24};
 };
 template <>
 struct Tiles<f32x8> {  // one panel before or after the pairs
   static constexpr int gemm_pixels[4] = {0, 14, 0, 0}, gemm_vectors = 1, few_pixels = 0;
   static constexpr int depthwise_pixels[4] = {0, 8, 8, 8}, thin_vectors = 1, columns_ahead = 0;
+  static constexpr bool weights_walk = false;
   static constexpr int prefetch_inputs[2] = {8, 24};
 };
 

@@ -14,6 +14,7 @@
 //     V::load(Half*)       of weights: as float32, exactly, denormals included whatever the mode of the CPU is
 //     V::load_kept(p)      of a value for several uses: loaded into a register, once
 //     add, sub, mul (a, b), fma(a, b, c): a * b + c, rounded once
+//     fma_in_place(a, b, c) the same, which leaves c's register to the sum, where a compiler would not
 //     greater(a, b)        a > b ? a : b, lane by lane: b for NaN and for zeros of either sign
 //     less(a, b)           a < b ? a : b
 //     nan_or(x, other)     x where it is NaN, else other
@@ -32,6 +33,7 @@
 //     depthwise_pixels[n]  most pixels of a depthwise tile of kernel 2n + 1
 //     prefetch_inputs[2]   of a matrix tile of few and of many inputs: after so many, weights are asked for ahead
 //     thin_vectors         vectors side by side where a depthwise tile has at most half as many pixels
+//     weights_walk         the weights of the next panel are found from these, not anew: pays where panels are many
 //     columns_ahead        columns loaded before they are multiplied: for cores that run in order
 //   struct Dense<W>        a tile of one pixel, with weights of W: V, and how many `vectors` of it
 //   kTurn                  inputs of a pixel that a tile takes at a time, where every tap has a multiple of them

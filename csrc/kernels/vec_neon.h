@@ -61,6 +61,7 @@ inline f32x8 add(f32x8 a, f32x8 b) { return {vaddq_f32(a.lo, b.lo), vaddq_f32(a.
 inline f32x8 sub(f32x8 a, f32x8 b) { return {vsubq_f32(a.lo, b.lo), vsubq_f32(a.hi, b.hi)}; }
 inline f32x8 mul(f32x8 a, f32x8 b) { return {vmulq_f32(a.lo, b.lo), vmulq_f32(a.hi, b.hi)}; }
 inline f32x8 fma(f32x8 a, f32x8 b, f32x8 c) { return {vfmaq_f32(c.lo, a.lo, b.lo), vfmaq_f32(c.hi, a.hi, b.hi)}; }
+inline f32x8 fma_in_place(f32x8 a, f32x8 b, f32x8 c) { return fma(a, b, c); }
 inline f32x8 div(f32x8 a, f32x8 b) { return {a.lo / b.lo, a.hi / b.hi}; }  // armv7 has no instruction for vectors
 inline float32x4_t exponent_of(float32x4_t x) {
   return vreinterpretq_f32_s32(vshlq_n_s32(vreinterpretq_s32_f32(x), 23));

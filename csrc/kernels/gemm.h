@@ -169,6 +169,10 @@ __attribute__((noinline)) void gemm_tiles(const GemmArgs& a, int pixel, int coun
       for (const Tap* tap = taps; tap < taps_end; tap++) {
         const float* in = at(tap->in, in_offset);
         const W* w = weights + ptrdiff_t(tap->weight_row) * kRow;
+        if constexpr (!kWhole) {  // of a picture, whose weights are too few to be asked for ahead
+          if (tap->k > 0) tile.multiply(in, pixels, w, parts, tap->k);
+          continue;
+        }
         for (int k = tap->k, part; k > 0; k -= part, in += part, w += part * kRow) {
           part = k;
           if (prefetch.share && k >= prefetch.inputs) {

@@ -51,7 +51,7 @@ struct Tile {
 
   template <class W>
   MBI_INLINE void turn(const float* in, ptrdiff_t (&pixels)[kPixels], const W* w, ptrdiff_t (&parts)[kParts]) {
-    if (kFours) {  // or GCC gives every input of each pixel a register of its own
+    if (kPixels > 1) {  // or GCC gives each pixel, and every input of it in a turn, a register of its own
       MBI_UNROLL for (int p = 1; p < kPixels; p++) pixels[p] = pace(pixels[p]);
       MBI_UNROLL for (int i = 1; i < kParts; i++) parts[i] = pace(parts[i]);
     }

@@ -65,13 +65,25 @@ Offers Automatic::one_by_one(const Candidate& fast) {
   if (automatic_) {
     offers.offer(fast);
     if (fused_.faster()) offers.offer(fused_.faster());
-    offer_small(&*blocks_, &offers);
+    if (unlimited())
+      blocks_bytes_ = blocks_->counted();
+    else
+      offer_small(&*blocks_, &offers);
     if (limit_ < most_) offers.offer(fused_.limited());
   }
   offers.offer(fused_.unlimited());
   offers.offer_small(fused_.least());
   if (automatic_ && unlimited()) offers.best = smallest_of(offers.best);
   return offers;
+}
+
+// The smallest plan of blocks one by one, which is of use only next to a plan of as many bytes: by then the blocks have
+// been given to the search, and are made again.
+void Automatic::offer_small_blocks(Offers* offers) {
+  if (!blocks_bytes_) return;
+  Stagewise blocks(blocks_within(graph_, Schedule::kStreamed, Fusion::kAnyExpansion, rules_, most_, work_));
+  offer_small(&blocks, offers);
+  blocks_bytes_ = 0;
 }
 
 // The smallest plan, of those that are found, that takes hardly longer than the fastest: of stages one by one ...
@@ -118,6 +130,7 @@ Candidate Automatic::fastest_of(Streamer* streamer) {
 // The plan, or the least one where it does not fit, or takes more than that.
 Candidate Automatic::no_more_than_least(Candidate plan, Offers* one_by_one, Streamer* streamer) {
   const bool fits = plan->peak_bytes <= limit_ && !plan->none();
+  if (!fits || plan->peak_bytes >= blocks_bytes_) offer_small_blocks(one_by_one);
   if (fits && plan->peak_bytes >= one_by_one->least->peak_bytes) return plan;
   const int64_t known = fits ? plan->peak_bytes : one_by_one->least->peak_bytes;
   // Mostly there is one of half the bytes, whatever its placement wastes: then this one takes no less than the least.
@@ -125,6 +138,7 @@ Candidate Automatic::no_more_than_least(Candidate plan, Offers* one_by_one, Stre
   const Draft& small = streamer->smallest(known);
   if (fits && !small.none() && plan->peak_bytes >= small.peak_bytes) return plan;
   if (!fits) plan.reset();
+  offer_small_blocks(one_by_one);
   one_by_one->best.reset();
   const Candidate least = candidate(streamer->least(known, elsewhere_));
   const Candidate& smaller = better(*one_by_one->least, *least, 0) ? one_by_one->least : least;

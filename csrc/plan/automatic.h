@@ -28,6 +28,7 @@ class Automatic {
   bool is_near_fastest(const Draft& plan) const;
   bool is_enough(const Draft& fast) const;
   Offers one_by_one(const Candidate& fast);
+  void offer_small_blocks(Offers* offers);
   Candidate smallest_of(const Candidate& fastest);
   Candidate smallest_of(const Candidate& fastest, const Candidate& one_by_one, Streamer* streamer);
   Streamer streamer();
@@ -43,6 +44,7 @@ class Automatic {
   const bool automatic_;
   const int64_t most_;               // bytes that no plan is looked for beyond
   std::optional<Stagewise> blocks_;  // until they are searched
+  int64_t blocks_bytes_ = 0;         // that any plan of them takes, where their smallest one was not offered yet
 };
 
 }  // namespace mbinfer

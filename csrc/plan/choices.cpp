@@ -4,6 +4,7 @@
 #include <climits>
 
 #include "plan/cost.h"
+#include "plan/scratch.h"
 #include "plan/stages.h"
 
 namespace mbinfer {
@@ -19,6 +20,7 @@ class Maker {
         stage_(stage),
         before_(before),
         rules_(rules),
+        sizes_(graph, &stage_),
         cost_(graph, rules.costs, stage),
         height_(graph.values[stage.output].shape.height),
         unit_(ceil_div(height_, rules.strips)),
@@ -142,7 +144,7 @@ class Maker {
         if (s.chunk == last || (s.keep && pools_ && s.chunk < channels)) continue;
         last = s.chunk;
       }
-      size_scratch(graph_, &s);
+      sizes_.set();
       const int64_t kept = lines(s.kept_bytes()), transient = lines(s.transient_bytes());
       if ((kept + transient) * kArenaAlign <= rules_.most && kept + transient < INT_MAX)
         options->push_back({cost_.cycles(counts, s.chunk), int32_t(kept), int32_t(transient), s.step,
@@ -197,6 +199,7 @@ class Maker {
   Stage stage_;
   const StageChoices* before_;
   const ChoiceRules& rules_;
+  ScratchSizes sizes_;
   const StageCost cost_;
   const int height_;
   const int unit_;    // rows of the smallest strip and step

@@ -58,7 +58,7 @@ Plan finish(const Graph& graph, const Draft& draft, Work* work) {
   plan.stages = draft.order->stages(graph);
   const Lives lives(graph, plan.stages, draft.order->rules.homes);
   set(graph, draft, &plan);
-  lay_out(graph, draft.order->rules.homes, lives, &plan, work);
+  lay_out(graph, draft.order->rules.homes, lives, draft.placed, &plan, work);
   return plan;
 }
 
@@ -66,7 +66,7 @@ void weigh(const Graph& graph, const Lives& lives, Draft* draft, PageVector<Stag
   Plan plan;
   plan.stages.swap(*stages);
   set(graph, *draft, &plan);
-  lay_out_draft(graph, lives, &plan, work);
+  draft->placed = lay_out_draft(graph, lives, &plan, work);
   plan.stages.swap(*stages);
   draft->peak_bytes = plan.peak_bytes;
   draft->cycles = plan.cycles;

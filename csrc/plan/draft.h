@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "plan/lives.h"
+#include "plan/placing.h"
 #include "plan/plan.h"
 #include "plan/stages.h"
 #include "plan/work.h"
@@ -47,6 +48,7 @@ struct Draft {
   int64_t peak_bytes = 0;
   double cycles = 0;
   int64_t extra_macs = 0;  // done again
+  Placed placed;
 
   bool none() const { return splits.empty(); }
 };

@@ -4,7 +4,6 @@
 #include <utility>
 
 #include "plan/cost.h"
-#include "plan/placing.h"
 #include "plan/replay.h"
 #include "plan/stages.h"
 #include "plan/states.h"
@@ -257,16 +256,18 @@ void assign_offsets(const Graph& graph, const Homes& homes, const Lives& lives, 
 
 }  // namespace
 
-void lay_out_draft(const Graph& graph, const Lives& lives, Plan* plan, Work* work) {
+Placed lay_out_draft(const Graph& graph, const Lives& lives, Plan* plan, Work* work) {
   Buffers buffers(graph, lives, plan);
   buffers.find(work->costs);
-  place(buffers.take_slides(), plan, work);
+  Placed found;
+  place(buffers.take_slides(), &found, plan, work);
+  return found;
 }
 
-void lay_out(const Graph& graph, const Homes& homes, const Lives& lives, Plan* plan, Work* work) {
+void lay_out(const Graph& graph, const Homes& homes, const Lives& lives, Placed found, Plan* plan, Work* work) {
   Buffers buffers(graph, lives, plan);
   buffers.find(work->costs);
-  place(buffers.take_slides(), plan, work);
+  place(buffers.take_slides(), &found, plan, work);
   assign_offsets(graph, homes, lives, buffers, plan);
 }
 

@@ -35,7 +35,7 @@ bool Lives::frees_input(const Stage* segment, int first, int count) const {
   const Life& life = of(in);
   if (life.maker < 0 || life.last_reader < first || life.last_reader > last) return false;
   return begins(segment[count - 1], last) &&
-         std::none_of(segment, segment + count, [&](const Stage& s) { return reads_beside(s, in); });
+         (!life.shared || std::none_of(segment, segment + count, [&](const Stage& s) { return reads_beside(s, in); }));
 }
 
 PageVector<int64_t> Lives::live_bytes() const {

@@ -3,6 +3,7 @@
 
 #include <algorithm>
 #include <array>
+#include <cmath>
 #include <cstddef>
 #include <cstdint>
 #include <iterator>
@@ -123,6 +124,38 @@ class Paths {  // in blocks, so that more never copies those that are there
   std::pmr::memory_resource* memory_;                 // takes everything back at once
   std::array<Path*, kNoPath / kBlock + 1> blocks_{};  // null: not needed yet
   int size_ = 0;
+};
+
+// The paths to a stage, and what most ways to go on are turned away by: the fewest lines and cycles of each strip
+// height. Of a set bytes rise, and so do those of what is made of it; cycles fall.
+struct Front {
+  const PathSet* set;
+  size_t height;
+  int32_t lines;
+  double cycles;
+};
+
+class Fronts {
+ public:
+  Fronts(const Paths& paths, const PathSets& sets) {
+    for (size_t h = 0; h < sets.size(); h++) {
+      const PathSet& set = sets[h];
+      if (set.empty()) continue;
+      of_[count_] = {&set, h, paths[set[0]].lines, paths[set[set.size() - 1]].cycles};
+      paths_ += int64_t(set.size());
+      cycles_ = std::min(cycles_, of_[count_++].cycles);
+    }
+  }
+  const Front* begin() const { return of_; }
+  const Front* end() const { return of_ + count_; }
+  int64_t paths() const { return paths_; }
+  double cycles() const { return cycles_; }  // the fewest of all
+
+ private:
+  Front of_[std::tuple_size<PathSets>::value];
+  int count_ = 0;
+  int64_t paths_ = 0;
+  double cycles_ = INFINITY;
 };
 
 }  // namespace mbinfer

@@ -16,7 +16,7 @@ class Placing {
 
   // Values slid over slide down themselves, one after the other, until no room is left: where that costs memory, they
   // move up in between. A short search of either, then a long one.
-  void run() {
+  Placed run() {
     bool moving = false;
     for (int64_t effort : {kPlacementWork / 8, kPlacementWork})
       for (bool moves : {false, true}) {
@@ -26,8 +26,20 @@ class Placing {
         if (attempt(effort)) moving = moves;
         if (moves) join_moved();
       }
-    if (moving) cut_moved();
-    for (size_t i = 0; i < plan_.buffers.size(); i++) plan_.buffers[i].offset = best_[i];
+    Placed found = {moving, plan_.lower_bound_bytes, std::move(best_)};
+    set(found);
+    return found;
+  }
+
+  void set(const Placed& found) {
+    if (found.moves) cut_moved();
+    plan_.lower_bound_bytes = found.lower_bound_bytes;
+    plan_.peak_bytes = 0;
+    for (size_t i = 0; i < plan_.buffers.size(); i++) {
+      Buffer& buffer = plan_.buffers[i];
+      buffer.offset = found.offsets[i];
+      plan_.peak_bytes = std::max(plan_.peak_bytes, buffer.offset + round_up(buffer.bytes, kArenaAlign));
+    }
   }
 
  private:
@@ -71,9 +83,9 @@ class Placing {
   Plan& plan_;
   Work* work_;
   std::vector<Slide> slides_;
-  std::vector<int> over_;      // by slide: the buffer that was cut
-  const size_t whole_;         // buffers, of which none is cut
-  std::vector<int64_t> best_;  // offsets
+  std::vector<int> over_;     // by slide: the buffer that was cut
+  const size_t whole_;        // buffers, of which none is cut
+  PageVector<int64_t> best_;  // offsets
 };
 
 void place_apart(Plan* plan) {
@@ -87,9 +99,13 @@ void place_apart(Plan* plan) {
 
 }  // namespace
 
-void place(std::vector<Slide> slides, Plan* plan, Work* work) {
+void place(std::vector<Slide> slides, Placed* found, Plan* plan, Work* work) {
   if (plan->schedule == Schedule::kNaive) return place_apart(plan);
-  if (!too_many_to_search(plan->buffers)) return Placing(std::move(slides), plan, work).run();
+  if (!found->offsets.empty()) return Placing(std::move(slides), plan, work).set(*found);
+  if (!too_many_to_search(plan->buffers)) {
+    *found = Placing(std::move(slides), plan, work).run();
+    return;
+  }
   plan->lower_bound_bytes = placement_bound(plan->buffers, slides);
   plan->peak_bytes = place_by_birth(&plan->buffers, slides, work);
 }

@@ -9,9 +9,17 @@
 
 namespace mbinfer {
 
+// What a search for places found, to be set again without one.
+struct Placed {
+  bool moves = false;  // inputs that are slid over have a second buffer
+  int64_t lower_bound_bytes = 0;
+  PageVector<int64_t> offsets;  // of the buffers; none: it was no search
+};
+
 // Sets the offsets of the plan's buffers, the arena's size and its lower bound: apart in the naive schedule, otherwise
 // together. slides: outputs over inputs, by buffer. An input that is moved before the segment in which it is slid over
-// gets a second buffer for that segment, behind all others.
-void place(std::vector<Slide> slides, Plan* plan, Work* work);
+// gets a second buffer for that segment, behind all others. *found: as it was found before for the same buffers, which
+// is set again, or none, which is filled in.
+void place(std::vector<Slide> slides, Placed* found, Plan* plan, Work* work);
 
 }  // namespace mbinfer

@@ -177,7 +177,7 @@ struct Stage {
   const Scratch& kept() const { return const_cast<Stage*>(this)->kept(); }
   int64_t scratch_bytes() const {
     int64_t bytes = 0;
-    for (int p = 0; p < part_count(); p++) bytes += parts[p].ring.bytes + parts[p].sums.bytes;
+    for (const Part& part : parts) bytes += part.ring.bytes + part.sums.bytes;
     return bytes;
   }
   int64_t kept_bytes() const { return keep ? kept().bytes : 0; }

@@ -55,7 +55,7 @@ class Running {
     const Stage& s = plan_.stages[stage];
     const int height_made = height(s.output), next = made_[size_t(stage)];
     int row = height(v);
-    if (next >= height_made) return row;
+    if (next >= height_made || (s.input != v && s.residual != v && !gathers(s, v))) return row;
     const int r0 = std::max(0, next), taken = std::max(0, -next);  // row by row
     const Rows reads = strip_rows(graph_, s, r0, std::min(height_made, r0 + s.rows));
     if (s.input == v) row = std::min(row, std::max(reads.begin, taken));

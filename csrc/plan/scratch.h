@@ -8,6 +8,33 @@ namespace mbinfer {
 // Sets the scratch sizes from rows, chunk, step and keep.
 void size_scratch(const Graph& graph, Stage* stage);
 
+// The same for one way to run a stage after the other: what all have in common is looked up once.
+class ScratchSizes {
+ public:
+  ScratchSizes(const Graph& graph, Stage* stage);  // both have to outlive it
+  void set();
+
+ private:
+  struct Made {  // of a part
+    bool pools;  // the whole map that it reads
+    int map_height, height, channels;
+    int64_t ring_row, sums_row;  // bytes for each channel; sums_row 0: the sums are no larger than what they become
+  };
+  void set_sums(int chunks);
+  void set_sums(int part, int rows, int channels);
+  void set_rings(int chunks);
+  void set_ring(int part, int rows, int copies);
+  void set_patch();
+
+  const Graph& graph_;
+  Stage& stage_;
+  Part* const parts_;
+  const int count_;
+  const int stepping_;  // the part that goes step by step
+  const int channels_;  // of the expanded tensor
+  Made made_[kMaxParts];
+};
+
 // A converted image is held a patch at a time: the input of this many output pixels of a row of a convolution, or of
 // this many rows of a column, whose pixels may have a hundred channels.
 constexpr int kPatchPixels = 32, kPatchRows = 16;

@@ -37,8 +37,8 @@ class ScratchOrder {
   // Of all of them.
   template <class IsUsable>
   void use(IsUsable&& is_usable) {
-    usable_ = {};
-    usable_.reserve(size_t(std::count_if(all_.begin(), all_.end(), is_usable)));
+    usable_.clear();
+    usable_.reserve(all_.size());
     for (size_t i = 0; i < all_.size(); i++)
       if (is_usable(all_[i])) usable_.push_back(uint16_t(i));
   }

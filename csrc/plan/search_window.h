@@ -186,11 +186,11 @@ class SegmentSearch::Impl {
     bool any_fresh = false;
     for (int b = first; b < end && (b <= last || any_fresh) && !found_; b++) {
       const int made = paths_.size();
-      for (int o : due_[b]) b == a ? begin_with(a, o) : extend_by(a, b, o, sets_[b - a - 1], scratch);
-      const double most = cuts_.most_of_stage(a, b);
-      if (any_fresh)
-        for (int o : let_in_[b])
-          if (choices_[b].options[o].cycles <= most) extend_by(a, b, o, fresh, scratch);
+      if (b == a)
+        for (int o : due_[b]) begin_with(a, o);
+      else if (!due_[b].empty())
+        extend_by(a, b, due_[b], INFINITY, Fronts(paths_, sets_[b - a - 1]), scratch);
+      if (any_fresh) extend_by(a, b, let_in_[b], cuts_.most_of_stage(a, b), Fronts(paths_, fresh), scratch);
       for (uint16_t o : due_[b]) let_in_[b].insert(std::lower_bound(let_in_[b].begin(), let_in_[b].end(), o), o);
       due_[b].clear();
       for (PathSet& set : fresh) set.clear();
@@ -224,8 +224,21 @@ class SegmentSearch::Impl {
     paths_.insert(path, kept_, &sets_[0][option.height], &from);
   }
 
-  // Makes paths to stage b of those to the stage before it. Each takes a step of work, whether it is of use or not.
-  void extend_by(int a, int b, int o, const PathSets& paths, int64_t scratch) {
+  // Makes paths to stage b of those to the stage before it, by those options that take no more cycles than `most`.
+  void extend_by(int a, int b, const std::vector<uint16_t>& options, double most, const Fronts& before,
+                 int64_t scratch) {
+    for (int o : options) {
+      const double own = choices_[b].options[o].cycles;
+      if (own > most) continue;
+      if (before.cycles() + cycles(choices_[b].options[o]) > cuts_.most_cycles(a, b))
+        spent_ += before.paths();
+      else
+        extend_by(a, b, o, before, scratch);
+    }
+  }
+
+  // Each takes a step of work, whether it is of use or not.
+  void extend_by(int a, int b, int o, const Fronts& fronts, int64_t scratch) {
     const StageChoices& now = choices_[b];
     const Option& option = now.options[o];
     const int32_t* rings = now.rings.data() + option.way();  // by height of the stage before
@@ -233,14 +246,12 @@ class SegmentSearch::Impl {
     const double own = cycles(option);
     const bool ends = reads(a, b);
     double bound = cuts_.most_cycles(a, b);
-    for (size_t h = 0; h < paths.size(); h++) {
-      const PathSet& set = paths[h];
-      if (set.empty()) continue;
+    for (const Front& front : fronts) {
+      const PathSet& set = *front.set;
       int64_t left = allowed_ - (spent_ - spent_before_);  // steps of work
       spent_ += int64_t(set.size());
-      const int64_t more = int64_t(rings[h * now.reads.size()]) + option.kept_lines;
-      // Their bytes rise, and so do those of what is made of them; their cycles fall.
-      if (paths_[set[0]].lines + more > most || paths_[set[set.size() - 1]].cycles + own > bound) continue;
+      const int64_t more = int64_t(rings[front.height * now.reads.size()]) + option.kept_lines;
+      if (front.lines + more > most || front.cycles + own > bound) continue;
       size_t from = 0;
       for (uint16_t p : set) {
         const Path before = paths_[p];

@@ -33,26 +33,14 @@ class Placer {
     for (const Buffer& buffer : buffers) sizes_.push_back(round_up(buffer.bytes, kArenaAlign));
   }
 
-  // The size of the arena, or a part of it that is more than `most`.
-  int64_t place(const std::vector<int>& sequence, int64_t most, std::vector<int64_t>* offsets) {
-    offsets->assign(buffers_.size(), -1);
+  // The size of the arena, or a part of it that is more than `most`. The first `placed` buffers of the sequence have
+  // their offsets, and all others -1.
+  int64_t place(const std::vector<int>& sequence, size_t placed, int64_t most, std::vector<int64_t>* offsets) {
     int64_t top = 0;
-    for (int i : sequence) {
-      forbidden_.clear();
-      for (const Meeting* m = begin(i); m != end(i); ++m) {
-        const int64_t offset = (*offsets)[size_t(m->other)];
-        if (offset < 0) continue;
-        Clearance d = {sizes_[size_t(i)], sizes_[size_t(m->other)]};
-        if (m->slide >= 0) d = clearance(buffers_, slides_, m->slide, i, m->other);
-        forbidden_.emplace_back(offset - d.above, offset + d.below);
-      }
-      std::sort(forbidden_.begin(), forbidden_.end());
-      int64_t at = 0;
-      for (const auto& f : forbidden_)
-        if (f.first < at && at < f.second) at = f.second;
-      (*offsets)[size_t(i)] = at;
-      top = std::max(top, at + sizes_[size_t(i)]);
-      if (top > most) break;
+    for (size_t k = 0; k < placed; k++) top = std::max(top, (*offsets)[size_t(sequence[k])] + size(sequence[k]));
+    for (size_t k = placed; k < sequence.size() && top <= most; k++) {
+      const int64_t at = (*offsets)[size_t(sequence[k])] = first_fit(sequence[k], *offsets);
+      top = std::max(top, at + size(sequence[k]));
     }
     return top;
   }
@@ -69,6 +57,27 @@ class Placer {
   struct Meeting {  // with another buffer that is alive at once
     int other, slide;
   };
+  int64_t size(int i) const { return sizes_[size_t(i)]; }
+
+  // The least offset that no buffer placed forbids: up past one that does until none does, in whatever order.
+  int64_t first_fit(int i, const std::vector<int64_t>& offsets) {
+    forbidden_.clear();
+    for (const Meeting* m = begin(i); m != end(i); ++m) {
+      const int64_t offset = offsets[size_t(m->other)];
+      if (offset < 0) continue;
+      Clearance d = {size(i), size(m->other)};
+      if (m->slide >= 0) d = clearance(buffers_, slides_, m->slide, i, m->other);
+      forbidden_.emplace_back(offset - d.above, offset + d.below);
+    }
+    int64_t at = 0;
+    for (int64_t before = -1; before != at;) {
+      before = at;
+      for (const auto& f : forbidden_)
+        if (f.first < at && at < f.second) at = f.second;
+    }
+    return at;
+  }
+
   Meeting* begin(int i) { return meets_.data() + first_[size_t(i)]; }
   Meeting* end(int i) { return meets_.data() + first_[size_t(i) + 1]; }
 
@@ -105,7 +114,7 @@ class SequenceSearch {
 
   void try_all() {
     std::iota(sequence_.begin(), sequence_.end(), 0);
-    do attempt();
+    do attempt(0);
     while (least_ > bound_ && std::next_permutation(sequence_.begin(), sequence_.end()));
   }
 
@@ -114,29 +123,39 @@ class SequenceSearch {
   int64_t improve(int64_t effort, int64_t spent) {
     const int count = int(buffers_.size());
     std::vector<int> critical;
-    for (; spent < effort && least_ > bound_; spent += placer_.effort()) {
-      critical.clear();
-      for (int i = 0; i < count; i++)
+    for (bool better = true; spent < effort && least_ > bound_; spent += placer_.effort()) {
+      if (better) critical.clear();
+      for (int i = 0; i < count && better; i++)
         if (best_[i] + round_up(buffers_[i].bytes, kArenaAlign) >= least_) placer_.add_meeting(i, &critical);
       // One buffer in a new place in the sequence, or, to leave a dead end, several; any buffer now and then.
       sequence_ = best_sequence_;
+      size_t alike = sequence_.size();
       do {
         const int moved = next(4) ? critical[next(critical.size())] : int(next(size_t(count)));
-        sequence_.erase(std::find(sequence_.begin(), sequence_.end(), moved));
-        sequence_.insert(sequence_.begin() + ptrdiff_t(next(size_t(count))), moved);
+        const auto from = std::find(sequence_.begin(), sequence_.end(), moved);
+        const auto to = sequence_.begin() + ptrdiff_t(next(size_t(count)));
+        if (from < to)
+          std::rotate(from, from + 1, to + 1);
+        else
+          std::rotate(to, from, from + 1);
+        alike = std::min(alike, size_t(std::min(from, to) - sequence_.begin()));
       } while (!next(3));
-      attempt();
+      better = attempt(alike);
     }
     return spent;
   }
 
  private:
-  void attempt() {
-    const int64_t top = placer_.place(sequence_, least_, &offsets_);
-    if (top > least_) return;
+  // Whether the sequence is as good as the best one, with which it begins: so many buffers lie where they lay.
+  bool attempt(size_t alike) {
+    offsets_.assign(buffers_.size(), -1);
+    for (size_t k = 0; k < alike; k++) offsets_[size_t(sequence_[k])] = best_[size_t(sequence_[k])];
+    const int64_t top = placer_.place(sequence_, alike, least_, &offsets_);
+    if (top > least_) return false;
     least_ = top;
     best_ = offsets_;
     best_sequence_ = sequence_;
+    return true;
   }
 
   template <class Key>
@@ -144,7 +163,7 @@ class SequenceSearch {
     if (least_ <= bound_) return;
     std::iota(sequence_.begin(), sequence_.end(), 0);
     std::stable_sort(sequence_.begin(), sequence_.end(), [&](int a, int b) { return key(a) > key(b); });
-    attempt();
+    attempt(0);
   }
 
   size_t next(size_t n) {  // xorshift

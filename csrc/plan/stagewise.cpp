@@ -6,6 +6,7 @@
 
 #include "plan/cost.h"
 #include "plan/rows.h"
+#include "plan/scratch.h"
 
 namespace mbinfer {
 namespace {
@@ -190,13 +191,15 @@ PageVector<Way> Stagewise::ways_of(const Stage& stage, const Homes& homes) const
   const int height = graph_.values[s.input].shape.height;
   ways.reserve(chunks.size());
   const StageCost cost(graph_, work_->costs, s);
+  ScratchSizes sizes(graph_, &s);
   for (int step = ceil_div(height, strips_), last = 0; step != last; last = step, step = std::min(2 * step, height)) {
     prune(&ways);
     set_whole(graph_, &s, kPanel, step);
     const StepCounts counts = count_steps(graph_, s);
     const int64_t in_chunks = overlap_of(graph_, homes, s);  // the same for every chunk but the whole
     for (size_t i = chunks.size(); i-- > 0;) {
-      set_whole(graph_, &s, chunks[i], step);
+      s.chunk = std::min(chunks[i], chunks[0]);
+      sizes.set();
       add(chunks[i], step, chunk_count(graph_, s) > 1 ? in_chunks : overlap_of(graph_, homes, s),
           cost.cycles(counts, s.chunk));
     }

@@ -64,9 +64,9 @@ constexpr int kPlacementBlocks = 1 << 11;  // of which sequences are searched
 // --- what threads share out ---
 
 // Cycles of each thread for a part of a step: to wait for the others, and for what their cores have made. Two threads,
-// of the time without: MobileNetV2 0.35@96 0.79, 0.73, 0.71 with 1000, 2000 and 4000, in 171, 171 and 364 KiB in place
-// of 126; 1.0@224 0.98, 0.95, 0.88 in 1,040, 1,040 and 1,246 of 931 (AMD EPYC (Zen 4)).
-constexpr double kMeeting = 2000;
+// of the time with 2000: with 4000 MobileNetV2 0.35@96 0.97 and 1.0@224 0.93 (AMD EPYC (Zen 4)); with 6000 0.94 and
+// 0.99, in int8 1.00 and 0.92, V1 0.98 and in int8 0.86 (Intel Xeon (Ice Lake)); with 8000 no better.
+constexpr double kMeeting = 6000;
 
 constexpr int kPieces = 4;  // of a thread's share of a pass, at most
 // Multiply-adds of a piece, at least: two microseconds, next to which taking it is nothing.

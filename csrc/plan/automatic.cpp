@@ -109,7 +109,7 @@ Streamer Automatic::streamer() {
     blocks_.emplace(graph_, Schedule::kStreamed, StageOrder{Fusion::kAnyExpansion, rules_, {}, {}}, false, work_);
   }
   const std::shared_ptr<const StageOrder> order = blocks_->order();
-  PageVector<Stage> stages = blocks_->take_stages();
+  Stages stages = blocks_->take_stages();
   blocks_.reset();
   return Streamer(graph_, order, std::move(stages), options_.recompute, most_, work_);
 }

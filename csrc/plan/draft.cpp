@@ -8,13 +8,13 @@
 
 namespace mbinfer {
 
-PageVector<Stage> StageOrder::stages(const Graph& graph) const {
-  PageVector<Stage> made = make_stages(graph, fusion, rules, apart);
+Stages StageOrder::stages(const Graph& graph) const {
+  Stages made = make_stages(graph, fusion, rules, apart);
   put_in_order(order, &made);
   return made;
 }
 
-void put_in_order(const PageVector<int>& order, PageVector<Stage>* stages) {
+void put_in_order(const PageVector<int>& order, Stages* stages) {
   std::vector<bool> placed(order.size(), false);
   for (size_t first = 0; first < order.size(); first++) {  // each cycle of the permutation
     if (placed[first]) continue;
@@ -62,7 +62,7 @@ Plan finish(const Graph& graph, const Draft& draft, Work* work) {
   return plan;
 }
 
-void weigh(const Graph& graph, const Lives& lives, Draft* draft, PageVector<Stage>* stages, Work* work) {
+void weigh(const Graph& graph, const Lives& lives, Draft* draft, Stages* stages, Work* work) {
   Plan plan;
   plan.stages.swap(*stages);
   set(graph, *draft, &plan);

@@ -21,11 +21,11 @@ struct StageOrder {
   std::vector<bool> apart;  // nodes that are not fused
   PageVector<int> order;    // of the stages that make_stages() gives
 
-  PageVector<Stage> stages(const Graph& graph) const;
+  Stages stages(const Graph& graph) const;
 };
 
 // Moves stage order[i] to place i.
-void put_in_order(const PageVector<int>& order, PageVector<Stage>* stages);
+void put_in_order(const PageVector<int>& order, Stages* stages);
 
 struct Split {  // what is chosen of a stage, in a word: drafts of networks of thousands of stages are compared
   Split() : rows(0), step(0), panels(0), keep(false), ends(false) {}
@@ -60,6 +60,6 @@ void apply(const Split& split, Stage* stage);
 Plan finish(const Graph& graph, const Draft& draft, Work* work);
 
 // Sets the bytes and cycles of the plan that it would be. stages: those of its order; they are laid out where they are.
-void weigh(const Graph& graph, const Lives& lives, Draft* draft, PageVector<Stage>* stages, Work* work);
+void weigh(const Graph& graph, const Lives& lives, Draft* draft, Stages* stages, Work* work);
 
 }  // namespace mbinfer

@@ -5,7 +5,7 @@
 
 namespace mbinfer {
 
-Lives::Lives(const Graph& graph, const PageVector<Stage>& stages, const Homes& homes)
+Lives::Lives(const Graph& graph, const Stages& stages, const Homes& homes)
     : graph_(graph), homes_(homes), stages_(stages.size()), lives_(graph.values.size()) {
   for (int v = 0; v < int(lives_.size()); v++)
     if (home(v) != v) lives_[size_t(home(v))].shared = true;

@@ -24,7 +24,7 @@ struct Life {
 // The lives of values, and the bytes that they take.
 class Lives {
  public:
-  Lives(const Graph& graph, const PageVector<Stage>& stages, const Homes& homes);
+  Lives(const Graph& graph, const Stages& stages, const Homes& homes);
 
   const Life& of(int value) const { return lives_[size_t(homes_.of(value).value)]; }
   int home(int value) const { return homes_.of(value).value; }

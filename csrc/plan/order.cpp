@@ -20,8 +20,8 @@ namespace {
 
 class OrderSearch {
  public:
-  OrderSearch(const Graph& graph, const PageVector<Stage>& stages, const Homes& homes,
-              const std::vector<StageScratch>& scratch, Work* work)
+  OrderSearch(const Graph& graph, const Stages& stages, const Homes& homes, const std::vector<StageScratch>& scratch,
+              Work* work)
       : graph_(graph),
         stages_(stages),
         scratch_(scratch),
@@ -323,7 +323,7 @@ class OrderSearch {
   }
 
   const Graph& graph_;
-  const PageVector<Stage>& stages_;
+  const Stages& stages_;
   const std::vector<StageScratch>& scratch_;
   Work& work_;
   const int64_t spent_before_;
@@ -342,7 +342,7 @@ class OrderSearch {
 
 }  // namespace
 
-PageVector<int> least_memory_order(const Graph& graph, const PageVector<Stage>& stages, const Homes& homes,
+PageVector<int> least_memory_order(const Graph& graph, const Stages& stages, const Homes& homes,
                                    const std::vector<StageScratch>& scratch, Work* work) {
   return OrderSearch(graph, stages, homes, scratch, work).run();
 }

@@ -16,7 +16,7 @@ struct StageScratch {
 };
 
 // The stages' indices in that order. Values on the caller's side count nothing.
-PageVector<int> least_memory_order(const Graph& graph, const PageVector<Stage>& stages, const Homes& homes,
+PageVector<int> least_memory_order(const Graph& graph, const Stages& stages, const Homes& homes,
                                    const std::vector<StageScratch>& scratch, Work* work);
 
 }  // namespace mbinfer

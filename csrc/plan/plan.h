@@ -62,7 +62,8 @@ struct Part {  // a node of a stage
 };
 constexpr int kMaxParts = 5;
 
-// The parts of a stage: as many as it has. Most stages of a long network have one, which needs no memory of its own.
+// The parts of a stage: as many as it has. Most stages of a long network have one, which needs no memory of its own;
+// several are in a block of the stage's, or in one that all stages of a list have together.
 class Parts {
  public:
   Parts() : one_() {}
@@ -77,16 +78,26 @@ class Parts {
   void push_back(const Part& part) {
     if (!size_) {
       one_ = part;
-    } else {
-      Part* more = new Part[size_t(size_) + 1];
-      std::copy(begin(), end(), more);
-      more[size_t(size_)] = part;
-      const int size = size_;
-      clear();
-      many_ = more;
-      size_ = size;
+      size_ = 1;
+      return;
     }
-    size_++;
+    const int size = size_ + 1;
+    Part* more = new Part[size_t(size)];
+    *std::copy(begin(), end(), more) = part;
+    clear();
+    many_ = more;
+    size_ = size;
+  }
+  // Has several at the end of a list that outlives this, where that has room: it must not grow.
+  void move_to(PageVector<Part>* list) {
+    if (size_ < 2 || list->capacity() - list->size() < size_t(size_)) return;
+    const int size = size_;
+    Part* const end = list->data() + list->size();
+    list->insert(list->end(), begin(), this->end());
+    clear();
+    many_ = end;
+    size_ = size;
+    listed_ = true;
   }
   Part& operator[](int p) { return data()[p]; }
   const Part& operator[](int p) const { return begin()[p]; }
@@ -109,10 +120,12 @@ class Parts {
     else
       one_ = o->one_;
     size_ = std::exchange(o->size_, 0);
+    listed_ = std::exchange(o->listed_, false);
   }
   void clear() {
-    if (size_ > 1) delete[] many_;
+    if (size_ > 1 && !listed_) delete[] many_;
     size_ = 0;
+    listed_ = false;
   }
 
   union {
@@ -120,6 +133,7 @@ class Parts {
     Part* many_;
   };
   int size_ = 0;
+  bool listed_ = false;  // whether many_ lies in a list
 };
 
 enum class Axis : uint8_t { kRows, kPixels, kPanels };  // of what a pass makes: rows, pixels row by row, or panels
@@ -186,6 +200,46 @@ struct Stage {
 
 static_assert(sizeof(void*) > 8 || sizeof(Stage) <= 120, "thousands of them");
 
+// The stages of a network. The parts of those that have several are one list: thousands of small blocks would lie
+// between the lists of the planner in the C library's heap, which could not give anything back.
+class Stages {
+ public:
+  Stages() = default;
+  Stages(size_t stages, size_t parts) {  // there will be; parts: of stages that have several
+    list_.reserve(stages);
+    parts_.reserve(parts);
+  }
+  Stages(const Stages& o) : Stages(o.size(), o.parts_.size()) {
+    for (const Stage& stage : o) add(stage);
+  }
+  Stages(Stages&&) noexcept = default;
+  Stages& operator=(Stages o) noexcept {
+    swap(o);
+    return *this;
+  }
+
+  void add(Stage stage) {
+    stage.parts.move_to(&parts_);
+    list_.push_back(std::move(stage));
+  }
+  void swap(Stages& o) noexcept {
+    list_.swap(o.list_);
+    parts_.swap(o.parts_);
+  }
+  size_t size() const { return list_.size(); }
+  const Stage* data() const { return list_.data(); }
+  Stage& operator[](size_t s) { return list_[s]; }
+  const Stage& operator[](size_t s) const { return list_[s]; }
+  Stage* begin() { return list_.data(); }
+  Stage* end() { return list_.data() + list_.size(); }
+  const Stage* begin() const { return list_.data(); }
+  const Stage* end() const { return list_.data() + list_.size(); }
+
+ private:
+  PageVector<Part> parts_;
+  PageVector<Stage> list_;
+};
+
 struct Segment {
   int first = 0, last = 0;  // stages [first, last)
 };
@@ -219,7 +273,7 @@ static_assert(sizeof(Buffer) == 24, "thousands of them");
 
 struct Plan {
   Schedule schedule = Schedule::kFused;
-  PageVector<Stage> stages;
+  Stages stages;
   PageVector<Segment> segments;
   PageVector<Placement> values;  // by value of the graph
   PageVector<Buffer> buffers;

@@ -24,7 +24,7 @@ Draft naive_draft(const Graph& graph, const StageRules& rules, Work* work) {
 
 int64_t naive_bytes(const Graph& graph, const StageRules& rules) {
   int64_t bytes = 0;
-  PageVector<Stage> stages = make_stages(graph, Fusion::kNone, rules);
+  Stages stages = make_stages(graph, Fusion::kNone, rules);
   const Lives lives(graph, stages, rules.homes);
   bytes += lives.state_room_bytes();
   for (int s = 0; s < int(stages.size()); s++) {

@@ -8,8 +8,8 @@
 
 namespace mbinfer {
 
-SegmentSearch::SegmentSearch(const Graph& graph, const PageVector<Stage>& stages, const Lives& lives,
-                             const CostModel& costs, bool recompute, int64_t most, Work* work)
+SegmentSearch::SegmentSearch(const Graph& graph, const Stages& stages, const Lives& lives, const CostModel& costs,
+                             bool recompute, int64_t most, Work* work)
     : graph_(graph), stages_(stages), lives_(lives), work_(work) {
   const int count = int(stages.size());
   windows_ = ceil_div(count, kWindow);

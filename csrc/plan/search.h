@@ -18,8 +18,8 @@ namespace mbinfer {
 class SegmentSearch {
  public:
   // recompute: strips may expand rows again. most: bytes that no answer exceeds. Stages and lives have to outlive it.
-  SegmentSearch(const Graph& graph, const PageVector<Stage>& stages, const Lives& lives, const CostModel& costs,
-                bool recompute, int64_t most, Work* work);
+  SegmentSearch(const Graph& graph, const Stages& stages, const Lives& lives, const CostModel& costs, bool recompute,
+                int64_t most, Work* work);
   ~SegmentSearch();
 
   // All set what is chosen of each stage, where segments end too, and *bytes what that takes. None, and -1: nothing
@@ -37,7 +37,7 @@ class SegmentSearch {
   void run_windows(PageVector<Split>* splits, Run&& run) const;
 
   const Graph& graph_;
-  const PageVector<Stage>& stages_;
+  const Stages& stages_;
   const Lives& lives_;
   PageVector<int64_t> waiting_;  // by stage: bytes of values made before it and read by it or later
   Work* work_;

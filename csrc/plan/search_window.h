@@ -26,7 +26,7 @@ namespace mbinfer {
 class SegmentSearch::Impl {
  public:
   // Stages [first, last) of those that `lives` and `waiting` know.
-  Impl(const Graph& graph, const PageVector<Stage>& stages, int first, int last, const Lives& lives,
+  Impl(const Graph& graph, const Stages& stages, int first, int last, const Lives& lives,
        const PageVector<int64_t>& waiting, const ChoiceRules& rules, int64_t work)
       : graph_(graph),
         stages_(stages.data() + first),

@@ -20,13 +20,15 @@ class Fuser {
         apart_(apart),
         taken_(graph.nodes.size(), false) {}
 
-  PageVector<Stage> run() {
-    PageVector<Stage> stages;
-    int count = 0;  // counted first: a list that grows has room to spare, or is copied
-    each([&](Stage&&) { count++; });
+  Stages run() {
+    size_t count = 0, parts = 0;  // counted first: a list that grows has room to spare, or is copied
+    each([&](Stage&& stage) {
+      count++;
+      if (stage.part_count() > 1) parts += size_t(stage.part_count());
+    });
     std::fill(taken_.begin(), taken_.end(), false);
-    stages.reserve(size_t(count));
-    each([&](Stage&& stage) { stages.push_back(std::move(stage)); });
+    Stages stages(count, parts);
+    each([&](Stage&& stage) { stages.add(std::move(stage)); });
     return stages;
   }
 
@@ -228,9 +230,8 @@ bool read_by_filters(const Graph& graph, int n) {
                      [&](int reader) { return graph.nodes[reader].op == Op::kDepthwise; });
 }
 
-PageVector<Stage> make_stages(const Graph& graph, Fusion fusion, const StageRules& rules,
-                              const std::vector<bool>& apart) {
-  PageVector<Stage> stages = Fuser(graph, fusion, rules, apart).run();
+Stages make_stages(const Graph& graph, Fusion fusion, const StageRules& rules, const std::vector<bool>& apart) {
+  Stages stages = Fuser(graph, fusion, rules, apart).run();
   for (Stage& s : stages) {
     s.threads = int16_t(rules.threads);
     if (s.part_count() > 1 && graph.nodes[s.parts[0].node].op == Op::kConvert) {

@@ -31,8 +31,7 @@ bool read_by_filters(const Graph& graph, int node);
 
 // Every node in exactly one stage, but those that are placed or made again, in the graph's order. Nodes marked in
 // `apart` are not fused.
-PageVector<Stage> make_stages(const Graph& graph, Fusion fusion, const StageRules& rules,
-                              const std::vector<bool>& apart = {});
+Stages make_stages(const Graph& graph, Fusion fusion, const StageRules& rules, const std::vector<bool>& apart = {});
 
 // What it goes by: its last part.
 Text stage_name(const Graph& graph, const Stage& stage);

@@ -65,7 +65,7 @@ void set_whole(const Graph& graph, Stage* stage, int chunk, int step) {
   size_scratch(graph, stage);
 }
 
-int strips_allowed(const Graph& graph, const PageVector<Stage>& stages) {
+int strips_allowed(const Graph& graph, const Stages& stages) {
   int strips = 1 << 16;
   for (int64_t all; strips > kFewestStrips; strips /= 2) {
     all = 0;
@@ -76,8 +76,8 @@ int strips_allowed(const Graph& graph, const PageVector<Stage>& stages) {
   return strips;
 }
 
-Draft whole_draft(const Graph& graph, Schedule schedule, std::shared_ptr<const StageOrder> order,
-                  PageVector<Stage> stages, int chunks, Work* work) {
+Draft whole_draft(const Graph& graph, Schedule schedule, std::shared_ptr<const StageOrder> order, Stages stages,
+                  int chunks, Work* work) {
   Draft draft;
   draft.schedule = schedule;
   draft.order = std::move(order);
@@ -95,7 +95,7 @@ Draft whole_draft(const Graph& graph, Schedule schedule, std::shared_ptr<const S
 namespace {
 
 // By value: the stage that makes it, or -1.
-std::vector<int> makers(const Graph& graph, const PageVector<Stage>& stages) {
+std::vector<int> makers(const Graph& graph, const Stages& stages) {
   std::vector<int> maker(graph.values.size(), -1);
   for (int s = 0; s < int(stages.size()); s++) maker[size_t(stages[size_t(s)].output)] = s;
   return maker;

@@ -30,11 +30,11 @@ struct Way {
 void set_whole(const Graph& graph, Stage* stage, int chunk, int step);
 
 // How many strips, and steps, a map may be cut into: all its rows, but for very many or very high maps.
-int strips_allowed(const Graph& graph, const PageVector<Stage>& stages);
+int strips_allowed(const Graph& graph, const Stages& stages);
 
 // Stages whole, one after the other, each block split `chunks` ways. stages: those of the order.
-Draft whole_draft(const Graph& graph, Schedule schedule, std::shared_ptr<const StageOrder> order,
-                  PageVector<Stage> stages, int chunks, Work* work);
+Draft whole_draft(const Graph& graph, Schedule schedule, std::shared_ptr<const StageOrder> order, Stages stages,
+                  int chunks, Work* work);
 
 // The stages, in the order that needs the least memory when each runs the way that needs the least; the drafts of
 // them are few choices of ways, and one that is chosen again is weighed once.
@@ -45,9 +45,9 @@ class Stagewise {
   Stagewise(const Graph& graph, Schedule schedule, StageOrder order, bool whole, Work* work,
             const Stagewise* known = nullptr);
 
-  const PageVector<Stage>& stages() const { return stages_; }
+  const Stages& stages() const { return stages_; }
   const std::shared_ptr<const StageOrder>& order() const { return order_; }
-  PageVector<Stage> take_stages() { return std::move(stages_); }  // after which it is of no more use
+  Stages take_stages() { return std::move(stages_); }  // after which it is of no more use
 
   // Bytes that some stage needs even in its smallest way, before placement.
   int64_t counted() const { return counted_; }
@@ -86,7 +86,7 @@ class Stagewise {
   const Graph& graph_;
   const Schedule schedule_;
   std::shared_ptr<const StageOrder> order_;
-  PageVector<Stage> stages_;
+  Stages stages_;
   int strips_ = 0;  // that a map is cut into at most
   const bool whole_;
   Work* work_;

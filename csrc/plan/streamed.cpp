@@ -25,8 +25,8 @@ int64_t multiply_adds_again(const Graph& graph, double share) {
 
 }  // namespace
 
-Streamer::Streamer(const Graph& graph, std::shared_ptr<const StageOrder> order, PageVector<Stage> stages,
-                   double recompute, int64_t most, Work* work)
+Streamer::Streamer(const Graph& graph, std::shared_ptr<const StageOrder> order, Stages stages, double recompute,
+                   int64_t most, Work* work)
     : graph_(graph),
       work_(work),
       order_(std::move(order)),

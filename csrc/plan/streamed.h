@@ -18,8 +18,8 @@ class Streamer {
  public:
   // stages: those of `order`. recompute: the most multiply-adds done again, as a share of the network's. most: bytes
   // that no plan is looked for beyond.
-  Streamer(const Graph& graph, std::shared_ptr<const StageOrder> order, PageVector<Stage> stages, double recompute,
-           int64_t most, Work* work);
+  Streamer(const Graph& graph, std::shared_ptr<const StageOrder> order, Stages stages, double recompute, int64_t most,
+           Work* work);
 
   // A small plan, made without looking at cost nor at what is done again; the smallest of those that may be; and the
   // cheapest of at most `limit` bytes. Empty where none is found. `known`: bytes of a plan; none that takes more is
@@ -46,7 +46,7 @@ class Streamer {
   const Graph& graph_;
   Work* work_;
   const std::shared_ptr<const StageOrder> order_;
-  PageVector<Stage> stages_;
+  Stages stages_;
   const int64_t most_;
   const int64_t most_again_;  // multiply-adds
   const Lives lives_;

@@ -1,13 +1,15 @@
-// Memory that the system refuses: every allocation and every thread of mbi_session_open and of the first
+// Memory that the system refuses: every allocation, every map and every thread of mbi_session_open and of the first
 // mbi_session_run_rows fails once, alone and with all that come after it.
 //
-//   alloc_check FILE...    each failure gives MBI_NO_MEMORY, leaves no block behind, and the next call works
+//   alloc_check FILE...    each failure gives MBI_NO_MEMORY, of the file's own map MBI_FILE; none leaves a block
+//                          or a map behind, and the next call works
 //
 // The C++ library's stable sort asks for memory that it can do without: few calls may succeed all the same.
 //
 // Where malloc cannot be replaced (another C library than glibc, a sanitizer), it says so and passes.
 #include <dlfcn.h>
 #include <pthread.h>
+#include <sys/mman.h>
 
 #include <atomic>
 #include <cerrno>
@@ -30,8 +32,10 @@
 namespace {
 
 struct Fault {
-  std::atomic<long> fail_at{0}, seen{0}, blocks{0};  // fail_at: the number of the call that fails, 0 none
+  std::atomic<long> fail_at{0}, seen{0};  // fail_at: the number of the call that fails, 0 none
+  std::atomic<long> blocks{0}, maps{0};   // that there are
   std::atomic<bool> all_after{false};
+  std::atomic<bool> file_refused{false};  // a map of the file was
   bool strikes() {
     const long at = fail_at;
     if (!at) return false;
@@ -44,6 +48,12 @@ Fault fault;
 void* counted(void* block) {
   if (block) fault.blocks++;
   return block;
+}
+
+// The C library's own function of that name.
+template <class Function>
+Function* next_of(Function*, const char* name) {
+  return reinterpret_cast<Function*>(dlsym(RTLD_NEXT, name));
 }
 
 }  // namespace
@@ -79,9 +89,20 @@ void free(void* block) noexcept {
   __libc_free(block);
 }
 int pthread_create(pthread_t* thread, const pthread_attr_t* attributes, void* (*body)(void*), void* argument) {
-  using Create = int (*)(pthread_t*, const pthread_attr_t*, void* (*)(void*), void*);
-  static const Create create = reinterpret_cast<Create>(dlsym(RTLD_NEXT, "pthread_create"));
+  static const auto create = next_of(pthread_create, "pthread_create");
   return fault.strikes() ? EAGAIN : create(thread, attributes, body, argument);
+}
+void* mmap(void* at, size_t bytes, int protection, int flags, int file, off_t offset) noexcept {
+  static const auto map = next_of(mmap, sizeof(off_t) > sizeof(long) ? "mmap64" : "mmap");
+  if (fault.strikes()) return fault.file_refused = fault.file_refused || file >= 0, errno = ENOMEM, MAP_FAILED;
+  void* const pages = map(at, bytes, protection, flags, file, offset);
+  if (pages != MAP_FAILED) fault.maps++;
+  return pages;
+}
+int munmap(void* at, size_t bytes) noexcept {
+  static const auto unmap = next_of(munmap, "munmap");
+  fault.maps--;
+  return unmap(at, bytes);
 }
 }
 #pragma GCC visibility pop
@@ -98,16 +119,18 @@ void judge(bool ok, const std::string& what) {
 struct Injected {
   mbi_status status;
   bool reached;  // so many allocations were made
-  long left;     // blocks
+  long left;     // blocks, and maps
+  bool refused;  // as it should be
 };
 
 template <class Body>
 Injected inject_at(long at, bool all_after, Body body) {
-  const long before = fault.blocks;
-  fault.all_after = all_after, fault.seen = 0, fault.fail_at = at;
+  const long blocks = fault.blocks, maps = fault.maps;
+  fault.all_after = all_after, fault.file_refused = false, fault.seen = 0, fault.fail_at = at;
   const mbi_status status = body();
   fault.fail_at = 0;
-  return {status, fault.seen >= at, fault.blocks - before};
+  const long left = std::labs(fault.blocks - blocks) + std::labs(fault.maps - maps);
+  return {status, fault.seen >= at, left, status == MBI_NO_MEMORY || (fault.file_refused && status == MBI_FILE)};
 }
 
 // Calls body until it no longer reaches the allocation that would fail; judges each status. Returns how many failed.
@@ -120,12 +143,11 @@ long inject(const std::string& what, Body body) {
       // The C library keeps a block with the stack of a thread that ended. What is left behind each time is a leak.
       if (got.left) got = inject_at(at, all_after, body);
       const std::string name = what + ", allocation " + std::to_string(at) + (all_after ? " and all after" : "");
-      judge(got.status == MBI_OK || (got.reached && got.status == MBI_NO_MEMORY),
-            name + ": status " + std::to_string(got.status));
-      judge(!got.left, name + ": " + std::to_string(got.left) + " blocks left behind");
+      judge(got.status == MBI_OK || (got.reached && got.refused), name + ": status " + std::to_string(got.status));
+      judge(!got.left, name + ": " + std::to_string(got.left) + " blocks or maps left behind");
       if (!got.reached) break;
       injected++;
-      refused += got.status == MBI_NO_MEMORY;
+      refused += got.refused;
     }
   judge(refused * 10 >= injected * 9, what + ": " + std::to_string(refused) + " refused");
   return injected;

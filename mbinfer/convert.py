@@ -7,8 +7,12 @@ import os
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Union
 
+import numpy as np
+
+from .check_types import finite_float32
 from .errors import ArgumentError, ShapeError
 from .graph import COLORS, Graph, Node, Recipe
+from .options import written_path
 
 DTYPES = ("float32", "float16", "int8")
 LARGEST_LABELS = 1 << 24  # bytes of a file of class names
@@ -65,29 +69,21 @@ def convert(
     `OSError` with errno and filename for a file that cannot be read or written.
     """
     from .importers import import_model  # a board that only runs models needs none
+    from .model import save
 
+    written = written_path("path", path)
     _check_dtype(dtype, calibration, quantising)
+    side = _check_picture(color, crop)
     graph = import_model(source, input_shape, example, outputs, states, inputs)
     if mean is not None or scale is not None:
-        _set_recipe(graph, mean, scale, color, crop)
+        _set_recipe(graph, mean, scale, color, side)
     if dtype == "int8":
         from .quantize import quantize
 
         graph = quantize(graph, calibration, **quantising)
     if labels is not None:
         _set_labels(graph, labels)
-    _save(graph, path, dtype)
-
-
-def _save(graph: Graph, path: Path, dtype: str) -> None:
-    from .model import save
-
-    try:
-        save(graph, path, "float16" if dtype == "float16" else None)
-    except TypeError:
-        if isinstance(path, (str, bytes, os.PathLike)):
-            raise
-        raise ArgumentError(f"path of type {type(path).__name__}; give the path of the file to write") from None
+    save(graph, written, "float16" if dtype == "float16" else None)
 
 
 def _check_dtype(dtype: str, calibration: Any, quantising: dict[str, Any]) -> None:
@@ -100,11 +96,19 @@ def _check_dtype(dtype: str, calibration: Any, quantising: dict[str, Any]) -> No
         raise ArgumentError(f"{', '.join(given)}: for dtype='int8' only; give that, or leave them out")
 
 
+def _check_picture(color: Any, crop: Any) -> float:
+    """Whether these make sense, whatever the model is and with or without a recipe; the side that `crop` is."""
+    if not isinstance(color, str) or color not in COLORS:
+        raise ArgumentError(f"color={color!r}; supported are {', '.join(COLORS)}")
+    side = _numbers("crop", crop, 1)[0]
+    if not 0 < np.float32(side) <= 1:
+        raise ArgumentError(f"crop={crop!r}: give a share of the shorter side, above 0 and at most 1")
+    return side
+
+
 def _set_recipe(graph: Graph, mean: Numbers | None, scale: Numbers | None, color: str, crop: float) -> None:
     if len(graph.inputs) != 1:
         raise ShapeError(f"mean and scale describe one picture, but the model has the inputs {', '.join(graph.inputs)}")
-    if not isinstance(color, str) or color not in COLORS:
-        raise ArgumentError(f"unknown color {color!r}; supported are {', '.join(COLORS)}")
     (name,) = graph.inputs
     channels = graph.values[name][2]
     if channels == 1:
@@ -114,7 +118,7 @@ def _set_recipe(graph: Graph, mean: Numbers | None, scale: Numbers | None, color
         _numbers("mean", 0.0 if mean is None else mean, channels),
         _numbers("scale", 1.0 if scale is None else scale, channels),
         color,
-        _numbers("crop", crop, 1)[0],
+        crop,
     )
 
 
@@ -138,6 +142,8 @@ def _numbers(what: str, given: Any, count: int) -> tuple[float, ...]:
             raise TypeError("not a number")
         numbers = (given,) * count if not hasattr(given, "__len__") else tuple(given)
         floats = tuple(float(number) for number in numbers)
+        if not finite_float32(floats):
+            raise ValueError("no number")
     except (TypeError, ValueError, OverflowError) as error:
         raise ArgumentError(f"{what}={given!r}: give a number, or one for each channel") from error
     if len(floats) != count:
@@ -161,10 +167,13 @@ def _set_labels(graph: Graph, labels: Any) -> None:
     classes = graph.values[output.value][2]
     if isinstance(labels, (str, os.PathLike)):
         labels = read_labels(labels)
-    elif isinstance(labels, bytes) or not hasattr(labels, "__iter__"):
-        raise ArgumentError(f"labels of type {type(labels).__name__}; give a list of class names or the path of a file")
     else:
-        labels = [str(label) for label in itertools.islice(labels, 1 << 16)]
+        try:
+            labels = [] if isinstance(labels, bytes) else [str(label) for label in itertools.islice(labels, 1 << 16)]
+        except TypeError:
+            labels = []
+        if not labels:
+            raise ArgumentError("labels: give a list of class names, or the path of a file with one a line")
     if len(labels) != classes:
         raise ShapeError(
             f"{len(labels)} labels for the {classes} classes of output '{output.name}' "

@@ -18,6 +18,7 @@ from .errors import ArgumentError, FormatError, UnsupportedError
 from .graph import ACTIVATIONS, COLORS, Graph, Node, Type
 from .limits import MAX_STRINGS
 from .ops import CODES, OPS
+from .options import written_path
 from .packing import CHANNELS, PANEL, float16, float32, pack_channels, pack_conv, pack_depthwise
 from .packing import panel_channels as panel_channels
 
@@ -154,15 +155,15 @@ def save(graph: Graph, path: str | os.PathLike[str], weight_dtype: str | None = 
         even); None: float16 arrays as float16, others as float32. Biases and slopes are float32.
 
     Raises `FormatError`, `ShapeError` or `UnsupportedError` when the graph is not one that can run (see `check_graph`)
-    or a weight is too large for float16, `ArgumentError` for another `weight_dtype`, and `OSError` when the file cannot
-    be written.
+    or a weight is too large for float16, `ArgumentError` for another `weight_dtype` and for what is no path, and
+    `OSError` when the file cannot be written.
     """
     if weight_dtype not in (None, "float32", "float16"):
         raise ArgumentError(
             f"weight_dtype {weight_dtype!r}: give 'float32' or 'float16'; int8 weights are made by mbinfer.quantize"
         )
+    path = os.path.realpath(written_path("path", path))  # a link stays a link
     data = encode(graph, weight_dtype)
-    path = os.path.realpath(os.fspath(path))  # a link stays a link
     aside = f"{path}.{secrets.token_hex(4)}.tmp"
     file = open(aside, "xb")
     try:

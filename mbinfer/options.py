@@ -1,10 +1,11 @@
-"""The arguments of `Session`, checked once: each is what the core takes, or an `ArgumentError` says what to give."""
+"""Arguments, checked once: each is what the core or a function takes, or an `ArgumentError` says what to give."""
 
 from __future__ import annotations
 
 import math
 import os
 import re
+from collections.abc import Iterator
 from typing import Any, Literal, Union
 
 import numpy as np
@@ -85,6 +86,37 @@ def flag(name: str, given: Any) -> bool:
         return bool(given)
     except Exception:  # numpy's, or of whatever was given
         raise ArgumentError(f"{name}: give True or False, not {type(given).__name__}") from None
+
+
+def listed(what: str, given: Any, of: str) -> list[Any]:
+    """`given`, the argument `what`, as a list; `ArgumentError` for a text, and for what has no items."""
+    try:
+        if isinstance(given, (str, bytes)):
+            raise TypeError
+        return list(given)
+    except TypeError:  # numpy's arrays of no dimension can be iterated only by their looks
+        raise ArgumentError(f"{what}={given!r}: give a list of {of}") from None
+
+
+def iterator(what: str, given: Any, of: str) -> Iterator[Any]:
+    """Over `given`, the argument `what`; TypeError for what has no items."""
+    try:
+        return iter(given)
+    except TypeError:
+        raise TypeError(f"{what}: give an iterable of {of}, not {type(given).__name__}") from None
+
+
+def written_path(what: str, given: Any) -> str:
+    """`given`, the argument `what`, as the path of a file to write; `ArgumentError` for what no system has."""
+    try:
+        if not isinstance(given, (str, bytes, os.PathLike)):
+            raise TypeError
+        path = os.fsdecode(given)
+        if "\0" in path or not os.fsencode(path):
+            raise ValueError
+    except (TypeError, ValueError):  # of what os.PathLike gives, too
+        raise ArgumentError(f"{what}={_shown(given)}: give the path of the file to write") from None
+    return path
 
 
 def isa_name() -> str:

@@ -146,7 +146,7 @@ class Session:
             raise ShapeError(f"run_rows takes the rows of one input; the model has {len(self.inputs)}")
         info = self.inputs[0]
         _, height, width, channels = info.shape
-        arriving = iter(rows)
+        arriving = options.iterator("rows", rows, "arrays, of a row each")
         first = next(arriving, None)
 
         def row(index: int) -> Array:

@@ -11,6 +11,7 @@ import numpy as np
 
 from ..errors import ArgumentError, ShapeError
 from ..limits import MAX_ELEMENTS
+from ..options import listed
 
 MOST_COMPARED = 100_000  # names of tensors
 Shape = tuple[int, ...]
@@ -20,12 +21,12 @@ InputShape = Union[Sequence[int], Mapping[str, Sequence[int]], None]
 def tensor_names(what: str, given: Iterable[str], computed: Sequence[str]) -> list[str]:
     """`given`, the argument `what`, as a list of names that are all in `computed`, each once; `ArgumentError`
     otherwise."""
-    if isinstance(given, (str, bytes)) or not hasattr(given, "__iter__"):
-        raise ArgumentError(f"{what}={given!r}: give a list of tensor names")
-    names, known = list(given), set(computed)
+    names, known = listed(what, given, "tensor names"), set(computed)
     for name in names:
+        if not isinstance(name, str):
+            raise ArgumentError(f"{what}: {name!r} is of type {type(name).__name__}; give a list of tensor names")
         if name not in known:
-            near = difflib.get_close_matches(str(name), computed[:MOST_COMPARED], 3) or computed[-3:]
+            near = difflib.get_close_matches(name, computed[:MOST_COMPARED], 3) or computed[-3:]
             raise ArgumentError(f"{what}: no node makes a tensor '{name}'; there are {', '.join(near)} and others")
     if not names or len(set(names)) < len(names):
         raise ArgumentError(f"{what}={names}: give at least one tensor name, and each once")

@@ -10,6 +10,7 @@ import numpy as np
 
 from ..errors import ArgumentError, UnsupportedError
 from ..graph import Graph, Output, State
+from ..options import listed
 from .fusing import drop_dead
 from .layout import Tensor
 from .walking import Walk
@@ -21,14 +22,14 @@ def with_states(outputs: Iterable[str] | None, states: States) -> Iterable[str] 
     """The tensors that an import has to end at: `outputs`, where they are given, and what `states` name."""
     if states is None:
         return outputs
-    named = list(states.values()) if isinstance(states, Mapping) else [None]
-    if not all(isinstance(name, str) for name in (*states, *named)):
+    named = list(states.values()) if isinstance(states, Mapping) else []
+    if not isinstance(states, Mapping) or not all(isinstance(name, str) for name in (*states, *named)):
         raise ArgumentError(f"states={states!r}: give a dict of names, of an output for each input")
     if len(set(named)) < len(named):
         raise ArgumentError(f"states={states!r}: two inputs take one output; give each an output of its own")
-    if outputs is None or isinstance(outputs, (str, bytes)) or not hasattr(outputs, "__iter__"):
+    if outputs is None:
         return outputs
-    outputs = list(outputs)
+    outputs = listed("outputs", outputs, "tensor names")
     return [*outputs, *(name for name in named if name not in outputs)]
 
 

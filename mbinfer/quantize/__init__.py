@@ -11,6 +11,7 @@ import numpy as np
 
 from ..errors import ArgumentError
 from ..graph import Graph, Recipe, Type
+from ..options import flag, listed, written_path
 from .biases import Biases
 from .emit import INTEGER, KEEPS_TYPE, Seen, emit, on_bytes
 from .equalise import equalise as equalise_layers
@@ -53,6 +54,9 @@ def quantize(
 
     Raises `ArgumentError` for what it cannot take, `ShapeError` for samples that do not fit.
     """
+    _check_method(ranges)
+    if report is not None:
+        report = written_path("report", report)
     quantizer = Quantizer(graph, calibration, keep_float, per_channel, equalise)
     made = quantizer.quantized(ranges, correct_bias, compensate)
     if report is not None:
@@ -85,21 +89,21 @@ class Quantizer:
         per_channel: bool = True,
         equalise: bool = True,
     ):
-        _check(graph, keep_float)
-        self._keep_float, self._per_channel, self._states = keep_float, per_channel, graph.states
+        self._keep_float = keep_float = _checked_names(graph, keep_float)
+        self._per_channel, self._states = flag("per_channel", per_channel), graph.states
         self._outputs = len(graph.outputs)
         without_states, self._samples = opened(graph, calibration)
         self._source = split_activations(without_states, INTEGER, keep_float)
-        if equalise:
-            equalise_layers(self._source, observe(self._source, self._samples, "channels"), per_channel)
+        if flag("equalise", equalise):
+            equalise_layers(self._source, observe(self._source, self._samples, "channels"), self._per_channel)
         self._statistics = observe(self._source, self._samples, "ranges")
 
     def quantized(self, ranges: str = "mse", correct_bias: bool = True, compensate: bool = True) -> Graph:
         whole = on_bytes(self._source, self._keep_float)
         tied = tied_values(self._source, self._states)
         types, recipes = _types(self._source, self._statistics, ranges, self._keep_float, whole, tied)
-        biases = Biases(self._statistics, self._samples) if correct_bias else None
-        seen = Seen(biases, self._covariances if compensate else {})
+        biases = Biases(self._statistics, self._samples) if flag("correct_bias", correct_bias) else None
+        seen = Seen(biases, self._covariances if flag("compensate", compensate) else {})
         return emit(self._ending, types, recipes, seen, whole, self._per_channel, self._states)
 
     @property
@@ -117,13 +121,23 @@ class Quantizer:
         return compare(self._ending, made, self._statistics, self._samples)
 
 
-def _check(graph: Graph, keep_float: Collection[str]) -> None:
+def _checked_names(graph: Graph, keep_float: Collection[str]) -> frozenset[str]:
+    """`keep_float`, which are nodes of a float32 graph; `ArgumentError` otherwise."""
+    if not isinstance(graph, Graph):
+        raise ArgumentError(f"graph of type {type(graph).__name__}; give a mbinfer.graph.Graph")
     if any(node.weight_scale is not None for node in graph.nodes) or not graph.types.keys().isdisjoint(graph.inputs):
         raise ArgumentError("this network is quantised already; it needs no calibration")
     known = {node.name for node in graph.nodes}
-    unknown = [keep_float] if isinstance(keep_float, str) else [name for name in keep_float if name not in known]
+    names = [keep_float] if isinstance(keep_float, str) else listed("keep_float", keep_float, "node names")
+    unknown = [name for name in names if isinstance(keep_float, str) or not isinstance(name, str) or name not in known]
     if unknown:
         raise ArgumentError(f"keep_float: no node is called {', '.join(map(repr, unknown))}; give a list of node names")
+    return frozenset(names)
+
+
+def _check_method(ranges: object) -> None:
+    if not isinstance(ranges, str) or ranges not in METHODS:
+        raise ArgumentError(f"ranges={ranges!r}: give one of {', '.join(METHODS)}")
 
 
 def _types(
@@ -135,8 +149,7 @@ def _types(
     tied: list[set[str]],
 ) -> tuple[dict[str, Type], dict[str, Recipe]]:
     """The type of every value, and the recipes of inputs whose pixels become numbers as they are."""
-    if ranges not in METHODS:
-        raise ArgumentError(f"ranges={ranges!r}: give one of {', '.join(METHODS)}")
+    _check_method(ranges)
     recipes, limits, pictures, ends = {}, matters(graph), {}, {}
     for name, seen in statistics.items():
         low, high = METHODS[ranges](seen.histogram)

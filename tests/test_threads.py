@@ -19,6 +19,7 @@ from small_network import SIZE, normalise, picture, small_network
 
 import mbinfer
 from mbinfer import model
+from mbinfer.build import GraphBuilder
 from mbinfer.errors import ArgumentError
 from mbinfer.quantize import noise, quantize
 
@@ -150,6 +151,66 @@ def test_a_child_forked_while_another_thread_runs(net, threads):
     go_on.set()
     camera.join()
     assert results == [expected]
+
+
+@pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
+@pytest.mark.parametrize("threads", [1, 2])
+def test_a_child_forked_while_another_thread_plans(net, threads):
+    """Wherever that one was, the child opens a file, plans and runs."""
+    image, over, planned = picture(), threading.Event(), []
+    expected = mbinfer.Session(net).run(image).tobytes()
+
+    def plan():
+        while not over.is_set():
+            planned.append(mbinfer.Session(net, threads=threads, memory_limit="least").plan.peak_bytes)
+
+    planner = threading.Thread(target=plan)
+    planner.start()
+    try:
+        for _ in range(15):
+            again = in_a_child(lambda: mbinfer.Session(net, threads, "least").run(image).tobytes() == expected, 20)
+            assert again == "True"
+    finally:
+        over.set()
+        planner.join()
+    assert len(set(planned)) == 1
+
+
+def delays(count: int) -> mbinfer.graph.Graph:
+    """A number that counts runs, and what it was 1 to `count` runs ago, in many pixels; some of them are outputs."""
+    net = GraphBuilder()
+    step = net.input("step", (128, 128, 8))
+    names = [net.state(f"{i} runs ago", net.dims(step)) for i in range(count)]
+    numbers = [net.add("add", [names[0], step]), *(net.add("slice", [name], 8) for name in names)]
+    for name, newer in zip(names, numbers):
+        net.keep(name, newer)
+    for number in numbers:
+        net.output(net.add("max_pool", [number], stride=(16, 32)))
+    return net.graph
+
+
+@pytest.mark.filterwarnings("ignore:This process .* is multi-threaded:DeprecationWarning")
+def test_a_child_forked_while_another_thread_runs_has_all_states_of_one_run():
+    session = mbinfer.Session(model.encode(delays(16)))
+    one, over = np.ones((128, 128, 8), np.float32), threading.Event()
+
+    def count():
+        while not over.is_set():
+            session.run(one)
+
+    def found():
+        counts = [np.unique(some).tolist() for some in session.run(one).values()]
+        return all(len(c) == 1 for c in counts) and len({c[0] + i for i, c in enumerate(counts)}) == 1
+
+    for _ in range(20):
+        session.run(one)  # so that no state is what it was at first
+    counter = threading.Thread(target=count)
+    counter.start()
+    try:
+        assert [in_a_child(found, 20) for _ in range(15)] == ["True"] * 15
+    finally:
+        over.set()
+        counter.join()
 
 
 # What ends a run, and what may not.

@@ -12,7 +12,7 @@ from .graph import Graph, Node, Type
 from .ops import OPS
 
 MAX_TOLD_APART = 1 << 8  # channels whose numbers a byte tells apart
-HALVES = {"even": 0, "away": 4, "up": 8}  # flags of means of uint8
+HALVES = {"even": 0, "away": 4, "up": 8}  # flags of means of uint8, the last one of resizes, too
 MAX_HALVED = 1 << 11  # numbers of a mean whose halves do not go to even
 MAX_FACTOR = 1e30  # of a step that is read, in steps of what is made
 MAX_SUM = (1 << 31) - 1  # of an int8 node's products and bias
@@ -79,14 +79,16 @@ def _check_numbers(where: str, made: Type, read: Type, channels: int) -> None:
 
 def check_halves(where: str, graph: Graph, node: Node) -> None:
     if node.halves not in HALVES or HALVES[node.halves] & ~OPS[node.op].flags:
-        raise FormatError(f"{where}: halves {node.halves!r}; means have {', '.join(HALVES)}, other ops 'even'")
+        raise FormatError(
+            f"{where}: halves {node.halves!r}; means have {', '.join(HALVES)}, resizes 'up', other ops 'even'"
+        )
     if node.halves == "even":
         return
     read, made = (graph.types.get(name, Type()) for name in (node.inputs[0], node.output))
     if made.dtype != "uint8" or read != made or node.counts_padding:
         raise FormatError(f"{where}: halves {node.halves!r} is for uint8 of one scale and zero point, without padding")
     count = math.prod(node.kernel if OPS[node.op].area == "window" else graph.values[node.inputs[0]][:2])
-    if count > MAX_HALVED:
+    if OPS[node.op].pools and count > MAX_HALVED:
         raise FormatError(f"{where}: halves {node.halves!r} of a mean of {count} numbers; at most {MAX_HALVED}")
 
 

@@ -89,7 +89,8 @@ class Node:
     activation: str = "none"
     clamp: tuple[float, float] = (-np.inf, np.inf)
     counts_padding: bool = False  # avg_pool: divide by kh*kw at the border too
-    halves: str = "even"  # where a mean of uint8 rounds them: "even", "up", or "away" from 128, as TensorFlow Lite does
+    # where a mean of uint8 rounds them: "even", "up", or "away" from 128, as TensorFlow Lite does; a resize: not "away"
+    halves: str = "even"
     first_channel: int = 0  # slice: of the input, below 0 too; candidates: the first class that counts
     softmax: bool = False  # candidates: scores become probabilities of each anchor's classes
     # candidates: a box for each anchor, its best class's, not cut to the picture; nms: classes do not matter

@@ -37,7 +37,7 @@ OPS = {  # in the order of their numbers in the file, from 1
     "lookup": OpInfo(1, "same", False, "table", True, False, 0),
     "concat": OpInfo(-1, "joined", False, "kept", False, False, 0),
     "mul": OpInfo(2, "gated", False, "alike", True, False, 0),
-    "resize": OpInfo(1, "scaled", False, "alike", True, False, 0),
+    "resize": OpInfo(1, "scaled", False, "alike", True, False, 8),
     "sub": OpInfo(2, "gated", False, "alike", True, False, 0),
     "max": OpInfo(2, "gated", False, "alike", True, False, 0),
     "min": OpInfo(2, "gated", False, "alike", True, False, 0),

@@ -115,6 +115,8 @@ def held(kind: Type, outside: str) -> Type:
 
 def random_halves(node: Node, rng: np.random.Generator) -> str:
     means = OPS[node.op].pools and OPS[node.op].types == "alike"
+    if node.op == "resize":
+        return str(rng.choice(["even", "up"]))
     return str(rng.choice(["even", "away", "up"])) if means and not node.counts_padding else "even"
 
 
@@ -209,10 +211,13 @@ def run_node(node: Node, graph: Graph, values: dict[str, np.ndarray]) -> np.ndar
         lo, hi = node.clamp
         return np.minimum(np.maximum(PAIRS[node.op](*xs), F(lo)), F(hi))
     if node.op == "resize":
+        scale = F(kind.scale)
+        if node.halves == "up":  # by the numbers themselves, times a bit more than 1
+            kind, made, scale = replace(kind, zero_point=0), replace(made, zero_point=0), scale * F(1 + 2**-21)
         steps = x.astype(F) - F(kind.zero_point)
         for axis, positions in ((1, node.columns), (0, node.rows)):
             steps = between(steps, axis, positions, node.kernel[axis], dims[axis])
-        return requantise(steps * (F(kind.scale) / F(made.scale)), node, made)
+        return requantise(steps * (scale / F(made.scale)), node, made)
     if OPS[node.op].weights:
         sums = product_sums(node, x, kind.zero_point, dims) + (0 if node.bias is None else node.bias)
         assert np.abs(sums).max() < 2**31

@@ -276,6 +276,7 @@ LIES = {
     "unknown flag": (field("node", AVG, flags=3), None),
     "halves rounded in two ways": (field("node", AVG, flags=12), node(AVG, halves="both")),
     "halves of real numbers": (field("node", AVG, flags=4), node(AVG, halves="away")),
+    "halves of a resize away": (field("node", SOFTMAX, op=12, flags=4), node(SOFTMAX, op="resize", halves="away")),
     "a flag of another op": (field("node", MAX, flags=1), node(MAX, counts_padding=True)),
     "clamp of NaN": (field("node", STEM, clamp_lo=NAN), node(STEM, clamp=(NAN, 6.0))),
     "clamp upside down": (field("node", STEM, clamp_lo=7.0), node(STEM, clamp=(7.0, 6.0))),

@@ -112,8 +112,51 @@ def test_moves(op, dtype):
     agree(net, made)
 
 
-def test_the_number_of_the_least_channel():
+# Begins, ends and steps, the masks, and what numpy calls the same.
+SLICES = {
+    "backwards": ([0, -1, 7, 0], [1, 0, 1, 4], [1, -1, -2, 1], {"endMask": 2}, np.s_[:, ::-1, 7:1:-2]),
+    "some channels": ([0, 0, 0, 1], [1, 6, 8, 4], [1, 1, 1, 2], {}, np.s_[..., 1::2]),
+    "some of channels that steps do not divide": ([0, 0, 0, 0], [1, 6, 8, 4], [1, 1, 1, 3], {}, np.s_[..., ::3]),
+    "an ellipsis": ([0, 9, 1], [1, 9, 3], [1, 1, 1], {"ellipsisMask": 2}, np.s_[:, ..., 1:3]),
+    "an axis that appears": ([0, 9, 2], [1, 9, 4], [1, 1, 1], {"newAxisMask": 2}, np.s_[:, None, 2:4]),
+    "a column": ([0, 0, -2], [1, 6, 9], [1, 2, 1], {"shrinkAxisMask": 4}, np.s_[:, ::2, -2]),
+}
+
+
+@BOTH
+@pytest.mark.parametrize("what", SLICES)
+def test_slices_by_masks(what, dtype):
+    *bounds, masks, index = SLICES[what]
+    net, x = network(dtype)
+    made = net.like(x, np.empty(SHAPE)[index].shape)
+    inputs = [x.index, *(net.constant(numbers) for numbers in bounds)]
+    net.operator("STRIDED_SLICE", inputs, made.index, "StridedSliceOptions", **masks)
+    agree(net, made)
+
+
+@pytest.mark.parametrize(
+    "bounds, masks",
+    [
+        (([0, 0], [1, 6], [1, 0]), {}),
+        (([0, 0], [1], [1, 1]), {}),
+        (([0] * 5, [1] * 5, [1] * 5), {}),
+        (([0, 0, 0], [1, 1, 1], [1, 1, 1]), {"ellipsisMask": 3}),
+        (([0] * 5, [1] * 5, [1] * 5), {"ellipsisMask": 4}),
+    ],
+)
+def test_slices_that_are_none(bounds, masks):
     net, x = network("float32")
+    made = net.like(x, SHAPE)
+    inputs = [x.index, *(net.constant(numbers) for numbers in bounds)]
+    net.operator("STRIDED_SLICE", inputs, made.index, "StridedSliceOptions", **masks)
+    net.outputs = [made.index]
+    with pytest.raises(errors.UnsupportedError, match="STRIDED_SLICE"):
+        import_model(net.model())
+
+
+@BOTH
+def test_the_number_of_the_least_channel(dtype):
+    net, x = network(dtype)
     made = Values(net.tensor("least", SHAPE[:3], "int32"), SHAPE[:3])
     net.operator("ARG_MIN", [x.index, net.constant(3)], made.index, "ArgMinOptions", outputType=schema.TensorType.INT32)
     agree(net, made)
@@ -172,6 +215,16 @@ def test_what_does_not_run_is_named_as_users_do(op, word):
     net.outputs = [made.index]
     with pytest.raises(errors.UnsupportedError, match=word):
         import_model(net.model())
+
+
+def test_inputs_of_integers_are_no_tensors_to_end_at():
+    net = TfliteBuilder(np.random.default_rng(0), "int8")
+    x, made = net.input((1, 9)), net.values((1, 3))
+    net.operator("TOPK_V2", [x.index, net.constant(3)], made.index, "TopKV2Options")
+    net.outputs = [made.index]
+    with pytest.raises(errors.UnsupportedError, match="largest of many") as refusal:
+        import_model(net.model())
+    assert "outputs=" not in str(refusal.value)
 
 
 def test_values_of_16_bits_are_named():

@@ -67,15 +67,50 @@ def test_prelu_of_quantised_values():
     nearly_equal(net, integers(net), 0.99)  # LiteRT rounds products of fixed point twice
 
 
+@pytest.mark.parametrize("dtype", ["int8", "uint8"])
+@pytest.mark.parametrize("way", ["halfPixelCenters", "alignCorners", ""])
 @pytest.mark.parametrize("op", ["RESIZE_BILINEAR", "RESIZE_NEAREST_NEIGHBOR"])
-def test_resizing_of_quantised_values(op):
-    net = builder()
-    x = net.input(SHAPE, scale=0.02, zero_point=-7)
-    y = net.like(x, (1, 12, 14, 8))
+def test_resizing_of_quantised_values(op, way, dtype):
+    """XNNPACK's weights have 11 bits: those of powers of two are exact, and halves are rounded up."""
     options = "ResizeBilinearOptions" if op == "RESIZE_BILINEAR" else "ResizeNearestNeighborOptions"
-    net.operator(op, [x.index, net.constant([12, 14])], y.index, options, halfPixelCenters=True)
+    shape = (1, 5, 9, 16)
+    for size in ((10, 18), (20, 9), (80, 144), (1, 3), (9, 17), (7, 20)):
+        net = builder(dtype)
+        x = net.input(shape, scale=0.0217, zero_point=-7 if dtype == "int8" else 121)
+        y = net.like(x, (1, *size, 16))
+        flags = {name: name == way for name in ("alignCorners", "halfPixelCenters")}
+        net.operator(op, [x.index, net.constant(size)], y.index, options, **flags)
+        net.outputs.append(y.index)
+        short = op == "RESIZE_NEAREST_NEIGHBOR" or size == (9, 17) and way == "alignCorners"
+        exact = short or way != "alignCorners" and size in ((10, 18), (20, 9), (80, 144))
+        nearly_equal(net, integers(net, shape), 1 if exact else 0.97)
+
+
+@pytest.mark.parametrize("dtype", ["int8", "uint8"])
+@pytest.mark.parametrize("other", ["map", "gate", "number"])
+@pytest.mark.parametrize("op", ["MAXIMUM", "MINIMUM"])
+def test_larger_and_smaller_integers_whatever_their_scales(op, other, dtype):
+    net, zero = builder(dtype), 128 if dtype == "uint8" else 0
+    x = net.input(SHAPE, scale=0.02, zero_point=zero - 7)
+    if other == "number":
+        second = net.tensor("number", (), dtype, zero + 20, 0.01, zero + 3)
+    else:
+        second = (net.unary("RELU", x, scale=0.03) if other == "map" else net.mean(x, True)).index
+    y = net.values(SHAPE, 0.0407, zero + 2)
+    net.operator(op, [x.index, second], y.index, "MaximumMinimumOptions")
     net.outputs.append(y.index)
-    nearly_equal(net, integers(net), 0.9 if op == "RESIZE_BILINEAR" else 1)  # there halves are rounded up
+    nearly_equal(net, integers(net), 1)
+
+
+@pytest.mark.parametrize("axis", [1, 3])
+def test_bytes_of_other_scales_joined(axis):
+    net = builder("uint8")
+    x = net.input(SHAPE, scale=0.0517, zero_point=121)
+    other = net.unary("RELU", x, scale=0.0317, zero_point=9)
+    y = net.values([2 * size if i == axis else size for i, size in enumerate(SHAPE)], 0.0407, 128)
+    net.operator("CONCATENATION", [x.index, other.index], y.index, "ConcatenationOptions", axis=axis)
+    net.outputs.append(y.index)
+    nearly_equal(net, integers(net), 1)
 
 
 def test_rows_and_padded_channels_of_quantised_values():

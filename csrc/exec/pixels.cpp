@@ -112,6 +112,7 @@ void resize(const Task& w) {
     args.activation = activation(w.node, w.panels.begin);
     args.in_type = input_of(w).type;
     args.out_type = made_by(w, w.node);
+    round_halves(w, &args);
     args.factor = factor_of(args.in_type.scale, args.out_type);
     kernels_of(w).resize(&args);
   });

@@ -70,6 +70,18 @@ ActivationArgs activation(const Node& node, int panel);  // from the node's pane
 // What a node's kernel makes: what a table is asked about, where there is one.
 const Type& made_by(const Task& task, const Node& node);
 
+// A node whose halves are rounded away from a number: its kernel takes that one for the zero point of both types, which
+// are the same, and a factor that is larger by less than any other fraction of kMaxHalved numbers, or of weights of 10
+// bits, needs to be rounded up.
+constexpr auto kBeyondHalf = 1 + 1.0f / (1 << 21);
+
+template <class Args>
+void round_halves(const Task& task, Args* args) {
+  if (task.node.halves_from < 0) return;
+  args->in_type.zero_point = args->out_type.zero_point = task.node.halves_from;
+  args->in_type.scale *= kBeyondHalf;
+}
+
 const void* bias_of(const Task& task, int panel);  // of the node's panel
 
 // What is done to its finished sums, pixel `x` of row `row` first, panel `panel` of the node first.

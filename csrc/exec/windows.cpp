@@ -159,18 +159,6 @@ void depthwise_rows(const Task& w) {
   });
 }
 
-// A mean whose halves are rounded away from a number: its kernel takes that one for the zero point of both types, which
-// are the same, and a factor that is larger by less than any other fraction of kMaxHalved numbers needs to be rounded
-// up.
-constexpr auto kBeyondHalf = 1 + 1.0f / (1 << 21);
-
-template <class Args>
-void round_halves(const Task& w, Args* args) {
-  if (w.node.halves_from < 0) return;
-  args->in_type.zero_point = args->out_type.zero_point = w.node.halves_from;
-  args->in_type.scale *= kBeyondHalf;
-}
-
 void pool_rows(const Task& w, bool average) {
   const void* rows[kMaxKernel];
   by_row(w, [&](int row, int x0, int x1) {

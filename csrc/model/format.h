@@ -62,7 +62,8 @@ enum ActivationCode : uint8_t {
 
 constexpr uint8_t kCountsPadding = 1;  // flag of avg_pool: divide by kh*kw also at the border
 constexpr uint8_t kFullRange = 2;      // flag of conv with int8 weights: some are -128, which have no opposite
-// Flags of means of uint8: halves are rounded away from 128, or up, as TensorFlow Lite does; otherwise to even.
+// Flags of means of uint8: halves are rounded away from 128, or up, as TensorFlow Lite does; otherwise to even. The
+// latter is one of resizes, too.
 constexpr uint8_t kHalvesAway = 4, kHalvesUp = 8;
 constexpr uint8_t kLogarithm = 64;  // flag of softmax: the logarithm of what it makes
 constexpr uint8_t kCentred = 32;    // flag of norm: of numbers less the mean of their pixel

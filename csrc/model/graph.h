@@ -125,7 +125,7 @@ struct Node {  // a file of 1 MB has six thousand: fields lie so that few bytes 
   bool logarithm : 1;           // kSoftmax
   bool centred : 1;             // kNorm
   bool anchorwise : 1;          // kCandidates: one box an anchor, as decoded; kNms: classes do not matter
-  int16_t halves_from = -1;     // means of uint8: the number that halves are rounded away from; -1: they go to even
+  int16_t halves_from = -1;     // means, resizes of uint8: the number that halves are rounded away from; -1: to even
   int64_t weight_bytes : 40;
   Op op = Op::kConv;
   Activation activation = Activation::kNone;

@@ -85,7 +85,7 @@ constexpr OpInfo kOps[] = {
     {"lookup", 1, Area::kSame, false, Types::kTable, true, false, 0},    // any function of a uint8
     {"concat", -1, Area::kJoined, false, Types::kKept, false, false, 0},
     {"mul", 2, Area::kGated, false, Types::kAlike, true, false, 0},      // of two maps, or of a map and one pixel
-    {"resize", 1, Area::kScaled, false, Types::kAlike, true, false, 0},  // nearest or, of two taps, bilinear
+    {"resize", 1, Area::kScaled, false, Types::kAlike, true, false, 8},  // nearest or, of two taps, bilinear
     {"sub", 2, Area::kGated, false, Types::kAlike, true, false, 0},
     {"max", 2, Area::kGated, false, Types::kAlike, true, false, 0},
     {"min", 2, Area::kGated, false, Types::kAlike, true, false, 0},

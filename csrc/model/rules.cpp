@@ -84,12 +84,13 @@ std::string wrong_with_types(const Graph& graph, const Node& node) {
   return info_of(node.op).weights || types == Types::kTable ? "" : wrong_with_scales(graph, node);
 }
 
-// Of a mean whose halves do not go to even.
+// Of a mean, or of a picture resized, whose halves do not go to even.
 std::string wrong_with_halves(const Graph& graph, const Node& node) {
   if (node.halves_from < 0) return "";
   const Value &in = graph.values[node.inputs[0]], &out = graph.values[node.output];
   if (out.type.dtype != DType::kUint8 || !(in.type == out.type) || node.counts_padding)
-    return "rounds halves away, which means of uint8 of one scale and zero point do, without padding";
+    return "rounds halves away, which means and resizes of uint8 of one scale and zero point do, without padding";
+  if (info_of(node.op).area == Area::kScaled) return "";
   const int64_t count = info_of(node.op).area == Area::kWindow ? int64_t(node.y.kernel) * node.x.kernel
                                                                : int64_t(in.shape.height) * in.shape.width;
   return count <= kMaxHalved ? "" : "rounds halves away of a mean of too many numbers";

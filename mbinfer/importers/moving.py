@@ -104,11 +104,13 @@ def cut(low: Walk, node: SourceNode, x: Tensor, axis: int, begin: int, end: int,
         rows = framed(low, node, x, axis, f"{part}/" if part else "")
         if rows is not x:
             return cut(low, node, rows, axis, begin, end, step, part)
-    if letter == "C" and step > 1 and x.dims[2] % step == 0:  # every step-th channel, put first
-        each = x.dims[2] // step
+    if letter == "C" and step > 1:  # every step-th channel, put first
+        each = -(-x.dims[2] // step)
+        if x.dims[2] % step:
+            x = channels(low, node, x, 0, each * step, axis, f"{part}/filled" if part else "filled")
         dealt = shuffled(low, node, x, each, f"{part}/dealt" if part else "dealt")
         return channels(low, node, dealt, begin % step * each + begin // step, made, axis, part)
-    if letter is None or len(letter) != 1 or step < 1 or not made or (letter == "C" and step > 1):
+    if letter is None or len(letter) != 1 or step < 1 or not made:
         raise low.unsupported(
             node,
             f"elements {begin} to {end} in steps of {step} of axis {axis} of {x.shape}",

@@ -7,12 +7,14 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
 from ..errors import Error, UnsupportedError
+from ..graph import Type
 from ..messages import LONGEST, told
 from .emitting import Emitter, SourceNode, unsupported
 from .layout import Tensor
@@ -109,7 +111,7 @@ class Walk(Emitter):
         """Note a node that cannot run, and the tensors before it at which the model could end."""
         self._refused.append((node, error))
         for name, tensor in zip(node.inputs, found):
-            if not isinstance(tensor, Tensor) or tensor.value in self.graph.inputs:
+            if not isinstance(tensor, Tensor) or {name, tensor.value} & self.graph.inputs.keys():
                 continue
             if not tensor.can_end():  # another view of the same numbers may
                 views = (other for other, t in self.env.items() if isinstance(t, Tensor) and t.value == tensor.value)
@@ -145,6 +147,13 @@ class Walk(Emitter):
                 "a computed tensor there, which is the first output of its node",
             )
         return found
+
+    def reread(self, node: SourceNode, x: Tensor, kind: Type, part: str = "") -> Tensor:
+        """The same bytes, which stand for other numbers."""
+        same = np.arange(256, dtype=np.uint8)
+        value = self.emit(node, "lookup", [x.value], part, weight=same)
+        self.graph.types[value] = kind
+        return replace(x, value=value)
 
     def is_number(self, x: Tensor) -> bool:
         """Whether it holds numbers of channels, which are integers that stand for themselves."""

@@ -101,8 +101,7 @@ def dequantize(low: OnnxWalk, node: OnnxNode) -> Tensor:
     if x.value not in low.graph.types:
         raise low.unsupported(node, "a tensor that is not quantised", "what QuantizeLinear makes")
     if low.graph.types[x.value] != read:  # the same integers, which mean other numbers
-        x = replace(x, value=low.emit(node, "lookup", [x.value], "read", weight=np.arange(256, dtype=np.uint8)))
-        low.graph.types[x.value] = read
+        x = low.reread(node, x, read, "read")
     low.behind[node.outputs[0]] = x
     return replace(x, value=low.emit(node, "convert", [x.value]))
 

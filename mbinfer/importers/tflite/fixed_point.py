@@ -33,6 +33,13 @@ def scaled_table(given: Type, made: Type, slope: float = 1.0) -> Table:
     return _table(np.where(numbers < 0, _scaled(numbers, real * slope), _scaled(numbers, real)) + made.zero_point)
 
 
+def joined_table(given: Type, made: Type) -> Table:
+    """``x`` on another scale as TensorFlow Lite's concatenation of uint8 has it, in float32: it has none of int8."""
+    ratio = np.float32(given.scale) * (np.float32(1) / np.float32(made.scale))
+    steps = np.arange(256, dtype=np.float32) * ratio + np.float32(-given.zero_point) * ratio
+    return _table((np.sign(steps) * np.floor(np.abs(steps) + np.float32(0.5))).astype(np.int64) + made.zero_point)
+
+
 def clamped_table(given: Type, made: Type, lo: float, hi: float) -> Table:
     """ReLU and its kin on another scale, as TensorFlow Lite's kernel computes it: rounded twice where scales shrink."""
     lowest, highest = (np.clip(np.rint(bound / np.float32(made.scale)) + made.zero_point, 0, 255) for bound in (lo, hi))

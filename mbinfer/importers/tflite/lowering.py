@@ -44,6 +44,7 @@ ALIASES = {
     "CONV_3D": "convolution of volumes",
     "CONV_3D_TRANSPOSE": "convolution of volumes",
     **dict.fromkeys(("NON_MAX_SUPPRESSION_V4", "NON_MAX_SUPPRESSION_V5"), "NMS, detection post-processing"),
+    "TOPK_V2": "the largest of many numbers, detection post-processing",
     "UNIDIRECTIONAL_SEQUENCE_LSTM": "recurrent network",
     "WHILE": "recurrent network",
 }

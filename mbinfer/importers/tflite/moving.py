@@ -13,10 +13,17 @@ from ..moving import blocks, cut, largest, pixels, positions, space_to_blocks, t
 from ..picking import picked
 from ..walking import Array
 from .lowering import Lowering, lowers
+from .pointwise import negative
+from .spatial import same_type
 
 
-@lowers("RESIZE_BILINEAR", "RESIZE_NEAREST_NEIGHBOR", reals=True)
+@lowers("RESIZE_BILINEAR", "RESIZE_NEAREST_NEIGHBOR")
 def resize(low: Lowering, node: SourceNode) -> Tensor:
+    """Bytes as XNNPACK weighs them, halves being rounded up.
+
+    Its weights are multiples of 1/2048, as those of resizing by 2, 4 and their kin are. It rounds others to them, so
+    that a number may be one more or less there.
+    """
     x, size = low.image(node), low.numbers(node, 1)
     corners, middles = node.attrs["align_corners"], node.attrs["half_pixel_centers"]
     nearest = node.op == "RESIZE_NEAREST_NEIGHBOR"
@@ -27,12 +34,22 @@ def resize(low: Lowering, node: SourceNode) -> Tensor:
     rounding = "" if not nearest else "round_prefer_ceil" if corners else "floor"
     rows, columns = (positions(Fraction(old, new), old, new, way, rounding) for old, new in zip(x.dims, size))
     assert rows is not None and columns is not None  # of these ways there are positions
-    return pixels(low, node, x, rows, columns, (size[0], size[1]), 1 if nearest else 2)
+    taps, (height, width) = 1 if nearest else 2, size
+    if low.type_of(node, node.inputs[0]) is None:
+        return pixels(low, node, x, rows, columns, (height, width), taps)
+    same_type(low, node)
+    halves = "even" if nearest else "up"
+    fields = {"kernel": (taps, taps), "rows": rows, "columns": columns, "size": (height, width), "halves": halves}
+    return low.picture(node, "resize", x, **fields)
 
 
-@lowers("ARG_MIN", reals=True)
+@lowers("ARG_MIN")
 def argmin(low: Lowering, node: SourceNode) -> Tensor:
-    x = low.affine(node, low.tensor(node), -1.0, part="negative")
+    x = low.tensor(node)
+    if low.type_of(node, node.inputs[0]) is None:
+        x = low.affine(node, x, -1.0, part="negative")
+    else:
+        x = replace(x, value=negative(low, node, x.value))
     return largest(low, node, x, low.number(node, 1) % len(x.shape), keeps=False)
 
 
@@ -115,25 +132,42 @@ def slice_(low: Lowering, node: SourceNode) -> Tensor:
 def strided_slice(low: Lowering, node: SourceNode) -> Tensor:
     x, attrs = low.tensor(node), node.attrs
     begins, ends, steps = (low.numbers(node, i) for i in (1, 2, 3))
-    shrinks = [i for i in range(len(begins)) if attrs["shrink_axis_mask"] >> i & 1]
-    if attrs["ellipsis_mask"] or attrs["new_axis_mask"] or len(begins) > len(x.shape):
-        raise low.unsupported(node, "an ellipsis or axes that appear", "a range, or one element, of each axis")
     if attrs["offset"]:
         raise low.unsupported(node, "ends that are lengths (offset)", "ends that are positions")
-    bounds = [
-        slice(
-            None if attrs["begin_mask"] >> i & 1 else begins[i],
-            None if attrs["end_mask"] >> i & 1 else ends[i],
-            steps[i],
-        ).indices(length)
-        for i, length in enumerate(x.shape[: len(begins)])
-    ]
-    for i in shrinks:  # one element, whatever the end
-        first = 0 if attrs["begin_mask"] >> i & 1 else begins[i] % x.shape[i]
-        bounds[i] = first, first + 1, 1
-    bounds += [(0, length, 1) for length in x.shape[len(begins) :]]
+    if not len(begins) == len(ends) == len(steps) or 0 in steps:
+        raise low.unsupported(node, f"from {begins} to {ends} in steps of {steps}", "one of each, steps other than 0")
+    bounds: list[tuple[int, int, int]] = []  # of each axis of x
+    kept: list[int | None] = []  # the axes of the result: those of x, None for one that appears
+    for i in _places(low, node, len(begins), len(x.shape)):
+        axis = len(bounds)
+        if i == NEW:
+            kept.append(None)
+        elif i is not None and attrs["shrink_axis_mask"] >> i & 1:  # one element, whatever the end
+            first = 0 if attrs["begin_mask"] >> i & 1 else begins[i] % x.shape[axis]
+            bounds.append((first, first + 1, 1))
+        else:
+            kept.append(axis)
+            first = None if i is None or attrs["begin_mask"] >> i & 1 else begins[i]
+            last = None if i is None or attrs["end_mask"] >> i & 1 else ends[i]
+            bounds.append(slice(first, last, 1 if i is None else steps[i]).indices(x.shape[axis]))
     made = _cut(low, node, x, *([bound[k] for bound in bounds] for k in range(3)))
-    return replace(made, shape=tuple(size for i, size in enumerate(made.shape) if i not in shrinks))
+    return replace(made, shape=tuple(1 if axis is None else made.shape[axis] for axis in kept))
+
+
+NEW = -1
+
+
+def _places(low: Lowering, node: SourceNode, count: int, rank: int) -> list[int | None]:
+    """What each axis of a STRIDED_SLICE has of its `count` bounds: a number, None where it is whole, or NEW."""
+    ellipsis, new = node.attrs["ellipsis_mask"], node.attrs["new_axis_mask"]
+    taken = [i for i in range(count) if not (ellipsis | new) >> i & 1]
+    if len(taken) + bin(ellipsis).count("1") > rank or bin(ellipsis).count("1") > 1:  # LiteRT leaves one axis for it
+        raise low.unsupported(node, f"{count} bounds of {rank} axes", "one for each axis, an ellipsis for those left")
+    places: list[int | None] = []
+    whole: list[int | None] = [None] * (rank - len(taken))
+    for i in range(count):
+        places += whole if ellipsis >> i & 1 else [NEW] if new >> i & 1 else [i]
+    return places if ellipsis else places + whole
 
 
 @lowers("REVERSE_V2")
@@ -149,7 +183,10 @@ def _cut(low: Lowering, node: SourceNode, x: Tensor, begins: list[int], ends: li
     wanted = [i for i, size in enumerate(x.shape) if (begins[i], ends[i], steps[i]) != (0, size, 1)]
     for i in wanted:
         part = "" if i == wanted[-1] else f"axis{i}"
-        x = cut(low, node, x, i, begins[i], min(ends[i], x.shape[i]), steps[i], part)
+        if steps[i] < 0:
+            x = picked(low, node, x, i, range(begins[i], ends[i], steps[i]), part)
+        else:
+            x = cut(low, node, x, i, begins[i], min(ends[i], x.shape[i]), steps[i], part)
     return x
 
 

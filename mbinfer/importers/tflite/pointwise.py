@@ -23,7 +23,7 @@ def add_all(low: Lowering, node: SourceNode) -> Tensor:
     return elementwise(low, node, "Add")
 
 
-@lowers(*_ARITHMETIC)
+@lowers("ADD", "SUB", "MUL", "DIV")
 def arithmetic(low: Lowering, node: SourceNode) -> Tensor:
     found = [low.env[name] for name in node.inputs]
     if any(low.type_of(node, name) for x, name in zip(found, node.inputs) if isinstance(x, Tensor)):
@@ -40,12 +40,31 @@ def _of_integers(low: Lowering, node: SourceNode) -> Tensor:
         a, b = low.tensor(node), low.tensor(node, 1)
         shape = np.broadcast_shapes(a.shape, b.shape)
         if a.dims == b.dims and a.order == b.order and math.prod(shape) == math.prod(a.shape):
-            other = b.value if node.op == "ADD" else _negative(low, node, b.value)
+            other = b.value if node.op == "ADD" else negative(low, node, b.value)
             return replace(a, value=low.typed(node, "add", [a.value, other], **low.activation(node)), shape=shape)
     return low.in_reals(node, arithmetic)
 
 
-def _negative(low: Lowering, node: SourceNode, value: str) -> str:
+@lowers("MINIMUM", "MAXIMUM")
+def extreme(low: Lowering, node: SourceNode) -> Tensor:
+    """Of quantised tensors TensorFlow Lite compares the integers, whatever their scales are: they are taken for numbers
+    of the result's scale."""
+    made = low.type_of(node, node.outputs[0])
+    if made is None:
+        return arithmetic(low, node)
+    held, before = low.held(low.source.tensors[node.outputs[0]]), {name: low.env[name] for name in node.inputs}
+    for i, (name, found) in enumerate(before.items()):
+        if isinstance(found, np.ndarray):
+            low.env[name] = np.asarray((found.astype(np.float32) - held.zero_point) * np.float32(held.scale))
+        elif low.type_of(node, name) != made:
+            low.env[name] = low.reread(node, found, made, f"input {i}")
+    try:
+        return low.in_reals(node, arithmetic)
+    finally:
+        low.env.update(before)
+
+
+def negative(low: Lowering, node: SourceNode, value: str) -> str:
     """255 minus a number, with the zero point 255 - z, stands for the negative of what the number stands for."""
     given = low.graph.types[value]
     made = low.emit(node, "lookup", [value], "negative", weight=np.arange(256, dtype=np.uint8)[::-1].copy())

@@ -14,7 +14,7 @@ from ..joining import join
 from ..layout import Tensor
 from ..moving import cut
 from ..unfolding import alike, rearranged
-from .fixed_point import scaled_table
+from .fixed_point import joined_table
 from .lowering import Lowering, lowers
 from .sequences import runs_across
 from .spatial import same_type
@@ -83,7 +83,7 @@ def concat(low: Lowering, node: SourceNode) -> Tensor:
     for i, (name, x) in enumerate(zip(node.inputs, tensors)):
         given = low.type_of(node, name)
         if given is not None and made is not None and given != made:
-            table = scaled_table(given, made)
+            table = joined_table(given, made)
             value = low.typed(node, "lookup", [x.value], f"input {i}", weight=table)
             tensors[i] = replace(x, value=value)
         elif given != made:

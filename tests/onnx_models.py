@@ -70,6 +70,7 @@ def agree(model, nhwc_in=False, **options):
         shape = options.get("input_shape") or [max(d.dim_value, 1) for d in value.type.tensor_type.shape.dim]
         a = source[value.name] = normal(*shape)
         if value.name in graph.inputs:
+            a = a[None] if a.ndim == 3 and len(a) > 1 else a  # a picture without its batch
             a = a.transpose(0, 2, 3, 1) if a.ndim == 4 and not nhwc_in else a
             a = a.transpose(0, 2, 1) if a.ndim == 3 and graph.values[value.name][2] == a.shape[1] else a
             nhwc[value.name] = np.ascontiguousarray(a).reshape(1, *graph.values[value.name])

@@ -361,6 +361,39 @@ def test_a_refusal_names_tensors_that_can_be_outputs():
     assert ops(import_onnx(model, outputs=["a"])) == ["conv"]
 
 
+def test_a_picture_without_its_batch():
+    """As torchvision's detectors take one: normalised, then the first and only one of a batch."""
+    nodes = [node("Sub", "x", "m", to="a"), node("Div", "a", "d", to="b"), node("Unsqueeze", "b", "zero", to="c")]
+    constants = {"m": normal(3, 1, 1), "d": np.full((3, 1, 1), 0.25), "zero": np.array([0]), "w": W}
+    model = make(*nodes, node("Conv", "c", "w"), shape=(3, 8, 9), **constants)
+    graph = agree(model)
+    assert list(graph.values["x"]) == [8, 9, 3] and ops(graph) == ["conv"]
+    refuse(make(node("Relu", "x"), shape=(3, 8, 9)), "batch 3")
+    refuse(make(node("Conv", "x", "w"), w=W, shape=(2, 3, 8, 8)), "batch 2")
+
+
+def test_corners_of_boxes_that_are_stacked_in_their_rows():
+    """The last axes are pairs of numbers, of both corners, as torchvision's detectors decode boxes: they can be an
+    output, and where many nodes that cannot run read parts of it, or of the scores, a message names it."""
+    nodes = [node("Conv", "x", "w", to="a"), node("Transpose", "a", to="t", perm=[0, 2, 3, 1])]
+    nodes.append(node("Reshape", "t", "four", to="r"))
+    for i in (0, 1):  # across and down
+        nodes.append(node("Slice", "r", f"from{i}", "end", "axis", "two", to=f"ends{i}"))
+        nodes += [node("Clip", f"ends{i}", "lo", "hi", to=f"in{i}"), node("Unsqueeze", f"in{i}", "two", to=f"u{i}")]
+    nodes += [node("Concat", "u0", "u1", to="pairs", axis=2), node("Reshape", "pairs", "four", to="y")]
+    constants = {"four": np.array([-1, 4]), "end": np.array([4]), "axis": np.array([1]), "two": np.array([2]), "w": W}
+    constants |= {"from0": np.array([0]), "from1": np.array([1]), "lo": np.float32(-1), "hi": np.float32(2)}
+    agree(make(*nodes, shape=(1, 3, 14, 3), **constants))
+    nodes += [node("Greater", "y", f"l{i}", to=f"g{i}") for i in range(9)]
+    nodes += [node("NonZero", f"g{i}", to=f"n{i}") for i in range(9)]
+    constants |= {f"l{i}": np.float32(i / 10) for i in range(9)}
+    model = make(*nodes, shape=(1, 3, 14, 3), outputs=[f"n{i}" for i in range(9)], **constants)
+    refuse(model, "NonZero", "outputs=['y']")
+    for name, shape in {"y": (12, 4), "pairs": (12, 2, 2)}.items():
+        (output,) = import_onnx(model, outputs=[name]).outputs
+        assert (output.name, output.shape) == (name, shape), "the remedy"
+
+
 def test_large_weights_may_be_turned_and_scaled():
     """Constants made of stored ones are bounded by what the model stores, however much that is."""
     from mbinfer.importers.onnx import constants

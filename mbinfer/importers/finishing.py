@@ -18,6 +18,7 @@ from .fusing import fuse
 from .layout import AXES, Tensor
 from .picking import turned
 from .states import Tie, add_nexts, tie
+from .unfolding import with_columns_as_channels
 from .walking import Walk
 
 
@@ -61,8 +62,10 @@ def _output(walk: Walk, nodes: Sequence[SourceNode], name: str) -> Output:
         return Output(name, found.value, (1, found.dims[0], found.dims[2], 1))
     if found.is_picture():
         return Output(name, found.value, (1, *found.dims))
-    if not found.can_end() and len(found.shape) == 3:
-        found = turned(walk, SourceNode(node or name, op, [], [name]), found)
+    if not found.can_end():
+        source = SourceNode(node or name, op, [], [name])
+        found = turned(walk, source, found) if len(found.shape) == 3 else found
+        found = with_columns_as_channels(walk, source, found)
     if not found.can_end():
         raise UnsupportedError(
             f"output '{name}' of node '{node}' ({op}): shape {found.shape} lists (height, width, channels) = "

@@ -180,6 +180,18 @@ def _arranged(low: Walk, node: SourceNode, x: Tensor, size: tuple[int, int], par
     return stacked(low, node, pieces, f"{part}pixels", size)
 
 
+def with_columns_as_channels(low: Walk, node: SourceNode, x: Tensor) -> Tensor:
+    """The same tensor of one column, where each row lists its channels with the columns of each, as torchvision's
+    detectors stack the corners of boxes. `x` itself where it is none."""
+    count = x.dims[1]
+    if x.order != "HCW" or count > MOST_PIECES:
+        return x
+    whole = replace(x, order=order_of(AXES, x.dims), shape=(1, *x.dims))
+    columns = [cut(low, node, whole, 2, i, i + 1, 1, f"column {i}") for i in range(count)]
+    made = shuffled(low, node, join(low, node, columns, 3, "columns"), count)
+    return Tensor(made.value, made.dims, "HC", x.shape)
+
+
 def _folded(low: Walk, node: SourceNode, x: Tensor, part: str) -> Tensor:
     """The same tensor of a value whose columns of one channel became the channels of one column."""
     whole = replace(x, order=order_of(AXES, x.dims), shape=(1, *x.dims))

@@ -46,6 +46,8 @@ class Walk(Emitter):
         self.env: dict[str, Any] = dict(constants)
         self._refused: list[tuple[SourceNode, UnsupportedError]] = []
         self._cuts: dict[str, None] = {}  # tensors that refused nodes read, in order
+        self._beside: dict[str, None] = {}  # others that what depends on refused nodes reads
+        self._makers: dict[str, SourceNode] = {}  # of the tensors that were computed
 
     def walk(self, nodes: Iterable[AnyNode], visit: Callable[[AnyNode, list[Any]], None]) -> None:
         """``visit(node, what its inputs became)`` for each node; refusals are collected."""
@@ -55,6 +57,7 @@ class Walk(Emitter):
             try:
                 if blocked is None:
                     visit(node, found)
+                    self._makers.update(dict.fromkeys(node.outputs, node))
                 elif not isinstance(blocked, UnsupportedError) or not blocked.op:
                     raise blocked  # an input, without which nothing can be said of the rest
                 else:
@@ -102,7 +105,8 @@ class Walk(Emitter):
             more = f" and {len(kinds) - MOST_KINDS} other operators" if len(kinds) > MOST_KINDS else ""
             rest += f"; in the way: {', '.join(kinds[:MOST_KINDS])}{more}"
         if self._cuts:
-            rest += f"; to end before: convert(..., outputs={list(self._cuts)[:MOST_CUTS]})"
+            cuts = list(dict.fromkeys((*self._sources_of(self._cuts), *self._sources_of(self._beside))))
+            rest += f"; to end before: convert(..., outputs={cuts[:MOST_CUTS]})"
         if len(text) + len(rest) > LONGEST:  # what stands in the way and where to cut say more than what would run
             text = text.partition("; supported: ")[0]
         raise UnsupportedError(text + rest, first.node, first.op)
@@ -113,12 +117,32 @@ class Walk(Emitter):
         for name, tensor in zip(node.inputs, found):
             if not isinstance(tensor, Tensor) or {name, tensor.value} & self.graph.inputs.keys():
                 continue
-            if not tensor.can_end():  # another view of the same numbers may
+            if not self._can_end(name):  # another view of the same numbers may
                 views = (other for other, t in self.env.items() if isinstance(t, Tensor) and t.value == tensor.value)
-                name = next((other for other in views if self.env[other].can_end()), "")
+                name = next((other for other in views if self._can_end(other)), "")
             if name:
                 self._cuts[name] = None
         self.env.update(dict.fromkeys((name for name in node.outputs if name), error))
+
+    def _sources_of(self, names: Iterable[str]) -> list[str]:
+        """Tensors to end at; of more than a message names those that they are made of, such as the scores of all
+        classes where each class is chosen from by itself."""
+        cuts = list(names)
+        while len(cuts) > MOST_CUTS:
+            made_of: dict[str, None] = {}
+            for name in cuts:
+                read = self._makers[name].inputs if name in self._makers else ()
+                made_of.update(dict.fromkeys([other for other in read if self._can_end(other)] or [name]))
+            if list(made_of) == cuts:
+                break
+            cuts = list(made_of)
+        return cuts
+
+    def _can_end(self, name: str) -> bool:
+        found = self.env.get(name)
+        if not isinstance(found, Tensor) or {name, found.value} & self.graph.inputs.keys():
+            return False
+        return found.can_end() or found.order == "HCW"  # `with_columns_as_channels`
 
     def _pass_over(self, node: SourceNode, found: Sequence[Any], blocked: UnsupportedError) -> None:
         """What depends on a node that cannot run is not judged, but for operators that cannot run anywhere."""
@@ -126,6 +150,7 @@ class Walk(Emitter):
             self._refused.append((node, unsupported(node, "unknown op", SUPPORTED)))
         elif node.op in self.products and not any(isinstance(tensor, np.ndarray) for tensor in found):
             self._refused.append((node, unsupported(node, "a product of two computed tensors", "constants there")))
+        self._beside.update(dict.fromkeys(name for name in node.inputs if self._can_end(name)))
         self.env.update(dict.fromkeys((name for name in node.outputs if name), blocked))
 
     # For the handlers: what a node reads.

@@ -96,14 +96,18 @@ def _fix(value: Any, wanted: tuple[int, ...] | None) -> tuple[int, ...]:
             f"{where} has no fixed size: {_show(dims)}; give it, in the model's own axis order, "
             f"with convert(..., input_shape={example}), or export with a fixed size"
         )
-    if len(dims) > 1 and dims[0] != 1:
-        raise UnsupportedError(
-            f"{where} has batch {dims[0]}; supported is batch 1: give convert(..., input_shape="
-            f"{(1, *dims[1:])}), or export the model with batch 1 or with a dynamic batch dimension"
-        )
+    if len(dims) > 1 and dims[0] != 1 and len(dims) != 3:
+        raise _batch(value.name, sizes)
     if math.prod(sizes) > MAX_ELEMENTS:
         raise UnsupportedError(f"{where} has shape {dims}; supported are at most {MAX_ELEMENTS} elements")
     return sizes
+
+
+def _batch(name: str, shape: tuple[int, ...]) -> UnsupportedError:
+    return UnsupportedError(
+        f"input '{name}' has batch {shape[0]}; supported is batch 1: give convert(..., input_shape={(1, *shape[1:])}), "
+        "or export the model with batch 1 or with a dynamic batch dimension"
+    )
 
 
 def _show(dims: tuple[int | None, ...] | None) -> str:
@@ -173,8 +177,10 @@ def input_tensor(source: Any, name: str, shape: tuple[int, ...]) -> Tensor:
         if dims is not None:
             return Tensor(name, dims, order_of(AXES, dims), shape)
         dims = _sizes(layout, view)
-        if layout.startswith("NC") and len(shape) == 3 and math.prod(dims) == math.prod(shape):
+        if layout.startswith("NC") and len(shape) == 3 and math.prod(dims) == math.prod(shape) and view.shape[0] == 1:
             return Tensor(name, dims, order_of("CHW", dims), shape)
+    if len(shape) == 3 and shape[0] != 1:  # not even a picture without its batch
+        raise _batch(name, shape)
     if len(shape) == 4:
         return nchw(name, (shape[2], shape[3], shape[1]))
     if len(shape) < 4:

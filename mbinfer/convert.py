@@ -64,26 +64,29 @@ def convert(
     Inputs of the result are NHWC with batch 1, ONNX sequences (1, channels, length) as `Session.inputs` says; rank-4
     outputs too, other outputs keep the source's shape.
 
-    Raises `UnsupportedError` (naming node, op, reason and what is supported), `FormatError` for an invalid model,
-    `ShapeError` where shape, recipe or labels do not fit, `ArgumentError` for arguments of the wrong kind, and an
-    `OSError` with errno and filename for a file that cannot be read or written.
+    Raises `UnsupportedError` (node, op, reason and what is supported), `FormatError` for an invalid model, `ShapeError`
+    where shape, recipe or labels do not fit, `ArgumentError` for arguments of the wrong kind, and an `OSError` with
+    errno and filename for a file that cannot be read or written.
     """
-    from .importers import import_model  # a board that only runs models needs none
-    from .model import save
+    from . import importers, model  # a board that only runs models needs neither
 
     written = written_path("path", path)
     _check_dtype(dtype, calibration, quantising)
     side = _check_picture(color, crop)
-    graph = import_model(source, input_shape, example, outputs, states, inputs)
+    graph = importers.import_model(source, input_shape, example, outputs, states, inputs)
     if mean is not None or scale is not None:
         _set_recipe(graph, mean, scale, color, side)
     if dtype == "int8":
-        from .quantize import quantize
-
-        graph = quantize(graph, calibration, **quantising)
+        graph = _quantised(graph, calibration, quantising)
     if labels is not None:
         _set_labels(graph, labels)
-    save(graph, written, "float16" if dtype == "float16" else None)
+    model.save(graph, written, "float16" if dtype == "float16" else None)
+
+
+def _quantised(graph: Graph, calibration: Any, quantising: dict[str, Any]) -> Graph:
+    from .quantize import quantize
+
+    return quantize(graph, calibration, **quantising)
 
 
 def _check_dtype(dtype: str, calibration: Any, quantising: dict[str, Any]) -> None:

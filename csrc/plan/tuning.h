@@ -65,7 +65,7 @@ constexpr int kPlacementBlocks = 1 << 11;  // of which sequences are searched
 
 // Cycles of each thread for a part of a step: to wait for the others, and for what their cores have made. Two threads,
 // of the time with 2000: with 4000 MobileNetV2 0.35@96 0.97 and 1.0@224 0.93 (AMD EPYC (Zen 4)); with 6000 0.94 and
-// 0.99, in int8 1.00 and 0.92, V1 0.98 and in int8 0.86 (Intel Xeon (Ice Lake)); with 8000 no better.
+// 0.99, in int8 1.00 and 0.92, V1 0.98 and in int8 0.86 (Intel Xeon (Ice Lake)).
 constexpr double kMeeting = 6000;
 
 constexpr int kPieces = 4;  // of a thread's share of a pass, at most

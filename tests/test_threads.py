@@ -21,6 +21,7 @@ import mbinfer
 from mbinfer import model
 from mbinfer.build import GraphBuilder
 from mbinfer.errors import ArgumentError
+from mbinfer.graph import Recipe
 from mbinfer.quantize import noise, quantize
 
 START = "import os, sys, threading, time; import numpy as np; import mbinfer; "
@@ -357,5 +358,31 @@ def test_bits_do_not_depend_on_the_callers_mode(net, faint_network, isa, threads
                 sessions[path] = mbinfer.Session(path, threads=threads) if word == modes.words[-2] else sessions[path]
             after = modes.now()
             assert (results, inside, after) == ([2 * [bits] for bits in expected.values()], {word}, word)
+    finally:
+        modes.set(found)
+
+
+@pytest.mark.skipif(Modes.AT is None, reason="where fenv_t holds the mode is not known here")
+def test_opening_does_not_depend_on_the_callers_mode(tmp_path):
+    """Plans, whose cycles are sums of doubles; and whether pictures become bytes by a product, and by which."""
+    graph, numbers = small_network(), np.random.default_rng(0)
+    graph = quantize(graph, [picture(seed) for seed in range(2)])
+    step = graph.types[graph.nodes[0].output].scale
+    files = [tmp_path / f"{i}.bin" for i in range(24)]
+    for path in files:  # some of 256 numbers lie next to the middle between two bytes, where two roundings may differ
+        scale = float(np.float32(step * (numbers.integers(0, 60) + 0.5) / numbers.integers(128, 256)))
+        graph.inputs = dict.fromkeys(graph.inputs, Recipe((0.0,) * 3, (scale,) * 3))
+        model.save(graph, path)
+    image, modes = np.arange(SIZE * SIZE * 3).astype(np.uint8).reshape(SIZE, SIZE, 3), Modes()
+
+    def opened():
+        plans = [mbinfer.Session(files[0], threads=threads, plan_only=True).plan.json() for threads in (1, 2)]
+        return plans, [mbinfer.Session(path).run(image).tobytes() for path in files]
+
+    found, expected = modes.now(), opened()
+    try:
+        for word in modes.words:
+            modes.set(word)
+            assert opened() == expected
     finally:
         modes.set(found)

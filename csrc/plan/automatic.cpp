@@ -53,7 +53,7 @@ bool Automatic::is_near_fastest(const Draft& plan) const {
 // smaller one, where threads share strips well enough and the network is searched as a whole.
 bool Automatic::is_enough(const Draft& fast) const {
   if (!unlimited()) return fast.peak_bytes <= std::min(limit_, most_) && is_near_fastest(fast);
-  const bool too_long = int(blocks_->stages().size()) > kWindow;
+  const bool too_long = !one_window();
   if ((options_.threads == 1 && !too_long) || !is_near_fastest(fast)) return false;
   if (too_long) work_->shortcuts |= kSegmentShortcut;
   return true;
@@ -65,7 +65,7 @@ Offers Automatic::one_by_one(const Candidate& fast) {
   if (automatic_) {
     offers.offer(fast);
     if (fused_.faster()) offers.offer(fused_.faster());
-    if (unlimited())
+    if (unlimited() && one_window())
       blocks_bytes_ = blocks_->counted();
     else
       offer_small(&*blocks_, &offers);
@@ -78,7 +78,8 @@ Offers Automatic::one_by_one(const Candidate& fast) {
 }
 
 // The smallest plan of blocks one by one, which is of use only next to a plan of as many bytes: by then the blocks have
-// been given to the search, and are made again.
+// been given to the search, and are made again. Thousands of them would take too much memory beside it, and are offered
+// at once.
 void Automatic::offer_small_blocks(Offers* offers) {
   if (!blocks_bytes_) return;
   Stagewise blocks(blocks_within(graph_, Schedule::kStreamed, Fusion::kAnyExpansion, rules_, most_, work_));

@@ -25,6 +25,7 @@ class Automatic {
 
  private:
   bool unlimited() const { return limit_ == INT64_MAX; }
+  bool one_window() const { return int(blocks_->stages().size()) <= kWindow; }  // the blocks are searched as a whole
   bool is_near_fastest(const Draft& plan) const;
   bool is_enough(const Draft& fast) const;
   Offers one_by_one(const Candidate& fast);

@@ -20,7 +20,7 @@ namespace {
 
 class OrderSearch {
  public:
-  OrderSearch(const Graph& graph, const Stages& stages, const Homes& homes, const std::vector<StageScratch>& scratch,
+  OrderSearch(const Graph& graph, const Stages& stages, const Homes& homes, const PageVector<StageScratch>& scratch,
               Work* work)
       : graph_(graph),
         stages_(stages),
@@ -95,7 +95,7 @@ class OrderSearch {
 
   // The stages that do something with each value that has memory of its own, and with those that lie in it.
   struct Index {
-    std::vector<int> first, stages;
+    PageVector<int> first, stages;
     const int* begin(int home) const { return stages.data() + first[size_t(home)]; }
     const int* end(int home) const { return stages.data() + first[size_t(home) + 1]; }
   };
@@ -106,7 +106,7 @@ class OrderSearch {
     for (int s = 0; s < count_; s++) each(s, [&](int v) { index->first[size_t(lives_.home(v)) + 1]++; });
     std::partial_sum(index->first.begin(), index->first.end(), index->first.begin());
     index->stages.resize(size_t(index->first.back()));
-    std::vector<int> next(index->first.begin(), index->first.end() - 1);
+    PageVector<int> next(index->first.begin(), index->first.end() - 1);
     for (int s = 0; s < count_; s++) each(s, [&](int v) { index->stages[size_t(next[size_t(lives_.home(v))]++)] = s; });
   }
 
@@ -324,7 +324,7 @@ class OrderSearch {
 
   const Graph& graph_;
   const Stages& stages_;
-  const std::vector<StageScratch>& scratch_;
+  const PageVector<StageScratch>& scratch_;
   Work& work_;
   const int64_t spent_before_;
   const Homes& homes_;
@@ -343,7 +343,7 @@ class OrderSearch {
 }  // namespace
 
 PageVector<int> least_memory_order(const Graph& graph, const Stages& stages, const Homes& homes,
-                                   const std::vector<StageScratch>& scratch, Work* work) {
+                                   const PageVector<StageScratch>& scratch, Work* work) {
   return OrderSearch(graph, stages, homes, scratch, work).run();
 }
 

@@ -17,6 +17,6 @@ struct StageScratch {
 
 // The stages' indices in that order. Values on the caller's side count nothing.
 PageVector<int> least_memory_order(const Graph& graph, const Stages& stages, const Homes& homes,
-                                   const std::vector<StageScratch>& scratch, Work* work);
+                                   const PageVector<StageScratch>& scratch, Work* work);
 
 }  // namespace mbinfer

@@ -129,7 +129,7 @@ void Stagewise::find_stages(StageOrder order, const Stagewise* known) {
   const std::vector<int> maker = known ? makers(graph_, known->stages_) : std::vector<int>();
   std::vector<int> firsts;
   std::vector<uint16_t> counts;
-  std::vector<StageScratch> scratch;
+  PageVector<StageScratch> scratch;
   ways_.reserve(size_t(count));
   firsts.reserve(size_t(count));
   counts.reserve(size_t(count));

@@ -51,6 +51,29 @@ inline f32x16 fma_broadcast(f32x16 a, const float* x, f32x16 sum) {
 }
 inline f32x8 fma_broadcast(f32x8 a, const float* x, f32x8 sum) { return fma(a, f32x8::splat(*x), sum); }
 
+// How far the pixels of a tile are from its first one. Symptom: fourteen distances do not fit in the general registers;
+// GCC loads them again for each input, or keeps them in vector registers. Remedy: those of odd pixels alone; an address
+// scales them by 2, 4 or 8.
+template <int kPixels>
+struct Distances {
+  static constexpr int kOdd = kPixels / 2;
+  ptrdiff_t odd[kOdd + 1];
+
+  MBI_INLINE explicit Distances(const ptrdiff_t (&pixels)[kPixels]) {
+    MBI_UNROLL for (int i = 0; i < kOdd; i++) odd[i] = pixels[2 * i + 1];
+  }
+  MBI_INLINE void keep() {  // in their registers
+    if constexpr (kOdd > 0) {
+      MBI_UNROLL for (int i = 0; i < kOdd; i++) odd[i] = pace(odd[i]);
+    }
+  }
+  MBI_INLINE ptrdiff_t operator[](int p) const {
+    int scale = 1;
+    for (; p && p % 2 == 0; p /= 2) scale *= 2;
+    return p ? odd[p / 2] * scale : 0;
+  }
+};
+
 template <class V, int kPixels, int kVectors, bool kWhole>
 struct Tile {
   static constexpr int kParts = parts_of<V>(kVectors);
@@ -61,27 +84,14 @@ struct Tile {
   template <class W>
   MBI_INLINE void multiply(const float* in, ptrdiff_t (&pixels)[kPixels], const W* w, ptrdiff_t (&parts)[kParts],
                            int k) {
-    // Symptom: fourteen distances of pixels do not fit in the general registers; GCC loads them again for each input,
-    // or keeps them in vector registers. Remedy: those of odd pixels alone; an address scales them by 2, 4 or 8.
-    constexpr int kOdd = kPixels / 2;
     constexpr bool kWidened = sizeof(W) < sizeof(float);
-    ptrdiff_t odd[kOdd + 1];
-    if constexpr (kOdd > 0) {
-      MBI_UNROLL for (int i = 0; i < kOdd; i++) odd[i] = pixels[2 * i + 1];
-    }
-    auto pixel = [&](int p) {
-      int scale = 1;
-      for (; p && p % 2 == 0; p /= 2) scale *= 2;
-      return p ? at(in, odd[p / 2] * scale) : in;
-    };
+    Distances<kPixels> distances(pixels);
     do {
-      if constexpr (kOdd > 0) {
-        MBI_UNROLL for (int i = 0; i < kOdd; i++) odd[i] = pace(odd[i]);
-      }
+      distances.keep();
       V row[kVectors];
       MBI_UNROLL for (int n = 0; n < kVectors; n++) row[n] = V::load(row_of<V, kVectors>(w, parts, n));
       MBI_UNROLL for (int p = 0; p < kPixels; p++) {
-        const float* x = pixel(p);
+        const float* x = at(in, distances[p]);
         MBI_UNROLL for (int n = 0; n < kVectors; n++) sums[p][n] =
             kWidened ? fma_broadcast(row[n], x, sums[p][n]) : fma(row[n], V::splat(*x), sums[p][n]);
       }

@@ -277,20 +277,20 @@ def alike(graph):
     return graph
 
 
-def separable_heads(count):
-    net = GraphBuilder(np.random.default_rng(0), (1, 1, 8))
+def heads_of_two_parts(count, op, size):
+    net = GraphBuilder(np.random.default_rng(0), (size, size, 8))
     trunk = net.convolve("input", 8)
     for _ in range(count):
-        net.output(net.convolve(net.add("depthwise", [trunk]), 8))
+        net.output(net.convolve(net.add(op, [trunk]), 8))
     return net.graph
+
+
+def separable_heads(count):
+    return heads_of_two_parts(count, "depthwise", 1)
 
 
 def pooled_heads(count):
-    net = GraphBuilder(np.random.default_rng(0), (2, 2, 8))
-    trunk = net.convolve("input", 8)
-    for _ in range(count):
-        net.output(net.convolve(net.add("global_avg_pool", [trunk]), 8))
-    return net.graph
+    return heads_of_two_parts(count, "global_avg_pool", 2)
 
 
 def separable_chain(count):

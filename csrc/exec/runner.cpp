@@ -169,7 +169,7 @@ int64_t Runner::ahead_from(const Stage& stage, Rows makes) const {
   int64_t weights = 0;
   for (int p = 0; makes.begin > 0 && p < stage.part_count(); p++)
     weights += graph_.nodes[stage.parts[p].node].weight_bytes;
-  return makes.begin > 0 && weights <= machine_.second_cache / 2 ? INT64_MAX : machine_.first_cache;
+  return makes.begin > 0 && weights <= run_.machine.second_cache / 2 ? INT64_MAX : run_.machine.first_cache;
 }
 
 // What part `part` has to do for units [begin, end) along the axis of its pass.

@@ -27,6 +27,7 @@ struct Run {  // what all threads of a run share
   const Graph& graph;
   const Plan& plan;
   const KernelTable& kernels;
+  const Machine& machine;
   char* arena;
   const Input* inputs;  // of the graph, in its order
   RowPuller puller;
@@ -58,7 +59,6 @@ class Runner {
   const Graph& graph_;
   const Plan& plan_;
   ThreadPool::Member& member_;
-  const Machine& machine_ = machine();
   int segment_ = 0;
 };
 

@@ -258,6 +258,7 @@ void Session::make_passes(ThreadPool::Member& member, StageTime* times) {
   const Run run = {graph(),
                    plan_,
                    kernels_,
+                   machine_,
                    reinterpret_cast<char*>(arena_),
                    inputs_[thread].data(),
                    source_.pull ? puller : RowPuller{}};

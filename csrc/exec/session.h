@@ -99,6 +99,7 @@ class Session {
 
   std::shared_ptr<const Model> model_;
   const KernelTable& kernels_;
+  const Machine& machine_ = machine();  // asked as a session opens: a run reads no files and allocates nothing
   Plan plan_;
   Pages block_;  // the arena between two canaries
   uint8_t* arena_ = nullptr;

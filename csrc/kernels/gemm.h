@@ -271,27 +271,31 @@ int run_dense(const GemmArgs& a, int panel, int end) {
   return panel;
 }
 
-// Panels [panel, end), which are whole vectors. Tiles of two begin with a pair of panels.
+// Panels [panel, end), which are whole vectors.
 template <class W, class V>
 void run_panels(const GemmArgs& a, int panel, int end) {
-  using Sizes = Tiles<V>;
-  // Tiles of few pixels want more vectors, as a dense layer does.
-  constexpr int kHigh = Sizes::gemm_vectors >= 3 ? Sizes::gemm_pixels[2] : 1;
-  const bool few = Sizes::gemm_vectors >= 3 && a.pixels < Sizes::few_pixels * tiles_of<kHigh>(a.pixels, a.in_stride);
+  constexpr int kHigh = Tiles<V>::gemm_pixels[Tiles<V>::gemm_vectors > 1 ? 2 : 1];
+  const int tiles = tiles_of<kHigh>(a.pixels, a.in_stride);
   while (panel < end) {
     const int left = (end - panel) / V::kPanels;
     auto run = [&](auto vectors) {
       constexpr int kVectors = decltype(vectors)::value;
-      if constexpr (kVectors <= Sizes::gemm_vectors) run_vectors<W, V, kVectors>(a, panel, end);
+      if constexpr (kVectors <= Tiles<V>::gemm_vectors) run_vectors<W, V, kVectors>(a, panel, end);
       panel += kVectors * V::kPanels;
     };
-    const bool pair = (a.panel + panel) % 2 == 0;
-    if (Sizes::gemm_vectors >= 3 && (left == 3 || (few && (left >= 5 || (left == 4 && !pair)))))
-      run(Number<3>());
-    else if (Sizes::gemm_vectors >= 2 && left >= 2 && pair)
-      run(Number<2>());
-    else
-      run(Number<1>());
+    switch (Tiles<V>::vectors_of(left, (a.panel + panel) % 2 == 0, a.pixels, tiles)) {
+      case 4:
+        run(Number<4>());
+        break;
+      case 3:
+        run(Number<3>());
+        break;
+      case 2:
+        run(Number<2>());
+        break;
+      default:
+        run(Number<1>());
+    }
   }
 }
 

@@ -10,7 +10,12 @@ template <class V>
 struct Tiles;
 template <>
 struct Tiles<f32x8> {  // 16 registers: 12 sums of 6x2, 2 rows of weights and an input
-  static constexpr int gemm_pixels[4] = {0, 12, 6, 4}, gemm_vectors = 3, few_pixels = 6;
+  static constexpr int gemm_pixels[4] = {0, 12, 6, 4}, gemm_vectors = 3;
+  // Tiles of few pixels want three vectors, as a dense layer wants many.
+  static int vectors_of(int left, bool pair, int pixels, int tiles) {
+    const bool few = pixels < gemm_pixels[2] * tiles;
+    return left == 3 || (few && (left >= 5 || (left == 4 && !pair))) ? 3 : left >= 2 && pair ? 2 : 1;
+  }
   static constexpr int depthwise_pixels[4] = {0, 8, 8, 4}, thin_vectors = 2, columns_ahead = 0;
   static constexpr bool weights_walk = true;
   static constexpr int prefetch_inputs[2] = {16, 48};

@@ -30,12 +30,14 @@ struct Tiles;
 template <>
 struct Tiles<f32x8> {
 #ifdef __aarch64__  // 32 registers of 4 lanes: 20 sums of 5x2, 4 of weights, 5 of inputs
-  static constexpr int gemm_pixels[4] = {0, 8, 5, 0}, gemm_vectors = 2, few_pixels = 0;
+  static constexpr int gemm_pixels[3] = {0, 8, 5}, gemm_vectors = 2;
+  static int vectors_of(int left, bool pair, int, int) { return left >= 2 && pair ? 2 : 1; }
   static constexpr int depthwise_pixels[4] = {0, 8, 4, 4}, thin_vectors = 1, columns_ahead = 2;
   static constexpr bool weights_walk = false;
   static constexpr int prefetch_inputs[2] = {16, 48};
 #else  // 16: 12 sums of 6x1, 2 of weights, an input
-  static constexpr int gemm_pixels[4] = {0, 6, 0, 0}, gemm_vectors = 1, few_pixels = 0;
+  static constexpr int gemm_pixels[2] = {0, 6}, gemm_vectors = 1;
+  static int vectors_of(int, bool, int, int) { return 1; }
   static constexpr int depthwise_pixels[4] = {0, 4, 2, 2}, thin_vectors = 1, columns_ahead = 0;
   static constexpr bool weights_walk = false;
   static constexpr int prefetch_inputs[2] = {16, 48};

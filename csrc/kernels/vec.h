@@ -27,9 +27,11 @@
 // tile_<isa>.h
 //   wide                   the widest vector: f32x8 or f32x16
 //   struct Tiles<V>        the sizes that suit the register file:
-//     gemm_pixels[n]       most pixels of a matrix tile of n vectors, 1 to 3
+//     gemm_pixels[n]       most pixels of a matrix tile of n vectors, 1 to 4
 //     gemm_vectors         most vectors of a tile
-//     few_pixels           tiles of fewer pixels than this want three vectors, where there are that many
+//     vectors_of(left, pair, pixels, tiles)
+//                          those of the next tile, of so many that are left; pair: they begin with a pair of panels;
+//                          the tiles of two vectors that so many pixels take, or of one, where that is the most
 //     depthwise_pixels[n]  most pixels of a depthwise tile of kernel 2n + 1
 //     prefetch_inputs[2]   of a matrix tile of few and of many inputs: after so many, weights are asked for ahead
 //     thin_vectors         vectors side by side where a depthwise tile has at most half as many pixels

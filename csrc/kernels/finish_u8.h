@@ -21,6 +21,8 @@ struct BytePair {
   bool has[2];
   BytePair(int first, int panels, int pair)
       : pair(pair), panel(pair * 2 - first), has{panel >= 0, panel + 1 < panels} {}
+  // One of those that are made whole, of which this is the first.
+  BytePair(const BytePair& first, int next) : pair(first.pair + next), panel(first.panel + 2 * next), has{true, true} {}
   int made(int n) const { return panel + (has[n] ? n : 1 - n); }  // or the other one, whose numbers do no harm
 };
 
@@ -140,6 +142,49 @@ struct ByteFinish<kLeave, kAlone> {
       if (second) store(to_second, sums[p].second());
       to = moved(to, stride);
       to_second = moved(to_second, stride);
+    }
+  }
+};
+
+// What becomes of the sums of several whole pairs that follow one another: as of each by itself. They wait in memory,
+// or GCC would keep them there while they are added up, too.
+template <ByteEnd kEnd, int kPairs>
+struct ByteScales {
+  const GemmArgs& a;
+  const BytePair first;
+  ByteScales(const GemmArgs& a, const BytePair& first) : a(a), first(first) {}
+
+  template <int kPixels>
+  MBI_INLINE void finish(const ByteDeeds<kEnd>& deeds, const i32x16 (&sums)[kPairs][kPixels], int pixel) const {
+    i32x16 waiting[kPairs][kPixels];
+    MBI_UNROLL for (int n = 0; n < kPairs; n++) {
+      MBI_UNROLL for (int p = 0; p < kPixels; p++) waiting[n][p] = sums[n][p];
+    }
+    MBI_UNROLL for (int n = 0; n < kPairs; n++) {
+      ByteFinish<kEnd, false> end(a, deeds, BytePair(first, n), pixel);
+      end.template put<kPixels>(waiting[n]);
+    }
+  }
+};
+template <int kPairs>
+struct ByteScales<kMake, kPairs> {
+  uint8_t* const out;
+  const ptrdiff_t out_stride;
+  ByteScale scales[kPairs];
+  ByteScales(const GemmArgs& a, const BytePair& first)
+      : out(static_cast<uint8_t*>(a.out) + first.panel * kPanel), out_stride(a.out_stride) {
+    const Channels* channels = a.finish->channels + first.panel;
+    MBI_UNROLL for (int n = 0; n < kPairs; n++) scales[n] =
+        ByteScale(channels[2 * n].multiplier, channels[2 * n + 1].multiplier);
+  }
+
+  template <int kPixels>
+  MBI_INLINE void finish(const ByteDeeds<kMake>& deeds, const i32x16 (&sums)[kPairs][kPixels], int pixel) const {
+    MBI_UNROLL for (int n = 0; n < kPairs; n++) {
+      u8x16 bytes[kPixels];
+      deeds.output(sums[n], scales[n], bytes);
+      uint8_t* to = out + pixel * out_stride + n * 2 * kPanel;
+      MBI_UNROLL for (int p = 0; p < kPixels; p++) to = store_next(to, bytes[p], out_stride);
     }
   }
 };

@@ -149,6 +149,39 @@ __attribute__((noinline)) void byte_tiles(const ByteBlock& block, const ByteDeed
   }
 }
 
+template <int kPixels, int kPairs>
+struct WideByteTile;
+
+// `count` tiles of whole pairs that follow one another, from `first` on.
+template <int kPixels, int kPairs, ByteEnd kEnd, bool kOneLine>
+__attribute__((noinline)) void wide_tiles(const ByteBlock& block, const ByteDeeds<kEnd>& deeds, const BytePair& first,
+                                          int pixel, int count) {
+  const GemmArgs& a = block.a;
+  const ptrdiff_t stride = a.in_stride, pair_bytes = ptrdiff_t(a.weight_rows) * kQuadRow;
+  const int8_t* weights = static_cast<const int8_t*>(a.weights) + first.pair * pair_bytes;
+  const ByteLine only = kOneLine ? block.line(0) : ByteLine();
+  ptrdiff_t pixels[kPixels];
+  MBI_UNROLL for (int p = 0; p < kPixels; p++) pixels[p] = p * stride;
+  const ByteScales<kEnd, kPairs> scales(a, first);
+  i32x16 bias[kPairs];
+  MBI_UNROLL for (int n = 0; kOneLine && n < kPairs; n++) bias[n] = ByteStart(a, BytePair(first, n), pixel)();
+  for (; count > 0; count--, pixel += kPixels) {
+    WideByteTile<kPixels, kPairs> tile(pair_bytes);
+    MBI_UNROLL for (int n = 0; n < kPairs; n++) {
+      ByteStart start(a, BytePair(first, n), pixel);
+      MBI_UNROLL for (int p = 0; p < kPixels; p++) {
+        tile.sums[n][p] = kOneLine ? bias[n] : start();
+        if (!kOneLine) start.next();
+      }
+    }
+    if (kOneLine)
+      tile.multiply(only.in + pixel * stride, pixels, weights + ptrdiff_t(only.weight_row) * kQuadRow, only.quads);
+    else
+      multiply_lines<kPixels>(block, tile, pixel * stride, pixels, weights);
+    scales.finish(deeds, tile.sums, pixel);
+  }
+}
+
 // What a block's tiles share.
 template <bool kFull, ByteEnd kEnd, bool kOneLine>
 struct ByteRun {
@@ -161,19 +194,45 @@ struct ByteRun {
     if constexpr (kPixels > 1) tiles<kPixels - 1, kAlone>(pair, height, pixel, count);
   }
 
-  // All pixels, in tiles of nearly equal height.
+  template <int kPixels, int kPairs>
+  void wide(const BytePair& pair, int height, int pixel, int count) const {
+    if (height == kPixels) return wide_tiles<kPixels, kPairs, kEnd, kOneLine>(block, deeds, pair, pixel, count);
+    if constexpr (kPixels > 1) wide<kPixels - 1, kPairs>(pair, height, pixel, count);
+  }
+
+  // body(height, pixel, count): all pixels, in tiles of nearly equal height.
+  template <int kMost, class Body>
+  void cut(Body&& body) const {
+    const int all = (block.pixels + kMost - 1) / kMost, height = block.pixels / all, taller = block.pixels % all;
+    if (taller) body(height + 1, block.first, taller);
+    body(height, block.first + taller * (height + 1), all - taller);
+  }
+
   template <bool kAlone>
   void panels(const BytePair& pair) const {
     constexpr int kMost = kAlone ? ByteTiles::lone_pixels : ByteTiles::gemm_pixels;
-    const int all = (block.pixels + kMost - 1) / kMost, height = block.pixels / all, taller = block.pixels % all;
-    if (taller) tiles<kMost, kAlone>(pair, height + 1, block.first, taller);
-    tiles<kMost, kAlone>(pair, height, block.first + taller * (height + 1), all - taller);
+    cut<kMost>([&](int height, int pixel, int count) { tiles<kMost, kAlone>(pair, height, pixel, count); });
+  }
+
+  // Returns how many of so many whole pairs it made.
+  template <int kPairs>
+  int wide_panels(const BytePair& pair, int left) const {
+    constexpr int kMost = ByteTiles::wide_pixels;
+    if constexpr (kPairs > 1) {
+      if (ByteTiles::pairs_of(left) < kPairs) return wide_panels<kPairs - 1>(pair, left);
+      cut<kMost>([&](int height, int pixel, int count) { wide<kMost, kPairs>(pair, height, pixel, count); });
+      return kPairs;
+    }
+    return 0;
   }
 
   void run() const {
     const GemmArgs& a = block.a;
-    for (int i = a.panel / 2; i * 2 < a.panel + a.panels; i++) {
+    for (int i = a.panel / 2, made; i * 2 < a.panel + a.panels; i += made) {
       const BytePair pair(a.panel, a.panels, i);
+      made = pair.has[0] ? wide_panels<ByteTiles::wide_pairs>(pair, (a.panel + a.panels) / 2 - i) : 0;
+      if (made) continue;
+      made = 1;
       if constexpr (ByteTiles::lone_pixels > 0)
         if (!(pair.has[0] && pair.has[1])) {
           panels<true>(pair);

@@ -48,6 +48,12 @@ MBI_INLINE const W* row_of(const W* weights, const ptrdiff_t (&parts)[parts_of<V
   return weights_at<W>(weights, parts[vector / 2]) + vector % 2 * kPanel;
 }
 
+// Of a leaf whose tiles of bytes are of one pair of panels, see vec_u8.h.
+struct PairByPair {
+  static constexpr int wide_pixels = 0, wide_pairs = 1;
+  static int pairs_of(int) { return 1; }
+};
+
 // The pixels of a row that one of a resized row is made of, one after the other.
 class ResizePositions {
  public:

@@ -368,7 +368,7 @@ struct ByteTile {
   }
 };
 
-struct ByteTiles {
+struct ByteTiles : PairByPair {
 #ifdef __aarch64__  // 32 registers: 16 of sums, 4 of inputs, 2 of weights, 4 of products
   static constexpr int gemm_pixels = 2, lone_pixels = 0, waiting_tiles = 1, depthwise_pixels[4] = {0, 8, 4, 4};
 #else  // 16: 8 of sums, 2 of inputs, 2 of weights, 2 of products

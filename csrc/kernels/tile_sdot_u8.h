@@ -68,7 +68,7 @@ struct ByteTile {
   MBI_INLINE void settle() {}
 };
 
-struct ByteTiles {  // 32 registers: 20 of sums, 4 of weights, 5 of inputs
+struct ByteTiles : PairByPair {  // 32 registers: 20 of sums, 4 of weights, 5 of inputs
   static constexpr int gemm_pixels = 5, lone_pixels = 0, waiting_tiles = 1, depthwise_pixels[4] = {0, 8, 4, 4};
 };
 

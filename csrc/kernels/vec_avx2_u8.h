@@ -59,6 +59,7 @@ struct i32x16 {  // sums of a pair of panels
 struct ByteScale {
   __m512 v;
   bool small;  // what it makes is an int32
+  ByteScale() = default;
   ByteScale(const float* p, const float* q)
       : v(_mm512_castsi512_ps(
             i32x16::load(reinterpret_cast<const int32_t*>(p), reinterpret_cast<const int32_t*>(q)).v)),
@@ -98,19 +99,11 @@ struct ByteScale {
 struct ByteOutput {
   f32x8 hi;
   __m256i zero, lo, highest;
-#ifdef MBI_SUMS_512
-  __m512i wide_zero, wide_lo;
-#endif
   ByteOutput(const ActivationArgs& a, const Type& type)
       : hi(f32x8::splat(a.hi)),
         zero(_mm256_set1_epi16(int16_t(type.zero_point))),
         lo(_mm256_set1_epi8(char(int(a.lo) + type.zero_point))),
-        highest(_mm256_set1_epi8(char(int(a.hi) + type.zero_point))) {
-#ifdef MBI_SUMS_512
-    wide_zero = _mm512_set1_epi32(type.zero_point);
-    wide_lo = _mm512_set1_epi32(int(a.lo) + type.zero_point);
-#endif
-  }
+        highest(_mm256_set1_epi8(char(int(a.hi) + type.zero_point))) {}
 
   MBI_INLINE u8x16 operator()(f32x8 a, f32x8 b) const {
     const __m256i sums = words(less(hi, a), less(hi, b));
@@ -144,10 +137,21 @@ struct ByteOutput {
 #ifdef MBI_SUMS_512
   template <int kCount>
   MBI_INLINE void make(const i32x16 (&sums)[kCount], const ByteScale& scale, u8x16 (&bytes)[kCount]) const {
-    MBI_UNROLL for (int i = 0; i < kCount; i++) {
-      const __m512i steps = _mm512_cvtps_epi32(scale.all(sums[i]));
-      const __m512i numbers = _mm512_max_epi32(_mm512_add_epi32(steps, wide_zero), wide_lo);
-      bytes[i] = less({_mm512_cvtusepi32_epi8(numbers)}, {_mm256_castsi256_si128(highest)});
+    auto words = [&](int i, int j) {
+      auto steps = [&](int k) { return _mm512_cvtps_epi32(scale.all(sums[k < kCount ? k : kCount - 1])); };
+      return _mm512_adds_epi16(_mm512_packs_epi32(steps(i), steps(j)), _mm512_broadcast_i64x4(zero));
+    };
+    const __m512i least = _mm512_broadcast_i64x4(lo), most = _mm512_broadcast_i64x4(highest);
+    const __m512i in_order = _mm512_setr_epi32(0, 4, 8, 12, 1, 5, 9, 13, 2, 6, 10, 14, 3, 7, 11, 15);
+    MBI_UNROLL for (int i = 0; i < kCount; i += 4) {
+      // In each part of 128 bits four bytes of each of four sums.
+      const __m512i first = words(i, i + 1), second = i + 2 < kCount ? words(i + 2, i + 3) : first;
+      const __m512i mixed = _mm512_min_epu8(_mm512_max_epu8(_mm512_packus_epi16(first, second), least), most);
+      const __m512i made = _mm512_permutexvar_epi32(in_order, mixed);
+      bytes[i].v = _mm512_castsi512_si128(made);
+      if (i + 1 < kCount) bytes[i + 1].v = _mm512_extracti32x4_epi32(made, 1);
+      if (i + 2 < kCount) bytes[i + 2].v = _mm512_extracti32x4_epi32(made, 2);
+      if (i + 3 < kCount) bytes[i + 3].v = _mm512_extracti32x4_epi32(made, 3);
     }
   }
 #else
@@ -279,7 +283,7 @@ struct LoneByteTile {
   }
 };
 
-struct ByteTiles {
+struct ByteTiles : PairByPair {
   static constexpr int gemm_pixels = 4, lone_pixels = 4, waiting_tiles = 8, depthwise_pixels[4] = {0, 8, 8, 4};
 };
 

@@ -28,7 +28,11 @@
 //   LoneByteTile<kPixels>  the same of one panel, of which sums[i] has pixel 2i and the one after it
 //   ByteTiles              the sizes that suit the register file: gemm_pixels at most, lone_pixels of one panel (0: no
 //                          such tiles), waiting_tiles whose sums are made before the first of them becomes bytes,
-//                          depthwise_pixels as in vec.h
+//                          depthwise_pixels as in vec.h; PairByPair, see panels.h, or
+//     wide_pixels          at most, of tiles of up to wide_pairs, of which the next one has pairs_of(left)
+//   WideByteTile<kPixels, kPairs>(pair_bytes)
+//                          the same of whole pairs that follow one another, their weights so far apart:
+//                          sums[pair][pixel]
 //   ByteColumns            what a depthwise convolution multiplies: column, outside, weight of kRows rows of kPanels
 //                          panels (of two, those `lanes` that may be read); multiply(column, weight, sum)
 //   look_up(table, in, out, times)

@@ -41,21 +41,6 @@ struct Dense<Half> {  // conversions to 512 bits take 1.33 cycles on Zen 4, thos
 
 constexpr int kTurn = 1;  // a tile's loop is bound by its multiplications as it is
 
-// a * *x + sum. Symptom: the conversions of float16 weights need a port of the multiply-adds, and where inputs are
-// broadcast by instructions of their own, Zen 4 gives the ports out unevenly: 28 multiply-adds take 29.3 cycles, 14
-// take 16.7. Remedy: each multiply-add broadcasts its input itself, which GCC does only for an input that it uses
-// once: 28.0 and 14.0 cycles. Gain: 49 pixels x 160 inputs x 960 outputs 0.91 of the time, MobileNetV2 and V1 0.93 to
-// 0.97.
-inline f32x16 fma_broadcast(f32x16 a, const float* x, f32x16 sum) {
-#ifdef MBINFER_SIMDE
-  return fma(a, f32x16::splat(*x), sum);
-#else
-  asm("vfmadd231ps %2%{1to16%}, %1, %0" : "+v"(sum.v) : "v"(a.v), "m"(*x));
-  return sum;
-#endif
-}
-inline f32x8 fma_broadcast(f32x8 a, const float* x, f32x8 sum) { return fma(a, f32x8::splat(*x), sum); }
-
 // How far the pixels of a tile are from its first one. Symptom: fourteen distances do not fit in the general registers;
 // GCC loads them again for each input, or keeps them in vector registers. Remedy: those of odd pixels alone; an address
 // scales them by 2, 4 or 8.
@@ -89,16 +74,14 @@ struct Tile {
   template <class W>
   MBI_INLINE void multiply(const float* in, ptrdiff_t (&pixels)[kPixels], const W* w, ptrdiff_t (&parts)[kParts],
                            int k) {
-    constexpr bool kWidened = sizeof(W) < sizeof(float);
     Distances<kPixels> distances(pixels);
     do {
       distances.keep();
       V row[kVectors];
       MBI_UNROLL for (int n = 0; n < kVectors; n++) row[n] = V::load(row_of<V, kVectors>(w, parts, n));
       MBI_UNROLL for (int p = 0; p < kPixels; p++) {
-        const float* x = at(in, distances[p]);
-        MBI_UNROLL for (int n = 0; n < kVectors; n++) sums[p][n] =
-            kWidened ? fma_broadcast(row[n], x, sums[p][n]) : fma(row[n], V::splat(*x), sums[p][n]);
+        const V x = V::splat(*at(in, distances[p]));
+        MBI_UNROLL for (int n = 0; n < kVectors; n++) sums[p][n] = fma(row[n], x, sums[p][n]);
       }
       in++, w += kRow;
     } while (--k > 0);

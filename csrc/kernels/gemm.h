@@ -45,6 +45,8 @@ struct Number {
   static constexpr int value = kValue;
 };
 
+inline bool is_curved(const Finish* f) { return f && (f->activation.curve || (f->residual && f->after.curve)); }
+
 // The sums of a tile whose activation is a curve, one by one. Never inlined, or every tile would have as many calls.
 template <class V>
 __attribute__((noinline)) void finish_curved(const V* sums, int pixels, int vectors, const Finish& f,
@@ -59,15 +61,27 @@ __attribute__((noinline)) void finish_curved(const V* sums, int pixels, int vect
   }
 }
 
-template <class V, int kPixels, int kVectors, bool kWhole>
+// kHalf: the last vector has one panel of two, whose other lanes are neither read nor written.
+template <class V, int kPixels, int kVectors, bool kWhole, bool kHalf = false>
 struct GemmTile : Tile<V, kPixels, kVectors, kWhole> {
   using Tile<V, kPixels, kVectors, kWhole>::sums;
+
+  // Vector n of some that lie side by side.
+  static MBI_INLINE V load(const float* p, int n) {
+    if constexpr (kHalf)
+      if (n == kVectors - 1) return V::load_half(p + n * kLanes<V>);
+    return V::load(p + n * kLanes<V>);
+  }
+  static MBI_INLINE void put(float* p, int n, V x) {
+    if constexpr (kHalf)
+      if (n == kVectors - 1) return store_half(p + n * kLanes<V>, x);
+    store(p + n * kLanes<V>, x);
+  }
 
   // At the bias, or from sums that go on.
   MBI_INLINE void start(const float* bias, const float* from, ptrdiff_t stride) {
     MBI_UNROLL for (int p = 0; p < kPixels; p++) {
-      MBI_UNROLL for (int n = 0; n < kVectors; n++) sums[p][n] =
-          V::load((bias ? bias : at(from, p * stride)) + n * kLanes<V>);
+      MBI_UNROLL for (int n = 0; n < kVectors; n++) sums[p][n] = load(bias ? bias : at(from, p * stride), n);
     }
   }
 
@@ -76,7 +90,7 @@ struct GemmTile : Tile<V, kPixels, kVectors, kWhole> {
   template <class Last>
   MBI_INLINE void store_all(float* out, ptrdiff_t out_stride, Last&& last) {
     MBI_UNROLL for (int p = 0; p < kPixels; p++, out = pace(at(out, out_stride))) {
-      MBI_UNROLL for (int n = 0; n < kVectors; n++) store(out + n * kLanes<V>, last(this->take(p, n), p, n));
+      MBI_UNROLL for (int n = 0; n < kVectors; n++) put(out, n, last(this->take(p, n), p, n));
     }
   }
 
@@ -84,7 +98,7 @@ struct GemmTile : Tile<V, kPixels, kVectors, kWhole> {
     this->settle();
     if (!f) return store_all(out, out_stride, [](V x, int, int) { return x; });
     const ActivationArgs &first = f->activation, &after = f->after;
-    if (first.curve || (residual && after.curve)) {
+    if (!kHalf && is_curved(f)) {
       V waiting[kPixels][kVectors];
       MBI_UNROLL for (int p = 0; p < kPixels; p++) {
         MBI_UNROLL for (int n = 0; n < kVectors; n++) waiting[p][n] = sums[p][n];
@@ -97,7 +111,7 @@ struct GemmTile : Tile<V, kPixels, kVectors, kWhole> {
     const ptrdiff_t residual_stride = f->residual_stride;
     store_all(out, out_stride, [=, from = residual](V x, int p, int n) mutable {
       if (p > 0 && n == 0) from = pace(at(from, residual_stride));
-      return less(hi_after, greater(lo_after, add(less(hi, greater(lo, x)), V::load(from + n * kLanes<V>))));
+      return less(hi_after, greater(lo_after, add(less(hi, greater(lo, x)), load(from, n))));
     });
   }
 };
@@ -144,7 +158,7 @@ __attribute__((noinline)) void listed_tiles(const GemmArgs& a, int pixel, int co
 
 // `count` tiles of pixels, one after the other; `kPlain`: of one tap, with nothing to prefetch. Never inlined: among
 // the other tiles of gemm() GCC would spill the sums.
-template <class W, class V, int kPixels, int kVectors, bool kWhole, bool kPlain>
+template <class W, class V, int kPixels, int kVectors, bool kWhole, bool kPlain, bool kHalf>
 __attribute__((noinline)) void gemm_tiles(const GemmArgs& a, int pixel, int count, int panel, Prefetch& prefetch) {
   const ptrdiff_t in_stride = a.in_stride;
   TilePlaces places(a, pixel, panel);
@@ -160,7 +174,7 @@ __attribute__((noinline)) void gemm_tiles(const GemmArgs& a, int pixel, int coun
   MBI_UNROLL for (int i = 0; i < kParts; i++) parts[i] =
       bytes_to<W>(a.weight_rows, a.panel + panel + i * kPartPanels) - bytes_to<W>(a.weight_rows, a.panel + panel);
   for (; count > 0; count--, places.next(kPixels)) {
-    GemmTile<V, kPixels, kVectors, kWhole> tile;
+    GemmTile<V, kPixels, kVectors, kWhole, kHalf> tile;
     tile.start(places.bias, places.from, places.sums_stride);
     if (kPlain) {
       tile.multiply(plain_in, pixels, plain_weights, parts, plain_k);
@@ -189,23 +203,23 @@ __attribute__((noinline)) void gemm_tiles(const GemmArgs& a, int pixel, int coun
 }
 
 // Runs `count` tiles of `pixels` (1 .. kPixels) by kVectors.
-template <class W, class V, int kPixels, int kVectors>
+template <class W, class V, int kPixels, int kVectors, bool kHalf>
 inline void run_tiles(const GemmArgs& a, int pixels, int pixel, int count, int panel, Prefetch& prefetch) {
   if (pixels == kPixels) {
     for (int t = 0; kTurn > 1 && kPixels > 1 && t < a.tap_count; t++)
       if (a.taps[t].k % kTurn)
-        return gemm_tiles<W, V, kPixels, kVectors, false, false>(a, pixel, count, panel, prefetch);
+        return gemm_tiles<W, V, kPixels, kVectors, false, false, kHalf>(a, pixel, count, panel, prefetch);
     if constexpr (constexpr int kMost = GemmTile<V, kPixels, kVectors, true>::template kMostListed<W>; kMost > 0) {
       return a.tap_count < 1 || a.tap_count > kMost
-                 ? gemm_tiles<W, V, kPixels, kVectors, true, false>(a, pixel, count, panel, prefetch)
+                 ? gemm_tiles<W, V, kPixels, kVectors, true, false, kHalf>(a, pixel, count, panel, prefetch)
                  : listed_tiles<V, kPixels, kVectors>(a, pixel, count, panel, prefetch);
     } else {
       return a.tap_count == 1 && !prefetch.lines
-                 ? gemm_tiles<W, V, kPixels, kVectors, true, true>(a, pixel, count, panel, prefetch)
-                 : gemm_tiles<W, V, kPixels, kVectors, true, false>(a, pixel, count, panel, prefetch);
+                 ? gemm_tiles<W, V, kPixels, kVectors, true, true, kHalf>(a, pixel, count, panel, prefetch)
+                 : gemm_tiles<W, V, kPixels, kVectors, true, false, kHalf>(a, pixel, count, panel, prefetch);
     }
   }
-  if constexpr (kPixels > 1) run_tiles<W, V, kPixels - 1, kVectors>(a, pixels, pixel, count, panel, prefetch);
+  if constexpr (kPixels > 1) run_tiles<W, V, kPixels - 1, kVectors, kHalf>(a, pixels, pixel, count, panel, prefetch);
 }
 
 // Pixels so many bytes apart share a set of the first cache, which has room for 8 lines of them: a higher tile would
@@ -221,7 +235,7 @@ inline int tiles_of(int pixels, ptrdiff_t in_stride) {
 }
 
 // All pixels for kVectors vectors from `panel` on, in tiles of nearly equal height: 7 pixels are 4 + 3, not 6 + 1.
-template <class W, class V, int kVectors>
+template <class W, class V, int kVectors, bool kHalf = false>
 inline void run_vectors(const GemmArgs& a, int panel, int end) {
   constexpr int kMost = Tiles<V>::gemm_pixels[kVectors], kPanels = kVectors * V::kPanels;
   const int tiles = tiles_of<kMost>(a.pixels, a.in_stride), height = a.pixels / tiles, taller = a.pixels % tiles;
@@ -251,10 +265,10 @@ inline void run_vectors(const GemmArgs& a, int panel, int end) {
     if (prefetch.lines) {
       const int tile_lines = prefetch.share * (k / prefetch.inputs);
       const int needed = (prefetch.lines + tile_lines - 1) / tile_lines, asking = needed < count ? needed : count;
-      run_tiles<W, V, kMost, kVectors>(a, pixels, pixel, asking, panel, prefetch);
+      run_tiles<W, V, kMost, kVectors, kHalf>(a, pixels, pixel, asking, panel, prefetch);
       pixel += asking * pixels, count -= asking;
     }
-    run_tiles<W, V, kMost, kVectors>(a, pixels, pixel, count, panel, prefetch);
+    run_tiles<W, V, kMost, kVectors, kHalf>(a, pixels, pixel, count, panel, prefetch);
   };
   if (taller) run(height + 1, 0, taller);
   run(height, taller * (height + 1), tiles - taller);
@@ -267,7 +281,7 @@ int run_dense(const GemmArgs& a, int panel, int end) {
   constexpr int kVectors = Dense<W>::vectors, kPanels = kVectors * V::kPanels;
   Prefetch none;
   none.pair_bytes = pair_bytes<W>(a.weight_rows);
-  for (; end - panel >= kPanels; panel += kPanels) run_tiles<W, V, 1, kVectors>(a, 1, 0, 1, panel, none);
+  for (; end - panel >= kPanels; panel += kPanels) run_tiles<W, V, 1, kVectors, false>(a, 1, 0, 1, panel, none);
   return panel;
 }
 
@@ -304,8 +318,16 @@ void gemm_of(const GemmArgs& a) {
   const Cut cut = cut_panels(a.panel, a.panels);
   if (cut.first) run_panels<W, f32x8>(a, 0, cut.first);
   const bool dense = a.pixels == 1 && a.tap_count;
-  run_panels<W, wide>(a, dense ? run_dense<W>(a, cut.first, cut.last) : cut.first, cut.last);
-  if constexpr (wide::kPanels > 1) run_panels<W, f32x8>(a, cut.last, a.panels);
+  const int panel = dense ? run_dense<W>(a, cut.first, cut.last) : cut.first;
+  if constexpr (wide::kPanels > 1) {
+    // A panel by itself is multiplied with the vector before it: each input is loaded once for both.
+    const bool with_last = cut.last < a.panels && panel < cut.last && !is_curved(a.finish);
+    run_panels<W, wide>(a, panel, with_last ? cut.last - wide::kPanels : cut.last);
+    if (with_last) return run_vectors<W, wide, 2, true>(a, cut.last - wide::kPanels, a.panels);
+    run_panels<W, f32x8>(a, cut.last, a.panels);
+  } else {
+    run_panels<W, wide>(a, panel, cut.last);
+  }
 }
 
 void gemm(const GemmArgs* a) {

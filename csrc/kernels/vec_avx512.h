@@ -29,6 +29,7 @@ struct f32x16 {
 #endif
   }
   static f32x16 load_kept(const float* p) { return load(p); }
+  static f32x16 load_half(const float* p) { return {_mm512_castps256_ps512(_mm256_loadu_ps(p))}; }
   static f32x16 splat(float x) { return {_mm512_set1_ps(x)}; }
   static f32x16 widen_u8(const uint8_t* p) {
     return {_mm512_cvtepi32_ps(_mm512_cvtepu8_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p))))};
@@ -36,6 +37,7 @@ struct f32x16 {
 };
 
 inline void store(float* p, f32x16 a) { _mm512_storeu_ps(p, a.v); }
+inline void store_half(float* p, f32x16 a) { _mm256_storeu_ps(p, _mm512_castps512_ps256(a.v)); }
 inline f32x16 add(f32x16 a, f32x16 b) { return {_mm512_add_ps(a.v, b.v)}; }
 inline f32x16 sub(f32x16 a, f32x16 b) { return {_mm512_sub_ps(a.v, b.v)}; }
 inline f32x16 mul(f32x16 a, f32x16 b) { return {_mm512_mul_ps(a.v, b.v)}; }

@@ -9,8 +9,8 @@ using wide = f32x16;
 template <class V>
 struct Tiles;
 template <>
-struct Tiles<f32x16> {  // 32 registers: 28 sums of 14x2 or 7x4, rows of weights and an input
-  static constexpr int gemm_pixels[5] = {0, 14, 14, 9, 7}, gemm_vectors = 4;
+struct Tiles<f32x16> {  // 32 registers: 28 sums of 7x4, 4 rows of weights, of which one waits in memory, and an input
+  static constexpr int gemm_pixels[5] = {0, 9, 9, 9, 7}, gemm_vectors = 4;
   // Three or four, where that can be. Symptom: a core of Ice Lake loads fewer than one input a cycle for all lanes, and
   // multiplies two vectors meanwhile: tiles of 14x2 run at 0.70 of its peak, of 9x3 and 7x4 at 0.93. Cores that
   // multiply one vector a cycle do not care.
@@ -21,7 +21,7 @@ struct Tiles<f32x16> {  // 32 registers: 28 sums of 14x2 or 7x4, rows of weights
 };
 template <>
 struct Tiles<f32x8> {  // one panel before or after the pairs
-  static constexpr int gemm_pixels[2] = {0, 14}, gemm_vectors = 1;
+  static constexpr int gemm_pixels[2] = {0, 9}, gemm_vectors = 1;
   static int vectors_of(int, bool, int, int) { return 1; }
   static constexpr int depthwise_pixels[4] = {0, 8, 8, 8}, thin_vectors = 1, columns_ahead = 0;
   static constexpr bool weights_walk = false;
@@ -41,7 +41,7 @@ struct Dense<Half> {  // conversions to 512 bits take 1.33 cycles on Zen 4, thos
 
 constexpr int kTurn = 1;  // a tile's loop is bound by its multiplications as it is
 
-// How far the pixels of a tile are from its first one. Symptom: fourteen distances do not fit in the general registers;
+// How far the pixels of a tile are from its first one. Symptom: nine distances do not fit in the general registers;
 // GCC loads them again for each input, or keeps them in vector registers. Remedy: those of odd pixels alone; an address
 // scales them by 2, 4 or 8.
 template <int kPixels>

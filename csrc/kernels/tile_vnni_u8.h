@@ -132,8 +132,8 @@ struct LoneByteTile {
   }
 };
 
-struct ByteTiles {  // an instruction waits 5 cycles for the sum before it, and two begin in one: 10 sums at least
-  static constexpr int gemm_pixels = 14, lone_pixels = 8, waiting_tiles = 1, depthwise_pixels[4] = {0, 8, 8, 4};
+struct ByteTiles {  // of one pair where a node has no more
+  static constexpr int gemm_pixels = 7, lone_pixels = 8, waiting_tiles = 1, depthwise_pixels[4] = {0, 8, 8, 4};
   static constexpr int wide_pixels = 7, wide_pairs = 4;
   static int pairs_of(int left) { return Tiles<f32x16>::vectors_of(left, true, 0, 0); }
 };

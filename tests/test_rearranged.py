@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from onnx_models import agree, make, node, normal, ops
+from onnx_models import agree, make, node, normal, ops, refuse
 
 import mbinfer
 from mbinfer import model as model_file
@@ -244,3 +244,32 @@ def test_frames_of_a_vector_are_rows(bounds):
     constants = {"s": np.array([1, 8, 10]), "from": np.array([bounds[0]]), "to": np.array([bounds[1]])}
     constants |= {"zero": np.array([0]), "count": np.array([bounds[1] - bounds[0]]), "one": np.array([1])}
     agree(make(*nodes, shape=(1, 80), m=normal(20, 5), **constants))
+
+
+@pytest.mark.parametrize("turned", [False, True], ids=["a column", "a row"])
+def test_a_map_is_pooled_with_the_softmax_of_another(turned):
+    """Global context (arXiv 1904.11492): all channels of the pixels, added up with weights that another map gives."""
+    nodes = [
+        node("Conv", "x", "w", to="a"),
+        node("Conv", "a", "one", to="b", name="map"),
+        node("Reshape", "b", "row", to="c", name="row"),
+        node("Softmax", "c", to="d", axis=2),
+        node("Reshape", "d", "row" if turned else "column", to="e", name="weights"),
+        node("Reshape", "a", "pixels", to="f", name="pixels"),
+        node("Transpose", "f", to="g", perm=[0, 2, 1]),
+        node("MatMul", *("eg" if turned else "fe"), to="h"),
+        node("Reshape", "h", "pixel", to="i", name="pooled"),
+        node("Add", "a", "i"),
+    ]
+    shapes = {"row": [1, 1, 24], "column": [1, 24, 1], "pixels": [1, 8, 24], "pixel": [1, 8, 1, 1]}
+    constants = {name: np.array(shape) for name, shape in shapes.items()}
+    nodes = [n for n in nodes if turned or n.op_type != "Transpose"]
+    agree(make(*nodes, shape=(1, 3, 6, 8), w=W8, one=normal(1, 8, 1, 1), **constants))
+
+
+@pytest.mark.parametrize("shape", [(1, 8, 36), (8, 36)], ids=str)
+def test_a_product_of_two_matrices_that_are_computed_is_refused(shape):
+    turned = [*range(len(shape) - 2), len(shape) - 1, len(shape) - 2]
+    steps = chain(("Reshape", "s", {}), ("Transpose", {"perm": turned}))
+    model = make(*steps, node("MatMul", "t0", "y", to="z"), w=W8, s=np.array(shape), outputs=("z",))
+    refuse(model, "MatMul", "two computed tensors", "(attention)", "outputs=")

@@ -88,6 +88,24 @@ def test_a_product_with_a_constant_matrix_is_a_dense_layer(turned):
     assert agree(net, made) == ["conv", "conv"]
 
 
+@pytest.mark.parametrize("turned", [(False, False), (True, False), (False, True), (True, True)], ids=str)
+def test_a_map_is_pooled_with_the_numbers_of_another(turned):
+    """``pixels^T @ weights``: one number for each pixel, times its channels."""
+    net, x = network("float32")
+    weights = net.conv(x, 1, (1, 1))
+    shapes = ((1, 48, 4) if turned[0] else (1, 4, 48)), ((1, 1, 48) if turned[1] else (1, 48, 1))
+    rows = [net.values(shape) for shape in ((1, 48, 4), shapes[1])]
+    for before, row in zip((x, weights), rows):
+        net.operator("RESHAPE", [before.index, net.constant(row.shape)], row.index, "ReshapeOptions")
+    if not turned[0]:
+        rows[0], before = net.values(shapes[0]), rows[0]
+        net.operator("TRANSPOSE", [before.index, net.constant([0, 2, 1])], rows[0].index, "TransposeOptions")
+    made = net.values((1, 4, 1))
+    factors = [row.index for row in rows]
+    net.operator("BATCH_MATMUL", factors, made.index, "BatchMatMulOptions", adjX=turned[0], adjY=turned[1])
+    assert "mul" in agree(net, made)
+
+
 MOVES = {
     "REVERSE_V2": ([2], SHAPE, ""),
     "BROADCAST_TO": ([1, 6, 8, 4], SHAPE, "BroadcastToOptions"),

@@ -6,6 +6,7 @@ layout.py     which axes of an NHWC value a tensor of the source shows  (numpy o
 emitting.py   graph nodes emitted for source nodes, refusals by name
 walking.py    the walk over a source's nodes; refusals are collected
 arithmetic.py constants and gates recognised in sums and products
+products.py   products of two computed tensors, one of them a vector
 choosing.py   comparisons, and what they choose
 detecting.py  boxes that better ones cover (NMS)
 fusing.py     affine, activation and padding nodes folded away          (`Graph` only)

@@ -36,7 +36,7 @@ def elementwise(low: Walk, node: SourceNode, op: str) -> Tensor:
         constants = [reduce({"Add": np.add, "Min": np.minimum, "Max": np.maximum}[op], constants)]
     x = tensors[0]
     for count, other in enumerate(tensors[1:], 2):
-        x = _two_values(low, node, op, x, other, "" if count == len(tensors) and not constants else f"{count}")
+        x = two_values(low, node, op, x, other, "" if count == len(tensors) and not constants else f"{count}")
     return _with_constant(low, node, op, x, constants[0], not isinstance(inputs[0], Tensor)) if constants else x
 
 
@@ -75,10 +75,11 @@ def _with_constant_pixels(low: Walk, node: SourceNode, op: str, x: Tensor, const
     other = given(low, node, x, constant)
     if other is None:
         raise low.unsupported(node, f"a constant of shape {constant.shape} on {x.shape}", "a number for each element")
-    return _two_values(low, node, op, *((other, x) if first else (x, other)), "")
+    return two_values(low, node, op, *((other, x) if first else (x, other)), "")
 
 
-def _two_values(low: Walk, node: SourceNode, op: str, a: Tensor, b: Tensor, part: str) -> Tensor:
+def two_values(low: Walk, node: SourceNode, op: str, a: Tensor, b: Tensor, part: str) -> Tensor:
+    """`op` of two computed tensors, one of which may be repeated to match the other."""
     if op == "Mul":
         for x, gate in ((a, b), (b, a)):
             found = _gated(low, x, gate)
@@ -88,7 +89,7 @@ def _two_values(low: Walk, node: SourceNode, op: str, a: Tensor, b: Tensor, part
     a, b = _grouped(low, node, a, b, f"{part}first "), _grouped(low, node, b, a, f"{part}second ")
     split = split_of_channels(a)
     if split is not None and split == split_of_channels(b):
-        whole = _two_values(low, node, op, with_whole_channels(a), with_whole_channels(b), part)
+        whole = two_values(low, node, op, with_whole_channels(a), with_whole_channels(b), part)
         return replace(whole, shape=shape)
     a, b = _upright(low, node, a, b), _upright(low, node, b, a)
     a, b = _repeated(low, node, a, b, shape, part)

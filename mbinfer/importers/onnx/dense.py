@@ -6,6 +6,7 @@ import numpy as np
 
 from ..arithmetic import add_constant
 from ..layout import Tensor, order_of
+from ..products import product
 from .lowering import Lowering, lowers
 from .reading import OnnxNode
 
@@ -27,6 +28,8 @@ def gemm(low: Lowering, node: OnnxNode) -> Tensor:
 def matmul(low: Lowering, node: OnnxNode) -> Tensor:
     if isinstance(low.env.get(node.inputs[0]), np.ndarray):
         return _mixed(low, node)
+    if isinstance(low.env.get(node.inputs[1]), Tensor):
+        return product(low, node, low.tensor(node), low.tensor(node, 1))
     weight = low.constant(node, 1)
     if weight.ndim < 2 or weight.size != weight.shape[-2] * weight.shape[-1]:
         raise low.unsupported(node, f"a weight of shape {weight.shape}", "one constant matrix [in, out]")

@@ -9,6 +9,7 @@ import numpy as np
 
 from ..emitting import SourceNode
 from ..layout import Tensor, nhwc, order_of
+from ..products import product
 from .lowering import Lowering, lowers
 from .weights import Weight, bias_of, fits, reals_of, weight_of
 
@@ -47,13 +48,25 @@ def _dense(
 
 @lowers("BATCH_MATMUL", reals=True)
 def batch_matmul(low: Lowering, node: SourceNode) -> Tensor:
-    """Times one constant matrix it is a dense layer."""
+    """Times one constant matrix it is a dense layer, times a vector that is computed a sum."""
     x, weight = low.tensor(node), low.env.get(node.inputs[1])
+    if isinstance(weight, Tensor):
+        factors = [_turned(low, node, y) if node.attrs[adj] else y for y, adj in ((x, "adj_x"), (weight, "adj_y"))]
+        return product(low, node, *factors)
     matrix = reals_of(low, node, 1) if isinstance(weight, np.ndarray) else np.zeros(0)
     if matrix.ndim < 2 or matrix.size != matrix.shape[-2] * matrix.shape[-1] or node.attrs["adj_x"]:
-        raise low.unsupported(node, "a product of two computed tensors, or of several matrices", "one constant matrix")
+        raise low.unsupported(node, "a product of several matrices, or of a turned one", "one constant matrix")
     matrix = matrix.reshape(*matrix.shape[-2:])
     matrix = matrix if node.attrs["adj_y"] else matrix.T
     if x.shape[-1] != matrix.shape[1]:
         raise low.unsupported(node, f"{x.shape} times a matrix of {matrix.T.shape}", "features in the last dimension")
     return _dense(low, node, x, Weight(matrix, None), (*x.shape[:-1], len(matrix)), {})
+
+
+def _turned(low: Lowering, node: SourceNode, x: Tensor) -> Tensor:
+    """Its last two axes in the other order."""
+    rank = len(x.shape)
+    found = x.transposed([*range(rank - 2), rank - 1, rank - 2])
+    if found is None:
+        raise low.unsupported(node, f"{x.shape} turned, of order {x.order}", "whole axes")
+    return found

@@ -5,6 +5,8 @@ Every remedy that one of its messages names is tried here.
 
 from __future__ import annotations
 
+import ast
+import re
 import tracemalloc
 
 import numpy as np
@@ -334,6 +336,21 @@ def test_a_refusal_names_attention_behind_what_cannot_run():
     model = make(CONV, node("Sin", "a", to="n"), *products, w=W, v=np.ones((6, 6)))
     message = str(refuse(model, "the Sin"))
     assert "2 MatMul (attention)" in message and "1 Sin (sine)" in message  # q times v is a dense layer
+
+
+def test_a_refusal_names_tensors_whole_as_many_as_it_has_room_for():
+    """Maps of an encoder that a decoder reads behind what cannot run, called as exporters call them."""
+    names = [f"/encoder/features.{i}/features.{i}.0/conv/Conv_output_0" for i in range(6)]
+    nodes = [node("Conv", "x" if i == 0 else names[i - 1], "w", to=names[i], name=names[i]) for i in range(6)]
+    nodes.append(node("Sin", names[5], to="s"))
+    nodes += [node("Add", "s" if i == 0 else f"s{i}", names[i], to=f"s{i + 1}", name=f"sum{i}") for i in range(5)]
+    model = make(*nodes, w=normal(3, 3, 1, 1), outputs=("s5",))
+    message = str(refuse(model, "1 Sin (sine)"))
+    listed, more = re.fullmatch(r".*outputs=(\[.*\])\) and (\d) more", message).groups()
+    cuts = ast.literal_eval(listed)
+    assert len(message) <= 400 and cuts[0] == names[5] and set(cuts) < set(names)
+    assert len(cuts) > 1 and len(cuts) + int(more) == 6
+    assert [output.name for output in import_onnx(model, outputs=cuts).outputs] == cuts, "the remedy"
 
 
 UNKNOWN = [

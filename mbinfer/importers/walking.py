@@ -104,11 +104,11 @@ class Walk(Emitter):
             ]
             more = f" and {len(kinds) - MOST_KINDS} other operators" if len(kinds) > MOST_KINDS else ""
             rest += f"; in the way: {', '.join(kinds[:MOST_KINDS])}{more}"
-        if self._cuts:
-            cuts = list(dict.fromkeys((*self._sources_of(self._cuts), *self._sources_of(self._beside))))
-            rest += f"; to end before: convert(..., outputs={cuts[:MOST_CUTS]})"
-        if len(text) + len(rest) > LONGEST:  # what stands in the way and where to cut say more than what would run
+        sources = dict.fromkeys((*self._sources_of(self._cuts), *self._sources_of(self._beside))) if self._cuts else ()
+        cuts = list(sources)[:MOST_CUTS]
+        if len(text) + len(rest) + len(_ending(cuts)) > LONGEST:  # where to cut says more than what would run
             text = text.partition("; supported: ")[0]
+        rest += _ending(cuts, LONGEST - len(text) - len(rest))
         raise UnsupportedError(text + rest, first.node, first.op)
 
     def _refuse(self, node: SourceNode, error: UnsupportedError, found: Sequence[Any]) -> None:
@@ -197,3 +197,14 @@ class Walk(Emitter):
                 node, f"input {index} ('{node.inputs[index]}') is computed by the network", "constants there"
             )
         return found
+
+
+def _ending(cuts: list[str], room: int | None = None) -> str:
+    """Where the model could end, in `room` characters if one name fits: names are whole, so that they can be copied."""
+    made = ""
+    for count in range(len(cuts), 0, -1):
+        more = f" and {len(cuts) - count} more" if count < len(cuts) else ""
+        made = f"; to end before: convert(..., outputs={cuts[:count]}){more}"
+        if room is None or len(made) <= room:
+            break
+    return made

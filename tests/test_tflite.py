@@ -356,6 +356,25 @@ def test_transposed_convolutions_agree_with_litert(kernel, stride, padding, tmp_
     moved(tmp_path, "TRANSPOSE_CONV", (1, 4, 5, 3), made, [list(made), weight], "TransposeConvOptions", False, **window)
 
 
+def test_int8_weights_of_a_transposed_convolution_of_reals(tmp_path):
+    """As the converter's dynamic range has them: they are the real numbers that they stand for."""
+    numbers = np.random.default_rng(2).integers(-127, 128, (6, 2, 2, 3))
+    scale = np.float32([0.01, 0.02, 0.03, 0.01, 0.02, 0.03])
+    found, expected = [], []
+    for held in (True, False):
+        net = builder()
+        x, y = net.input((1, 4, 5, 3)), net.values((1, 8, 10, 6))
+        real = numbers * scale.reshape(-1, 1, 1, 1)
+        weight = net.tensor("w", real.shape, "int8", numbers, scale) if held else net.constant(real, "float32")
+        inputs = [net.constant(y.shape), weight, x.index]
+        net.operator("TRANSPOSE_CONV", inputs, y.index, "TransposeConvOptions", padding=0, strideH=2, strideW=2)
+        net.outputs = [y.index]
+        found.append(run_ours(net.model(), picture(x.shape), tmp_path).popitem()[1])
+        expected.append(run_litert(net.model(), picture(x.shape)).popitem()[1])
+    np.testing.assert_array_equal(*found)
+    assert np.abs(found[0] - expected[1]).max() <= 1e-5 * np.abs(expected[1]).max()
+
+
 @pytest.mark.parametrize("dtype", ["int8", "uint8"])
 def test_pictures_of_a_quantised_network(dtype, tmp_path):
     """With mean= and scale= it takes pictures; real numbers and the file's own integers go in without."""

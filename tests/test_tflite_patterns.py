@@ -57,6 +57,33 @@ def test_a_convolution_of_a_batch_of_dealt_pixels_is_one_with_gaps(op, crop, dty
     assert agree(net, whole).count("conv" if op == "CONV_2D" else "depthwise") == 1 + (op == "CONV_2D")
 
 
+def test_dealt_pixels_of_a_file_of_float16():
+    """DEQUANTIZE stands between the weights and their convolution."""
+    net, x = network("float32")
+    dealt = net.like(x, (4, 5, 6, 4))
+    amounts = net.constant([2, 2]), net.constant([[2, 2], [2, 2]])
+    net.operator("SPACE_TO_BATCH_ND", [x.index, *amounts], dealt.index)
+    made = net.conv(dealt, 5, (3, 3), padding=VALID)
+    conv, stored = net.operators[-1], net.constant(net.rng.standard_normal((5, 3, 3, 4)) / 6, "float16")
+    conv.inputs[1] = net.values((5, 3, 3, 4)).index
+    net.operator("DEQUANTIZE", [stored], conv.inputs[1], "DequantizeOptions")
+    net.operators[-2:] = net.operators[:-3:-1]  # which is written in front of it
+    net.tensors[made.index].shape[0] = 4
+    whole = net.like(made, (1, 6, 8, 5))
+    net.operator("BATCH_TO_SPACE_ND", [made.index, net.constant([2, 2]), net.constant([[0, 0]] * 2)], whole.index)
+    assert agree(net, whole).count("conv") == 2
+
+
+@BOTH
+def test_one_pixel_is_resized_to_a_picture(dtype):
+    """The branch of the whole picture in an atrous pyramid."""
+    net, x = network(dtype)
+    pixel = net.conv(net.mean(x, True), 6, (1, 1), act=RELU)
+    made = net.like(pixel, (1, 6, 8, 6))
+    net.operator("RESIZE_BILINEAR", [pixel.index, net.constant([6, 8])], made.index, "ResizeBilinearOptions")
+    agree(net, made)
+
+
 @BOTH
 def test_axes_are_packed_and_taken_apart(dtype):
     net, x = network(dtype)

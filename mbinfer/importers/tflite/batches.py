@@ -49,12 +49,12 @@ def _chain(source: TfliteSource, first: SourceNode) -> tuple[SourceNode, SourceN
 
 def _fields(source: TfliteSource, first: SourceNode, conv: SourceNode, last: SourceNode) -> dict[str, Any] | None:
     """Dilation and pads of the one convolution."""
-    arrays = [source.tensors[name].array for name in (*first.inputs[1:3], *last.inputs[1:3], conv.inputs[1])]
-    if any(array is None for array in arrays) or any(array.size > 4 for array in arrays[:4] if array is not None):
+    arrays = [source.tensors[name].array for name in (*first.inputs[1:3], *last.inputs[1:3])]
+    if any(array is None or array.size > 4 for array in arrays):
         return None
-    block, pads, blocks, crops, weight = (np.asarray(array) for array in arrays)
+    block, pads, blocks, crops = (np.asarray(array) for array in arrays)
     steps = [conv.attrs[name] for name in ("stride_h", "stride_w", "dilation_h", "dilation_w")]
-    plain = conv.attrs["padding"] == 1 and steps == [1] * 4 and block.size == 2 and weight.ndim == 4
+    plain = conv.attrs["padding"] == 1 and steps == [1] * 4 and block.size == 2
     if not plain or pads.shape != (2, 2) or crops.shape != (2, 2) or (block != blocks).any() or block.min() < 1:
         return None
     whole = [int(pads[i, 0] - crops[i, 0]) for i in (0, 1)] + [int(pads[i, 1] - crops[i, 1]) for i in (0, 1)]

@@ -8,13 +8,14 @@ from fractions import Fraction
 import numpy as np
 
 from ..emitting import SourceNode
-from ..layout import Tensor
+from ..layout import Tensor, nhwc
 from ..moving import blocks, cut, largest, pixels, positions, space_to_blocks, transposed_convolution
 from ..picking import picked
 from ..walking import Array
 from .lowering import Lowering, lowers
 from .pointwise import negative
 from .spatial import same_type
+from .weights import reals_of
 
 
 @lowers("RESIZE_BILINEAR", "RESIZE_NEAREST_NEIGHBOR")
@@ -36,7 +37,8 @@ def resize(low: Lowering, node: SourceNode) -> Tensor:
     assert rows is not None and columns is not None  # of these ways there are positions
     taps, (height, width) = 1 if nearest else 2, size
     if low.type_of(node, node.inputs[0]) is None:
-        return pixels(low, node, x, rows, columns, (height, width), taps)
+        made = pixels(low, node, x, rows, columns, (height, width), taps)
+        return nhwc(made.value, made.dims)  # a picture of one pixel names no axis that grows
     same_type(low, node)
     halves = "even" if nearest else "up"
     fields = {"kernel": (taps, taps), "rows": rows, "columns": columns, "size": (height, width), "halves": halves}
@@ -79,7 +81,7 @@ def space_to_depth(low: Lowering, node: SourceNode) -> Tensor:
 @lowers("TRANSPOSE_CONV", reals=True)
 def transpose_conv(low: Lowering, node: SourceNode) -> Tensor:
     x, shape = low.tensor(node, 2), tuple(low.numbers(node, 0))
-    return _transposed(low, node, x, low.constant(node, 1), low.constant(node, 3), shape, node.attrs["padding"] == 0)
+    return _transposed(low, node, x, reals_of(low, node, 1), low.constant(node, 3), shape, node.attrs["padding"] == 0)
 
 
 @lowers("custom operator Convolution2DTransposeBias")

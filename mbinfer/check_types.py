@@ -12,7 +12,8 @@ from .graph import Graph, Node, Type
 from .ops import OPS
 
 MAX_TOLD_APART = 1 << 8  # channels whose numbers a byte tells apart
-HALVES = {"even": 0, "away": 4, "up": 8}  # flags of means of uint8, the last one of resizes, too
+# Flags of means of uint8, that of "up" of resizes, too.
+HALVES = {"even": 0, "away": 4, "up": 8, "even_from_128": 20, "even_from_0": 24}
 MAX_HALVED = 1 << 11  # numbers of a mean whose halves do not go to even
 MAX_FACTOR = 1e30  # of a step that is read, in steps of what is made
 MAX_SUM = (1 << 31) - 1  # of an int8 node's products and bias

@@ -89,7 +89,8 @@ class Node:
     activation: str = "none"
     clamp: tuple[float, float] = (-np.inf, np.inf)
     counts_padding: bool = False  # avg_pool: divide by kh*kw at the border too
-    # where a mean of uint8 rounds them: "even", "up", or "away" from 128, as TensorFlow Lite does; a resize: not "away"
+    # where a mean of uint8 rounds them: to "even" steps from the zero point, "up", "away" from 128, or to even numbers,
+    # counted "even_from_128" (those of int8) or "even_from_0"; a resize: "even" or "up"
     halves: str = "even"
     first_channel: int = 0  # slice: of the input, below 0 too; candidates: the first class that counts
     softmax: bool = False  # candidates: scores become probabilities of each anchor's classes

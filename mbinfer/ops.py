@@ -21,7 +21,7 @@ class OpInfo(NamedTuple):
     keeps_channels: bool  # output channel c is made of input channel c alone; otherwise of all channels of its group
     pools: bool  # no dilation, and no window that sees nothing but padding
     # bits of the file's record that may be set; 1: counts_padding, 2: int8 weights of -128, 4, 8: halves, 16: softmax,
-    # 32: centred, 64: logarithm, 128: anchorwise
+    # of means halves to even numbers, 32: centred, 64: logarithm, 128: anchorwise
     flags: int
 
 
@@ -30,8 +30,8 @@ OPS = {  # in the order of their numbers in the file, from 1
     "depthwise": OpInfo(1, "window", True, "alike", True, False, 0),
     "add": OpInfo(2, "same", False, "alike", True, False, 0),
     "max_pool": OpInfo(1, "window", False, "kept", True, True, 0),
-    "avg_pool": OpInfo(1, "window", False, "alike", True, True, 13),
-    "global_avg_pool": OpInfo(1, "whole", False, "alike", True, True, 12),
+    "avg_pool": OpInfo(1, "window", False, "alike", True, True, 29),
+    "global_avg_pool": OpInfo(1, "whole", False, "alike", True, True, 28),
     "softmax": OpInfo(1, "same", False, "alike", True, False, 64),
     "convert": OpInfo(1, "same", False, "any", True, False, 0),
     "lookup": OpInfo(1, "same", False, "table", True, False, 0),

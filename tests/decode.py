@@ -106,6 +106,8 @@ class _Decoder:
         op = list(OPS)[int(record["op"]) - 1]
         flags = int(record["flags"])
         demand(not flags & ~OPS[op].flags and flags & 12 != 12, "unknown flags")
+        halved = 28 if OPS[op].pools else 12
+        demand(flags & halved != 16, "even of nothing")
         node = Node(
             op,
             self.text(record["name"]),
@@ -116,8 +118,8 @@ class _Decoder:
             first_channel=int(record["first_channel"]),
             window_channels=int(record["window_channels"]),
             counts_padding=bool(flags & 1),
-            halves={0: "even", 4: "away", 8: "up"}[flags & 12],
-            softmax=bool(flags & 16),
+            halves={0: "even", 4: "away", 8: "up", 20: "even_from_128", 24: "even_from_0"}[flags & halved],
+            softmax=bool(flags & 16 & ~halved),
             centred=bool(flags & 32),
             logarithm=bool(flags & 64),
             anchorwise=bool(flags & 128),

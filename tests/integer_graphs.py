@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 
+from mbinfer.check_types import HALVES
 from mbinfer.graph import Graph, Node, Type
 from mbinfer.ops import OPS
 
@@ -117,7 +118,7 @@ def random_halves(node: Node, rng: np.random.Generator) -> str:
     means = OPS[node.op].pools and OPS[node.op].types == "alike"
     if node.op == "resize":
         return str(rng.choice(["even", "up"]))
-    return str(rng.choice(["even", "away", "up"])) if means and not node.counts_padding else "even"
+    return str(rng.choice([*HALVES])) if means and not node.counts_padding else "even"
 
 
 def random_weight(rng: np.random.Generator, shape, extreme: bool) -> np.ndarray:
@@ -262,11 +263,14 @@ def between(x: np.ndarray, axis: int, positions: tuple[int, int, int], taps: int
 
 
 def mean_of_halves(node: Node, x: np.ndarray, kind: Type, dims) -> np.ndarray:
-    """In whole numbers, halves away from 128 or up."""
-    first = 128 if node.halves == "away" else 0
+    """In whole numbers, halves away from 128 or up, or to even numbers as float32 has them."""
+    first = 128 if node.halves in ("away", "even_from_128") else 0
     node = replace(node, kernel=x.shape[:2]) if node.op == "global_avg_pool" else node
     taps, inside = windows(x, node, dims, first)
     sums, count = (taps.astype(np.int64) - first).sum(0), inside.sum(0)[..., None]
+    if node.halves.startswith("even"):
+        steps = sums.astype(F) * (F(1) / count.astype(F))
+        return requantise(np.rint(steps) + F(first - kind.zero_point), node, kind)
     means = np.sign(sums) * ((2 * np.abs(sums) + count) // (2 * count)) + first
     return requantise((means - kind.zero_point).astype(F), node, kind)
 

@@ -275,6 +275,7 @@ LIES = {
     ),
     "unknown flag": (field("node", AVG, flags=3), None),
     "halves rounded in two ways": (field("node", AVG, flags=12), node(AVG, halves="both")),
+    "halves even of nothing": (field("node", AVG, flags=16), node(AVG, halves="even_from_1")),
     "halves of real numbers": (field("node", AVG, flags=4), node(AVG, halves="away")),
     "halves of a resize away": (field("node", SOFTMAX, op=12, flags=4), node(SOFTMAX, op="resize", halves="away")),
     "a flag of another op": (field("node", MAX, flags=1), node(MAX, counts_padding=True)),

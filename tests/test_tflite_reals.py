@@ -68,6 +68,23 @@ def test_prelu_of_quantised_values():
 
 
 @pytest.mark.parametrize("dtype", ["int8", "uint8"])
+@pytest.mark.parametrize("axes, size", [([1, 2], (4, 4)), ([1, 2], (2, 3)), ([1], (6, 3)), ([2], (3, 10))])
+def test_means_of_one_scale_round_halves_to_even_numbers(axes, size, dtype):
+    """Every mean is a number and a half, and the zero point is odd."""
+    net = builder(dtype)
+    shape, first = (1, *size, 40), -128 if dtype == "int8" else 0
+    x = net.input(shape, zero_point=first + 31)
+    y = net.like(x, [1 if axis in axes else length for axis, length in enumerate(shape)])
+    net.operator("MEAN", [x.index, net.constant(axes)], y.index, "ReducerOptions", keepDims=True)
+    net.outputs.append(y.index)
+    places = np.indices(shape)
+    numbers = (places[3] * 6 + first + sum(places[axis] for axis in axes) % 2).astype(dtype)
+    ((name, expected),) = run_litert(net.model(), {"x": numbers}).items()
+    np.testing.assert_array_equal(ours(net, {"x": numbers})[name], expected)
+    assert (expected % 2 == 0).all()
+
+
+@pytest.mark.parametrize("dtype", ["int8", "uint8"])
 @pytest.mark.parametrize("way", ["halfPixelCenters", "alignCorners", ""])
 @pytest.mark.parametrize("op", ["RESIZE_BILINEAR", "RESIZE_NEAREST_NEIGHBOR"])
 def test_resizing_of_quantised_values(op, way, dtype):

@@ -65,6 +65,8 @@ constexpr uint8_t kFullRange = 2;      // flag of conv with int8 weights: some a
 // Flags of means of uint8: halves are rounded away from 128, or up, as TensorFlow Lite does; otherwise to even. The
 // latter is one of resizes, too.
 constexpr uint8_t kHalvesAway = 4, kHalvesUp = 8;
+// Beside one of the two: halves go to the even number as counted from there, and not from the zero point.
+constexpr uint8_t kHalvesEven = 16;
 constexpr uint8_t kLogarithm = 64;  // flag of softmax: the logarithm of what it makes
 constexpr uint8_t kCentred = 32;    // flag of norm: of numbers less the mean of their pixel
 

@@ -78,8 +78,8 @@ constexpr OpInfo kOps[] = {
     {"depthwise", 1, Area::kWindow, true, Types::kAlike, true, false, 0},
     {"add", 2, Area::kSame, false, Types::kAlike, true, false, 0},  // of two maps
     {"max_pool", 1, Area::kWindow, false, Types::kKept, true, true, 0},
-    {"avg_pool", 1, Area::kWindow, false, Types::kAlike, true, true, 13},  // the divisor may count padding
-    {"global_avg_pool", 1, Area::kWhole, false, Types::kAlike, true, true, 12},
+    {"avg_pool", 1, Area::kWindow, false, Types::kAlike, true, true, 29},  // the divisor may count padding
+    {"global_avg_pool", 1, Area::kWhole, false, Types::kAlike, true, true, 28},
     {"softmax", 1, Area::kSame, false, Types::kAlike, true, false, 64},  // over channels
     {"convert", 1, Area::kSame, false, Types::kAny, true, false, 0},     // to another type
     {"lookup", 1, Area::kSame, false, Types::kTable, true, false, 0},    // any function of a uint8

@@ -193,12 +193,14 @@ class Reader {
     need(!(r.flags & ~info_of(n.op).flags), "has an unknown flag");
     n.counts_padding = r.flags & format::kCountsPadding;
     n.full_range = r.flags & format::kFullRange;
-    n.softmax = r.flags & format::kSoftmaxed;
+    n.softmax = has_boxes(n.op) && (r.flags & format::kSoftmaxed);
     n.anchorwise = r.flags & format::kAnchorwise;
     need(!n.full_range || r.weight_dtype == format::kInt8, "has a flag of int8 weights");
     need((r.flags & (format::kHalvesAway | format::kHalvesUp)) != (format::kHalvesAway | format::kHalvesUp),
          "rounds halves in two ways");
+    n.halves_even = info_of(n.op).pools && (r.flags & format::kHalvesEven);
     n.halves_from = r.flags & format::kHalvesAway ? 128 : r.flags & format::kHalvesUp ? 0 : -1;
+    need(!n.halves_even || n.halves_from >= 0, "rounds halves to even as counted from nowhere");
     need(r.first_input == next_input_ && r.input_count <= file_.node_inputs.count - next_input_,
          "does not have the next of the list of inputs");
     n.inputs.reserve(int(r.input_count));

@@ -64,14 +64,14 @@ def pixels(
     part: str = "",
 ) -> Tensor:
     """The picture of `size` that lies at these positions of `x`; of two taps weighed between its numbers."""
-    kernel = (taps, taps)
-    if x.value in low.graph.types:  # by way of real numbers, which takes the same number back
-        kind, real = low.graph.types[x.value], low.emit(node, "convert", [x.value], f"{part}real")
+    kernel, kind = (taps, taps), low.graph.types.get(x.value)
+    if kind is not None and taps > 1:  # by way of real numbers
+        real = low.emit(node, "convert", [x.value], f"{part}real")
         moved = pixels(low, node, replace(x, value=real), rows, columns, size, taps, f"{part}moved")
         value = low.emit(node, "convert", [moved.value], part)
         low.graph.types[value] = kind
         return replace(moved, value=value)
-    value = low.emit(node, "resize", [x.value], part, kernel=kernel, rows=rows, columns=columns, size=size)
+    value = _moved(low, node, "resize", x, part, kernel=kernel, rows=rows, columns=columns, size=size)
     dims = low.builder.dims(value)
     groups = x.groups() or [""] * len(x.shape)  # whoever has another shape says it
     shape = tuple(dims[AXES.index(group)] if len(group) == 1 else length for group, length in zip(groups, x.shape))

@@ -8,6 +8,7 @@ become uint8 values, of 128 more in numbers and zero point.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any
@@ -29,7 +30,9 @@ MIXING = frozenset(("Add", "AveragePool", "GlobalAveragePool", "ReduceMean", "So
 MOVING = frozenset(  # the same numbers in other places
     "MaxPool GlobalMaxPool Concat Reshape Flatten Squeeze Unsqueeze Transpose Identity Dropout".split()
 )
+CUTTING = frozenset(("Split", "Slice", "DepthToSpace", "SpaceToDepth", "Resize"))  # handlers of which keep types
 LARGEST = 127
+UNCHANGED = np.float32(1)
 
 # Functions of one number, in float32 as onnxruntime's tables have them.
 FUNCTIONS: dict[str, Callable[[Array, dict[str, Any]], Array]] = {
@@ -40,6 +43,7 @@ FUNCTIONS: dict[str, Callable[[Array, dict[str, Any]], Array]] = {
     "HardSigmoid": lambda x, attrs: np.clip(
         x * np.float32(attrs.get("alpha", 0.2)) + np.float32(attrs.get("beta", 0.5)), 0, 1
     ),
+    "Erf": lambda x, attrs: np.vectorize(math.erf, otypes=[np.float32])(x),
     "HardSwish": lambda x, attrs: x * np.clip(x / np.float32(6) + np.float32(0.5), 0, 1),
     "Identity": lambda x, attrs: x,
 }
@@ -110,27 +114,43 @@ def lower_integers(low: OnnxWalk, node: OnnxNode) -> bool:
     """Lower a node, and what follows it up to its QuantizeLinear, on integers where that is possible."""
     computed = [name for name in node.inputs if isinstance(low.env.get(name), Tensor)]
     if computed and all(low.env[name].value in low.graph.types for name in computed) and not node.domain:
-        return node.op in MOVING and _as_they_are(low, node)
+        return node.op in MOVING | CUTTING and _as_they_are(low, node)
     if node.domain or not computed or any(name not in low.behind for name in computed):
         return False
+    given, scaled = node, _before_erf(low, node)
+    if scaled is not None:
+        node, factor = scaled
     tail = _tail(low, node)
     if tail is None:
         return False
-    if node.op in WEIGHTED:
+    if scaled is not None:
+        x = low.behind[given.inputs[0]]
+        result = _function(low, node, tail, x, factor)
+    elif node.op in WEIGHTED:
         result = _weighted(low, node, tail)
     elif node.op in MIXING and len(computed) == len([name for name in node.inputs if name]) or node.op == "ReduceMean":
         result = _mixing(low, node, tail) if node.op in MIXING else None
     elif node.op in MOVING:
         result = _moving(low, node, tail)
     elif node.op in FUNCTIONS and len(computed) == 1:
-        result = _function(low, node, tail)
+        result = _function(low, node, tail, low.behind[node.inputs[0]])
     else:
         return False
     if result is None:
         return False
     low.env[tail.nodes[-1].outputs[0]] = result
-    low.passed.update(id(skipped) for skipped in tail.nodes)
+    low.passed.update(id(skipped) for skipped in (*([node] if scaled else ()), *tail.nodes))
     return True
+
+
+def _before_erf(low: OnnxWalk, node: OnnxNode) -> tuple[OnnxNode, np.float32] | None:
+    """The Erf that alone reads a quantised tensor times a number, as in GELU, and the number; it has no kernel."""
+    number = low.env.get(node.inputs[1]) if node.op in ("Div", "Mul") and node.inputs[0] in low.behind else None
+    readers = low.readers.get(node.outputs[0], [])
+    if not isinstance(number, np.ndarray) or number.size != 1 or [reader.op for reader in readers] != ["Erf"]:
+        return None
+    factor = np.float32(number.item())
+    return readers[0], np.float32(1) / factor if node.op == "Div" else factor
 
 
 def _tail(low: OnnxWalk, node: OnnxNode) -> Tail | None:
@@ -243,6 +263,9 @@ def _mixing(low: OnnxWalk, node: OnnxNode, tail: Tail) -> Tensor | None:
         low.graph.nodes[:], low.graph.values = nodes, values
         return None
     _finish(low, emitted[0], tail)
+    given = low.graph.types[emitted[0].inputs[0]]
+    if node.op == "AveragePool" and given == tail.made and not emitted[0].counts_padding:
+        emitted[0].halves = "even_from_0"  # onnxruntime adds the zero point before it rounds
     return result
 
 
@@ -268,6 +291,12 @@ def _as_they_are(low: OnnxWalk, node: OnnxNode) -> bool:
     kinds = {low.graph.types[low.env[name].value] for name in node.inputs if isinstance(low.env.get(name), Tensor)}
     if len(kinds) > 1:
         raise low.unsupported(node, "quantised tensors of several scales", "one scale and zero point")
+    if node.op == "Resize" and node.attrs.get("mode", "nearest") != "nearest":
+        raise low.unsupported(
+            node,
+            f"mode {node.attrs['mode']} of a quantised tensor, which onnxruntime cuts to whole numbers unrounded",
+            "mode nearest of one, or DequantizeLinear between them (QuantFormat.QDQ)",
+        )
     first = len(low.graph.nodes)
     low.env[node.outputs[0]] = low.lower(node)
     for made in low.graph.nodes[first:]:
@@ -279,11 +308,10 @@ def rescaled(low: OnnxWalk, node: SourceNode, x: Tensor, made: Type) -> Tensor:
     return x if low.graph.types[x.value] == made else table(low, node, x, made, lambda reals: reals)
 
 
-def _function(low: OnnxWalk, node: OnnxNode, tail: Tail) -> Tensor:
+def _function(low: OnnxWalk, node: OnnxNode, tail: Tail, x: Tensor, factor: np.float32 = UNCHANGED) -> Tensor:
     lo, hi = tail.clamp
     function = FUNCTIONS[node.op]
-    x = low.behind[node.inputs[0]]
-    return table(low, node, x, tail.made, lambda reals: np.clip(function(reals, node.attrs), lo, hi))
+    return table(low, node, x, tail.made, lambda reals: np.clip(function(reals * factor, node.attrs), lo, hi))
 
 
 def table(low: OnnxWalk, node: SourceNode, x: Tensor, made: Type, function: Callable[[Array], Array]) -> Tensor:

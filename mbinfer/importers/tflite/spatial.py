@@ -111,6 +111,8 @@ def reduce(low: Lowering, node: SourceNode) -> Tensor:
     if kernel != (1, 1) or not same:
         op = "max_pool" if node.op == "REDUCE_MAX" else "global_avg_pool" if kernel == x.dims[:2] else "avg_pool"
         fields: dict[str, Any] = {} if op == "global_avg_pool" else {"kernel": kernel}
+        if op != "max_pool" and same and math.prod(kernel) <= MAX_HALVED:
+            fields["halves"] = "even_from_128" if low.source.tensors[node.outputs[0]].kind == "i1" else "even_from_0"
         value = low.typed(node, op, [value], **fields)
     shape = tuple(1 if i in axes else size for i, size in enumerate(x.shape) if keep or i not in axes)
     return Tensor(value, low.builder.dims(value), "".join(a for a in x.order if a not in over), shape)

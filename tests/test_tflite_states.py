@@ -189,9 +189,9 @@ def streaming(net: TfliteBuilder, **read) -> tuple[Values, Values]:
     return x, state
 
 
-def of_int32(net):
+def of_integers(net, dtype="int32"):
     x = net.input((1, 1, 4, 3))
-    state = net.values((1, 1, 4, 3), dtype="int32", scale=1.0, zero_point=0)
+    state = net.values((1, 1, 4, 3), dtype=dtype, scale=1.0, zero_point=0)
     net.operator("READ_VARIABLE", [net.handle("counter")], state.index, "ReadVariableOptions")
     net.outputs.append(net.add(x, state).index)
     net.assign("counter", state.index)
@@ -251,7 +251,12 @@ def of_no_name(net):
 @pytest.mark.parametrize(
     "build, error, words",
     [
-        (of_int32, mbinfer.UnsupportedError, "'counter' .VAR_HANDLE.: .* of type int32; supported: values of float32"),
+        (
+            of_integers,
+            mbinfer.UnsupportedError,
+            "'counter' .VAR_HANDLE.: .* of type int32; supported: values of float32",
+        ),
+        (lambda net: of_integers(net, "int16"), mbinfer.UnsupportedError, "'counter' .VAR_HANDLE.: .* 16x8.*"),
         (of_nothing, mbinfer.UnsupportedError, "'cache' .VAR_HANDLE. is read, and nothing is ever assigned"),
         (of_a_constant, mbinfer.UnsupportedError, "'cache' takes the constant"),
         (of_what_nothing_makes, mbinfer.FormatError, "'cache' .VAR_HANDLE. takes 't[0-9]*': nothing makes it"),

@@ -217,7 +217,7 @@ def run_node(node: Node, graph: Graph, values: dict[str, np.ndarray]) -> np.ndar
             kind, made, scale = replace(kind, zero_point=0), replace(made, zero_point=0), scale * F(1 + 2**-21)
         steps = x.astype(F) - F(kind.zero_point)
         for axis, positions in ((1, node.columns), (0, node.rows)):
-            steps = between(steps, axis, positions, node.kernel[axis], dims[axis])
+            steps = between(steps, axis, positions, node.kernel[axis], dims[axis], node.halves == "up")
         return requantise(steps * (scale / F(made.scale)), node, made)
     if OPS[node.op].weights:
         sums = product_sums(node, x, kind.zero_point, dims) + (0 if node.bias is None else node.bias)
@@ -253,12 +253,15 @@ def pair_of_steps(op: str, xs: list[np.ndarray], kinds: list[Type], made: Type) 
     return PAIRS[op](*(x.astype(F) * (F(k.scale) / F(made.scale)) for x, k in zip(whole, kinds)))
 
 
-def between(x: np.ndarray, axis: int, positions: tuple[int, int, int], taps: int, size: int) -> np.ndarray:
-    """Pixels of one axis at fractions (numerator, denominator, term): a + f (b - a), rounded as one operation."""
+def between(x: np.ndarray, axis: int, positions: tuple[int, int, int], taps: int, size: int, in_parts: bool):
+    """Pixels of one axis at fractions (numerator, denominator, term): a + f (b - a), rounded as one operation; f is a
+    whole number of parts of 2048, if `in_parts`."""
     numerator, denominator, term = positions
     whole, rest = np.divmod(np.arange(size) * numerator + term, denominator)
     a, b = (np.take(x, np.clip(whole + n, 0, x.shape[axis] - 1), axis) for n in (0, 1))
-    f = np.expand_dims(rest.astype(F) / F(denominator), [other for other in range(3) if other != axis])
+    fractions = rest.astype(F) / F(denominator)
+    fractions = np.floor(fractions * F(2048) + F(0.5)) / F(2048) if in_parts else fractions
+    f = np.expand_dims(fractions, [other for other in range(3) if other != axis])
     return a if taps == 1 else (f.astype(np.float64) * (b - a) + a).astype(F)
 
 

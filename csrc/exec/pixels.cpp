@@ -96,7 +96,8 @@ void resize(const Task& w) {
     ResizeArgs args;
     args.rows[0] = input_row(down.whole);
     args.rows[1] = y.kernel == 1 ? nullptr : input_row(down.whole + 1);
-    args.down = decltype(args.down)(down.rest) / decltype(args.down)(y.denominator);
+    args.in_parts = w.node.halves_from >= 0;  // TensorFlow Lite's way with bytes is XNNPACK's
+    args.down = resize_fraction(int(down.rest), int(y.denominator), args.in_parts);
     args.taps = x.kernel;
     args.first = int(std::min<int64_t>(across.whole, in.width));
     args.rest = int(across.rest);

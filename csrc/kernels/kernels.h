@@ -187,6 +187,11 @@ struct PairArgs {
 // `step_rest / denominator` after the one before it. Of one tap it is the pixel that it lies behind, of two it is
 // weighed between that and the next, across, then down, each a + f (b - a). Positions are cut to the row. Of uint8 the
 // numbers are those of float(in - zero point), and their result is requantise(it * factor).
+constexpr int kResizeParts = 1 << 11;  // of which f is so many, rounded, where `in_parts`: XNNPACK's weights
+static inline float resize_fraction(int rest, int denominator, bool in_parts) {
+  const float f = float(rest) / float(denominator);
+  return in_parts ? float(int(f * float(kResizeParts) + 0.5f)) / float(kResizeParts) : f;
+}
 struct ResizeArgs {
   const void* rows[2];  // null rows[1]: one tap down
   float down;           // how near it is to rows[1]
@@ -200,6 +205,7 @@ struct ResizeArgs {
   ActivationArgs activation;
   float factor = 1;
   Type in_type = {}, out_type = {};
+  bool in_parts = false;
 };
 
 struct SoftmaxArgs {  // over the `channels` of each pixel, which need not fill panels; in place allowed

@@ -161,7 +161,7 @@ float across(const ResizeArgs* a, const void* row, int64_t whole, int rest, int 
     const int inside = int(x < 0 ? 0 : x > a->in_width - 1 ? a->in_width - 1 : x);
     return float(*at(row, inside * a->in_stride + c) - a->in_type.zero_point);
   };
-  const float x = pixel(whole), f = float(rest) / float(a->denominator);
+  const float x = pixel(whole), f = resize_fraction(rest, a->denominator, a->in_parts);
   return a->taps == 1 ? x : fmaf(f, pixel(whole + 1) - x, x);
 }
 

@@ -20,11 +20,7 @@ from .weights import reals_of
 
 @lowers("RESIZE_BILINEAR", "RESIZE_NEAREST_NEIGHBOR")
 def resize(low: Lowering, node: SourceNode) -> Tensor:
-    """Bytes as XNNPACK weighs them, halves being rounded up.
-
-    Its weights are multiples of 1/2048, as those of resizing by 2, 4 and their kin are. It rounds others to them, so
-    that a number may be one more or less there.
-    """
+    """Bytes as XNNPACK weighs them, by multiples of 1/2048, halves being rounded up."""
     x, size = low.image(node), low.numbers(node, 1)
     corners, middles = node.attrs["align_corners"], node.attrs["half_pixel_centers"]
     nearest = node.op == "RESIZE_NEAREST_NEIGHBOR"

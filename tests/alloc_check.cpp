@@ -6,16 +6,22 @@
 //
 // The C++ library's stable sort asks for memory that it can do without: few calls may succeed all the same.
 //
+// And a file that is written after its records were read, as the block for a copy of its weights is taken, is refused.
+//
 // Where malloc cannot be replaced (another C library than glibc, a sanitizer), it says so and passes.
 #include <dlfcn.h>
 #include <pthread.h>
 #include <sys/mman.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
 #include <atomic>
 #include <cerrno>
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
+#include <fstream>
+#include <iterator>
 #include <string>
 #include <vector>
 
@@ -36,6 +42,7 @@ struct Fault {
   std::atomic<long> blocks{0}, maps{0};   // that there are
   std::atomic<bool> all_after{false};
   std::atomic<bool> file_refused{false};  // a map of the file was
+  void (*copying)() = nullptr;            // called before a block for a copy of weights is taken
   bool strikes() {
     const long at = fail_at;
     if (!at) return false;
@@ -81,6 +88,7 @@ void* memalign(size_t align, size_t size) noexcept {
 }
 void* aligned_alloc(size_t align, size_t size) noexcept { return memalign(align, size); }
 int posix_memalign(void** block, size_t align, size_t size) noexcept {
+  if (fault.copying) fault.copying();
   *block = memalign(align, size);
   return *block ? 0 : ENOMEM;
 }
@@ -197,11 +205,48 @@ void check_file(const char* path, int threads) {
   judge(opening >= 10, name + ": the allocations are not seen");
 }
 
+// A copy that another program writes into meanwhile would be a part of two files, below the records of the first.
+int copied = -1, changes = 0;
+const timespec kLongAgo[2] = {{1, 0}, {1, 0}};  // a file's time may be coarser than this test
+
+void write_into_copied() { changes += pwrite(copied, "x", 1, lseek(copied, 0, SEEK_END) - 1) == 1; }
+
+void lengthen_copied() {  // in no time
+  changes += pwrite(copied, "x", 1, lseek(copied, 0, SEEK_END)) == 1 && !futimens(copied, kLongAgo);
+}
+
+void check_copy(const char* path) {
+  char name[] = "/tmp/alloc_check_XXXXXX";
+  copied = mkstemp(name);
+  std::ifstream file(path, std::ios::binary);
+  const std::string bytes{std::istreambuf_iterator<char>(file), {}};
+  judge(write(copied, bytes.data(), bytes.size()) == ssize_t(bytes.size()), "a file for copies cannot be written");
+  mbi_options options;
+  mbi_options_init(&options, sizeof options);
+  options.copy = 1;
+  auto open = [&](void (*meanwhile)()) {
+    futimens(copied, kLongAgo);
+    mbi_session* session;
+    fault.copying = meanwhile;
+    const mbi_status status = mbi_session_open(name, &options, &session);
+    fault.copying = nullptr;
+    mbi_session_close(session);
+    return status;
+  };
+  judge(open(nullptr) == MBI_OK, "a copy is refused");
+  judge(open(write_into_copied) == MBI_FORMAT && changes == 1, "a file that is written while it is copied opens");
+  judge(open(lengthen_copied) == MBI_FORMAT && changes == 2, "a file that grows while it is copied opens");
+  close(copied);
+  unlink(name);
+}
+
 }  // namespace
 
 int main(int argc, char** argv) {
-  for (int i = 1; i < argc; i++)
+  for (int i = 1; i < argc; i++) {
     for (int threads : {1, 3}) check_file(argv[i], threads);
+    check_copy(argv[i]);
+  }
   std::printf("%d failed\n", failed);
   return failed != 0 || argc < 2;
 }

@@ -1,5 +1,6 @@
 // The thread pool by itself: every piece once, every pass after the one before, whoever comes late; and what ends a
 // run.
+#include <dlfcn.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -10,6 +11,26 @@
 #include "exec/thread_pool.h"
 
 using namespace mbinfer;
+
+#if defined(__has_feature)
+#if __has_feature(address_sanitizer) || __has_feature(thread_sanitizer)
+#define MBINFER_SANITIZED
+#endif
+#endif
+#if defined(__GLIBC__) && !defined(__UCLIBC__) && !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__) && \
+    !defined(MBINFER_SANITIZED)
+static int joins = 0;  // of this process; some C libraries hang where a thread is its parent's, glibc does not
+
+#pragma GCC visibility push(default)  // as the C library's own
+extern "C" int pthread_join(pthread_t thread, void** result) {
+  static const auto join = reinterpret_cast<int (*)(pthread_t, void**)>(dlsym(RTLD_NEXT, "pthread_join"));
+  joins++;
+  return join(thread, result);
+}
+#pragma GCC visibility pop
+#else
+static int joins = 0;
+#endif
 
 namespace {
 
@@ -179,9 +200,44 @@ void check_team() {
   judge(team == 1, "a team of more than one on one CPU");
 }
 
+#if !defined(__SANITIZE_THREAD__)  // which ends a process that starts threads after a fork
+
+// Whether every worker enters a run that waits for them.
+void check_all_come(ThreadPool* pool) {
+  const int workers = pool->threads() - 1;
+  std::atomic<int> come{0};
+  pool->run([&](ThreadPool::Member& member) {
+    if (member.thread()) return void(come++);
+    for (int naps = 0; come < workers && naps < 50000; naps++) usleep(200);
+  });
+  judge(come == workers, "workers do not come");
+}
+
+[[noreturn]] void leave_child() {
+  std::fflush(stdout);
+  _exit(failed ? 1 : 0);
+}
+
+template <class Body>
+pid_t fork_child(const Body& body) {
+  std::fflush(stdout);
+  const pid_t child = fork();
+  if (child == 0) {
+    alarm(60);
+    body();
+    leave_child();
+  }
+  return child;
+}
+
+void judge_child(pid_t child, const char* what) {
+  int status = 0;
+  waitpid(child, &status, 0);
+  judge(WIFEXITED(status) && WEXITSTATUS(status) == 0, what);
+}
+
 // The child has threads again, its parent's pool goes on, and both end.
 void check_fork() {
-#if !defined(__SANITIZE_THREAD__)  // which ends a process that starts threads after a fork
   ThreadPool pool(3, true);
   for (int again = 0; again < 3; again++) {
     auto run = [&pool] {
@@ -191,23 +247,52 @@ void check_fork() {
       check_whole(work);
     };
     if (again) run();
-    std::fflush(stdout);
-    const pid_t child = fork();
-    if (child == 0) {
-      alarm(60);
-      run();
-      run();
-      pool.~ThreadPool();
-      std::fflush(stdout);
-      _exit(failed ? 1 : 0);
-    }
-    int status = 0;
-    waitpid(child, &status, 0);
-    judge(WIFEXITED(status) && WEXITSTATUS(status) == 0, "a child that runs and closes its parent's pool");
+    judge_child(fork_child([&] {
+                  run();
+                  check_all_come(&pool);
+                  run();
+                  pool.~ThreadPool();
+                }),
+                "a child that runs and closes its parent's pool");
+    judge_child(fork_child([&] {
+                  joins = 0;
+                  pool.~ThreadPool();
+                  judge(joins == 0, "a child joins its parent's threads");
+                }),
+                "a child that closes its parent's pool");
     run();
   }
-#endif
 }
+
+// In the middle of a run, before a worker said that it joined: the child, where that one is not, ends the run.
+void check_fork_in_a_run() {
+  ThreadPool pool(2, true);
+  std::atomic<bool> come{false}, forked{false};
+  int made = 0;
+  pid_t child = -1;
+  pool.run([&](ThreadPool::Member& member) {
+    if (member.thread()) {
+      come = true;
+      while (!forked) usleep(200);
+      return;
+    }
+    member.on_caller([&] {
+      while (!come) usleep(200);
+      std::fflush(stdout);
+      if (!(child = fork())) alarm(60);
+      forked = child != 0;
+    });
+    member.parallel_for(kMost, [&](int) { made++; });
+  });
+  judge(made == kMost, "pieces of a run that was forked in are lost");
+  check_all_come(&pool);
+  if (child == 0) {
+    pool.~ThreadPool();
+    leave_child();
+  }
+  judge_child(child, "a child that was forked in the middle of a run");
+}
+#endif
 
 }  // namespace
 
@@ -219,7 +304,10 @@ int main() {
   check_poll(1);
   check_poll(3);
   check_team();
+#if !defined(__SANITIZE_THREAD__)
   check_fork();
+  check_fork_in_a_run();
+#endif
   std::printf("%d failed\n", failed);
   return failed != 0;
 }

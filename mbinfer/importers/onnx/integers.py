@@ -123,9 +123,9 @@ def lower_integers(low: OnnxWalk, node: OnnxNode) -> bool:
     tail = _tail(low, node)
     if tail is None:
         return False
+    result: Tensor | None
     if scaled is not None:
-        x = low.behind[given.inputs[0]]
-        result = _function(low, node, tail, x, factor)
+        result = _function(low, node, tail, low.behind[given.inputs[0]], factor)
     elif node.op in WEIGHTED:
         result = _weighted(low, node, tail)
     elif node.op in MIXING and len(computed) == len([name for name in node.inputs if name]) or node.op == "ReduceMean":

@@ -185,6 +185,52 @@ def test_constants_are_bounded_before_they_are_made(what):
     assert error.op and time.process_time() - start < 10
 
 
+# onnx keeps some 135 bytes for each number of a vector that it follows, at each node.
+FOLLOWED = {
+    "a range": [node("Range", "zero", "many", "one", to="a"), helper.make_node("Cast", ["a"], ["k"], to=1)],
+    "computed sizes": [
+        node("Mul", "some", "some", to="a"),
+        node("ConstantOfShape", "a", to="b", value=onnx.numpy_helper.from_array(np.ones(1, np.int64))),
+        helper.make_node("Cast", ["b"], ["k"], to=1),
+    ],
+    "many vectors": [node("Mul", "vector" if not i else f"a{i}", "vector", to=f"a{i + 1}") for i in range(300)]
+    + [helper.make_node("Cast", ["a300"], ["k"], to=1)],
+}
+
+
+@pytest.mark.parametrize("what", FOLLOWED)
+def test_shape_inference_follows_few_numbers(what, tmp_path):
+    constants = {
+        "zero": np.int64(0),
+        "one": np.int64(1),
+        "many": np.int64(1 << 24),
+        "some": np.array([1 << 12], np.int64),
+        "vector": np.ones(1 << 16, np.int64),
+    }
+    used = {name for made in FOLLOWED[what] for name in made.input}
+    nodes = [*FOLLOWED[what], node("ReduceMax", "k", to="m", keepdims=0), node("Add", "x", "m")]
+    constants = {name: array for name, array in constants.items() if name in used}
+    model = make(*nodes, opset=18, infer=False, **constants)
+    (tmp_path / "m.onnx").write_bytes(model.SerializeToString())
+    read = subprocess.run(
+        [sys.executable, "-c", PEAK_OF_READING, tmp_path / "m.onnx"], capture_output=True, text=True, timeout=60
+    )
+    assert int(read.stdout) < 100 << 10, read.stderr[-2000:]  # KiB, and not a few GB
+
+
+PEAK_OF_READING = """
+import contextlib, resource, sys
+from mbinfer import Error
+from mbinfer.importers.onnx.reading import read_onnx
+from onnx import shape_inference
+peak = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+before = peak()
+with contextlib.suppress(Error):
+    read_onnx(sys.argv[1])
+print(peak() - before)
+"""
+
+
 def test_loops_and_random_numbers_are_no_constants():
     body = helper.make_graph(
         [helper.make_node("Identity", ["go"], ["on"]), helper.make_node("Add", ["v", "v"], ["w"])],

@@ -20,7 +20,8 @@ from .loading import load, reads_of, require_onnx
 
 LONGEST_SHAPE = 8  # sizes, as far as can be told without looking
 SHAPE_ARITHMETIC = frozenset("Constant Concat Identity Cast Unsqueeze Squeeze Slice Gather Add Sub Mul".split())
-MOST_FOLLOWED = 1 << 16  # numbers of one tensor of shape arithmetic
+SHAPED = frozenset(("Reshape", "ConstantOfShape", "Expand"))  # the last input has a number for each axis
+MOST_FOLLOWED = 1 << 19  # numbers of all tensors of shape arithmetic, 135 bytes each
 
 
 @dataclass
@@ -62,7 +63,6 @@ def read_onnx(
     Raises `FormatError` where onnx's checker refuses the model, `UnsupportedError` for old opsets, inputs that are not
     float32 or whose size is not fixed, `ShapeError` for an `input_shape` that contradicts the model.
     """
-    onnx = require_onnx()
     model, opset = load(source, outputs, inputs)
     graph = model.graph
     widen(model)
@@ -70,10 +70,9 @@ def read_onnx(
     shaped, overridden = fix_inputs([value for value in graph.input if value.name not in constants], input_shape)
     for output in graph.output:
         output.type.tensor_type.ClearField("shape")
-    try:
-        inferred = onnx.shape_inference.infer_shapes(model, check_type=True, data_prop=_stays_small(graph)).graph
-    except Exception as error:  # InferenceError, or what protobuf raises
-        raise FormatError(f"ONNX shape inference refuses the model: {told(error)}") from error
+    inferred = _inferred(model, False)
+    if _follows_few(graph, inferred):
+        inferred = _inferred(model, True)
     shapes = {
         value.name: shape for value in (*inferred.value_info, *inferred.output) if (shape := _known(value)) is not None
     }
@@ -102,19 +101,55 @@ def _known(value: Any) -> tuple[int, ...] | None:
     return None if dims is None or None in dims else tuple(size for size in dims if size is not None)
 
 
-def _stays_small(graph: Any) -> bool:
-    """Whether shape arithmetic stays short: onnx follows its numbers, and Concat can double them with every node."""
-    most = {tensor.name: math.prod(tensor.dims) for tensor in graph.initializer}
+def _inferred(model: Any, followed: bool) -> Any:
+    """The GraphProto with the shapes that onnx tells, whose sizes may follow from numbers that it follows."""
+    try:
+        return require_onnx().shape_inference.infer_shapes(model, check_type=True, data_prop=followed).graph
+    except Exception as error:  # InferenceError, or what protobuf raises
+        raise FormatError(f"ONNX shape inference refuses the model: {told(error)}") from error
+
+
+def _follows_few(graph: Any, inferred: Any) -> bool:
+    """Whether onnx would follow few numbers: it keeps all of a vector, of any type, at each node of shape arithmetic.
+
+    `inferred`: what it tells without following any. A vector of which that says nothing may be of any length.
+    """
+    lengths = {tensor.name: _followed(tuple(tensor.dims)) for tensor in graph.initializer}
+    for value in (*graph.input, *inferred.value_info, *inferred.output):
+        lengths.setdefault(value.name, _followed(dims_of(value)))
+    total = 0.0
     for node in graph.node:
-        stored = [math.prod(a.t.dims) + len(a.ints) for a in node.attribute if node.op_type == "Constant"]
-        sizes = [most.get(name, LONGEST_SHAPE) for name in node.input] or stored
-        made = sum(sizes) if node.op_type == "Concat" else max(sizes, default=LONGEST_SHAPE)
-        if node.op_type == "Concat" and made > MOST_FOLLOWED or any(a.HasField("g") for a in node.attribute):
-            return False
-        if node.op_type not in SHAPE_ARITHMETIC:
+        sizes = [lengths.get(name, math.inf) for name in node.input if name]
+        made = math.inf
+        if node.op_type in SHAPE_ARITHMETIC:
+            sizes = sizes or [_stored(attribute) for attribute in node.attribute]
+            made = sum(sizes) if node.op_type == "Concat" else max(sizes, default=0)
+            total += made
+        elif node.op_type in ("Shape", "Size"):
             made = LONGEST_SHAPE
-        most.update(dict.fromkeys(node.output, made))
+        elif node.op_type in SHAPED and sizes and 2 <= sizes[-1] < math.inf:
+            made = 0  # it has several axes
+        if total > MOST_FOLLOWED or any(a.HasField("g") for a in node.attribute):
+            return False
+        if made == 0 and node.op_type in ("Squeeze", "Gather"):
+            made = math.inf  # a vector of what has several axes
+        for name in node.output:
+            if lengths.get(name, math.inf) == math.inf:
+                lengths[name] = made
     return True
+
+
+def _followed(dims: tuple[int | None, ...] | None) -> float:
+    """The numbers of a single number or a vector; of what has more axes onnx follows none."""
+    if dims is None:
+        return math.inf
+    size = dims[0] if len(dims) == 1 else 1
+    return 0 if len(dims) > 1 else math.inf if size is None else size
+
+
+def _stored(attribute: Any) -> float:
+    """The numbers of a Constant that are followed."""
+    return _followed(tuple(attribute.t.dims)) if attribute.HasField("t") else len(attribute.ints)
 
 
 def nodes_of(graph: Any) -> list[OnnxNode]:

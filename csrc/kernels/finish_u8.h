@@ -149,10 +149,10 @@ struct ByteFinish<kLeave, kAlone> {
 // What becomes of the sums of several whole pairs that follow one another: as of each by itself. They wait in memory,
 // or GCC would keep them there while they are added up, too.
 template <ByteEnd kEnd, int kPairs>
-struct ByteScales {
+struct ByteEnds {
   const GemmArgs& a;
   const BytePair first;
-  ByteScales(const GemmArgs& a, const BytePair& first) : a(a), first(first) {}
+  ByteEnds(const GemmArgs& a, const BytePair& first) : a(a), first(first) {}
 
   template <int kPixels>
   MBI_INLINE void finish(const ByteDeeds<kEnd>& deeds, const i32x16 (&sums)[kPairs][kPixels], int pixel) const {
@@ -167,11 +167,11 @@ struct ByteScales {
   }
 };
 template <int kPairs>
-struct ByteScales<kMake, kPairs> {
+struct ByteEnds<kMake, kPairs> {
   uint8_t* const out;
   const ptrdiff_t out_stride;
   ByteScale scales[kPairs];
-  ByteScales(const GemmArgs& a, const BytePair& first)
+  ByteEnds(const GemmArgs& a, const BytePair& first)
       : out(static_cast<uint8_t*>(a.out) + first.panel * kPanel), out_stride(a.out_stride) {
     const Channels* channels = a.finish->channels + first.panel;
     MBI_UNROLL for (int n = 0; n < kPairs; n++) scales[n] =

@@ -162,7 +162,7 @@ __attribute__((noinline)) void wide_tiles(const ByteBlock& block, const ByteDeed
   const ByteLine only = kOneLine ? block.line(0) : ByteLine();
   ptrdiff_t pixels[kPixels];
   MBI_UNROLL for (int p = 0; p < kPixels; p++) pixels[p] = p * stride;
-  const ByteScales<kEnd, kPairs> scales(a, first);
+  const ByteEnds<kEnd, kPairs> ends(a, first);
   i32x16 bias[kPairs];
   MBI_UNROLL for (int n = 0; kOneLine && n < kPairs; n++) bias[n] = ByteStart(a, BytePair(first, n), pixel)();
   for (; count > 0; count--, pixel += kPixels) {
@@ -178,7 +178,7 @@ __attribute__((noinline)) void wide_tiles(const ByteBlock& block, const ByteDeed
       tile.multiply(only.in + pixel * stride, pixels, weights + ptrdiff_t(only.weight_row) * kQuadRow, only.quads);
     else
       multiply_lines<kPixels>(block, tile, pixel * stride, pixels, weights);
-    scales.finish(deeds, tile.sums, pixel);
+    ends.finish(deeds, tile.sums, pixel);
   }
 }
 

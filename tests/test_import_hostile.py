@@ -212,9 +212,9 @@ def test_shape_inference_follows_few_numbers(what, tmp_path):
     constants = {name: array for name, array in constants.items() if name in used}
     model = make(*nodes, opset=18, infer=False, **constants)
     (tmp_path / "m.onnx").write_bytes(model.SerializeToString())
-    read = subprocess.run(
-        [sys.executable, "-c", PEAK_OF_READING, tmp_path / "m.onnx"], capture_output=True, text=True, timeout=60
-    )
+    program = [sys.executable, "-c", PEAK_OF_READING, tmp_path / "m.onnx"]
+    paths = {**os.environ, "PYTHONPATH": str(Path(mbinfer.__file__).parents[1])}
+    read = subprocess.run(program, capture_output=True, text=True, timeout=60, cwd=tmp_path, env=paths)
     assert int(read.stdout) < 100 << 10, read.stderr[-2000:]  # KiB, and not a few GB
 
 

@@ -29,7 +29,7 @@ extern "C" int pthread_join(pthread_t thread, void** result) {
 }
 #pragma GCC visibility pop
 #else
-static int joins = 0;
+[[maybe_unused]] static int joins = 0;
 #endif
 
 namespace {

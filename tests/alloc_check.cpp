@@ -26,14 +26,9 @@
 #include <vector>
 
 #include "mbinfer.h"
+#include "replaceable.h"
 
-#if defined(__has_feature)
-#if __has_feature(address_sanitizer) || __has_feature(thread_sanitizer)
-#define MBINFER_SANITIZED
-#endif
-#endif
-#if defined(__GLIBC__) && !defined(__UCLIBC__) && !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__) && \
-    !defined(MBINFER_SANITIZED)
+#ifdef MBINFER_REPLACEABLE
 
 namespace {
 

@@ -15,6 +15,7 @@
 #include "kernels/dispatch.h"
 #include "model/format.h"
 #include "plan/replay.h"
+#include "replaceable.h"
 
 using namespace mbinfer;
 
@@ -23,13 +24,7 @@ namespace {
 std::atomic<long> allocations{0};
 }
 
-#if defined(__has_feature)
-#if __has_feature(address_sanitizer) || __has_feature(thread_sanitizer)
-#define MBINFER_SANITIZED
-#endif
-#endif
-#if defined(__GLIBC__) && !defined(__UCLIBC__) && !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__) && \
-    !defined(MBINFER_SANITIZED)
+#ifdef MBINFER_REPLACEABLE
 #define MBINFER_COUNTS
 #pragma GCC visibility push(default)  // or the C++ library would not call these
 extern "C" {

@@ -9,16 +9,11 @@
 #include <vector>
 
 #include "exec/thread_pool.h"
+#include "replaceable.h"
 
 using namespace mbinfer;
 
-#if defined(__has_feature)
-#if __has_feature(address_sanitizer) || __has_feature(thread_sanitizer)
-#define MBINFER_SANITIZED
-#endif
-#endif
-#if defined(__GLIBC__) && !defined(__UCLIBC__) && !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__) && \
-    !defined(MBINFER_SANITIZED)
+#ifdef MBINFER_REPLACEABLE
 static int joins = 0;  // of this process; some C libraries hang where a thread is its parent's, glibc does not
 
 #pragma GCC visibility push(default)  // as the C library's own

@@ -183,15 +183,17 @@ struct PairArgs {
   Type a_type = {}, b_type = {}, out_type = {};
 };
 
-// Pixels of a row between two rows. Pixel 0 lies `rest / denominator` behind `first`, each other one `step` and
-// `step_rest / denominator` after the one before it. Of one tap it is the pixel that it lies behind, of two it is
-// weighed between that and the next, across, then down, each a + f (b - a). Positions are cut to the row. Of uint8 the
-// numbers are those of float(in - zero point), and their result is requantise(it * factor).
-constexpr int kResizeParts = 1 << 11;  // of which f is so many, rounded, where `in_parts`: XNNPACK's weights
+// The f of ResizeArgs: so many parts, rounded, where `in_parts`, which are XNNPACK's weights.
+constexpr int kResizeParts = 1 << 11;
 static inline float resize_fraction(int rest, int denominator, bool in_parts) {
   const float f = float(rest) / float(denominator);
   return in_parts ? float(int(f * float(kResizeParts) + 0.5f)) / float(kResizeParts) : f;
 }
+
+// Pixels of a row between two rows. Pixel 0 lies `rest / denominator` behind `first`, each other one `step` and
+// `step_rest / denominator` after the one before it. Of one tap it is the pixel that it lies behind, of two it is
+// weighed between that and the next, across, then down, each a + f (b - a). Positions are cut to the row. Of uint8 the
+// numbers are those of float(in - zero point), and their result is requantise(it * factor).
 struct ResizeArgs {
   const void* rows[2];  // null rows[1]: one tap down
   float down;           // how near it is to rows[1]

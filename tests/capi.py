@@ -2,60 +2,34 @@
 
 from __future__ import annotations
 
-import atexit
-import functools
-import os
 import re
-import shutil
-import subprocess
-import sys
-import tempfile
 from pathlib import Path
 
+import builds
 import numpy as np
 import pytest
 from cffi import FFI
 
 from mbinfer.graph import Graph, Node, Output, Recipe
 
-ROOT = Path(__file__).resolve().parent.parent
-HEADER = ROOT / "csrc" / "mbinfer.h"
-PATH = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])  # cmake from PyPI is found there
+HEADER = builds.ROOT / "csrc" / "mbinfer.h"
 
 
-def command(*arguments, **options) -> str:
-    """Runs a program that has to succeed, and returns what it prints."""
-    done = subprocess.run([str(a) for a in arguments], capture_output=True, text=True, **options)
-    assert done.returncode == 0, f"{arguments}\n{done.stdout}\n{done.stderr}"
-    return done.stdout
-
-
-def cmake() -> str:
-    found = shutil.which("cmake", path=PATH)
-    if not found:
-        pytest.skip("no cmake")
-    return found
-
-
-@functools.cache
 def install() -> Path:
-    """Builds and installs the library as C programs use it, once, and returns the folder that it was installed to."""
-    folder = Path(tempfile.mkdtemp())
-    atexit.register(shutil.rmtree, folder, ignore_errors=True)
-    command(cmake(), "-S", ROOT, "-B", folder / "build")
-    command(cmake(), "--build", folder / "build", "--parallel", "4")
-    command(cmake(), "--install", folder / "build", "--prefix", folder / "prefix")
-    return folder / "prefix"
+    """The folder that the library is installed to, as C programs use it."""
+    if not builds.cmake():
+        pytest.skip("no cmake")
+    return builds.library()
 
 
-@functools.cache
 def shared_library() -> Path:
     """All of the static library as a shared one, which is what cffi opens."""
     library = next(install().glob("lib*/**/libmbinfer.a"))
-    path = library.with_name("whole.so")
-    exports = f"-Wl,--version-script,{ROOT / 'cmake' / 'exports.map'}"
-    command("c++", "-shared", "-o", path, "-Wl,--whole-archive", library, "-Wl,--no-whole-archive", "-pthread", exports)
-    return path
+    exports = f"-Wl,--version-script,{builds.ROOT / 'cmake' / 'exports.map'}"
+    whole = ("-Wl,--whole-archive", library, "-Wl,--no-whole-archive")
+    return builds.once(
+        "whole.so", lambda path: builds.command("c++", "-shared", "-o", path, *whole, "-pthread", exports)
+    )
 
 
 def declarations() -> FFI:

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import importlib
 import os
+import shutil
 import sys
+import tempfile
 from pathlib import Path
 
+import builds
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -15,6 +18,18 @@ ROOT = Path(__file__).resolve().parents[1]
 # there.
 if not list((ROOT / "mbinfer").glob("_core*.so")):
     sys.path[:] = [folder for folder in sys.path if os.path.realpath(folder or ".") != str(ROOT)]
+
+
+def pytest_configure(config):
+    """One folder of builds for all processes of a run: those of pytest-xdist inherit the environment."""
+    if builds.FOLDER not in os.environ:
+        os.environ[builds.FOLDER] = made = tempfile.mkdtemp()
+
+        def end():
+            del os.environ[builds.FOLDER]
+            shutil.rmtree(made, ignore_errors=True)
+
+        config.add_cleanup(end)
 
 
 @pytest.fixture(autouse=True)

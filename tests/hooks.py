@@ -2,22 +2,16 @@
 
 from __future__ import annotations
 
-import atexit
 import filecmp
 import functools
 import importlib.machinery
 import importlib.util
-import os
-import shutil
-import subprocess
-import sys
-import tempfile
 from pathlib import Path
 from typing import Any
 
-import mbinfer
+import builds
 
-ROOT = Path(__file__).resolve().parent.parent
+import mbinfer
 
 
 def check(session: mbinfer.Session) -> str:
@@ -52,7 +46,7 @@ def machine(folder: str = "") -> tuple[int, int]:
 
 @functools.cache
 def _module() -> Any:
-    path = _built_beside_the_package() or _built_now()
+    path = _built_beside_the_package() or builds.extension("_testing") / f"_testing{_suffix()}"
     spec = importlib.util.spec_from_file_location("_testing", path)
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
@@ -61,29 +55,11 @@ def _module() -> Any:
 
 def _built_beside_the_package() -> Path | None:
     """A build folder's module, where the package under test has its compiled part from that folder."""
-    for path in ROOT.glob(f"build/*/_testing{_suffix()}"):
+    for path in builds.ROOT.glob(f"build/*/_testing{_suffix()}"):
         core = path.with_name(path.name.replace("_testing", "_core"))
         if core.exists() and filecmp.cmp(core, mbinfer._core.__file__, shallow=False):
             return path
     return None
-
-
-def _built_now() -> Path:
-    folder = Path(tempfile.mkdtemp())
-    atexit.register(shutil.rmtree, folder, ignore_errors=True)
-    # cmake from PyPI is beside this Python
-    search = os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")])
-    cmake = shutil.which("cmake", path=search) or "cmake"
-    pybind11 = subprocess.run([sys.executable, "-m", "pybind11", "--cmakedir"], capture_output=True, text=True).stdout
-    options = ("-DMBINFER_PYTHON=ON", "-DMBINFER_TESTS=ON", f"-Dpybind11_DIR={pybind11.strip()}")
-    python = (f"-DPython_EXECUTABLE={sys.executable}", f"-DPYTHON_EXECUTABLE={sys.executable}")
-    for command in (
-        [cmake, "-S", str(ROOT), "-B", str(folder), *options, *python],
-        [cmake, "--build", str(folder), "--target", "_testing", "--parallel", "4"],
-    ):
-        done = subprocess.run(command, capture_output=True, text=True)
-        assert done.returncode == 0, f"{command}\n{done.stdout}\n{done.stderr}"
-    return folder / f"_testing{_suffix()}"
 
 
 def _suffix() -> str:

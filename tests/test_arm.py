@@ -7,6 +7,8 @@ import re
 import shutil
 from pathlib import Path
 
+import builds
+import capi
 import pytest
 
 
@@ -152,13 +154,64 @@ def test_llvm_mca(arm):
     assert arm.arm_loops.limit(target(arm, "armv7"), "cortex-a7") is None  # LLVM has no model of it
 
 
-@pytest.mark.skipif(
+LEAF = """#include <immintrin.h>
+namespace mbinfer {
+namespace {
+template <int N>
+__attribute__((noinline)) void gemm_tiles(const float* in, long count, float* out) {
+  __m256 sum = _mm256_setzero_ps();
+  for (long i = 0; i < count; i++) {
+    sum = _mm256_fmadd_ps(_mm256_loadu_ps(in + 16 * i), _mm256_loadu_ps(in + 16 * i + N), sum);
+  }
+  _mm256_storeu_ps(out, sum);
+}
+}  // namespace
+void both(const float* in, long count, float* out) {
+  gemm_tiles<8>(in, count, out);
+  gemm_tiles<5>(in, count, out + 8);
+}
+}  // namespace mbinfer
+"""
+LEAVES = """cmake_minimum_required(VERSION 3.18)
+project(leaves LANGUAGES CXX)
+add_library(mbinfer_avx2 OBJECT csrc/leaf.cpp)
+target_compile_options(mbinfer_avx2 PRIVATE -O2 -mavx2 -mfma)
+"""
+compiles_x86 = pytest.mark.skipif(
     platform.machine() != "x86_64" or not shutil.which("cmake") or not shutil.which("g++"),
-    reason="compiles the kernels of x86-64",
+    reason="compiles kernels of x86-64",
 )
-def test_the_kernels_have_the_names_that_are_looked_for(arm):
+
+
+@compiles_x86
+def test_loops_of_what_the_build_compiles(arm, tmp_path):
+    source = tmp_path / "csrc"
+    source.mkdir()
+    (source / "leaf.cpp").write_text(LEAF)
+    (tmp_path / "CMakeLists.txt").write_text(LEAVES)
     x86 = target(arm, "x86-64")
-    loops = arm.arm_loops.find_loops(arm.arm_loops.assembly(x86, Path(arm.__file__).parents[1] / "csrc"), x86.fma)
+    loops = arm.arm_loops.find_loops(arm.arm_loops.assembly(x86, source), x86.fma)
+    assert [(loop.function, loop.fmas, loop.stack) for loop in loops] == [
+        ("gemm_tiles<5>", 1, 0),
+        ("gemm_tiles<8>", 1, 0),
+    ]
+
+
+def disassembled(unit: Path) -> str:
+    """The functions of an object file as a compiler writes them: a label before each instruction, jumps to labels."""
+    text = builds.command("objdump", "--disassemble", "--demangle", "--no-show-raw-insn", unit)
+    text = re.sub(r"^[0-9a-f]+ <(.+)>:$", r"\t.type\t\1, @function", text, flags=re.M)
+    text = re.sub(r"^ +([0-9a-f]+):\t(j\w+ +)([0-9a-f]+) <.*$", r".L\1:\n\t\2.L\3", text, flags=re.M)
+    text = re.sub(r"^ +([0-9a-f]+):\t(.*)$", r".L\1:\n\t\2", text, flags=re.M)
+    return text.replace("\n\n", "\n\t.size -\n")
+
+
+@compiles_x86
+@pytest.mark.skipif(not shutil.which("objdump"), reason="needs objdump")
+def test_the_kernels_have_the_names_that_are_looked_for(arm):
+    """In the object that the tests build anyway, as compiling the unit once more takes half a minute."""
+    (unit,) = (capi.install().parent / "build").glob("CMakeFiles/mbinfer_avx2.dir/**/*.o")
+    loops = arm.arm_loops.find_loops(disassembled(unit), target(arm, "x86-64").fma)
     functions = {loop.function for loop in loops}
     assert {
         "depthwise_tiles<float, 3, 1, 8>",

@@ -9,7 +9,8 @@ import shutil
 from pathlib import Path
 
 import pytest
-from capi import HEADER, cmake, command, install, picture, shared_library
+from builds import cmake, command
+from capi import HEADER, install, picture, shared_library
 
 import mbinfer
 from mbinfer import model

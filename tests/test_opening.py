@@ -12,6 +12,7 @@ import platform
 import string
 import subprocess
 
+import builds
 import capi
 import golden_plans
 import numpy as np
@@ -29,19 +30,16 @@ pytestmark = pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="mallo
 
 
 @pytest.fixture(scope="module")
-def opened(tmp_path_factory):
+def opened():
     """What a file takes to open: {"arena", "most", "resident"} in bytes, and "seconds" of the CPU."""
-    program = build("opening", tmp_path_factory)
-    return lambda path, limit, *schedule: json.loads(capi.command(program, path, limit, *schedule))
+    program = build("opening")
+    return lambda path, limit, *schedule: json.loads(builds.command(program, path, limit, *schedule))
 
 
-def build(name, tmp_path_factory):
-    program = tmp_path_factory.mktemp(name) / name
-    library = next(capi.install().glob("lib*/**/libmbinfer.a"))
-    include = capi.install() / "include"
-    source = capi.ROOT / "tests" / f"{name}.cpp"
-    capi.command("c++", "-O1", "-I", include, source, library, "-pthread", "-o", program)
-    return program
+def build(name):
+    library, include = next(capi.install().glob("lib*/**/libmbinfer.a")), capi.install() / "include"
+    sources = ("-O1", "-I", include, builds.ROOT / "tests" / f"{name}.cpp", library, "-pthread")
+    return builds.once(name, lambda program: builds.command("c++", *sources, "-o", program))
 
 
 @pytest.mark.parametrize("name", golden_plans.NETWORKS)
@@ -55,7 +53,7 @@ def test_a_network_of_the_readme_opens_in_its_arena_and_128_kib(name, opened, tm
 @pytest.fixture(scope="module")
 def limited(tmp_path_factory):
     """Whether a file opens, and in what arena, when the process may have so many bytes more: None: it does not."""
-    program = build("opening_limit", tmp_path_factory)
+    program = build("opening_limit")
     small = tmp_path_factory.mktemp("small") / "small.bin"
     model.save(chain(2), small)
 
@@ -316,35 +314,43 @@ FAMILIES = [
 INT8 = [(blocks, 500), (gates, 550), (towers_deep, 5500), (added_often, 5000), (detectors, 2000)]
 
 
-@pytest.mark.parametrize(("make", "count", "dtype"), [(*f, "float32") for f in FAMILIES] + [(*f, "int8") for f in INT8])
-def test_any_small_file_opens_in_a_second_its_arena_1_mib_and_twice_the_file(make, count, dtype, opened, tmp_path):
-    path, graph = tmp_path / "model.bin", make(count)
+FILES = [(*f, "float32") for f in FAMILIES] + [(*f, "int8") for f in INT8]
+ALIKE = [(separable_heads, 2450), (pooled_heads, 2450), (separable_chain, 2900), (blocks, 1450), (gates, 1150)]
+MORE_FILES = [(*f, dtype) for dtype in ("float32", "int8") for f in ALIKE]
+
+
+def name_of(case):
+    return "-".join((case[0].__name__, *map(str, case[1:])))
+
+
+@pytest.fixture(scope="module")
+def small_file(request, tmp_path_factory):
+    """A family's file of at most 1 MB: its path and its size."""
+    make, count, dtype = request.param
+    graph = make(count)
     if dtype == "int8":
         graph = quantised(graph, np.random.default_rng(0), outside="uint8")
-    model.save(renamed(graph), path)
-    size = path.stat().st_size
-    assert size <= 1_000_000
+    path = tmp_path_factory.mktemp(make.__name__) / "model.bin"
+    model.save(renamed(alike(graph) if (make, count) in ALIKE else graph), path)
+    assert path.stat().st_size <= 1_000_000
+    return path, path.stat().st_size
+
+
+@pytest.mark.parametrize("small_file", FILES, indirect=True, ids=name_of)
+def test_any_small_file_opens_in_a_second_its_arena_1_mib_and_twice_the_file(small_file, opened):
+    path, size = small_file
     for limit in (LEAST, NONE):
         took = opened(path, limit)
         assert took["most"] <= took["arena"] + 1024 * KIB + 2 * size, limit
         assert took["seconds"] <= 1, limit
 
 
-ALIKE = [(separable_heads, 2450), (pooled_heads, 2450), (separable_chain, 2900), (blocks, 1450), (gates, 1150)]
-WITH_TWO = [(*f, "float32") for f in FAMILIES + ALIKE] + [(*f, "int8") for f in INT8 + ALIKE]
-
-
 @pytest.mark.skipif(platform.system() != "Linux", reason="RLIMIT_DATA counts anonymous pages on Linux")
-@pytest.mark.parametrize(("make", "count", "dtype"), WITH_TWO)
-def test_any_small_file_opens_for_two_threads_where_the_system_gives_so_much(make, count, dtype, limited, tmp_path):
-    path, graph = tmp_path / "model.bin", make(count)
-    if dtype == "int8":
-        graph = quantised(graph, np.random.default_rng(0), outside="uint8")
-    model.save(renamed(alike(graph) if (make, count) in ALIKE else graph), path)
-    size = path.stat().st_size
-    assert size <= 1_000_000
+@pytest.mark.parametrize("small_file", FILES + MORE_FILES, indirect=True, ids=name_of)
+def test_any_small_file_opens_for_two_threads_where_the_system_gives_so_much(small_file, limited):
+    path, size = small_file
     # Heads of several parts have a twentieth to spare, since these lie in pages of their own: 0.99 of it before.
-    spared = 0.95 if make in (separable_heads, pooled_heads) else 1
+    spared = 0.95 if path.parent.name.startswith(("separable_heads", "pooled_heads")) else 1
     for limit in (LEAST, NONE):
         arena = limited(path, limit, 1 << 30, 2)
         assert limited(path, limit, int((arena + 1024 * KIB + 2 * size) * spared), 2) == arena, limit

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterable
 
 import numpy as np
@@ -15,6 +16,7 @@ from .limits import MAX_COUNTS, MAX_ELEMENTS, MAX_MACS, MAX_NAME, MAX_NODE_INPUT
 from .packing import PANEL
 
 ZERO_POINTS = {"float32": (0, 0), "int8": (-128, 127), "uint8": (0, 255)}  # of values, by dtype
+UNSAYABLE = re.compile("[\0\ud800-\udfff]")  # in UTF-8 ended by a zero byte
 LEAST_SCALE = np.finfo(np.float32).tiny  # runs take what is less for zero
 
 
@@ -172,7 +174,7 @@ def _check_names(kind: str, names: Iterable[str]) -> None:
 
 
 def _check_text(kind: str, text: object, most: int) -> None:
-    if not isinstance(text, str) or "\0" in text or any("\ud800" <= c <= "\udfff" for c in text):
+    if not isinstance(text, str) or UNSAYABLE.search(text):
         raise FormatError(f"{kind} {text!r} is not a string that UTF-8 ended by a zero byte can hold")
     if len(text.encode()) > most:
         raise FormatError(f"{kind} {text[:40]!r}... is longer than {most} bytes")

@@ -14,6 +14,7 @@
 #include "common.h"
 #include "exec/float_mode.h"
 #include "kernels/dispatch.h"
+#include "tables.h"
 
 using namespace mbinfer;
 
@@ -484,7 +485,7 @@ void check(const KernelTable& table) {
 
 int main() {
   const FloatMode mode;
-  for (const KernelTable* table : usable_kernels()) {
+  for (const KernelTable* table : tables_to_check()) {
     std::printf("kernels: %s\n", table->isa);
     if (table != &kReferenceKernels) check(*table);
   }

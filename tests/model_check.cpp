@@ -16,6 +16,7 @@
 #include "model/format.h"
 #include "plan/replay.h"
 #include "replaceable.h"
+#include "tables.h"
 
 using namespace mbinfer;
 
@@ -53,6 +54,13 @@ void judge(bool ok, const std::string& what) {
   ok ? passed++ : failed++;
   if (!ok && failed <= 20) std::printf("FAILED %s\n", what.c_str());
 }
+
+// ThreadSanitizer has nothing to see where one thread runs by itself; the bits are compared by every other build.
+#ifdef MBINFER_THREAD_SANITIZER
+constexpr bool kThreadsAlone = true;
+#else
+constexpr bool kThreadsAlone = false;
+#endif
 
 using Outputs = std::vector<std::vector<float>>;
 
@@ -168,6 +176,7 @@ void run_file(const std::string& path) {
     for (int threads : {1, 2, 3})
       for (const Case& c : kCases) {
         if (threads > 1 && (c.chunks || c.schedule == Schedule::kNaive || c.schedule == Schedule::kLayerwise)) continue;
+        if (kThreadsAlone && threads == 1 && !expected.empty()) continue;
         SessionOptions options;
         options.plan.schedule = c.schedule;
         options.plan.least = c.least;
@@ -175,7 +184,7 @@ void run_file(const std::string& path) {
         options.plan.threads = threads;
         options.oversubscribe = true;
         options.plan.chunks = c.chunks;
-        for (const KernelTable* table : usable_kernels()) {
+        for (const KernelTable* table : tables_to_check()) {
           const bool reference = table == &kReferenceKernels;
           if (reference && expected.size() && (threads > 1 || c.schedule != Schedule::kAuto))
             continue;  // slow, and one run each will do

@@ -364,11 +364,10 @@ void check_resize(const KernelTable& table, int pixels, int width, Numbers numbe
   args.down = float(between(0, 8)) / 8, args.taps = between(1, 2);
   args.first = between(-3, width), args.rest = between(0, denominator - 1), args.denominator = denominator;
   args.step = between(0, 2), args.step_rest = between(0, denominator - 1);
-  args.in_parts = between(0, 1);
+  args.columns = {width - 1, float(between(0, 1)) / 2, between(0, 1) == 1};
   args.in_width = width, args.in_stride = stride, args.out_stride = stride;
   args.pixels = pixels, args.panels = panels;
   args.in_type = any_type(numbers), args.out_type = any_type(numbers);
-  args.factor = args.in_type.scale / args.out_type.scale;
   args.activation = any_bounds(args.out_type);
   args.out = expected.data();
   kReferenceKernels.u8->resize(&args);

@@ -212,13 +212,11 @@ def run_node(node: Node, graph: Graph, values: dict[str, np.ndarray]) -> np.ndar
         lo, hi = node.clamp
         return np.minimum(np.maximum(PAIRS[node.op](*xs), F(lo)), F(hi))
     if node.op == "resize":
-        scale = F(kind.scale)
         if node.halves == "up":  # by the numbers themselves, times a bit more than 1
-            kind, made, scale = replace(kind, zero_point=0), replace(made, zero_point=0), scale * F(1 + 2**-21)
-        steps = x.astype(F) - F(kind.zero_point)
-        for axis, positions in ((1, node.columns), (0, node.rows)):
-            steps = between(steps, axis, positions, node.kernel[axis], dims[axis], node.halves == "up")
-        return requantise(steps * (scale / F(made.scale)), node, made)
+            kind, made = Type("uint8", 1 + 2**-21, 0), replace(made, scale=1, zero_point=0)
+        elif not 1e-6 <= F(made.scale) <= 1e6:
+            kind, made = replace(kind, scale=F(kind.scale) / F(made.scale)), replace(made, scale=1)
+        return requantise(resized(x, node, kind, F(made.scale), dims), node, made)
     if OPS[node.op].weights:
         sums = product_sums(node, x, kind.zero_point, dims) + (0 if node.bias is None else node.bias)
         assert np.abs(sums).max() < 2**31
@@ -253,16 +251,33 @@ def pair_of_steps(op: str, xs: list[np.ndarray], kinds: list[Type], made: Type) 
     return PAIRS[op](*(x.astype(F) * (F(k.scale) / F(made.scale)) for x, k in zip(whole, kinds)))
 
 
-def between(x: np.ndarray, axis: int, positions: tuple[int, int, int], taps: int, size: int, in_parts: bool):
-    """Pixels of one axis at fractions (numerator, denominator, term): a + f (b - a), rounded as one operation; f is a
-    whole number of parts of 2048, if `in_parts`."""
+def resized(x: np.ndarray, node: Node, kind: Type, step: np.float32, dims) -> np.ndarray:
+    """Two or four pixels, weighed one after the other as onnxruntime does, in steps of what is made."""
+    axes = []
+    for axis, positions in ((0, node.rows), (1, node.columns)):
+        axes.append(taps_of(positions, node.kernel[axis], dims[axis], x.shape[axis], node.halves == "up"))
+    steps = x.astype(F) - F(kind.zero_point)
+    if node.kernel == (1, 1):
+        return steps[axes[0][0][0]][:, axes[1][0][0]] * (F(kind.scale) / step)
+    total = F(0)
+    for rows, down in axes[0]:
+        for columns, across in axes[1]:
+            weights = down[:, None, None] * across[None, :, None]
+            total = total + weights * (steps[rows][:, columns] * F(kind.scale))
+    return total / step
+
+
+def taps_of(positions: tuple[int, int, int], taps: int, made: int, size: int, in_parts: bool) -> list:
+    """The pixels, and their weights, that outputs along one axis are made of: positions are rounded as float32 numbers,
+    of middles of pixels where they count from there, and fractions to multiples of 1/2048 if `in_parts`."""
     numerator, denominator, term = positions
-    whole, rest = np.divmod(np.arange(size) * numerator + term, denominator)
-    a, b = (np.take(x, np.clip(whole + n, 0, x.shape[axis] - 1), axis) for n in (0, 1))
-    fractions = rest.astype(F) / F(denominator)
-    fractions = np.floor(fractions * F(2048) + F(0.5)) / F(2048) if in_parts else fractions
-    f = np.expand_dims(fractions, [other for other in range(3) if other != axis])
-    return a if taps == 1 else (f.astype(np.float64) * (b - a) + a).astype(F)
+    whole, rest = np.divmod(np.arange(made) * numerator + term, denominator)
+    middle = F(0.5) if 2 * term == numerator - denominator else F(0)
+    f = (whole + np.float64(middle) + rest / denominator).astype(F) - middle - whole.astype(F)
+    f = np.floor(f * F(2048) + F(0.5)) / F(2048) if in_parts else f
+    f = np.where(whole < 0, F(0), np.where(whole >= size - 1, F(0.5), f))
+    a, b = (np.clip(whole + n, 0, size - 1) for n in (0, 1))
+    return [(a, np.ones(made, F))] if taps == 1 else [(a, F(1) - f), (b, f)]
 
 
 def mean_of_halves(node: Node, x: np.ndarray, kind: Type, dims) -> np.ndarray:

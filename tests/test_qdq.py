@@ -282,6 +282,28 @@ def test_average_pools_of_one_scale_round_halves_to_even_numbers(kind, share):
     assert np.abs(steps).max() <= 1 and (steps == 0).mean() >= share
 
 
+LINEAR = [("half_pixel", (24, 28)), ("pytorch_half_pixel", (48, 21)), ("align_corners", (9, 20))]
+LINEAR += [("asymmetric", (24, 56)), ("half_pixel", (6, 7)), ("half_pixel", (18, 70))]
+
+
+@pytest.mark.parametrize("kind", [np.int8, np.uint8])
+@pytest.mark.parametrize("way, size", LINEAR)
+def test_a_linear_resize_between_conversions_is_onnxruntimes(way, size, kind):
+    """The order of its float32 operations decides where halves go: a number in fifty is one."""
+    constants = {"s": np.float32(0.0371), "z": kind(3), "size": np.array([1, 8, *size])}
+    fields = {"mode": "linear", "coordinate_transformation_mode": way}
+    nodes = [*quantise_nodes("x"), node("Resize", "xd", "", "", "size", to="r", **fields), *quantise_nodes("r")]
+    source = make(*nodes, shape=(1, 8, 12, 14), infer=False, outputs=("rd",), opset=13, **constants)
+    info = np.iinfo(kind)
+    numbers = np.random.default_rng(0).integers(info.min, info.max + 1, (1, 8, 12, 14))
+    picture = ((numbers - 3) * constants["s"]).astype(np.float32)
+    imported = import_onnx(source)
+    assert [n.op for n in imported.nodes] == ["convert", "resize", "convert"]
+    found = mbinfer.Session(model.encode(imported)).run(picture.transpose(0, 2, 3, 1))
+    (expected,) = run(source, {"x": picture}).values()
+    np.testing.assert_array_equal(found.transpose(0, 3, 1, 2), expected)
+
+
 def test_gelu_whose_parts_are_quantised():
     """As files before opset 20 have it: the error function stands between two conversions, and is a table."""
     scales = {"s": np.float32(0.025), "z": np.uint8(120), "t": np.float32(1 / 127), "u": np.uint8(128)}

@@ -87,17 +87,37 @@ void max(const Task& w) { pair(w, kMax); }
 void min(const Task& w) { pair(w, kMin); }
 void div(const Task& w) { pair(w, kDiv); }
 
+constexpr Scale kLeastWeighed = Scale(1e-6);
+
+// How bytes are weighed along an axis: XNNPACK's way where halves go up, else onnxruntime's.
+ByteAxis byte_axis(const Node& node, const Window& window, int size) {
+  const bool by_middles = 2 * int64_t(window.term) == int64_t(window.numerator) - window.denominator;
+  return {size - 1, by_middles ? Scale(0.5) : 0, node.halves_from >= 0};
+}
+
+// The scales of numbers that are weighed: what rounds halves up weighs whole ones, and scales by which float32 might
+// leave what it can hold have the same ratio.
+void weigh_steps(const Task& w, ResizeArgs* args) {
+  Type &in = args->in_type, &out = args->out_type;
+  const bool huge = out.scale < kLeastWeighed || out.scale > 1 / kLeastWeighed;
+  if (w.node.halves_from >= 0 || huge) in.scale = factor_of(in.scale, out), out.scale = 1;
+  round_halves(w, args);
+}
+
 void resize(const Task& w) {
   const Window &y = w.node.y, &x = w.node.x;
   const Shape& in = input_of(w).shape;
+  const bool bytes = input_of(w).type.dtype == DType::kUint8;
+  const ByteAxis rows = byte_axis(w.node, y, in.height);
   by_row(w, [&](int row, int x0, int x1) {
     const Position down = y.position(row), across = x.position(x0);
     auto input_row = [&](int64_t at) { return w.in.at(int(std::clamp<int64_t>(at, 0, in.height - 1))); };
     ResizeArgs args;
     args.rows[0] = input_row(down.whole);
     args.rows[1] = y.kernel == 1 ? nullptr : input_row(down.whole + 1);
-    args.in_parts = w.node.halves_from >= 0;  // TensorFlow Lite's way with bytes is XNNPACK's
-    args.down = resize_fraction(int(down.rest), int(y.denominator), args.in_parts);
+    args.down = bytes
+                    ? byte_fraction(int(std::min<int64_t>(down.whole, in.height)), int(down.rest), y.denominator, rows)
+                    : Scale(down.rest) / Scale(y.denominator);
     args.taps = x.kernel;
     args.first = int(std::min<int64_t>(across.whole, in.width));
     args.rest = int(across.rest);
@@ -113,8 +133,8 @@ void resize(const Task& w) {
     args.activation = activation(w.node, w.panels.begin);
     args.in_type = input_of(w).type;
     args.out_type = made_by(w, w.node);
-    round_halves(w, &args);
-    args.factor = factor_of(args.in_type.scale, args.out_type);
+    args.columns = byte_axis(w.node, x, in.width);
+    weigh_steps(w, &args);
     kernels_of(w).resize(&args);
   });
 }

@@ -183,17 +183,30 @@ struct PairArgs {
   Type a_type = {}, b_type = {}, out_type = {};
 };
 
-// The f of ResizeArgs: so many parts, rounded, where `in_parts`, which are XNNPACK's weights.
+// How a resize of uint8 counts along an axis, as onnxruntime and XNNPACK do in float32.
+struct ByteAxis {
+  int last;       // pixel
+  float middle;   // 0.5: positions are rounded as those of middles of pixels, 0: of their beginnings
+  bool in_parts;  // XNNPACK's weights: rounded to so many parts
+};
 constexpr int kResizeParts = 1 << 11;
-static inline float resize_fraction(int rest, int denominator, bool in_parts) {
-  const float f = float(rest) / float(denominator);
-  return in_parts ? float(int(f * float(kResizeParts) + 0.5f)) / float(kResizeParts) : f;
+
+// How much of the pixel behind `whole` an output has that lies `rest / denominator` after it; half where both are the
+// last one.
+static inline float byte_fraction(int whole, int rest, int denominator, const ByteAxis& axis) {
+  if (whole < 0) return 0;
+  if (whole >= axis.last) return 0.5f;
+  const float position = float(double(whole) + double(axis.middle) + double(rest) / double(denominator));
+  const float f = (position - axis.middle) - float(whole);
+  return axis.in_parts ? float(int(f * float(kResizeParts) + 0.5f)) / float(kResizeParts) : f;
 }
 
 // Pixels of a row between two rows. Pixel 0 lies `rest / denominator` behind `first`, each other one `step` and
 // `step_rest / denominator` after the one before it. Of one tap it is the pixel that it lies behind, of two it is
-// weighed between that and the next, across, then down, each a + f (b - a). Positions are cut to the row. Of uint8 the
-// numbers are those of float(in - zero point), and their result is requantise(it * factor).
+// weighed between that and the next, across, then down, each a + f (b - a). Positions are cut to the row. Of uint8 it
+// is requantise(sum / out_type.scale), the sum being that of four pixels, those of the upper row first, and each
+// (weight down * weight across) * (float(in - zero point) * in_type.scale); of one tap both ways it is
+// requantise(float(in - zero point) * (in_type.scale / out_type.scale)).
 struct ResizeArgs {
   const void* rows[2];  // null rows[1]: one tap down
   float down;           // how near it is to rows[1]
@@ -205,9 +218,8 @@ struct ResizeArgs {
   ptrdiff_t out_stride;
   int pixels, panels;
   ActivationArgs activation;
-  float factor = 1;
   Type in_type = {}, out_type = {};
-  bool in_parts = false;
+  ByteAxis columns = {};  // of uint8
 };
 
 struct SoftmaxArgs {  // over the `channels` of each pixel, which need not fill panels; in place allowed

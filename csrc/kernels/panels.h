@@ -62,7 +62,8 @@ class ResizePositions {
     const int x = whole_ + tap;
     return (x < 0 ? 0 : x > a_.in_width - 1 ? a_.in_width - 1 : x) * a_.in_stride;
   }
-  float fraction() const { return resize_fraction(rest_, a_.denominator, a_.in_parts); }
+  float fraction() const { return float(rest_) / float(a_.denominator); }
+  float byte_fraction() const { return mbinfer::byte_fraction(whole_, rest_, a_.denominator, a_.columns); }
   void next() {
     rest_ += a_.step_rest;
     whole_ += a_.step + (rest_ >= a_.denominator);

@@ -155,14 +155,22 @@ void pair(const PairArgs* a) {
           pair_of(a, *at(a->a, p * a->a_stride + c), *at(a->b, p * a->b_stride + (a->one_channel ? 0 : c)));
 }
 
-// Channel c of row `row` of the input, `rest / denominator` behind the pixel `whole`.
-float across(const ResizeArgs* a, const void* row, int64_t whole, int rest, int c) {
-  auto pixel = [&](int64_t x) {
+// Channel c of the output that lies `rest / denominator` behind the pixel `whole` of the rows of the input.
+uint8_t resized(const ResizeArgs* a, int64_t whole, int rest, int c) {
+  auto steps = [&](int row, int64_t x) {
     const int inside = int(x < 0 ? 0 : x > a->in_width - 1 ? a->in_width - 1 : x);
-    return float(*at(row, inside * a->in_stride + c) - a->in_type.zero_point);
+    return float(*at(a->rows[row], inside * a->in_stride + c) - a->in_type.zero_point);
   };
-  const float x = pixel(whole), f = resize_fraction(rest, a->denominator, a->in_parts);
-  return a->taps == 1 ? x : fmaf(f, pixel(whole + 1) - x, x);
+  const int rows = a->rows[1] ? 2 : 1;
+  if (rows == 1 && a->taps == 1)
+    return requantise(steps(0, whole) * (a->in_type.scale / a->out_type.scale), a->activation, a->out_type);
+  const float down = rows == 1 ? 0 : a->down;
+  const float f = a->taps == 1 ? 0 : byte_fraction(int(whole), rest, a->denominator, a->columns);
+  float sum = 0;
+  for (int row = 0; row < rows; row++)
+    for (int tap = 0; tap < a->taps; tap++)
+      sum += ((row ? down : 1 - down) * (tap ? f : 1 - f)) * (steps(row, whole + tap) * a->in_type.scale);
+  return requantise(sum / a->out_type.scale, a->activation, a->out_type);
 }
 
 void resize(const ResizeArgs* a) {
@@ -170,11 +178,7 @@ void resize(const ResizeArgs* a) {
     const int64_t rests = a->rest + int64_t(p) * a->step_rest;
     const int64_t whole = a->first + int64_t(p) * a->step + rests / a->denominator;
     const int rest = int(rests % a->denominator);
-    for (int c = 0; c < a->panels * kPanel; c++) {
-      float y = across(a, a->rows[0], whole, rest, c);
-      if (a->rows[1]) y = fmaf(a->down, across(a, a->rows[1], whole, rest, c) - y, y);
-      *at(a->out, p * a->out_stride + c) = requantise(y * a->factor, a->activation, a->out_type);
-    }
+    for (int c = 0; c < a->panels * kPanel; c++) *at(a->out, p * a->out_stride + c) = resized(a, whole, rest, c);
   }
 }
 

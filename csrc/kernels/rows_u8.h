@@ -121,21 +121,32 @@ void pair_u8(const PairArgs* args) {
   }
 }
 
+// Bytes of one pixel each, and of two or four that are weighed.
 void resize_u8(const ResizeArgs* a) {
   const ByteOutput output(a->activation, a->out_type);
-  const f32x8 zero = f32x8::splat(float(a->in_type.zero_point)), factor = f32x8::splat(a->factor),
-              down = f32x8::splat(a->down);
+  const f32x8 zero = f32x8::splat(float(a->in_type.zero_point)), scale = f32x8::splat(a->in_type.scale),
+              step = f32x8::splat(a->out_type.scale), factor = f32x8::splat(a->in_type.scale / a->out_type.scale);
+  const int rows = a->rows[1] ? 2 : 1;
+  const float down = rows == 1 ? 0 : a->down;
   ResizePositions at(a);
   for (int p = 0; p < a->pixels; p++, at.next()) {
     const ptrdiff_t first = at.pixel(0), next = at.pixel(1);
-    const f32x8 f = f32x8::splat(at.fraction());
-    auto across = [&](const void* row, int c) {
-      const f32x8 x = sub(f32x8::widen_u8(bytes_at(row, first + c)), zero);
-      return a->taps == 1 ? x : fma(f, sub(sub(f32x8::widen_u8(bytes_at(row, next + c)), zero), x), x);
+    const float f = a->taps == 1 ? 0 : at.byte_fraction();
+    uint8_t* out = bytes_at(a->out, p * a->out_stride);
+    auto steps = [&](const void* row, ptrdiff_t x) { return sub(f32x8::widen_u8(bytes_at(row, x)), zero); };
+    if (rows == 1 && a->taps == 1) {
+      each_byte(out, a->panels, output, [&](int c) { return mul(steps(a->rows[0], first + c), factor); });
+      continue;
+    }
+    auto share = [&](int row, ptrdiff_t x, float weight) {
+      return mul(f32x8::splat(weight), mul(steps(a->rows[row], x), scale));
     };
-    each_byte(bytes_at(a->out, p * a->out_stride), a->panels, output, [&](int c) {
-      const f32x8 y = across(a->rows[0], c);
-      return mul(a->rows[1] ? fma(down, sub(across(a->rows[1], c), y), y) : y, factor);
+    each_byte(out, a->panels, output, [&](int c) {
+      f32x8 sum = share(0, first + c, (1 - down) * (1 - f));
+      if (a->taps == 2) sum = add(sum, share(0, next + c, (1 - down) * f));
+      if (rows == 2) sum = add(sum, share(1, first + c, down * (1 - f)));
+      if (rows == 2 && a->taps == 2) sum = add(sum, share(1, next + c, down * f));
+      return div(sum, step);
     });
   }
 }

@@ -85,6 +85,21 @@ def test_means_of_one_scale_round_halves_to_even_numbers(axes, size, dtype):
 
 
 @pytest.mark.parametrize("dtype", ["int8", "uint8"])
+@pytest.mark.parametrize("scale", [0.05, 0.0213])
+def test_means_over_channels(scale, dtype):
+    """Of one scale an eighth of them are a number and a half, and the zero point is odd."""
+    net, first = builder(dtype), -128 if dtype == "int8" else 0
+    x = net.input(SHAPE, scale=0.05, zero_point=first + 121)
+    y = net.values((*SHAPE[:3], 1), scale, first + 121)
+    net.operator("MEAN", [x.index, net.constant([3])], y.index, "ReducerOptions", keepDims=True)
+    net.outputs.append(y.index)
+    for _ in range(5):
+        given = integers(net)
+        ((name, expected),) = run_litert(net.model(), given).items()
+        np.testing.assert_array_equal(ours(net, given)[name], expected)
+
+
+@pytest.mark.parametrize("dtype", ["int8", "uint8"])
 @pytest.mark.parametrize("way", ["halfPixelCenters", "alignCorners", ""])
 @pytest.mark.parametrize("op", ["RESIZE_BILINEAR", "RESIZE_NEAREST_NEIGHBOR"])
 def test_resizing_of_quantised_values(op, way, dtype):

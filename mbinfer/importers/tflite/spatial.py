@@ -104,6 +104,10 @@ def reduce(low: Lowering, node: SourceNode) -> Tensor:
     groups = [x.order] * rank if len(axes) == rank else x.groups()
     over = {"C"} if groups is None else {axis for i in axes for axis in groups[i]}
     same = low.type_of(node, node.inputs[0]) == low.type_of(node, node.outputs[0])
+    if over == {"C"} and node.op == "MEAN":
+        value = _mean_of_channels(low, node, x, same)
+        shape = tuple(1 if i in axes else size for i, size in enumerate(x.shape) if keep or i not in axes)
+        return Tensor(value, low.builder.dims(value), x.order.replace("C", ""), shape)
     if "C" in over or node.op in ("SUM", "REDUCE_MIN", "REDUCE_PROD") or (node.op == "REDUCE_MAX" and not same):
         return low.in_reals(node, reduce)
     kernel = tuple(size if axis in over else 1 for size, axis in zip(x.dims, "HW"))
@@ -116,6 +120,22 @@ def reduce(low: Lowering, node: SourceNode) -> Tensor:
         value = low.typed(node, op, [value], **fields)
     shape = tuple(1 if i in axes else size for i, size in enumerate(x.shape) if keep or i not in axes)
     return Tensor(value, low.builder.dims(value), "".join(a for a in x.order if a not in over), shape)
+
+
+def _mean_of_channels(low: Lowering, node: SourceNode, x: Tensor, same: bool) -> str:
+    """Their whole sum, rounded once: a convolution of ones.
+
+    Between values of one type XNNPACK's halves go to the even number, and not to an even number of steps: numbers stand
+    for themselves meanwhile.
+    """
+    made, ones = low.type_of(node, node.outputs[0]), np.ones((1, 1, 1, x.dims[2]), np.int8)
+    assert made is not None
+    itself = Type("uint8", 1.0, 128 if low.source.tensors[node.outputs[0]].kind == "i1" else 0)
+    x = low.reread(node, x, itself, "numbers") if same else x
+    scale = np.ones(1, np.float32) / np.float32(x.dims[2])
+    value = low.emit(node, "conv", [x.value], "mean" if same else "", weight=ones, weight_scale=scale)
+    low.graph.types[value] = itself if same else made
+    return low.reread(node, Tensor(value, x.dims, x.order, x.shape), made).value if same else value
 
 
 @lowers("PAD", "PADV2")

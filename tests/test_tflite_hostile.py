@@ -44,6 +44,22 @@ def test_damaged_files(seed):
     assert import_model(model).nodes
 
 
+@pytest.mark.parametrize("dtype", ["float32", "int8"])
+@pytest.mark.parametrize("layer", ["conv", "depthwise", "dense"])
+def test_a_bias_of_other_channels_is_named(layer, dtype):
+    net = builder(dtype)
+    x = net.input((1, 4, 4, 8))
+    x = {"conv": lambda: net.conv(x, 8, (1, 1)), "depthwise": lambda: net.depthwise(x, (3, 3))}.get(
+        layer, lambda: net.dense(net.reshape(x, (1, 128)), 8)
+    )()
+    net.outputs.append(x.index)
+    bias = net.tensors[net.operators[-1].inputs[2]]
+    held = net.buffers[bias.buffer]
+    bias.shape, held.data = [5], held.data[:20]
+    with pytest.raises(errors.UnsupportedError, match="a bias of 5 numbers for 8 channels"):
+        import_model(net.model())
+
+
 def test_operators_without_what_they_need():
     """Each operator on inputs that are too few, too many, left out or of another kind, and without its options."""
     options = {name.lower(): name for name in vars(schema.BuiltinOptions)}

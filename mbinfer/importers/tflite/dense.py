@@ -19,7 +19,7 @@ def fully_connected(low: Lowering, node: SourceNode) -> Tensor:
     """A 1x1 convolution over the pixels where a row is a pixel, one as large as its input where it is everything."""
     if not fits(low, node, 1, 0):
         return low.in_reals(node, fully_connected)
-    x, weight, bias = low.tensor(node), weight_of(low, node, 1, 0), bias_of(low, node, 2)
+    x, weight = low.tensor(node), weight_of(low, node, 1, 0)
     if weight.array.ndim != 2 or node.attrs["weights_format"]:
         raise low.unsupported(
             node, f"weights of shape {weight.array.shape}, format {node.attrs['weights_format']}", "a matrix [out, in]"
@@ -27,7 +27,7 @@ def fully_connected(low: Lowering, node: SourceNode) -> Tensor:
     outputs, inputs = weight.array.shape
     count = math.prod(x.shape)
     shape = (*x.shape[:-1], outputs) if node.attrs["keep_num_dims"] else (count // max(inputs, 1), outputs)
-    return _dense(low, node, x, weight, shape, {"bias": bias, **low.activation(node)})
+    return _dense(low, node, x, weight, shape, {"bias": bias_of(low, node, 2, outputs), **low.activation(node)})
 
 
 def _dense(

@@ -31,7 +31,7 @@ def conv(low: Lowering, node: SourceNode) -> Tensor:
             node, f"weights {weight.array.shape} on {channels} channels", "weights [out, kh, kw, channels / groups]"
         )
     groups, window = channels // per_group, _window(low, node, x, weight.array.shape[1:3])
-    bias = bias_of(low, node, 2)
+    bias = bias_of(low, node, 2, outputs)
     if groups == channels == outputs > 1:
         array = weight.array[..., 0].transpose(1, 2, 0)
         return low.picture(node, "depthwise", x, bias=bias, **weight.fields(array), **window)
@@ -49,7 +49,7 @@ def depthwise(low: Lowering, node: SourceNode) -> Tensor:
         raise low.unsupported(
             node, f"weights {array.shape} on {channels} channels", "weights [1, kh, kw, n x channels]"
         )
-    window, bias = _window(low, node, x, array.shape[1:3]), bias_of(low, node, 2)
+    window, bias = _window(low, node, x, array.shape[1:3]), bias_of(low, node, 2, array.shape[3])
     if array.shape[3] == channels:
         return low.picture(node, "depthwise", x, bias=bias, **weight.fields(array[0]), **window)
     fields = weight.fields(array.transpose(3, 1, 2, 0))

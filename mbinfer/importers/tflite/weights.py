@@ -81,11 +81,13 @@ def _centred(array: npt.NDArray[Any], tensor: TfliteTensor, axis: int) -> npt.ND
     return np.asarray(array.astype(np.int64) - tensor.zero_point.reshape(shape), np.int64)
 
 
-def bias_of(low: Lowering, node: SourceNode, index: int) -> npt.NDArray[Any] | None:
-    """The bias, float64 or int32 as the node computes; None where there is none."""
+def bias_of(low: Lowering, node: SourceNode, index: int, outputs: int) -> npt.NDArray[Any] | None:
+    """The bias of so many channels, float64 or int32 as the node computes; None where there is none."""
     array = low.constant(node, index)
     if array is None:
         return None
+    if array.size != outputs:
+        raise unsupported(node, f"a bias of {array.size} numbers for {outputs} channels", "one for each")
     quantized = low.type_of(node, node.inputs[0]) is not None
     if array.dtype.kind == "f" and not quantized:  # or dequantised, where integers are computed in real numbers
         return np.asarray(array, np.float64)

@@ -107,8 +107,8 @@ void Runner::make_patches(int index, const Step& step, const Pass& pass, int beg
     conv.in = input.view;
     return make_part(conv);
   }
-  const int padding = padding_held(image.type, conv.node.x), left = padding ? conv.x.pad : 0;
-  if (padding) conv.x.pad = 0, conv.in_width += padding;
+  const int left = conv.x.pad;
+  conv.x.pad = 0, conv.in_width += padding_held(conv.node.x);
   // The rest of a row, whole rows, and the beginning of one.
   const int width = conv.out.width, first = conv.makes.begin;
   const int whole = std::min(end, round_up(begin, width)), rest = std::max(whole, end / width * width);

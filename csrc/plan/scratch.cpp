@@ -78,7 +78,7 @@ void ScratchSizes::set_patch() {
   if (!patch.patch) return;
   const Node& conv = graph_.nodes[size_t(parts_[1].node)];
   const Value& image = graph_.values[size_t(graph_.nodes[size_t(parts_[0].node)].output)];
-  const int64_t pixels = window(conv.x, kPatchPixels, image.shape.width + padding_held(image.type, conv.x));
+  const int64_t pixels = window(conv.x, kPatchPixels, image.shape.width + padding_held(conv.x));
   const int made_at_once = count_ == 2 ? stage_.rows : parts_[1].ring.rows;
   patch.rows = window(conv.y, std::min(patch_rows(graph_, conv), made_at_once), image.shape.height);
   // The rows of a column are the pixels of one row to the kernels.

@@ -40,8 +40,8 @@ class ScratchSizes {
 constexpr int kPatchPixels = 32, kPatchRows = 16;
 inline int patch_rows(const Graph& graph, const Node& conv) { return is_column(graph, conv) ? kPatchRows : 1; }
 
-// Columns of padding that the patch holds beside those of the image: quantised ones, whose padding is a number.
-inline int padding_held(const Type& type, const Window& x) { return type.scale > 0 ? x.pad + x.pad_end : 0; }
+// Columns of padding that a patch holds beside those of the image: pixels at its edges go with their neighbours.
+inline int padding_held(const Window& x) { return x.pad + x.pad_end; }
 
 // Channels of a pixel of the patch that part 0 makes: filled up to what the convolution takes at a time.
 int patch_channels(const Graph& graph, const Stage& stage);

@@ -6,6 +6,7 @@
 
 #include <cstdio>
 #include <cstring>
+#include <thread>
 #include <vector>
 
 #include "exec/thread_pool.h"
@@ -287,6 +288,30 @@ void check_fork_in_a_run() {
   }
   judge_child(child, "a child that was forked in the middle of a run");
 }
+
+// By a thread beside the one that runs: the child's new workers do not enter the run that was going on, which nobody
+// ends.
+void check_fork_beside_a_run() {
+  constexpr int kThreads = 9;
+  ThreadPool pool(kThreads, true);
+  std::atomic<int> entered{0};
+  std::atomic<bool> forked{false};
+  std::thread other([&] {
+    pool.run([&](ThreadPool::Member&) {
+      entered++;
+      while (!forked) usleep(200);
+    });
+  });
+  while (entered < kThreads) usleep(200);
+  const pid_t child = fork_child([&] {
+    for (int runs = 0; runs < 3; runs++) check_all_come(&pool);
+    judge(entered == kThreads, "a child's worker enters its parent's run");
+    pool.~ThreadPool();
+  });
+  forked = true;
+  other.join();
+  judge_child(child, "a child that was forked beside a run");
+}
 #endif
 
 }  // namespace
@@ -302,6 +327,7 @@ int main() {
 #if !defined(__SANITIZE_THREAD__)
   check_fork();
   check_fork_in_a_run();
+  for (int again = 0; again < 5; again++) check_fork_beside_a_run();
 #endif
   std::printf("%d failed\n", failed);
   return failed != 0;

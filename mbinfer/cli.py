@@ -82,6 +82,12 @@ def _add_makers(command: Callable[..., argparse.ArgumentParser]) -> None:
     sub.add_argument("--inputs", type=_listed(str), metavar="NAME[,NAME]", help="tensors of the source to begin at")
     sub.add_argument("--outputs", type=_listed(str), metavar="NAME[,NAME]", help="tensors of the source to end at")
     sub.add_argument("--states", type=_pairs, metavar="IN=OUT[,...]", help="inputs that take what an output was before")
+    sub.add_argument(
+        "--boxes",
+        type=_settings,
+        metavar="KEY=VALUE[,...]",
+        help="of a detector: how raw numbers become boxes, such as boxes=output0[:4],scores=output0[4:],form=cxcywh",
+    )
     sub.add_argument("--dtype", default="float32", help="float32 (the default), float16 (its weights) or int8")
     add_arguments(sub)
 
@@ -154,6 +160,25 @@ def _pairs(text: str) -> dict[str, str]:
     return {pair[0]: pair[1] for pair in pairs}
 
 
+def _settings(text: str) -> dict[str, Any]:
+    """Keys and what they are; what has no key goes on with the list of the one before."""
+    found: dict[str, list[str]] = {}
+    for part in text.split(","):
+        key, given_, value = part.partition("=")
+        if given_ and key not in found:
+            found[key] = [value]
+        elif found and not given_:
+            found[next(reversed(found))].append(part)
+        else:
+            raise argparse.ArgumentTypeError("give each key once, such as boxes=places,scores=scores,form=xyxy")
+    made: dict[str, Any] = {key: values[0] if len(values) == 1 else values for key, values in found.items()}
+    if "every_class" in made:
+        if made["every_class"] not in ("true", "false"):
+            raise argparse.ArgumentTypeError("every_class: give true or false")
+        made["every_class"] = made["every_class"] == "true"
+    return made
+
+
 def _build(options: argparse.Namespace) -> None:
     from . import model, quantize
     from .convert import DTYPES, read_labels
@@ -186,7 +211,7 @@ def _build(options: argparse.Namespace) -> None:
 def _convert(options: argparse.Namespace) -> None:
     from .convert import convert
 
-    names = ("mean", "scale", "color", "crop", "input_shape", "inputs", "outputs", "states", "labels")
+    names = ("mean", "scale", "color", "crop", "input_shape", "inputs", "outputs", "states", "labels", "boxes")
     wanted = {name: getattr(options, name) for name in names if getattr(options, name) is not None}
     if wanted.keys() & {"color", "crop"} and not wanted.keys() & {"mean", "scale"}:
         raise Error("--color and --crop belong to a recipe for pictures; give its --mean or --scale too")

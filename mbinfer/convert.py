@@ -37,6 +37,7 @@ def convert(
     inputs: Iterable[str] | None = None,
     outputs: Iterable[str] | None = None,
     states: Mapping[str, str] | None = None,
+    boxes: Mapping[str, Any] | None = None,
     **quantising: Any,
 ) -> None:
     """Convert `source` to a model file at `path`.
@@ -57,8 +58,9 @@ def convert(
         overrides those that it stores; a dict by input name where there are several.
     inputs, outputs: names of tensors of the source to begin and to end at; what lies before and behind is left out.
     states: for a streaming network: by input, the name of the tensor that it takes in the following run, such as
-        {"cache": "new_cache"}; at first it is zeros. Such an input is none of the result's, nor is its output, unless
-        `outputs` has it.
+        {"cache": "new_cache"}; at first zeros. It is no input of the result, nor an output unless `outputs` has it.
+    boxes: of a detector that ends in raw numbers, how they become boxes as `mbinfer.detect` reads them, such as
+        {"boxes": "output0[:4]", "scores": "output0[4:]", "form": "cxcywh"}: docs/detectors.md.
     quantising: for dtype "int8": ranges, keep_float, report and the rest of `mbinfer.quantize.quantize`.
 
     Inputs of the result are NHWC with batch 1, ONNX sequences (1, channels, length) as `Session.inputs` says; rank-4
@@ -73,13 +75,11 @@ def convert(
     written = written_path("path", path)
     _check_dtype(dtype, calibration, quantising)
     side = _check_picture(color, crop)
-    graph = importers.import_model(source, input_shape, example, outputs, states, inputs)
-    if mean is not None or scale is not None:
-        _set_recipe(graph, mean, scale, color, side)
+    graph = importers.import_model(source, input_shape, example, outputs, states, inputs, boxes)
+    _set_recipe(graph, mean, scale, color, side)
     if dtype == "int8":
         graph = _quantised(graph, calibration, quantising)
-    if labels is not None:
-        _set_labels(graph, labels)
+    _set_labels(graph, labels)
     model.save(graph, written, "float16" if dtype == "float16" else None)
 
 
@@ -110,6 +110,8 @@ def _check_picture(color: Any, crop: Any) -> float:
 
 
 def _set_recipe(graph: Graph, mean: Numbers | None, scale: Numbers | None, color: str, crop: float) -> None:
+    if mean is None and scale is None:
+        return
     if len(graph.inputs) != 1:
         raise ShapeError(f"mean and scale describe one picture, but the model has the inputs {', '.join(graph.inputs)}")
     (name,) = graph.inputs
@@ -166,6 +168,8 @@ def read_labels(path: Path) -> list[str]:
 
 
 def _set_labels(graph: Graph, labels: Any) -> None:
+    if labels is None:
+        return
     output = graph.outputs[0]
     classes = graph.values[output.value][2]
     if isinstance(labels, (str, os.PathLike)):
@@ -177,7 +181,8 @@ def _set_labels(graph: Graph, labels: Any) -> None:
             labels = []
         if not labels:
             raise ArgumentError("labels: give a list of class names, or the path of a file with one a line")
-    if len(labels) != classes:
+    ends_in_boxes = any(node.op == "nms" and node.output == output.value for node in graph.nodes)
+    if len(labels) != classes and not ends_in_boxes:
         raise ShapeError(
             f"{len(labels)} labels for the {classes} classes of output '{output.name}' "
             f"{output.shape}; give one for each class"

@@ -97,11 +97,17 @@ def save_boxes(
     line = max(1, round(min(drawn.size) / 150))
     for box in reversed(boxes):  # the best ones on top
         color = tuple(int(level) for level in colors[box["class"] % len(colors)])
-        corners = [max(0, min(round(box[side]), drawn.size[side[0] == "y"] - 1)) for side in ("x0", "y0", "x1", "y1")]
+        ends = {
+            side: max(0, min(round(box[side]), drawn.size[side[0] == "y"] - 1)) for side in ("x0", "y0", "x1", "y1")
+        }
+        (left, right), (upper, lower) = (
+            sorted((ends[f"{axis}0"], ends[f"{axis}1"])) for axis in "xy"
+        )  # of raw numbers
+        corners = [left, upper, right, lower]
         canvas.rectangle(corners, outline=color, width=line)
         text = canvas.textbbox((0, 0), box["label"])
         width, height = text[2] + 4, text[3] + 4
-        left, upper = corners[0], corners[1] - height if corners[1] >= height else corners[1]
+        upper = upper - height if upper >= height else upper
         canvas.rectangle((left, upper, left + width, upper + height), fill=color)
         canvas.text((left + 2, upper + 2), box["label"], fill="black" if sum(color) > 1.5 * 255 else "white")
     try:

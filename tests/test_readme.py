@@ -28,7 +28,7 @@ def blocks(language: str) -> list[str]:
 
 @pytest.fixture
 def here(tmp_path, monkeypatch):
-    """The current folder: an empty one with the examples, pictures and a model of two classes in ONNX."""
+    """The current folder: the examples, pictures, and two models in ONNX, of two classes and of raw boxes."""
     (tmp_path / "examples").symlink_to(ROOT / "examples")
     (tmp_path / "pictures").symlink_to(ROOT / "examples" / "digits")
     weight = np.random.default_rng(0).standard_normal((2, 3, 3, 3), dtype=np.float32)
@@ -42,6 +42,14 @@ def here(tmp_path, monkeypatch):
     graph = helper.make_graph(nodes, "g", inputs, outputs, [numpy_helper.from_array(weight, "weight")])
     proto = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
     onnx.save(proto, tmp_path / "model.onnx")
+    nodes = [helper.make_node("Conv", ["image", "window"], ["map"], strides=[8, 8]),
+             helper.make_node("Reshape", ["map", "shape"], ["output0"])]  # fmt: skip
+    window = np.random.default_rng(0).standard_normal((6, 3, 8, 8), dtype=np.float32)
+    held = [numpy_helper.from_array(a, n) for a, n in ((window, "window"), (np.array([1, 6, 16]), "shape"))]
+    outputs = [helper.make_tensor_value_info("output0", TensorProto.FLOAT, [1, 6, 16])]
+    graph = helper.make_graph(nodes, "raw boxes", inputs, outputs, held)
+    proto = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    onnx.save(proto, tmp_path / "detector.onnx")
     monkeypatch.chdir(tmp_path)
     return tmp_path
 

@@ -8,7 +8,7 @@ walking.py    the walk over a source's nodes; refusals are collected
 arithmetic.py constants and gates recognised in sums and products
 products.py   products of two computed tensors, one of them a vector
 choosing.py   comparisons, and what they choose
-detecting.py  boxes that better ones cover (NMS)
+detecting.py  boxes that better ones cover (NMS); ending.py: detectors that their source leaves without it
 fusing.py     affine, activation and padding nodes folded away          (`Graph` only)
 finishing.py  outputs named, nodes folded
 states.py     inputs that take what an output was in the run before
@@ -26,6 +26,7 @@ from ..errors import Error, FormatError
 from ..graph import Graph
 from ..messages import told
 from .arguments import InputShape
+from .ending import ending_of
 from .onnx import import_onnx
 from .states import States
 from .tflite import import_tflite, is_tflite
@@ -41,19 +42,20 @@ def import_model(
     outputs: Iterable[str] | None = None,
     states: States = None,
     inputs: Iterable[str] | None = None,
+    boxes: Any = None,
 ) -> Graph:
     """The `Graph` of anything that `mbinfer.convert` takes.
 
     Whatever is wrong with the source, the error is one of mbinfer's, its message short, or an `OSError` of its file.
     """
     try:
+        ending = ending_of(boxes)
         if is_torch_module(source):
-            return import_onnx(
-                export_torch(source, example, input_shape), outputs=outputs, states=states, inputs=inputs
-            )
+            exported = export_torch(source, example, input_shape)
+            return import_onnx(exported, outputs=outputs, states=states, inputs=inputs, ending=ending)
         if is_tflite(source):
-            return import_tflite(source, input_shape, outputs, states, inputs)
-        return import_onnx(source, input_shape, outputs, states, inputs)
+            return import_tflite(source, input_shape, outputs, states, inputs, ending)
+        return import_onnx(source, input_shape, outputs, states, inputs, ending)
     except Error:
         raise
     except OSError as error:

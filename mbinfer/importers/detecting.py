@@ -7,6 +7,7 @@ are zeros. How many there are is what a source leaves open, so that nothing may 
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable, Iterator
 
 import numpy as np
 
@@ -82,17 +83,25 @@ def _above_zero(low: Walk, value: str) -> bool:
 
 
 def suppressed(
-    low: Walk, node: SourceNode, of_classes: list[str], overlap: float, of_each: int, most: int, part: str = ""
+    low: Walk,
+    node: SourceNode,
+    of_classes: Iterable[str],
+    classes: int,
+    overlap: float,
+    of_each: int,
+    most: int,
+    part: str = "",
 ) -> str:
     """The best boxes of all classes, `most` of them, of which there are `of_each` of a class at most.
 
-    `of_classes`: for each class the value (n, 1, 6) of its boxes.
+    `of_classes`: for each of them the value (n, 1, 6) of its boxes, made when it is asked for: all at once would take
+    as much memory as there are classes.
     """
     if min(of_each, most) < 1 or most * BOX > MAX_SIDE:
         raise low.unsupported(
-            node, f"{of_each} boxes of each of {len(of_classes)} classes, {most}", f"1 to {MAX_SIDE // BOX} boxes"
+            node, f"{of_each} boxes of each of {classes} classes, {most}", f"1 to {MAX_SIDE // BOX} boxes"
         )
-    alone = len(of_classes) == 1
+    alone = classes == 1
     kept = [
         low.emit(
             node,
@@ -116,16 +125,20 @@ def boxes_of(low: Walk, node: SourceNode, boxes: str, scores: str, of_each: int,
     that do not count."""
     count, _, classes = low.builder.dims(scores)
     of_each = min(of_each, count)
+    most = of_each * classes
+    value = suppressed(low, node, every_class(low, node, boxes, scores), classes, overlap, of_each, most)
+    return Tensor(value, low.builder.dims(value), "C", (most, BOX))
+
+
+def every_class(low: Walk, node: SourceNode, boxes: str, scores: str, first: int = 0) -> Iterator[str]:
+    """For each class from the `first` on the value (n, 1, 6) of its boxes, of the corners and scores of all of them."""
     joined = low.emit(node, "concat", [boxes, scores], "boxes and scores")
-    of_classes = []
-    for c in range(classes):
+    classes = low.builder.dims(scores)[2]
+    for c in range(first, classes):
         weight = np.zeros((BOX, 1, 1, 4 + classes))
         weight[[0, 1, 2, 3, 4], 0, 0, [0, 1, 2, 3, 4 + c]] = 1
         bias = np.array([0, 0, 0, 0, 0, c], np.float64)
-        of_classes.append(low.emit(node, "conv", [joined], f"class{c}", weight=weight, bias=bias))
-    most = of_each * classes
-    value = suppressed(low, node, of_classes, overlap, of_each, most)
-    return Tensor(value, low.builder.dims(value), "C", (most, BOX))
+        yield low.emit(node, "conv", [joined], f"class{c}", weight=weight, bias=bias)
 
 
 def refuse_readers(low: Walk, node: SourceNode, readers: list[str], name: str) -> None:

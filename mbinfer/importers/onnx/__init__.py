@@ -20,6 +20,7 @@ import numpy as np
 from ...errors import ShapeError, UnsupportedError
 from ...graph import Graph
 from ..arguments import InputShape
+from ..ending import Ending, add_ending, ends_at
 from ..finishing import finish
 from ..states import States, own_outputs, ties_of, with_states
 from . import boxes, choosing, dense, moving, norms, pointwise, spatial, views  # noqa: F401 - handlers
@@ -36,29 +37,32 @@ def import_onnx(
     outputs: Iterable[str] | None = None,
     states: States = None,
     inputs: Iterable[str] | None = None,
+    ending: Ending | None = None,
 ) -> Graph:
     """Read `source`, an .onnx path, its bytes or an `onnx.ModelProto` (opset 7 or later, float32, batch 1 or open).
 
     `input_shape`, in the model's own axis order (a dict by input name for several inputs), fixes open sizes and
     overrides others. `outputs` names the tensors to end at, instead of the model's own outputs, `inputs` those to begin
     at, of what nodes make.
-    `states`: by input, the tensor that it takes in the following run.
+    `states`: by input, the tensor that it takes in the following run. `ending`: of a detector, in boxes.
     Returns a `Graph` with batch norm, biases, pads and activations folded; inputs are NHWC, rank-4 outputs
     ``(1, H, W, C)``, other outputs shaped as in the source.
 
     Raises `UnsupportedError` naming node, op, reason and what is supported; `FormatError` for an invalid model;
     `ShapeError` for an `input_shape` that does not fit; `mbinfer.Error` without the onnx package.
     """
-    model = read_onnx(source, input_shape, with_states(outputs, states), inputs)
+    model = read_onnx(source, input_shape, with_states(ends_at(outputs, ending), states), inputs)
     with np.errstate(all="ignore"):  # what is not finite in the end is refused by name
         try:
             lowering = Lowering(model)
             lowering.run()
+            made = [] if ending is None else [add_ending(lowering, ending)]
         except UnsupportedError as error:
             if not model.overridden:
                 raise
             raise ShapeError(f"with {model.overridden}: {error}") from error
-        graph = finish(lowering, lowering.nodes, own_outputs(model.outputs, outputs, states), ties_of(lowering, states))
+        ends = own_outputs(model.outputs, outputs, states) if ending is None else [*made, *(outputs or ())]
+        graph = finish(lowering, lowering.nodes, ends, ties_of(lowering, states))
     graph.metadata["source"] = "onnx"
     if model.producer:
         graph.metadata["producer"] = model.producer

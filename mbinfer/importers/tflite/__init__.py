@@ -20,6 +20,7 @@ import numpy as np
 from ...errors import ShapeError, UnsupportedError
 from ...graph import Graph
 from ..arguments import InputShape
+from ..ending import Ending, add_ending, ends_at
 from ..finishing import finish
 from ..states import States, own_outputs, with_states
 from . import (  # noqa: F401 - handlers
@@ -46,25 +47,28 @@ def import_tflite(
     outputs: Iterable[str] | None = None,
     states: States = None,
     inputs: Iterable[str] | None = None,
+    ending: Ending | None = None,
 ) -> Graph:
     """Read `source`, a .tflite path or its bytes: float32, float16 weights, int8 and uint8 values.
 
     `input_shape` (a dict by input name for several inputs) overrides the stored sizes; `outputs` names the tensors to
-    end at, `inputs` those to begin at, `states`, by input, the tensor that it takes in the following run. Inputs and
-    outputs have the types of the file.
+    end at, `inputs` those to begin at, `states`, by input, the tensor that it takes in the following run. `ending`: of
+    a detector, in boxes. Inputs and outputs have the types of the file.
 
     Raises `UnsupportedError` naming node, operator, reason and what is supported; `FormatError` for a damaged file.
     """
-    model = read_tflite(source, with_states(outputs, states), inputs)
+    model = read_tflite(source, with_states(ends_at(outputs, ending), states), inputs)
     with np.errstate(all="ignore"):  # what is not finite in the end is refused by name
         try:
             lowering = Lowering(model, input_shape, states)
             lowering.run()
+            made = [] if ending is None else [add_ending(lowering, ending)]
         except UnsupportedError as error:
             if input_shape is None:
                 raise
             raise ShapeError(f"with input_shape={input_shape}: {error}") from error
-        graph = finish(lowering, model.nodes, own_outputs(model.outputs, outputs, states), lowering.ties)
+        ends = own_outputs(model.outputs, outputs, states) if ending is None else [*made, *(outputs or ())]
+        graph = finish(lowering, model.nodes, ends, lowering.ties)
     graph.metadata["source"] = "tflite"
     if model.description:
         graph.metadata["description"] = model.description

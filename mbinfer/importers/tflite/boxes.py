@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
@@ -53,7 +54,7 @@ def post_process(low: Lowering, node: SourceNode) -> Tensor:
         first = 0
     else:
         found = _candidates(low, node, places, scores, anchors.astype(np.float32), options)
-        kept = suppressed(low, node, [found], overlap, most, most, "nms")
+        kept = suppressed(low, node, [found], 1, overlap, most, most, "nms")
     rows = _rows(low, node, kept, most)
     boxes = channels(low, node, rows, 0, 4, 2)
     score, number = channels(low, node, rows, 4, 1, 2, "scores"), channels(low, node, rows, 5, 1, 2, "classes")
@@ -89,15 +90,18 @@ def _class_by_class(
     most: int,
 ) -> str:
     """The best boxes of all classes, those of each being covered by better ones of it alone."""
-    first, of_classes = options["first_channel"], []
+    first, classes = options["first_channel"], scores.shape[-1]
     of_each = min(most, len(anchors), int(node.attrs.get("detections_per_class", 100)))
-    for c in range(first, scores.shape[-1]):
-        of_one = channels(low, node, scores, c, 1, 2, f"scores{c}")
-        of_one = replace(of_one, order=scores.order.replace("C", ""))
-        found = _candidates(low, node, places, of_one, anchors, {**options, "first_channel": 0}, f"class{c}/")
-        numbered = {"weight": np.ones((1, 1, BOX)), "bias": np.array([0, 0, 0, 0, 0, c - first], np.float64)}
-        of_classes.append(low.emit(node, "depthwise", [found], f"class{c}", **numbered))
-    return suppressed(low, node, of_classes, overlap, of_each, most, "kept")
+
+    def of_classes() -> Iterator[str]:
+        for c in range(first, classes):
+            of_one = channels(low, node, scores, c, 1, 2, f"scores{c}")
+            of_one = replace(of_one, order=scores.order.replace("C", ""))
+            found = _candidates(low, node, places, of_one, anchors, {**options, "first_channel": 0}, f"class{c}/")
+            numbered = {"weight": np.ones((1, 1, BOX)), "bias": np.array([0, 0, 0, 0, 0, c - first], np.float64)}
+            yield low.emit(node, "depthwise", [found], f"class{c}", **numbered)
+
+    return suppressed(low, node, of_classes(), classes - first, overlap, of_each, most, "kept")
 
 
 @lowers("NON_MAX_SUPPRESSION_V4", "NON_MAX_SUPPRESSION_V5", many=True)
@@ -121,7 +125,7 @@ def non_max_suppression(low: Lowering, node: SourceNode) -> Tensor:
     assert numbers is not None
     joined = low.emit(node, "concat", [boxes, kept, numbers.value], "numbered")
     most = int(most)
-    rows = _rows(low, node, suppressed(low, node, [joined], max(overlap, 0.0), most, most, "nms"), most)
+    rows = _rows(low, node, suppressed(low, node, [joined], 1, max(overlap, 0.0), most, most, "nms"), most)
     score = channels(low, node, rows, 4, 1, 2, "scores")
     made = [replace(score, shape=(most,))] if node.op.endswith("V5") else []
     low.env.update(zip(node.outputs[1:], [*made, _count(low, node, score, most, ())]))

@@ -214,6 +214,17 @@ def summed_up_late(count):
     return net.graph
 
 
+def subtracted_backwards(count):
+    """Every stage's value is read once more, the last one's first."""
+    net = GraphBuilder(np.random.default_rng(0), (2, 2, 8))
+    values = narrow(net, pool, count // 2)
+    total = values[-1]
+    for value in reversed(values[:-1]):
+        total = net.add("sub", [value, total])
+    net.output(total)
+    return net.graph
+
+
 def towers_deep(count):
     net = GraphBuilder(np.random.default_rng(0), (4, 4, 8))
     trunk = net.convolve("input", 8)
@@ -309,7 +320,13 @@ FAMILIES = [
         (read_often, 2900),
         (stacked_often, 65_000),
     ],
-    *[(summed_up_late, 5800), (towers_deep, 5800), (added_often, 5500), (detectors, 1500)],
+    *[
+        (summed_up_late, 5800),
+        (subtracted_backwards, 5800),
+        (towers_deep, 5800),
+        (added_often, 5500),
+        (detectors, 1500),
+    ],
 ]
 INT8 = [(blocks, 500), (gates, 550), (towers_deep, 5500), (added_often, 5000), (detectors, 2000)]
 

@@ -113,11 +113,16 @@ class ByBirth {
   }
 
   int64_t beside_slides(int i) {
+    const int64_t size = round_up(buffers_[size_t(i)].bytes, kArenaAlign);
     int64_t offset = 0;
     for (int64_t before = -1; before != offset;) {  // again where a slide pushed it up
       before = offset;
       for (const Placed& p : alive_) {
-        const Clearance d = clearance(buffers_, slides_, shared(i, p.buffer), i, p.buffer);
+        if (p.offset - size >= offset) break;  // no distance is more than a size
+        if (offset >= p.end) continue;
+        const int slide = shared(i, p.buffer);
+        const Clearance d =
+            slide < 0 ? Clearance{size, p.end - p.offset} : clearance(buffers_, slides_, slide, i, p.buffer);
         if (p.offset - d.above < offset && offset < p.offset + d.below) offset = p.offset + d.below;
       }
     }

@@ -133,8 +133,10 @@ def torch_networks() -> dict:
 
 
 @pytest.mark.filterwarnings("ignore")  # the exporters' own
-@pytest.mark.parametrize("dynamo", [False, True])
-@pytest.mark.parametrize("name, nodes", [("v1", 29), ("v2", 64), ("hard_swish", 8)])
+@pytest.mark.parametrize(
+    "name, nodes, dynamo",
+    [("v1", 29, False), ("v2", 64, False), ("v2", 64, True), ("hard_swish", 8, False), ("hard_swish", 8, True)],
+)
 def test_both_torch_exporters(name, nodes, dynamo, tmp_path):
     network = torch_networks()[name]
     import torch

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import itertools
 import re
+import tracemalloc
 
 import numpy as np
 import pytest
+from test_tflite_reals import sparse
 from tflite_models import RELU6, TfliteBuilder, schema
 
 from mbinfer import errors
@@ -92,3 +94,53 @@ def test_tables_without_end():
     for data in (b"", b"\x08\0\0\0TFL3", b"\xff\xff\xff\x7fTFL3" + bytes(40), b"\x08\0\0\0TFL3" + b"\xff" * 60):
         with pytest.raises(errors.Error):
             import_tflite(data)
+
+
+def made_of_little(what: str) -> TfliteBuilder:
+    """Weights of gigabytes, in files of kilobytes."""
+    net, side = builder(), 1 << 13
+    x, shape = net.input((1, 1, 1, side)), (4 if what == "places" else side, 1, 1, side)
+    dense = net.values(shape)
+    if what == "filled":
+        net.operator("FILL", [net.constant(shape), net.constant(1, "float32")], dense.index)
+    elif what == "broadcast":
+        both = [net.constant(np.ones(at), "float32") for at in ((side, 1, 1, 1), (1, 1, 1, side))]
+        net.operator("ADD", both, dense.index, "AddOptions")
+    else:
+        weight = net.tensor("w", shape, "float32", np.ones(1))
+        last = ([0] + [1] * side, [0], "Uint8") if what == "zeros" else side
+        net.tensors[weight].sparsity = sparse(shape, [0, 1, 2, 3], [], [side, 1, 1, last])
+        net.operator("DENSIFY", [weight], dense.index)
+    y, bias = net.values((1, 1, 1, side)), net.constant(np.ones(1), "float32")
+    net.operator("CONV_2D", [x.index, dense.index, bias], y.index, "Conv2DOptions", strideH=1, strideW=1)
+    net.outputs.append(y.index)
+    return net
+
+
+def test_constants_are_bounded_together():
+    """Forty of 4 MB each, which a few bytes make."""
+    net, size, made = builder(), (1 << 10, 1 << 10), []
+    for _ in range(40):
+        filled = net.values(size)
+        net.operator("FILL", [net.constant(size), net.constant(1, "float32")], filled.index)
+        made.append(filled.index)
+    joined, y = net.values((40 * size[0], size[1])), net.values(size)
+    net.operator("CONCATENATION", made, joined.index, "ConcatenationOptions")
+    net.operator("ADD", [net.input((1, 1, 1, size[1])).index, joined.index], y.index, "AddOptions")
+    net.outputs.append(y.index)
+    with pytest.raises(errors.UnsupportedError, match="too large together"):
+        import_tflite(net.model())
+
+
+@pytest.mark.parametrize(
+    "what, words",
+    [("filled", "a shape of"), ("broadcast", "large"), ("zeros", "so many zeros"), ("places", "a level of")],
+)
+def test_constants_are_bounded_before_they_are_made(what, words):
+    data = made_of_little(what).model()
+    tracemalloc.start()
+    with pytest.raises(errors.Error, match=words):
+        import_tflite(data)
+    most = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert most < 1 << 24

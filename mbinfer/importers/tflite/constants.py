@@ -15,6 +15,8 @@ from .tensors import TfliteTensor
 
 Array = npt.NDArray[Any]
 MOST_ELEMENTS = 1 << 26  # of one constant
+MOST_MADE = 1 << 22  # of one that is larger than what it is made of
+MOST_KEPT, TIMES_STORED = 1 << 24, 8  # of all together, beside so many times what the file stores
 
 ARITHMETIC: dict[str, Callable[..., Any]] = {
     "ADD": np.add,
@@ -42,15 +44,30 @@ def evaluate(node: SourceNode, arrays: Sequence[Array], tensors: Sequence[Tflite
     try:
         if node.op in ARITHMETIC:
             a, b = arrays
-            if math.prod(np.broadcast_shapes(a.shape, b.shape)) > MOST_ELEMENTS or any(
-                t and len(t.scale) for t in tensors
-            ):
+            made = math.prod(np.broadcast_shapes(a.shape, b.shape))
+            if made > max(a.size, b.size, MOST_MADE) or any(t and len(t.scale) for t in tensors):
                 raise ValueError("large or quantised")
             with np.errstate(all="ignore"):
                 return np.asarray(ARITHMETIC[node.op](a, b))
         return np.asarray(_FUNCTIONS[node.op](node, arrays, tensors))
     except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
         raise unsupported(node, f"inputs that make no sense together: {told(error)}", SUPPORTED) from error
+
+
+class Evaluator:
+    """`evaluate`, for the operators of one graph that stores so many elements."""
+
+    def __init__(self, stored: int):
+        self._left = MOST_KEPT + TIMES_STORED * stored
+
+    def __call__(self, node: SourceNode, arrays: Sequence[Array], tensors: Sequence[TfliteTensor | None]) -> Array:
+        made = evaluate(node, arrays, tensors)
+        self._left -= made.size
+        if self._left < 0:
+            raise unsupported(
+                node, "constants that are too large together", f"some {TIMES_STORED} times what the file stores"
+            )
+        return made
 
 
 def dequantized(array: Array, tensor: TfliteTensor) -> npt.NDArray[np.float64]:
@@ -107,14 +124,14 @@ def _concatenate(node: SourceNode, arrays: Sequence[Array], _: Any) -> Array:
 
 
 def _gather(node: SourceNode, arrays: Sequence[Array], _: Any) -> Array:
-    if arrays[0].size * arrays[1].size > MOST_ELEMENTS or node.attrs["batch_dims"]:
+    if arrays[0].size * arrays[1].size > MOST_MADE or node.attrs["batch_dims"]:
         raise ValueError("a large gather")
     return arrays[0].take(arrays[1], node.attrs["axis"])
 
 
 def _bounded(shape: Array) -> list[int]:
     sizes = [int(size) for size in np.ravel(shape)]
-    if min(sizes, default=0) < 0 or math.prod(sizes) > MOST_ELEMENTS:
+    if min(sizes, default=0) < 0 or math.prod(sizes) > MOST_MADE:
         raise ValueError(f"a shape of {sizes[:9]}")
     return sizes
 

@@ -24,7 +24,7 @@ from ..unfolding import as_picture
 from ..walking import Walk
 from . import schema
 from .batches import with_gaps
-from .constants import dequantized, evaluate
+from .constants import Evaluator, dequantized
 from .reading import TfliteSource
 from .sequences import picture_of
 from .tensors import TfliteTensor
@@ -80,6 +80,7 @@ class Lowering(Walk):
         constants = {name: t.array for name, t in source.tensors.items() if t.array is not None}
         super().__init__(source.tensors, constants)
         self.source = source
+        self._evaluate = Evaluator(sum(array.size for array in constants.values()))
         self._in_reals = False  # whether a handler is at work on real numbers in place of integers
         self._real: dict[str, str] = {}  # the float32 value of a quantised one
         self.imaginary: dict[str, str] = {}  # of a complex tensor, by its real part
@@ -211,7 +212,7 @@ class Lowering(Walk):
                 )
             self.env[node.outputs[0]] = result
         else:
-            self.env[node.outputs[0]] = evaluate(
+            self.env[node.outputs[0]] = self._evaluate(
                 node, found, [self.source.tensors.get(name) for name in (*node.inputs, node.outputs[0])]
             )
 

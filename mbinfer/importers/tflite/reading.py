@@ -21,7 +21,7 @@ from ..arguments import refuse_unread, tensor_names
 from ..emitting import SourceNode
 from ..files import read_file
 from . import schema
-from .constants import evaluate
+from .constants import Evaluator
 from .flatbuffer import Table, Tables
 from .flexbuffer import numbers_of
 from .sparsity import densified
@@ -133,6 +133,7 @@ class _Reader:
         """The constants that a graph has, and those that its operators make of them, by name."""
         tensors = {name: self._tensor(i, name) for i, name in enumerate(self._names)}
         found = {name: tensor.array for name, tensor in tensors.items() if tensor.array is not None}
+        evaluate = Evaluator(sum(array.size for array in found.values()))
         for node in nodes:
             arrays = [found[name] for name in node.inputs if name in found]
             if len(node.outputs) == 1 and arrays and len(arrays) == len(node.inputs):

@@ -7,16 +7,17 @@ list.
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from ...errors import FormatError
-from ...limits import MAX_ELEMENTS
 from .flatbuffer import Table
 
 Indices = npt.NDArray[np.int64]
+MOST_ZEROS, SPARSEST = 1 << 20, 256  # a tensor is as large as this, or as so many times what is stored of it
 _VECTORS = {1: "<i4", 2: "<u2", 3: "u1"}  # a union's number: what lists of indices are of
 
 
@@ -35,10 +36,15 @@ def _densified(table: Table, shape: tuple[int, ...], values: npt.NDArray[Any]) -
         raise ValueError(f"levels {order} of {len(levels)} for {rank} axes and {len(blocked)} of blocks")
     if any(not 0 <= axis < rank for axis in blocked) or len(set(blocked)) < len(blocked):
         raise ValueError(f"blocks of the axes {blocked}")
+    if math.prod(shape) > max(MOST_ZEROS, SPARSEST * len(values)):
+        raise ValueError(f"{len(values)} numbers for so many zeros")
+    # A level has at most as many nodes as numbers, or as a later one has bounds of their children.
+    lists = [levels[i] for i in range(len(levels)) if not _is_dense(levels[i])]
+    most = max(len(values), *(len(_indices(level, 2)) for level in lists), 1)
     coordinates: dict[int, Indices] = {}  # by axis, of each node of the level at hand
     sizes, count = {}, 1
     for level, axis in enumerate(order):
-        parents, below, sizes[axis] = _children(levels[level], count)
+        parents, below, sizes[axis] = _children(levels[level], count, most)
         coordinates = {known: found[parents] for known, found in coordinates.items()}
         coordinates[axis], count = below, len(below)
     if count != len(values):
@@ -53,11 +59,15 @@ def _densified(table: Table, shape: tuple[int, ...], values: npt.NDArray[Any]) -
     return dense
 
 
-def _children(level: Table, count: int) -> tuple[Indices, Indices, int]:
-    """Below `count` nodes: the node that each is below, its index, and the size of a dense level."""
-    if level.number(0, "b") == 0:
+def _is_dense(level: Table) -> bool:
+    return level.number(0, "b") == 0
+
+
+def _children(level: Table, count: int, most: int) -> tuple[Indices, Indices, int]:
+    """Below `count` nodes, `most` at most: the node that each is below, its index, and the size of a dense level."""
+    if _is_dense(level):
         size = level.number(1, "i")
-        if size < 0 or count * size > MAX_ELEMENTS:
+        if size < 0 or count * size > most:
             raise ValueError(f"a level of {count} times {size}")
         return np.repeat(np.arange(count), size), np.tile(np.arange(size), count), size
     segments, indices = (_indices(level, field) for field in (2, 4))

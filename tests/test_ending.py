@@ -229,6 +229,20 @@ def test_numbers_of_the_best_boxes_and_outputs_beside_them(tmp_path):
     agree(found["boxes"], expected)
 
 
+def test_a_quantised_detector_finds_the_same(tmp_path):
+    """Corners, scores and classes in one row of bytes would have a scale of 20 / 255."""
+    arguments, said, _ = CASES["ultralytics"]
+    source, pictures = detector(*arguments), [normal(*SIZE, 3) for _ in range(8)]
+    for dtype, more in (("float32", {}), ("int8", {"calibration": pictures})):
+        mbinfer.convert(source, tmp_path / dtype, boxes={**said, "overlap": 1}, dtype=dtype, **more)
+    expected, found = (mbinfer.Session(tmp_path / dtype).run(pictures[0]) for dtype in ("float32", "int8"))
+    sure = expected[expected[:, 4] > 0.4]
+    assert len(sure) > 5
+    for box in sure:
+        near = found[(found[:, 5] == box[5]) & (np.abs(found[:, 4] - box[4]) < 0.05)]
+        assert np.abs(near[:, :4] - box[:4]).max(1).min() < 0.05
+
+
 @pytest.mark.parametrize("dtype, overlap", [("float32", 0.2), ("int8", 1)])
 def test_a_tflite_detector_of_two_tensors(dtype, overlap, tmp_path):
     net, rng = TfliteBuilder(np.random.default_rng(4), dtype), np.random.default_rng(5)

@@ -272,10 +272,27 @@ def _rows(low: Walk, node: SourceNode, said: Part, part: str, each: int = 0, cou
         first, end, _ = slice(said.first, said.end).indices(each)
         if first >= end:
             raise low.unsupported(node, f"numbers {first} to {end} of {each} of '{said.name}'", "those that there are")
-        x = channels(low, node, replace(x, shape=(1, *x.dims)), first, end - first, 3, part)
+        x = _joined(low, x, first, end) or channels(
+            low, node, replace(x, shape=(1, *x.dims)), first, end - first, 3, part
+        )
     if count and x.dims[0] != count:
         raise low.unsupported(node, f"{count} boxes and '{said.name}' of {x.shape}", "numbers for each box")
     return x.value
+
+
+def _joined(low: Walk, x: Tensor, first: int, end: int) -> Tensor | None:
+    """What was joined to be these channels of `x`, which nobody then needs: quantised by itself, it has a scale of its
+    own. None where it was not."""
+    writer = low.writer.get(x.value)
+    if writer is None or writer.op != "concat":
+        return None
+    at = 0
+    for name in writer.inputs:
+        dims = low.builder.dims(name)
+        if (at, at + dims[2]) == (first, end):
+            return Tensor(name, dims, order_of(AXES, dims), (1, *dims))
+        at += dims[2]
+    return None
 
 
 def _scores(low: Walk, node: SourceNode, said: Ending, of: Part, count: int, part: str) -> str:

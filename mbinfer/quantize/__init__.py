@@ -45,7 +45,7 @@ def quantize(
         Some dozens of pictures that look like those to come are enough. Of a network with states they are the pieces
         of one stream, in their order.
     ranges: "mse", the ends of least squared error; "percentile", 99.99 % of what was seen; "minmax", all.
-    keep_float: names of nodes that stay float32.
+    keep_float: names of nodes that stay float32, as those do in which an imported detector makes boxes of raw numbers.
     per_channel: a weight scale for every output channel, or one for each node.
     equalise: scale channels between convolutions so that small ones lose less (arXiv 1906.04721).
     correct_bias: let biases take back what rounding weights and values does to the means (the same paper, appendix D).
@@ -89,7 +89,7 @@ class Quantizer:
         per_channel: bool = True,
         equalise: bool = True,
     ):
-        self._keep_float = keep_float = _checked_names(graph, keep_float)
+        self._keep_float = keep_float = _checked_names(graph, keep_float) | _ends_in_boxes(graph)
         self._per_channel, self._states = flag("per_channel", per_channel), graph.states
         self._outputs = len(graph.outputs)
         without_states, self._samples = opened(graph, calibration)
@@ -133,6 +133,13 @@ def _checked_names(graph: Graph, keep_float: Collection[str]) -> frozenset[str]:
     if unknown:
         raise ArgumentError(f"keep_float: no node is called {', '.join(map(repr, unknown))}; give a list of node names")
     return frozenset(names)
+
+
+def _ends_in_boxes(graph: Graph) -> frozenset[str]:
+    """Nodes that an importer emitted for an nms, which are called after it: in one row of bytes a box's corners, its
+    score and the number of its class would share a scale."""
+    before = tuple(f"{node.name}/" for node in graph.nodes if node.op == "nms")
+    return frozenset(node.name for node in graph.nodes if before and node.name.startswith(before))
 
 
 def _check_method(ranges: object) -> None:

@@ -223,7 +223,7 @@ def test_numbers_of_the_best_boxes_and_outputs_beside_them(tmp_path):
     source, picture = detector(*arguments), normal(1, 3, *SIZE)
     raw = run_onnx(source, {"x": picture})
     expected = expected_boxes(raw, said, decoded)[:2]
-    mbinfer.convert(source, tmp_path / "net.bin", boxes={**said, "most": 2}, outputs=["r0"])
+    mbinfer.convert(source, tmp_path / "net.bin", boxes={**said, "most": 2}, outputs=iter(["r0"]))
     found = mbinfer.Session(tmp_path / "net.bin").run(np.ascontiguousarray(picture.transpose(0, 2, 3, 1)))
     assert list(found) == ["boxes", "r0"] and found["boxes"].shape == (2, 6)
     agree(found["boxes"], expected)

@@ -25,6 +25,7 @@ from typing import Any
 from ..errors import Error, FormatError
 from ..graph import Graph
 from ..messages import told
+from ..options import listed
 from .arguments import InputShape
 from .ending import ending_of
 from .onnx import import_onnx
@@ -50,6 +51,8 @@ def import_model(
     """
     try:
         ending = ending_of(boxes)
+        if ending is not None and outputs is not None:
+            outputs = listed("outputs", outputs, "tensor names")  # read twice
         if is_torch_module(source):
             exported = export_torch(source, example, input_shape)
             return import_onnx(exported, outputs=outputs, states=states, inputs=inputs, ending=ending)

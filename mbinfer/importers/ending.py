@@ -22,7 +22,7 @@ from ..check_boxes import BOX, MAX_BOXES
 from ..check_types import finite_float32
 from ..errors import ArgumentError, UnsupportedError
 from ..graph import Boxes
-from ..options import flag, listed
+from ..options import flag
 from .detecting import counted, every_class, suppressed
 from .emitting import SourceNode
 from .given import given
@@ -205,8 +205,7 @@ def ends_at(outputs: Iterable[str] | None, said: Ending | None) -> Iterable[str]
     """The tensors that an import has to reach: `outputs`, where they are given, and those of boxes."""
     if said is None:
         return outputs
-    asked = [] if outputs is None else listed("outputs", outputs, "tensor names")
-    return list(dict.fromkeys([*asked, *said.tensors()]))
+    return list(dict.fromkeys([*(outputs or ()), *said.tensors()]))
 
 
 def add_ending(low: Walk, said: Ending) -> str:

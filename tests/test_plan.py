@@ -61,6 +61,17 @@ def networks(tmp_path_factory):
     return plan
 
 
+@pytest.mark.parametrize(
+    ("name", "limit", "peak", "moved"),
+    [("V2 0.35@96", None, 126, 0), ("V2 1.0@224", "least", 149.4, 196), ("V1 1.0@224", "least", 828.4, 1960)],
+)
+def test_values_move_only_where_there_is_no_room_beside_them(networks, monkeypatch, name, limit, peak, moved):
+    monkeypatch.setenv("MBINFER_ISA", "reference")  # whose costs choose the plan
+    plan = networks(name, memory_limit=limit).plan
+    assert plan.peak_bytes <= peak * KIB
+    assert plan.moved_bytes <= moved * KIB
+
+
 def open_session(path, isa="", **options):
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("MBINFER_ISA", isa)

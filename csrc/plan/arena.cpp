@@ -158,14 +158,14 @@ int64_t place_by_birth(PageVector<Buffer>* buffers, const std::vector<Slide>& sl
   return top;
 }
 
-int64_t placement_bound(const PageVector<Buffer>& buffers, const std::vector<Slide>& slides) {
+std::vector<int64_t> bytes_alive(const PageVector<Buffer>& buffers, const std::vector<Slide>& slides) {
   int end = 0;
   for (const Buffer& b : buffers) end = std::max(end, b.last + 1);
-  std::vector<int64_t> change(size_t(end) + 1, 0);  // of the bytes alive, by segment
+  std::vector<int64_t> alive(size_t(end) + 1, 0);  // first how many more there are than in the segment before
   auto add = [&](int first, int last, int64_t bytes) {
     if (first > last) return;
-    change[size_t(first)] += bytes;
-    change[size_t(last) + 1] -= bytes;
+    alive[size_t(first)] += bytes;
+    alive[size_t(last) + 1] -= bytes;
   };
   for (const Buffer& b : buffers) add(b.first, b.last, round_up(b.bytes, kArenaAlign));
   for (const Slide& s : slides) {
@@ -173,9 +173,13 @@ int64_t placement_bound(const PageVector<Buffer>& buffers, const std::vector<Sli
     add(std::max(below.first, above.first), std::min(below.last, above.last),
         -std::max<int64_t>(0, std::min<int64_t>({below.bytes - s.distance, below.bytes, above.bytes})));
   }
-  int64_t live = 0, most = 0;
-  for (int64_t c : change) most = std::max(most, live += c);
-  return most;
+  std::partial_sum(alive.begin(), alive.end(), alive.begin());
+  return alive;
+}
+
+int64_t placement_bound(const PageVector<Buffer>& buffers, const std::vector<Slide>& slides) {
+  const std::vector<int64_t> alive = bytes_alive(buffers, slides);
+  return *std::max_element(alive.begin(), alive.end());
 }
 
 int64_t place(PageVector<Buffer>* buffers, const std::vector<Slide>& slides, int64_t effort, Work* work) {

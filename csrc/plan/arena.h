@@ -26,7 +26,11 @@ bool too_many_to_search(const PageVector<Buffer>& buffers);
 // First fit in the order of birth, against the buffers still alive.
 int64_t place_by_birth(PageVector<Buffer>* buffers, const std::vector<Slide>& slides, Work* work);
 
-// The most bytes alive at once; with slides counted as overlapping fully where they may overlap at all.
+// Bytes alive in each segment, 0 behind the last; with slides counted as overlapping fully where they may overlap at
+// all.
+std::vector<int64_t> bytes_alive(const PageVector<Buffer>& buffers, const std::vector<Slide>& slides);
+
+// The most of these: no arena is smaller.
 int64_t placement_bound(const PageVector<Buffer>& buffers, const std::vector<Slide>& slides);
 
 }  // namespace mbinfer

@@ -15,24 +15,22 @@ class Placing {
   }
 
   // Values slid over slide down themselves, one after the other, until no room is left: where that costs memory, they
-  // move up in between. A short search of either, then a long one.
+  // move up in between. A short search of either, then a long one; and as few move as take no more memory.
   Placed run() {
-    bool moving = false;
+    Moves moving = Moves::kNone;
     for (int64_t effort : {kPlacementWork / 8, kPlacementWork})
-      for (bool moves : {false, true}) {
+      for (Moves moves : {Moves::kNone, Moves::kAll}) {
         if (plan_.peak_bytes <= plan_.lower_bound_bytes && plan_.peak_bytes < INT64_MAX) break;
-        if (moves && slides_.empty()) continue;
-        if (moves) cut_moved();
-        if (attempt(effort)) moving = moves;
-        if (moves) join_moved();
+        if (attempt(moves, effort, plan_.peak_bytes - 1)) moving = moves;
       }
+    if (moving == Moves::kAll && attempt(Moves::kNeeded, kPlacementWork / 4, plan_.peak_bytes)) moving = Moves::kNeeded;
     Placed found = {moving, plan_.lower_bound_bytes, std::move(best_)};
     set(found);
     return found;
   }
 
   void set(const Placed& found) {
-    if (found.moves) cut_moved();
+    cut_moved(found.moves);
     plan_.lower_bound_bytes = found.lower_bound_bytes;
     plan_.peak_bytes = 0;
     for (size_t i = 0; i < plan_.buffers.size(); i++) {
@@ -43,25 +41,33 @@ class Placing {
   }
 
  private:
-  // True: into fewer bytes than before.
-  bool attempt(int64_t effort) {
+  // True: into `most` bytes, and these offsets are the best ones now.
+  bool attempt(Moves moves, int64_t effort, int64_t most) {
+    if (moves != Moves::kNone && slides_.empty()) return false;
+    cut_moved(moves);
     plan_.lower_bound_bytes = std::min(plan_.lower_bound_bytes, placement_bound(plan_.buffers, slides_));
     const int64_t peak = place(&plan_.buffers, slides_, effort, work_);
-    if (peak >= plan_.peak_bytes) return false;
-    plan_.peak_bytes = peak;
-    best_.clear();
-    best_.reserve(plan_.buffers.size());
-    for (const Buffer& b : plan_.buffers) best_.push_back(b.offset);
-    return true;
+    if (peak <= most) {
+      plan_.peak_bytes = peak;
+      best_.clear();
+      best_.reserve(plan_.buffers.size());
+      for (const Buffer& b : plan_.buffers) best_.push_back(b.offset);
+    }
+    join_moved();
+    return peak <= most;
   }
 
-  // Cuts each value that is slid over in two, since it may lie elsewhere in its last segment.
-  void cut_moved() {
+  // Cuts values that are slid over in two, since they may lie elsewhere in their last segment; needed are those of
+  // segments in which there is no room for all side by side.
+  void cut_moved(Moves moves) {
+    if (moves == Moves::kNone) return;
+    const int64_t room = moves == Moves::kAll ? -1 : placement_bound(plan_.buffers, slides_);
+    const std::vector<int64_t> alive = bytes_alive(plan_.buffers, {});
     for (Slide& s : slides_) {
       over_.push_back(s.above);
       Buffer& over = plan_.buffers[size_t(s.above)];
       const int segment = plan_.buffers[size_t(s.below)].first;
-      if (over.first >= segment) continue;
+      if (over.first >= segment || alive[size_t(segment)] <= room) continue;
       Buffer moved = over;
       moved.first = segment;
       over.last = segment - 1;
@@ -72,7 +78,7 @@ class Placing {
 
   // ... and makes them whole again.
   void join_moved() {
-    for (size_t i = 0; i < slides_.size(); i++) {
+    for (size_t i = 0; i < over_.size(); i++) {
       const int moved = std::exchange(slides_[i].above, over_[i]);
       plan_.buffers[size_t(over_[i])].last = plan_.buffers[size_t(moved)].last;
     }

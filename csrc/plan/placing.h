@@ -1,6 +1,7 @@
 // Where the buffers of a plan lie: each in bytes of its own, or together in as few as are found.
 #pragma once
 
+#include <cstdint>
 #include <vector>
 
 #include "plan/arena.h"
@@ -9,9 +10,12 @@
 
 namespace mbinfer {
 
+// Which inputs that are slid over have a second buffer, for the segment in which they are.
+enum class Moves : uint8_t { kNone, kNeeded, kAll };
+
 // What a search for places found, to be set again without one.
 struct Placed {
-  bool moves = false;  // inputs that are slid over have a second buffer
+  Moves moves = Moves::kNone;
   int64_t lower_bound_bytes = 0;
   PageVector<int64_t> offsets;  // of the buffers; none: it was no search
 };

@@ -125,8 +125,9 @@ void Runner::make_patches(int index, const Step& step, const Pass& pass, int beg
 void Runner::make_patches(const Stage& stage, int part, Rows rows, Range columns, int left, Task* convert, Task* conv) {
   const Value& image = graph_.values[convert->node.output];
   const int width = conv->out.width, first = conv->makes.begin, together = patch_rows(graph_, conv->node);
-  for (int x = columns.begin; x < columns.end; x += kPatchPixels) {
-    const int end = std::min(columns.end, x + kPatchPixels);
+  const int pixels = patch_pixels(graph_, stage);
+  for (int x = columns.begin; x < columns.end; x += pixels) {
+    const int end = std::min(columns.end, x + pixels);
     Rows held = {0, 0};  // by the patch, where rows are taken one by one
     for (int row = rows.begin; row < rows.end; row += together) {
       const int next = std::min(rows.end, row + together);

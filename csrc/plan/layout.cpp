@@ -228,6 +228,25 @@ void assign_scratch(const Buffer& b, Plan* plan) {
   }
 }
 
+// Patches take what is free behind them while they are there.
+void widen_patches(const Graph& graph, Plan* plan) {
+  for (Buffer& b : plan->buffers) {
+    if (b.kind != Buffer::kScratch) continue;
+    const Segment& segment = plan->segments[size_t(b.index)];
+    for (int s = segment.first; s < segment.last; s++) {
+      Stage& stage = plan->stages[size_t(s)];
+      const Scratch& patch = stage.parts[0].ring;
+      if (!patch.patch) continue;
+      int64_t end = plan->peak_bytes;
+      for (const Buffer& other : plan->buffers)
+        if (other.first <= b.last && b.first <= other.last && other.offset > patch.offset)
+          end = std::min<int64_t>(end, other.offset);
+      widen_patch(graph, &stage, end - patch.offset);
+      b.bytes = std::max<int64_t>(b.bytes, patch.offset + patch.bytes - b.offset);
+    }
+  }
+}
+
 // A value that was cut in two and lies in one place all the same is not moved.
 void count_moves(const Graph& graph, Plan* plan) {
   for (size_t v = 0; v < plan->values.size(); v++) {
@@ -249,6 +268,7 @@ void assign_offsets(const Graph& graph, const Homes& homes, const Lives& lives, 
       assign_value(b, buffers.segment_of(lives.of(b.index).maker), plan);
   }
   count_moves(graph, plan);
+  if (plan->schedule != Schedule::kNaive) widen_patches(graph, plan);
   plan->state_order = states_in_order(graph, homes);
   plan->input_bytes = input_bytes(graph);
   plan->state_bytes = state_bytes(graph);

@@ -10,6 +10,23 @@ namespace {
 // Input rows, or columns, of some output rows next to one another: no more than there are.
 int window(const Window& w, int rows, int size) { return std::min(size, (rows - 1) * w.stride + w.extent()); }
 
+// What the patch is a part of.
+const Value& image_of(const Graph& graph, const Stage& stage) {
+  return graph.values[size_t(graph.nodes[size_t(stage.parts[0].node)].output)];
+}
+
+// Of all threads' patches of so many output pixels.
+int64_t patch_bytes(const Graph& graph, const Stage& stage, int pixels) {
+  const Value& image = image_of(graph, stage);
+  const Window& x = graph.nodes[size_t(stage.parts[1].node)].x;
+  const int64_t columns = window(x, pixels, image.shape.width + padding_held(x));
+  const int64_t pixel = patch_channels(graph, stage);
+  // The rows of a column are the pixels of one row to the kernels.
+  const int64_t row = columns == 1 ? pixel : round_up<int64_t>(columns * pixel, kPanel);
+  const Scratch& patch = stage.parts[0].ring;
+  return patch.copies * patch.rows * row * int64_t(size_of(image.type));
+}
+
 }  // namespace
 
 ScratchSizes::ScratchSizes(const Graph& graph, Stage* stage)
@@ -77,14 +94,27 @@ void ScratchSizes::set_patch() {
   Scratch& patch = parts_[0].ring;
   if (!patch.patch) return;
   const Node& conv = graph_.nodes[size_t(parts_[1].node)];
-  const Value& image = graph_.values[size_t(graph_.nodes[size_t(parts_[0].node)].output)];
-  const int64_t pixels = window(conv.x, kPatchPixels, image.shape.width + padding_held(conv.x));
   const int made_at_once = count_ == 2 ? stage_.rows : parts_[1].ring.rows;
-  patch.rows = window(conv.y, std::min(patch_rows(graph_, conv), made_at_once), image.shape.height);
-  // The rows of a column are the pixels of one row to the kernels.
-  const int64_t pixel = patch_channels(graph_, stage_);
-  const int64_t row = pixels == 1 ? pixel : round_up<int64_t>(pixels * pixel, kPanel);
-  patch.bytes = patch.rows * row * int64_t(size_of(image.type)) * patch.copies;
+  patch.rows = window(conv.y, std::min(patch_rows(graph_, conv), made_at_once), image_of(graph_, stage_).shape.height);
+  patch.bytes = patch_bytes(graph_, stage_, kPatchPixels);
+}
+
+int patch_pixels(const Graph& graph, const Stage& stage) {
+  const Node& conv = graph.nodes[size_t(stage.parts[1].node)];
+  const int64_t pixel = patch_channels(graph, stage) * int64_t(size_of(image_of(graph, stage).type));
+  const Scratch& patch = stage.parts[0].ring;
+  const int columns = int(patch.bytes / patch.copies / patch.rows / pixel);
+  const int pixels = (columns - conv.x.extent()) / conv.x.stride + 1;
+  if (pixels >= graph.values[size_t(conv.output)].shape.width) return pixels;
+  return std::max(kPatchPixels, pixels / kPatchPixels * kPatchPixels);
+}
+
+void widen_patch(const Graph& graph, Stage* stage, int64_t room) {
+  const Node& conv = graph.nodes[size_t(stage->parts[1].node)];
+  if (patch_rows(graph, conv) > 1) return;
+  int pixels = round_up(graph.values[size_t(conv.output)].shape.width, kPatchPixels);
+  while (pixels > kPatchPixels && patch_bytes(graph, *stage, pixels) > room) pixels -= kPatchPixels;
+  stage->parts[0].ring.bytes = patch_bytes(graph, *stage, pixels);
 }
 
 int patch_channels(const Graph& graph, const Stage& stage) {

@@ -40,6 +40,13 @@ class ScratchSizes {
 constexpr int kPatchPixels = 32, kPatchRows = 16;
 inline int patch_rows(const Graph& graph, const Node& conv) { return is_column(graph, conv) ? kPatchRows : 1; }
 
+// Output pixels that the patch of a stage, its part 0, is wide enough for: kPatchPixels, or as often that as it was
+// widened.
+int patch_pixels(const Graph& graph, const Stage& stage);
+
+// Widens the stage's patch to what `room` bytes hold from its offset on. More pixels at a time are fewer calls.
+void widen_patch(const Graph& graph, Stage* stage, int64_t room);
+
 // Columns of padding that a patch holds beside those of the image: pixels at its edges go with their neighbours.
 inline int padding_held(const Window& x) { return x.pad + x.pad_end; }
 

@@ -484,7 +484,7 @@ void check(const KernelTable& table) {
 
 int main() {
   const FloatMode mode;
-  for (const KernelTable* table : tables_to_check()) {
+  for (const KernelTable* table : tables_to_check(true)) {
     std::printf("kernels: %s\n", table->isa);
     if (table != &kReferenceKernels) check(*table);
   }

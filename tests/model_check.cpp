@@ -169,6 +169,8 @@ const Case kCases[] = {
 void run_file(const std::string& path) {
   const std::string file = path.substr(path.rfind('/') + 1);
   auto model = read_model(Source::from_path(path), {true, false});
+  const bool bytes = std::any_of(model->graph.values.begin(), model->graph.values.end(),
+                                 [](const Value& v) { return v.type.dtype == DType::kUint8; });
   for (DType dtype : {DType::kFloat32, DType::kUint8}) {
     if (dtype == DType::kUint8 && !model->graph.inputs[0].recipe.present) continue;
     const auto inputs = make_inputs(model->graph, dtype);
@@ -184,7 +186,7 @@ void run_file(const std::string& path) {
         options.plan.threads = threads;
         options.oversubscribe = true;
         options.plan.chunks = c.chunks;
-        for (const KernelTable* table : tables_to_check()) {
+        for (const KernelTable* table : tables_to_check(bytes)) {
           const bool reference = table == &kReferenceKernels;
           if (reference && expected.size() && (threads > 1 || c.schedule != Schedule::kAuto))
             continue;  // slow, and one run each will do

@@ -9,10 +9,14 @@
 #include "kernels/dispatch.h"
 #include "kernels/kernels.h"
 
-inline std::vector<const mbinfer::KernelTable*> tables_to_check() {
+// bytes: whether any kernel is of bytes. Else tables that differ by those alone are one.
+inline std::vector<const mbinfer::KernelTable*> tables_to_check(bool bytes) {
   const char* only = std::getenv("MBINFER_ONLY_ISA");
   std::vector<const mbinfer::KernelTable*> found;
-  for (const mbinfer::KernelTable* table : mbinfer::usable_kernels())
-    if (!only || table == &mbinfer::kReferenceKernels || only == std::string(table->isa)) found.push_back(table);
+  for (const mbinfer::KernelTable* table : mbinfer::usable_kernels()) {
+    const bool wanted = !only || table == &mbinfer::kReferenceKernels || only == std::string(table->isa);
+    const bool known = !bytes && !found.empty() && found.back()->f32.gemm == table->f32.gemm;
+    if (wanted && !known) found.push_back(table);
+  }
   return found;
 }

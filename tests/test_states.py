@@ -348,7 +348,10 @@ def test_inputs_of_onnx_take_what_outputs_were(rows, tmp_path):
     onnxruntime = pytest.importorskip("onnxruntime")
     source = cached(rows)
     mbinfer.convert(
-        source, tmp_path / "net.bin", states={"cache": "kept", "h": "h2"}, outputs=["out", "h2"] if rows > 1 else None
+        source,
+        tmp_path / "net.bin",
+        states={"cache": "kept", "h": "h2"},
+        outputs=iter(["out", "h2"]) if rows > 1 else None,
     )
     session, oracle = mbinfer.Session(tmp_path / "net.bin"), onnxruntime.InferenceSession(source.SerializeToString())
     assert [info.name for info in session.inputs] == ["x"] and hooks.check(session) == ""
@@ -405,6 +408,12 @@ def test_sequences_of_onnx_that_only_a_concat_reads(kept, new, tmp_path):
 def test_what_onnx_states_may_not_be(states, error, words, tmp_path):
     with pytest.raises(error, match=words):
         mbinfer.convert(cached(), tmp_path / "net.bin", states=states)
+
+
+def test_who_names_a_tensor_that_is_none_is_blamed_for_it(tmp_path):
+    for argument, said in (("states", {"states": {"cache": "nothing"}}), ("outputs", {"outputs": iter(["nothing"])})):
+        with pytest.raises(mbinfer.ArgumentError, match=f"^{argument}: no node makes a tensor 'nothing'"):
+            mbinfer.convert(cached(), tmp_path / "net.bin", **{"outputs": ["out"], **said})
 
 
 def test_states_on_the_command_line(tmp_path, capsys):

@@ -1,7 +1,7 @@
 """Importers: models of other frameworks become a `Graph`: ONNX, PyTorch modules by way of ONNX, TensorFlow Lite.
 
 files.py      a model file read once and bounded; files of other kinds are named
-arguments.py  what the caller says: inputs=, outputs= and input_shape=
+arguments.py  what the caller says: inputs=, outputs= and input_shape=; boxes_argument.py: boxes=
 layout.py     which axes of an NHWC value a tensor of the source shows  (numpy only)
 emitting.py   graph nodes emitted for source nodes, refusals by name
 walking.py    the walk over a source's nodes; refusals are collected
@@ -27,7 +27,7 @@ from ..graph import Graph
 from ..messages import told
 from ..options import listed
 from .arguments import InputShape
-from .ending import ending_of
+from .boxes_argument import ending_of
 from .onnx import import_onnx
 from .states import States
 from .tflite import import_tflite, is_tflite
@@ -51,7 +51,7 @@ def import_model(
     """
     try:
         ending = ending_of(boxes)
-        if ending is not None and outputs is not None:
+        if outputs is not None:
             outputs = listed("outputs", outputs, "tensor names")  # read twice
         if is_torch_module(source):
             exported = export_torch(source, example, input_shape)

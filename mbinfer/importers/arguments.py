@@ -1,4 +1,6 @@
-"""What the caller says of a source, checked once for every importer: where to begin and to end, shapes of inputs."""
+"""What the caller says of a source, checked once for every importer: where to begin and to end, shapes of inputs.
+What `boxes=` says is read in boxes_argument.py.
+"""
 
 from __future__ import annotations
 
@@ -16,6 +18,7 @@ from ..options import listed
 MOST_COMPARED = 100_000  # names of tensors
 Shape = tuple[int, ...]
 InputShape = Union[Sequence[int], Mapping[str, Sequence[int]], None]
+Ends = Mapping[str, Iterable[str]]  # by argument, the tensors to end at that it names; none: where the source ends
 
 
 def tensor_names(what: str, given: Iterable[str], computed: Sequence[str]) -> list[str]:
@@ -31,6 +34,11 @@ def tensor_names(what: str, given: Iterable[str], computed: Sequence[str]) -> li
     if not names or len(set(names)) < len(names):
         raise ArgumentError(f"{what}={names}: give at least one tensor name, and each once")
     return names
+
+
+def end_names(ends: Ends, computed: Sequence[str]) -> list[str]:
+    """The tensors that `ends` names, each once; `ArgumentError` for whichever argument names one not in `computed`."""
+    return list(dict.fromkeys(name for what, given in ends.items() for name in tensor_names(what, given, computed)))
 
 
 def refuse_unread(inputs: Iterable[str] | None, read: Iterable[str]) -> None:

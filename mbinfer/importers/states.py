@@ -10,7 +10,7 @@ import numpy as np
 
 from ..errors import ArgumentError, UnsupportedError
 from ..graph import Graph, Output, State
-from ..options import listed
+from .arguments import Ends
 from .fusing import drop_dead
 from .layout import Tensor
 from .walking import Walk
@@ -18,19 +18,16 @@ from .walking import Walk
 States = Union[Mapping[str, str], None]  # by input, the tensor that it takes
 
 
-def with_states(outputs: Iterable[str] | None, states: States) -> Iterable[str] | None:
-    """The tensors that an import has to end at: `outputs`, where they are given, and what `states` name."""
+def with_states(ends: Ends, states: States) -> Ends:
+    """The tensors that an import has to end at: `ends`, where there are any, and what `states` name."""
     if states is None:
-        return outputs
+        return ends
     named = list(states.values()) if isinstance(states, Mapping) else []
     if not isinstance(states, Mapping) or not all(isinstance(name, str) for name in (*states, *named)):
         raise ArgumentError(f"states={states!r}: give a dict of names, of an output for each input")
     if len(set(named)) < len(named):
         raise ArgumentError(f"states={states!r}: two inputs take one output; give each an output of its own")
-    if outputs is None:
-        return outputs
-    outputs = listed("outputs", outputs, "tensor names")
-    return [*outputs, *(name for name in named if name not in outputs)]
+    return {**ends, "states": named} if ends and named else ends
 
 
 def own_outputs(outputs: Iterable[str], asked: Iterable[str] | None, states: States) -> list[str]:

@@ -20,7 +20,8 @@ import numpy as np
 from ...errors import ShapeError, UnsupportedError
 from ...graph import Graph
 from ..arguments import InputShape
-from ..ending import Ending, add_ending, ends_at
+from ..boxes_argument import Ending, ends_at
+from ..ending import add_ending
 from ..finishing import finish
 from ..states import States, own_outputs, ties_of, with_states
 from . import boxes, choosing, dense, moving, norms, pointwise, spatial, views  # noqa: F401 - handlers

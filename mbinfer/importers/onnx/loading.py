@@ -12,7 +12,7 @@ from typing import Any
 
 from ...errors import ArgumentError, Error, FormatError, UnsupportedError
 from ...messages import brief, told
-from ..arguments import refuse_unread, tensor_names
+from ..arguments import Ends, end_names, refuse_unread, tensor_names
 from ..files import read_file, refuse_other_formats
 
 OLDEST_OPSET = 7  # numpy-style broadcasting begins here
@@ -34,8 +34,8 @@ def require_onnx() -> Any:
     return onnx
 
 
-def load(source: Any, outputs: Iterable[str] | None = None, inputs: Iterable[str] | None = None) -> tuple[Any, int]:
-    """The `ModelProto` of a path, bytes or another `ModelProto`, cut at `outputs` and begun at `inputs` (tensor names)
+def load(source: Any, ends: Ends | None = None, inputs: Iterable[str] | None = None) -> tuple[Any, int]:
+    """The `ModelProto` of a path, bytes or another `ModelProto`, cut at `ends` and begun at `inputs` (tensor names)
     where those are given.
 
     Functions are inlined, external weights are inside, and nodes, initializers and inputs that no output needs are
@@ -56,8 +56,8 @@ def load(source: Any, outputs: Iterable[str] | None = None, inputs: Iterable[str
             _count_nodes(model)
             model = onnx.inliner.inline_local_functions(model)
         begun = None if inputs is None else _begin(onnx, model, inputs)
-        if outputs is not None:
-            _cut(onnx, model.graph, outputs)
+        if ends:
+            _cut(onnx, model.graph, ends)
         _drop_unread(model.graph)
         refuse_unread(begun, (value.name for value in model.graph.input))
         _bring_in_external_data(model.graph, folder)
@@ -153,9 +153,9 @@ def _store_constants(model: Any) -> None:
         model.ir_version = max(model.ir_version, 4)  # before it, initializers were inputs too
 
 
-def _cut(onnx: Any, graph: Any, outputs: Iterable[str]) -> None:
-    """Make the tensors called `outputs` the outputs of the graph."""
-    outputs = tensor_names("outputs", outputs, [name for node in graph.node for name in node.output if name])
+def _cut(onnx: Any, graph: Any, ends: Ends) -> None:
+    """Make the tensors that `ends` names the outputs of the graph."""
+    outputs = end_names(ends, [name for node in graph.node for name in node.output if name])
     kept = {value.name: value for value in (*graph.value_info, *graph.output)}
     made = [
         kept.get(name) or onnx.helper.make_tensor_value_info(name, onnx.TensorProto.FLOAT, None) for name in outputs

@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from ...errors import Error, FormatError
 from ...messages import brief, told
-from ..arguments import InputShape
+from ..arguments import Ends, InputShape
 from ..emitting import SourceNode
 from .constants import to_array
 from .halves import widen
@@ -55,7 +55,7 @@ class OnnxSource:
 def read_onnx(
     source: Any,
     input_shape: InputShape = None,
-    outputs: Iterable[str] | None = None,
+    ends: Ends | None = None,
     inputs: Iterable[str] | None = None,
 ) -> OnnxSource:
     """Read an .onnx file (path), its bytes or an `onnx.ModelProto`; arguments as in `mbinfer.convert`.
@@ -63,7 +63,7 @@ def read_onnx(
     Raises `FormatError` where onnx's checker refuses the model, `UnsupportedError` for old opsets, inputs that are not
     float32 or whose size is not fixed, `ShapeError` for an `input_shape` that contradicts the model.
     """
-    model, opset = load(source, outputs, inputs)
+    model, opset = load(source, ends, inputs)
     graph = model.graph
     widen(model)
     constants = {tensor.name: to_array(tensor) for tensor in graph.initializer}

@@ -20,7 +20,8 @@ import numpy as np
 from ...errors import ShapeError, UnsupportedError
 from ...graph import Graph
 from ..arguments import InputShape
-from ..ending import Ending, add_ending, ends_at
+from ..boxes_argument import Ending, ends_at
+from ..ending import add_ending
 from ..finishing import finish
 from ..states import States, own_outputs, with_states
 from . import (  # noqa: F401 - handlers

@@ -17,7 +17,7 @@ import numpy.typing as npt
 from ...errors import FormatError, UnsupportedError
 from ...limits import MAX_ELEMENTS
 from ...messages import brief
-from ..arguments import refuse_unread, tensor_names
+from ..arguments import Ends, end_names, refuse_unread, tensor_names
 from ..emitting import SourceNode
 from ..files import read_file
 from . import schema
@@ -70,17 +70,15 @@ def is_tflite(source: Source) -> bool:
     return read_file(source, LARGEST_MODEL, 0, 8)[4:8] == MAGIC
 
 
-def read_tflite(
-    source: Source, outputs: Iterable[str] | None = None, inputs: Iterable[str] | None = None
-) -> TfliteSource:
-    """Read a file or its bytes; `outputs` names the tensors to end at, in place of the model's own, `inputs` those to
+def read_tflite(source: Source, ends: Ends | None = None, inputs: Iterable[str] | None = None) -> TfliteSource:
+    """Read a file or its bytes; `ends` names the tensors to end at, in place of the model's own, `inputs` those to
     begin at."""
     data = memoryview(source).cast("B") if not isinstance(source, (str, os.PathLike)) else None
     if data is None:
         data = memoryview(read_file(source, LARGEST_MODEL))
     if bytes(data[4:8]) != MAGIC:
         raise FormatError("no TensorFlow Lite file: 'TFL3' is not at its byte 4")
-    return _Reader(data).read(outputs, inputs)
+    return _Reader(data).read(ends, inputs)
 
 
 class _Reader:
@@ -100,7 +98,7 @@ class _Reader:
         self._tensors: Tables = self._graph.tables(0)
         self._names = self._unique_names()
 
-    def read(self, wanted: Iterable[str] | None, begins: Iterable[str] | None) -> TfliteSource:
+    def read(self, ends: Ends | None, begins: Iterable[str] | None) -> TfliteSource:
         given = self._nodes()
         nodes, variables = with_variables(given, self._names)
         made = [name for node in nodes for name in node.outputs if name]
@@ -108,8 +106,8 @@ class _Reader:
         nodes = [node for node in nodes if not set(starts).issuperset(node.outputs)]
         inputs = [self._name(int(i)) for i in self._graph.array(1, "<i4")]
         outputs = [self._name(int(i)) for i in self._graph.array(2, "<i4")]
-        if wanted is not None:
-            outputs = tensor_names("outputs", wanted, [name for node in nodes for name in node.outputs if name])
+        if ends:
+            outputs = end_names(ends, [name for node in nodes for name in node.outputs if name])
         if not outputs or len(set(outputs)) < len(outputs):
             raise FormatError(f"the outputs are {outputs[:9]}; a model has at least one, and each once")
         needed = _needed(nodes, outputs, {variable.content: variable.next for variable in variables.values()})

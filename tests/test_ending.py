@@ -229,6 +229,15 @@ def test_numbers_of_the_best_boxes_and_outputs_beside_them(tmp_path):
     agree(found["boxes"], expected)
 
 
+def test_a_class_more_costs_its_own_scores_alone(tmp_path):
+    arguments, said, _ = CASES["ultralytics"]
+    source, macs = detector(*arguments), []
+    for first in (0, 1):
+        mbinfer.convert(source, tmp_path / "net.bin", boxes={**said, "every_class": True, "first_class": first})
+        macs.append(mbinfer.Session(tmp_path / "net.bin", plan_only=True).plan.macs)
+    assert macs[0] - macs[1] <= 2 * COUNT
+
+
 def test_a_quantised_detector_finds_the_same(tmp_path):
     """Corners, scores and classes in one row of bytes would have a scale of 20 / 255."""
     arguments, said, _ = CASES["ultralytics"]

@@ -132,13 +132,12 @@ def boxes_of(low: Walk, node: SourceNode, boxes: str, scores: str, of_each: int,
 
 def every_class(low: Walk, node: SourceNode, boxes: str, scores: str, first: int = 0) -> Iterator[str]:
     """For each class from the `first` on the value (n, 1, 6) of its boxes, of the corners and scores of all of them."""
-    joined = low.emit(node, "concat", [boxes, scores], "boxes and scores")
-    classes = low.builder.dims(scores)[2]
-    for c in range(first, classes):
-        weight = np.zeros((BOX, 1, 1, 4 + classes))
-        weight[[0, 1, 2, 3, 4], 0, 0, [0, 1, 2, 3, 4 + c]] = 1
-        bias = np.array([0, 0, 0, 0, 0, c], np.float64)
-        yield low.emit(node, "conv", [joined], f"class{c}", weight=weight, bias=bias)
+    for c in range(first, low.builder.dims(scores)[2]):
+        score = low.emit(node, "slice", [scores], f"score{c}", channels=1, first_channel=c)
+        # the score and the class's number: of the one channel, where it lies
+        named = np.array([1.0, 0.0]).reshape(2, 1, 1, 1), np.array([0.0, c])
+        pair = low.emit(node, "conv", [score], f"class{c}", weight=named[0], bias=named[1])
+        yield low.emit(node, "concat", [boxes, pair], f"boxes{c}")
 
 
 def refuse_readers(low: Walk, node: SourceNode, readers: list[str], name: str) -> None:

@@ -304,6 +304,11 @@ def test_what_cannot_run_is_refused_by_name(op, nodes):
     assert (error.node, error.op) == (f"the {op}", op)
 
 
+def test_what_an_exporter_made_of_an_adaptive_pool_is_refused_in_words():
+    picks = make(node("Conv", "x", "w", to="a"), node("GatherND", "a", "where"), w=W, where=np.array([[0, 1, 2, 3]]))
+    refuse(picks, "1 GatherND (picks of pixels, as of adaptive pools")
+
+
 @pytest.mark.parametrize("opset", [7, 9, 12, 13, 14, 15])
 def test_batch_norm_in_training_mode_never_runs_with_the_stored_statistics(opset):
     spare, attrs = (["m2", "v2", "sm", "sv"], {}) if opset < 14 else (["m2", "v2"], {"training_mode": 1})

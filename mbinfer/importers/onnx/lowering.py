@@ -29,6 +29,7 @@ _SEES_ALL_OUTPUTS: set[str] = set()  # ops whose handler decides what outputs be
 # What users call operators that are not here.
 ALIASES = {
     "GRU": "recurrent network",
+    "GatherND": "picks of pixels, as of adaptive pools to sizes that do not divide the map's",
     "LSTM": "recurrent network",
     "NonMaxSuppression": "NMS, detection post-processing",
     "ConvInteger": "dynamically quantised model",

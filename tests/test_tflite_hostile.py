@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import re
 import tracemalloc
@@ -12,10 +13,11 @@ from test_tflite_reals import sparse
 from tflite_models import RELU6, TfliteBuilder, schema
 
 from mbinfer import errors
-from mbinfer.importers import import_model
+from mbinfer.importers import fusing, import_model
 from mbinfer.importers.tflite import import_tflite
 from mbinfer.importers.tflite.lowering import Lowering
 from mbinfer.messages import LONGEST
+from mbinfer.model import encode
 
 
 def builder(dtype="float32") -> TfliteBuilder:
@@ -144,3 +146,155 @@ def test_constants_are_bounded_before_they_are_made(what, words):
     most = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert most < 1 << 24
+
+
+def sharing(count: int, shape: tuple[int, ...], sparsity=None) -> tuple[TfliteBuilder, list[int]]:
+    """So many constants that all lie in one buffer."""
+    net = builder()
+    first = net.tensor("w", shape, "float32", np.ones(1 if sparsity else shape))
+    net.tensors[first].sparsity = sparsity
+    made = [first]
+    for i in range(count - 1):
+        made.append(net.tensor(f"w{i}", shape, "float32"))
+        net.tensors[made[-1]].buffer, net.tensors[made[-1]].sparsity = net.tensors[first].buffer, sparsity
+    return net, made
+
+
+def most_bytes(data: bytes) -> int:
+    """What an import takes, which may be refused."""
+    tracemalloc.start()
+    with contextlib.suppress(errors.Error):
+        import_tflite(data)
+    most = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    return most
+
+
+def test_constants_that_share_a_buffer_take_it_once():
+    net, weights = sharing(300, (64, 1, 1, 1024))
+    x, bias = net.input((1, 1, 1, 1024)), net.constant(np.ones(64), "float32")
+    read = net.values((1, 1, 1, 64))
+    net.operator("CONV_2D", [x.index, weights[0], bias], read.index, "Conv2DOptions", strideH=1, strideW=1)
+    y = net.values((1, 1, 1, 64))
+    net.operator("CONCATENATION", [read.index, *weights], y.index, "ConcatenationOptions", axis=3)
+    net.outputs.append(y.index)
+    assert most_bytes(net.model()) < 1 << 24  # a copy of each would be 75 MB
+    net.outputs[:] = [read.index]
+    assert len(import_tflite(net.model()).nodes) == 1
+
+
+@pytest.mark.parametrize("dtype", ["float32", "int8"])
+def test_constants_need_not_be_aligned(dtype):
+    """All offsets but the first count from where they are: what is behind it may lie anywhere."""
+    net = builder(dtype)
+    net.outputs.append(net.conv(net.input((1, 4, 4, 8)), 8, (1, 1)).index)
+    data = net.model()
+    root = int.from_bytes(data[:4], "little")
+    moved = (root + 1).to_bytes(4, "little") + data[4:8] + bytes(1) + data[8:]
+    assert encode(import_tflite(moved)) == encode(import_tflite(data))
+
+
+def test_sparse_constants_are_bounded_together():
+    net, weights = sharing(
+        60, (1024, 1024), sparse((1024, 1024), [0, 1], [], [1024, ([0] + [1] * 1024, [0], "Uint16")])
+    )
+    y = net.values((1, 1, 1, 8))
+    net.operator("CONCATENATION", [net.input((1, 1, 1, 8)).index, *weights], y.index, "ConcatenationOptions")
+    net.outputs.append(y.index)
+    with pytest.raises(errors.FormatError, match="too large together"):
+        import_tflite(net.model())
+
+
+def test_what_is_read_of_constants_is_bounded_together():
+    """So many products of one large constant, of which each makes a single number."""
+    net, (large,) = sharing(1, (512, 512))
+    axes, made = net.constant([0, 1]), []
+    for _ in range(200):
+        made.append(net.values(()).index)
+        net.operator("REDUCE_PROD", [large, axes], made[-1], "ReducerOptions")
+    y = net.values((1, 1, 1, 8))
+    net.operator("CONCATENATION", [net.input((1, 1, 1, 8)).index, *made], y.index, "ConcatenationOptions")
+    net.outputs.append(y.index)
+    with pytest.raises(errors.UnsupportedError, match="too large together"):
+        import_tflite(net.model())
+
+
+def test_weights_that_many_nodes_share_are_bounded_together(monkeypatch):
+    monkeypatch.setattr("mbinfer.importers.tflite.lowering.MOST_BYTES", 1 << 20)
+    for count, wide in ((20, 64), (1000, 64), (40, 1 << 16)):  # many weights, and many of little that become large
+        net = builder()
+        x = net.input((1, 1, 1, wide))
+        weight, bias = net.constant(np.ones((64, 1, 1, 64)), "float32"), net.constant(np.ones(64), "float32")
+        for _ in range(count):
+            y = net.values((1, 1, 1, wide))
+            if wide == 64:
+                net.operator("CONV_2D", [x.index, weight, bias], y.index, "Conv2DOptions", strideH=1, strideW=1)
+            else:
+                net.operator("MUL", [x.index, net.constant(2, "float32")], y.index, "MulOptions")
+            x = y
+        net.outputs.append(x.index)
+        if count == 20:
+            assert len(import_tflite(net.model()).nodes) == 20
+        else:
+            with pytest.raises(errors.UnsupportedError, match="weights that are too large together"):
+                import_tflite(net.model())
+
+
+def test_lists_that_all_tensors_share(monkeypatch):
+    """Open axes and scales, of which each tensor might make a list of its own."""
+    net = builder()
+    x = net.input((1, 4, 4, 8))
+    for _ in range(100):
+        y = net.like(x, x.shape)
+        net.operator("RELU", [x.index], y.index)
+        x = y
+    net.outputs.append(x.index)
+    for tensor in net.tensors:
+        tensor.shapeSignature = np.full(1 << 10, -1, np.int32)
+    assert most_bytes(net.model()) < 1 << 22
+    for tensor in net.tensors:
+        tensor.shapeSignature = None
+        tensor.quantization = schema.QuantizationParametersT()
+        tensor.quantization.scale, tensor.quantization.zeroPoint = np.ones(8, np.float32), []
+    assert len(import_tflite(net.model()).nodes) == 1
+    monkeypatch.setattr("mbinfer.importers.tflite.constants.MOST_KEPT", 600)
+    monkeypatch.setattr("mbinfer.importers.tflite.constants.TIMES_STORED", 0)
+    with pytest.raises(errors.FormatError, match="8 scales, and with those of others too many"):
+        import_tflite(net.model())
+
+
+def test_counts_are_bounded_before_nodes_are_made(monkeypatch):
+    net = builder()
+    for _ in range(257):
+        x, y = net.input((1, 2, 2, 8)), net.values((1, 2, 2, 8))
+        net.operator("TANH", [x.index], y.index)
+        net.outputs.append(y.index)
+    with pytest.raises(errors.UnsupportedError, match="257 inputs; supported are up to 256"):
+        import_tflite(net.model())
+    del net.inputs[1:]
+    del net.outputs[1:]
+    monkeypatch.setattr("mbinfer.importers.emitting.MOST_EMITTED", 1)
+    assert len(import_tflite(net.model()).nodes) == 1
+    net.inputs = net.inputs * 1000  # the same one
+    assert len(import_tflite(net.model()).inputs) == 1
+    monkeypatch.setattr("mbinfer.importers.emitting.MOST_EMITTED", 0)
+    with pytest.raises(errors.UnsupportedError, match="more than 0 steps"):
+        import_tflite(net.model())
+    monkeypatch.setattr("mbinfer.importers.tflite.reading.MAX_STRINGS", 500)
+    with pytest.raises(errors.FormatError, match="names of tensors of more than 500 bytes"):
+        import_tflite(net.model())
+
+
+def test_folding_finds_readers_as_often_in_long_graphs(monkeypatch):
+    find, calls, counts = fusing._readers, [], []
+    monkeypatch.setattr(fusing, "_readers", lambda graph: calls.append(0) or find(graph))
+    for length in (4, 200):
+        net = builder()
+        x = net.input((1, 4, 4, 8))
+        for _ in range(length):
+            x = net.add(x, x)
+        net.outputs.append(x.index)
+        calls.clear()
+        assert len(import_tflite(net.model()).nodes) == length
+        counts.append(len(calls))
+    assert counts[0] == counts[1]

@@ -11,8 +11,8 @@ from typing import Any, Union
 
 import numpy as np
 
-from ..errors import ArgumentError, ShapeError
-from ..limits import MAX_ELEMENTS
+from ..errors import ArgumentError, ShapeError, UnsupportedError
+from ..limits import MAX_COUNTS, MAX_ELEMENTS
 from ..options import listed
 
 MOST_COMPARED = 100_000  # names of tensors
@@ -50,6 +50,8 @@ def refuse_unread(inputs: Iterable[str] | None, read: Iterable[str]) -> None:
 
 def shapes_by_name(names: Sequence[str], input_shape: Any) -> dict[str, Shape]:
     """`input_shape` by the name of the input, for those of which it says something."""
+    if len(names) > MAX_COUNTS["inputs"]:
+        raise UnsupportedError(f"the model has {len(names)} inputs; supported are up to {MAX_COUNTS['inputs']}")
     if input_shape is None:
         return {}
     if not isinstance(input_shape, dict):

@@ -19,6 +19,8 @@ from ..graph import Graph, Node, free_name
 from ..limits import MAX_ELEMENTS, MAX_SIDE
 from .layout import Tensor
 
+MOST_EMITTED = 1 << 18  # nodes, of which a graph has fewer once they are folded
+TIMES_HELD = 32  # bytes of weights until they are folded for each that a source stores, beside what an importer allows
 TALLEST = 64  # rows of a kernel: kMaxKernel of csrc/plan/plan.h
 
 
@@ -40,11 +42,13 @@ def unsupported(node: SourceNode, reason: str, supported: str) -> UnsupportedErr
 class Emitter:
     """Appends graph nodes for source nodes; values are called after the source's tensors wherever that is free."""
 
-    def __init__(self, names: Iterable[str] = ()):
-        """`names`: those of all tensors of the source, which values that it does not have stay clear of."""
+    def __init__(self, names: Iterable[str], room: int):
+        """`names`: those of all tensors of the source, which values that it does not have stay clear of; `room`: bytes
+        of all weights until they are folded, of which many nodes may share one of the source."""
         self.builder = GraphBuilder()
         self.writer: dict[str, Node] = {}  # value name -> emitted node
         self._names = set(names)
+        self._room = room
 
     @property
     def graph(self) -> Graph:
@@ -62,6 +66,13 @@ class Emitter:
         if part or output in self.graph.values:
             output = self.fresh(output)
         name = f"{node.name}/{part}" if part else node.name
+        self._room -= sum(array.nbytes for array in fields.values() if isinstance(array, np.ndarray))
+        if self._room < 0 or len(self.graph.nodes) == MOST_EMITTED:
+            raise unsupported(
+                node,
+                "weights that are too large together" if self._room < 0 else f"more than {MOST_EMITTED} steps",
+                f"{MOST_EMITTED} steps, and weights that are some {TIMES_HELD} times what the source stores",
+            )
         self.builder.add(op, inputs, name=name, output=output, **fields)
         dims = self.builder.dims(output)
         if min(dims) < 1 or max(dims) > MAX_SIDE or math.prod(dims) > MAX_ELEMENTS:

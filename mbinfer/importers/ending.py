@@ -137,16 +137,15 @@ def _anchors_of(
     if not said.strides:
         return None
     made = []
-    for stride in said.strides[level : level + 1] if len(said.boxes) > 1 else said.strides:
-        rows, columns = -(-height // stride), -(-width // stride)
+    strides = said.strides[level : level + 1] if len(said.boxes) > 1 else said.strides
+    grids = [(-(-height // stride), -(-width // stride)) for stride in strides]
+    cells = sum(map(math.prod, grids))
+    if cells != count:  # known before they are made
+        raise low.unsupported(node, f"{count} boxes and {cells} cells of strides {said.strides}", "a box for each cell")
+    for stride, (rows, columns) in zip(strides, grids):
         points = np.stack(np.meshgrid(np.arange(rows), np.arange(columns), indexing="ij"), 2).reshape(-1, 2)
         made.append(np.concatenate([(points + said.offset) * stride, np.full((len(points), 2), stride)], 1))
-    cells = np.concatenate(made)
-    if len(cells) != count:
-        raise low.unsupported(
-            node, f"{count} boxes and {len(cells)} cells of strides {said.strides}", "a box for each cell"
-        )
-    shares: npt.NDArray[np.float64] = cells / np.array([height, width, height, width])
+    shares: npt.NDArray[np.float64] = np.concatenate(made) / np.array([height, width, height, width])
     return shares
 
 

@@ -25,7 +25,8 @@ from .walking import Walk
 def finish(walk: Walk, nodes: Sequence[SourceNode], outputs: Sequence[str], ties: Sequence[Tie] = ()) -> Graph:
     """The graph of a walk over `nodes`, which ends at the source's tensors `outputs`."""
     graph = walk.graph
-    graph.outputs = [_output(walk, nodes, name) for name in outputs]
+    writers = {name: node for node in reversed(nodes) for name in node.outputs}
+    graph.outputs = [_output(walk, writers.get(name), name) for name in outputs]
     add_nexts(walk, ties)
     fuse(graph)
     tie(walk, ties)
@@ -35,9 +36,8 @@ def finish(walk: Walk, nodes: Sequence[SourceNode], outputs: Sequence[str], ties
     return graph
 
 
-def _output(walk: Walk, nodes: Sequence[SourceNode], name: str) -> Output:
+def _output(walk: Walk, writer: SourceNode | None, name: str) -> Output:
     found = walk.env.get(name)
-    writer = next((node for node in nodes if name in node.outputs), None)
     node, op = (writer.name, writer.op) if writer else ("", "")
     if isinstance(found, UnsupportedError):
         raise found

@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from ..graph import Graph, Node, Type
+from ..graph import Graph, Node, Output, Type
 from ..ops import OPS, takes_activation
 
 
@@ -165,12 +165,12 @@ def _absorb(into: Node, node: Node) -> bool:
 
 def _fold_into_readers(graph: Graph) -> None:
     """Zero padding becomes pads, and an affine map weights, of the nodes that read it, if all of them can."""
-    outputs = {output.value for output in graph.outputs}
+    outputs, readers_of = {output.value for output in graph.outputs}, _readers(graph)
     writer = {node.output: node for node in graph.nodes}
     for node in graph.nodes:
         if node.activation != "none" or node.output in outputs:
             continue
-        readers = _readers(graph)[node.output]
+        readers = readers_of[node.output]
         fold: Callable[[Node, Node], None]
         if _is_padding(node):
             fold = _fold_pads
@@ -180,9 +180,13 @@ def _fold_into_readers(graph: Graph) -> None:
         else:
             fold = _fold_affine
             foldable = all(_takes_affine(reader, node) for reader in readers)
-        for reader in readers if foldable else ():
+        if not foldable:
+            continue
+        for reader in readers:
             fold(reader, node)
             reader.inputs = list(node.inputs)
+        readers_of[node.output] = []
+        readers_of[node.inputs[0]] += readers
 
 
 def _takes_pads(reader: Node, pad: Node, writer: dict[str, Node]) -> bool:
@@ -228,17 +232,22 @@ def _fold_affine(reader: Node, affine: Node) -> None:
 
 def _skip_identities(graph: Graph) -> None:
     """Readers and outputs of a node that changes nothing take its input; an input that is an output keeps its copy."""
-    for node in list(graph.nodes):
-        if not (_is_pointwise(node) and node.activation == "none" and not any(node.pads) and _is_plain(node)):
+    ends: dict[str, list[Output]] = {}
+    for output in graph.outputs:
+        ends.setdefault(output.value, []).append(output)
+    instead: dict[str, str] = {}
+    nodes = []
+    for node in graph.nodes:
+        node.inputs = [instead.get(name, name) for name in node.inputs]
+        source, outputs = node.inputs[0], ends.get(node.output, [])
+        plain = _is_pointwise(node) and node.activation == "none" and not any(node.pads) and _is_plain(node)
+        if not plain or (source in graph.inputs and outputs):
+            nodes.append(node)
             continue
-        source, outputs = node.inputs[0], [output for output in graph.outputs if output.value == node.output]
-        if source in graph.inputs and outputs:
-            continue
+        instead[node.output] = source
         for output in outputs:
             output.value = source
-        for reader in graph.nodes:
-            reader.inputs = [source if name == node.output else name for name in reader.inputs]
-        graph.nodes = [other for other in graph.nodes if other is not node]
+    graph.nodes = nodes
 
 
 def _merge_means(graph: Graph) -> None:

@@ -41,8 +41,8 @@ class Walk(Emitter):
     aliases: Mapping[str, str]
     products: frozenset[str]
 
-    def __init__(self, names: Iterable[str], constants: Mapping[str, Array]):
-        super().__init__(names)
+    def __init__(self, names: Iterable[str], constants: Mapping[str, Array], room: int):
+        super().__init__(names, room)
         self.env: dict[str, Any] = dict(constants)
         self._refused: list[tuple[SourceNode, UnsupportedError]] = []
         self._cuts: dict[str, None] = {}  # tensors that refused nodes read, in order

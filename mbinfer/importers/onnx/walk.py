@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from ..emitting import TIMES_HELD
 from ..layout import Tensor
 from ..walking import Walk
 from .qoperators import expand
 from .reading import OnnxNode, OnnxSource
+
+MOST_BYTES = 1 << 31  # of weights of which nothing is stored: ConstantOfShape makes those of whole networks
 
 
 class OnnxWalk(Walk):
@@ -13,7 +16,9 @@ class OnnxWalk(Walk):
 
     def __init__(self, source: OnnxSource):
         self.nodes = expand(source.nodes, source.opset)
-        super().__init__((name for node in self.nodes for name in (*node.inputs, *node.outputs)), source.constants)
+        names = (name for node in self.nodes for name in (*node.inputs, *node.outputs))
+        room = MOST_BYTES + TIMES_HELD * sum(array.nbytes for array in source.constants.values())
+        super().__init__(names, source.constants, room)
         self.source, self.opset = source, source.opset
         self.behind: dict[str, Tensor] = {}  # the integers that a dequantised tensor was made of
         self.plain: set[str] = set()  # integers that stand for themselves

@@ -116,7 +116,7 @@ def non_max_suppression(low: Lowering, node: SourceNode) -> Tensor:
     if any(sigma) or not 0 <= overlap <= 1:
         raise low.unsupported(node, f"an overlap of {overlap}, sigma {sigma}", "overlaps from 0 to 1, sigma 0")
     overlap = float(np.nextafter(np.float32(overlap), np.float32(-1)))  # an overlap equal to it is too large
-    readers = [other for other in low.source.nodes if set(node.outputs) & set(other.inputs)]
+    readers = [low.source.nodes[i] for name in node.outputs for i in low.source.readers.get(name, ())]
     refuse_readers(low, node, [f"{r.op} '{r.name}'" for r in readers], node.outputs[0])
     boxes = corners(low, node, rows_of(low, node, places, 0, 1, "boxes"), False)
     kept = counted(low, node, rows_of(low, node, scores, 0, -1, "scores"), least)

@@ -16,7 +16,8 @@ from .tensors import TfliteTensor
 Array = npt.NDArray[Any]
 MOST_ELEMENTS = 1 << 26  # of one constant
 MOST_MADE = 1 << 22  # of one that is larger than what it is made of
-MOST_KEPT, TIMES_STORED = 1 << 24, 8  # of all together, beside so many times what the file stores
+MOST_KEPT, TIMES_STORED = 1 << 24, 16  # of all together, beside so many for each byte of the file
+TOO_LARGE = "constants that are too large together"
 
 ARITHMETIC: dict[str, Callable[..., Any]] = {
     "ADD": np.add,
@@ -54,20 +55,25 @@ def evaluate(node: SourceNode, arrays: Sequence[Array], tensors: Sequence[Tflite
         raise unsupported(node, f"inputs that make no sense together: {told(error)}", SUPPORTED) from error
 
 
-class Evaluator:
-    """`evaluate`, for the operators of one graph that stores so many elements."""
+class Budget:
+    """What is made of a file of so many bytes may have so many elements, all together."""
 
     def __init__(self, stored: int):
-        self._left = MOST_KEPT + TIMES_STORED * stored
+        self.stored, self._left = stored, MOST_KEPT + TIMES_STORED * stored
 
-    def __call__(self, node: SourceNode, arrays: Sequence[Array], tensors: Sequence[TfliteTensor | None]) -> Array:
-        made = evaluate(node, arrays, tensors)
-        self._left -= made.size
-        if self._left < 0:
-            raise unsupported(
-                node, "constants that are too large together", f"some {TIMES_STORED} times what the file stores"
-            )
-        return made
+    def spend(self, elements: int) -> bool:
+        """Whether there is room for so many more, which are taken."""
+        self._left -= elements
+        return self._left >= 0
+
+    def evaluate(self, node: SourceNode, arrays: Sequence[Array], tensors: Sequence[TfliteTensor | None]) -> Array:
+        """`evaluate`; what is read counts too, as many nodes may read one large constant. Views cost nothing."""
+        if self._left >= 0:
+            made, read = evaluate(node, arrays, tensors), [array for array in arrays if array is not None]
+            is_view = any(np.may_share_memory(made, array) for array in read)
+            if is_view or self.spend(max(made.size, sum(array.size for array in read))):
+                return made
+        raise unsupported(node, TOO_LARGE, f"some {TIMES_STORED} times what the file stores")
 
 
 def dequantized(array: Array, tensor: TfliteTensor) -> npt.NDArray[np.float64]:

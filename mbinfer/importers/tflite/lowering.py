@@ -17,14 +17,14 @@ from ...errors import FormatError, UnsupportedError
 from ...graph import Type
 from ...limits import MAX_ELEMENTS
 from ..arguments import InputShape, shapes_by_name
-from ..emitting import SourceNode, unsupported
+from ..emitting import TIMES_HELD, SourceNode, unsupported
 from ..layout import Tensor, nhwc
 from ..states import States, Tie, ties_of
 from ..unfolding import as_picture
 from ..walking import Walk
 from . import schema
 from .batches import with_gaps
-from .constants import Evaluator, dequantized
+from .constants import dequantized
 from .reading import TfliteSource
 from .sequences import picture_of
 from .tensors import TfliteTensor
@@ -34,6 +34,7 @@ Handler = Callable[["Lowering", SourceNode], Tensor]
 
 _HANDLERS: dict[str, Handler] = {}
 _MANY_OUTPUTS: set[str] = set()  # operators whose handler notes what its outputs beyond the first are
+MOST_BYTES = 1 << 29  # of weights of which little is stored
 RESHAPES = frozenset(("RESHAPE", "EXPAND_DIMS", "SQUEEZE"))
 OF_COMPLEX = RESHAPES | {"COMPLEX_ABS", "REAL", "IMAG"}
 
@@ -78,9 +79,8 @@ class Lowering(Walk):
 
     def __init__(self, source: TfliteSource, input_shape: InputShape = None, states: States = None):
         constants = {name: t.array for name, t in source.tensors.items() if t.array is not None}
-        super().__init__(source.tensors, constants)
+        super().__init__(source.tensors, constants, MOST_BYTES + TIMES_HELD * source.budget.stored)
         self.source = source
-        self._evaluate = Evaluator(sum(array.size for array in constants.values()))
         self._in_reals = False  # whether a handler is at work on real numbers in place of integers
         self._real: dict[str, str] = {}  # the float32 value of a quantised one
         self.imaginary: dict[str, str] = {}  # of a complex tensor, by its real part
@@ -212,7 +212,7 @@ class Lowering(Walk):
                 )
             self.env[node.outputs[0]] = result
         else:
-            self.env[node.outputs[0]] = self._evaluate(
+            self.env[node.outputs[0]] = self.source.budget.evaluate(
                 node, found, [self.source.tensors.get(name) for name in (*node.inputs, node.outputs[0])]
             )
 

@@ -15,13 +15,13 @@ import numpy as np
 import numpy.typing as npt
 
 from ...errors import FormatError, UnsupportedError
-from ...limits import MAX_ELEMENTS
+from ...limits import MAX_ELEMENTS, MAX_STRINGS
 from ...messages import brief
 from ..arguments import Ends, end_names, refuse_unread, tensor_names
 from ..emitting import SourceNode
 from ..files import read_file
 from . import schema
-from .constants import Evaluator
+from .constants import TOO_LARGE, Budget
 from .flatbuffer import Table, Tables
 from .flexbuffer import numbers_of
 from .sparsity import densified
@@ -49,6 +49,7 @@ class TfliteSource:
     inputs: list[str]
     outputs: list[str]
     description: str
+    budget: Budget
     variables: list[Variable] = dataclasses.field(default_factory=list)  # those that are read and assigned
 
     @cached_property
@@ -73,19 +74,17 @@ def is_tflite(source: Source) -> bool:
 def read_tflite(source: Source, ends: Ends | None = None, inputs: Iterable[str] | None = None) -> TfliteSource:
     """Read a file or its bytes; `ends` names the tensors to end at, in place of the model's own, `inputs` those to
     begin at."""
-    data = memoryview(source).cast("B") if not isinstance(source, (str, os.PathLike)) else None
-    if data is None:
-        data = memoryview(read_file(source, LARGEST_MODEL))
-    if bytes(data[4:8]) != MAGIC:
+    data = read_file(source, LARGEST_MODEL) if isinstance(source, (str, os.PathLike)) else bytes(source)
+    if data[4:8] != MAGIC:
         raise FormatError("no TensorFlow Lite file: 'TFL3' is not at its byte 4")
-    return _Reader(data).read(ends, inputs)
+    return _Reader(memoryview(data), Budget(len(data))).read(ends, inputs)
 
 
 class _Reader:
     """One graph of a file: the first is the network, others are what CALL_ONCE runs or control flow."""
 
-    def __init__(self, data: memoryview, graph: int = 0):
-        self._data = data
+    def __init__(self, data: memoryview, budget: Budget, graph: int = 0):
+        self._data, self._budget = data, budget
         model = Table.root(data)
         self._description = model.text(3) if model.number(0, "I") else ""
         self._operators, self._buffers = model.tables(1), model.tables(4)
@@ -108,6 +107,7 @@ class _Reader:
         outputs = [self._name(int(i)) for i in self._graph.array(2, "<i4")]
         if ends:
             outputs = end_names(ends, [name for node in nodes for name in node.outputs if name])
+        inputs = list(dict.fromkeys(inputs))
         if not outputs or len(set(outputs)) < len(outputs):
             raise FormatError(f"the outputs are {outputs[:9]}; a model has at least one, and each once")
         needed = _needed(nodes, outputs, {variable.content: variable.next for variable in variables.values()})
@@ -117,7 +117,7 @@ class _Reader:
         tensors = {name: self._tensor(index[name], name) for name in self._names if name in seen}
         variables = {key: variable for key, variable in variables.items() if variable.content in needed}
         for graph in initial_graphs(given) if variables else ():
-            other = _Reader(self._data, graph)
+            other = _Reader(self._data, self._budget, graph)
             begun = other._nodes()
             begin(begun, variables, other._known(begun).get)
         for variable in variables.values():
@@ -125,19 +125,18 @@ class _Reader:
         refuse_unread(starts, needed)
         inputs = [name for name in (*inputs, *starts) if name in needed]
         states = [variable for variable in variables.values() if variable.next]
-        return TfliteSource(kept, tensors, inputs, outputs, brief(self._description), states)
+        return TfliteSource(kept, tensors, inputs, outputs, brief(self._description), self._budget, states)
 
     def _known(self, nodes: list[SourceNode]) -> dict[str, npt.NDArray[Any]]:
         """The constants that a graph has, and those that its operators make of them, by name."""
         tensors = {name: self._tensor(i, name) for i, name in enumerate(self._names)}
         found = {name: tensor.array for name, tensor in tensors.items() if tensor.array is not None}
-        evaluate = Evaluator(sum(array.size for array in found.values()))
         for node in nodes:
             arrays = [found[name] for name in node.inputs if name in found]
             if len(node.outputs) == 1 and arrays and len(arrays) == len(node.inputs):
                 with contextlib.suppress(UnsupportedError):  # who needs it says so
                     named = [tensors.get(name) for name in (*node.inputs, node.outputs[0])]
-                    found[node.outputs[0]] = evaluate(node, arrays, named)
+                    found[node.outputs[0]] = self._budget.evaluate(node, arrays, named)
         return found
 
     @staticmethod
@@ -165,8 +164,12 @@ class _Reader:
     def _unique_names(self) -> list[str]:
         """Names of tensors: files may leave them out, or use one twice."""
         names: dict[str, None] = {}
+        room = MAX_STRINGS
         for i in range(len(self._tensors)):
             name = self._tensors[i].text(3)
+            room -= len(name)
+            if room < 0:
+                raise FormatError(f"names of tensors of more than {MAX_STRINGS} bytes")
             names[name if name and name not in names else f"{name or 'tensor'}_{i}"] = None
         if len(names) < len(self._tensors):
             raise FormatError("names of tensors that no numbering makes different")
@@ -212,7 +215,9 @@ class _Reader:
             axis = quantization.number(6, "i")
             if len(scale) != len(zero_point) and len(zero_point):
                 raise FormatError(f"tensor '{brief(name)}' has {len(scale)} scales and {len(zero_point)} zero points")
-            if not all(0 < number < np.inf for number in scale.tolist()):
+            if len(scale) > 1 and not self._budget.spend(len(scale)):
+                raise FormatError(f"tensor '{brief(name)}' has {len(scale)} scales, and with those of others too many")
+            if not ((scale > 0) & (scale < np.inf)).all():
                 raise FormatError(f"tensor '{brief(name)}' has scales that are not positive numbers")
             zero_point = zero_point if len(zero_point) else np.zeros(len(scale))
         tensor = TfliteTensor(
@@ -223,10 +228,29 @@ class _Reader:
             zero_point.astype(np.int64),
             axis,
             bool(table.number(5, "b")),
-            frozenset(np.flatnonzero(table.array(7, "<i4") == -1).tolist()),
+            frozenset(np.flatnonzero(table.array(7, "<i4")[:LARGEST_RANK] == -1).tolist()),
         )
         data = self._stored(table.number(2, "I"))
-        return tensor if data is None else _with_array(tensor, data, table.table(6))
+        return tensor if data is None else self._with_array(tensor, data, table.table(6))
+
+    def _with_array(self, tensor: TfliteTensor, data: npt.NDArray[np.uint8], sparsity: Table | None) -> TfliteTensor:
+        """With the constant where it lies in the file, of which many tensors may be, aligned or not."""
+        if tensor.kind not in DTYPES:
+            return tensor  # refused by who reads it
+        dtype, where = np.dtype(tensor.kind), f"tensor '{brief(tensor.name)}'"
+        if sparsity is not None:
+            if len(data) % dtype.itemsize:
+                raise FormatError(f"{where} has {len(data)} bytes of {dtype.name}")
+            dense = densified(sparsity, tensor.shape, data.view(dtype), brief(tensor.name))
+            if not self._budget.spend(dense.size):
+                raise FormatError(f"{where} is sparse, and one of {TOO_LARGE}")
+            return replace(tensor, array=dense)
+        if len(data) != math.prod(tensor.shape) * dtype.itemsize:
+            raise FormatError(
+                f"{where} has {len(data)} bytes; its shape {tensor.shape} of {dtype.name} needs "
+                f"{math.prod(tensor.shape) * dtype.itemsize}"
+            )
+        return replace(tensor, array=data.view(dtype).reshape(tensor.shape))
 
     def _stored(self, buffer: int) -> npt.NDArray[np.uint8] | None:
         """The bytes of a constant; buffer 0 and empty ones are those of tensors that are computed."""
@@ -264,24 +288,6 @@ def _needed(nodes: list[SourceNode], outputs: Iterable[str], nexts: dict[str, st
     return needed
 
 
-def _with_array(tensor: TfliteTensor, data: npt.NDArray[np.uint8], sparsity: Table | None) -> TfliteTensor:
-    if tensor.kind not in DTYPES:
-        return tensor  # refused by who reads it
-    dtype = np.dtype(tensor.kind)
-    if sparsity is not None:
-        if len(data) % dtype.itemsize:
-            raise FormatError(f"tensor '{brief(tensor.name)}' has {len(data)} bytes of {dtype.name}")
-        numbers = np.frombuffer(data.tobytes(), dtype)
-        return replace(tensor, array=densified(sparsity, tensor.shape, numbers, brief(tensor.name)))
-    if len(data) != math.prod(tensor.shape) * dtype.itemsize:
-        raise FormatError(
-            f"tensor '{brief(tensor.name)}' has {len(data)} bytes; its shape {tensor.shape} of {dtype.name} needs "
-            f"{math.prod(tensor.shape) * dtype.itemsize}"
-        )
-    array = np.frombuffer(data.tobytes(), dtype).reshape(tensor.shape)  # a copy, aligned
-    return replace(tensor, array=array)
-
-
 def _operator_name(code: Table) -> str:
     number = max(code.number(0, "b"), code.number(3, "i"))  # the first field holds what fits in 7 bits
     if number == schema.CUSTOM:
@@ -304,7 +310,7 @@ def _options(op: str, table: Table) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for name, field, kind, default in schema.OPTIONS.get(op, ()):
         if kind == "[":
-            found[name] = [] if options is None else options.array(field, "<i4").tolist()[: LARGEST_RANK + 1]
+            found[name] = [] if options is None else options.array(field, "<i4")[: LARGEST_RANK + 1].tolist()
         elif kind == "s":
             found[name] = "" if options is None else options.text(field)
         elif kind == "f":

@@ -211,7 +211,7 @@ class _Reader:
         zero_point: npt.NDArray[Any] = np.zeros(0)
         axis = 0
         if quantization is not None:
-            scale, zero_point = quantization.array(2, "<f4"), quantization.array(3, "<i8")
+            scale, zero_point = quantization.array(2, "<f4").view(np.float32), quantization.array(3, "<i8")
             axis = quantization.number(6, "i")
             if len(scale) != len(zero_point) and len(zero_point):
                 raise FormatError(f"tensor '{brief(name)}' has {len(scale)} scales and {len(zero_point)} zero points")

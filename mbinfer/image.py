@@ -97,14 +97,11 @@ def save_boxes(
     line = max(1, round(min(drawn.size) / 150))
     for box in reversed(boxes):  # the best ones on top
         color = tuple(int(level) for level in colors[box["class"] % len(colors)])
-        ends = {
-            side: max(0, min(round(box[side]), drawn.size[side[0] == "y"] - 1)) for side in ("x0", "y0", "x1", "y1")
-        }
-        (left, right), (upper, lower) = (
-            sorted((ends[f"{axis}0"], ends[f"{axis}1"])) for axis in "xy"
-        )  # of raw numbers
-        corners = [left, upper, right, lower]
-        canvas.rectangle(corners, outline=color, width=line)
+        (left, right), (upper, lower) = (  # raw numbers may be the wrong way round
+            sorted(max(0, min(round(box[f"{axis}{end}"]), side - 1)) for end in "01")
+            for axis, side in zip("xy", drawn.size)
+        )
+        canvas.rectangle((left, upper, right, lower), outline=color, width=line)
         text = canvas.textbbox((0, 0), box["label"])
         width, height = text[2] + 4, text[3] + 4
         upper = upper - height if upper >= height else upper

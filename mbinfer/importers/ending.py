@@ -8,6 +8,7 @@ begins with a row for each box, (n, 1, numbers), and ends in `nms`. boxes_argume
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from dataclasses import replace
 from typing import Any
 
@@ -58,6 +59,11 @@ def add_ending(low: Walk, said: Ending) -> str:
     value = make(low, node, said, corners, rest)
     low.env[name] = Tensor(value, low.builder.dims(value), "C", (said.most, BOX))
     return name
+
+
+def ends_of(low: Walk, said: Ending | None, outputs: Iterable[str] | None, own: list[str]) -> list[str]:
+    """The tensors that a walk's graph ends at: `own`, or the boxes and what `outputs` asks for beside them."""
+    return own if said is None else [add_ending(low, said), *(outputs or ())]
 
 
 def _rows(low: Walk, node: SourceNode, said: Part, part: str, each: int = 0, count: int = 0) -> str:
@@ -123,29 +129,38 @@ def _scores(low: Walk, node: SourceNode, said: Ending, of: Part, count: int, par
     return value
 
 
+def _sides(low: Walk) -> npt.NDArray[np.float64]:
+    """Height and width of the picture."""
+    (name,) = low.graph.inputs
+    return np.array(low.graph.values[name][:2], np.float64)
+
+
+def _shares(low: Walk, said: Ending) -> npt.NDArray[np.float64]:
+    """Factors that make shares of the picture of numbers in the order y, x, y, x, or y, x, height, width."""
+    return np.ones(4) if said.unit == "shares" else 1 / np.tile(_sides(low), 2)
+
+
 def _anchors_of(
     low: Walk, node: SourceNode, said: Ending, level: int, first: int, count: int
 ) -> npt.NDArray[np.float64] | None:
     """Middle y and x, height and width of the anchors that the boxes of a tensor begin at, as shares of the picture."""
-    (name,) = low.graph.inputs
-    height, width, _ = low.graph.values[name]
-    unit = np.ones(4) if said.unit == "shares" else 1 / np.array([height, width, height, width])
     if said.anchors is not None:
         some: npt.NDArray[np.float64] = said.anchors[first : first + count]
         some = some[:, [1, 0, 3, 2]] if said.form == "cxcywh" else some
-        return some * unit if len(some) == count else np.ones((count, 4))  # counted when all are known
+        return some * _shares(low, said) if len(some) == count else np.ones((count, 4))  # counted when all are known
     if not said.strides:
         return None
     made = []
     strides = said.strides[level : level + 1] if len(said.boxes) > 1 else said.strides
-    grids = [(-(-height // stride), -(-width // stride)) for stride in strides]
+    sides = _sides(low)
+    grids = [[int(-(-side // stride)) for side in sides] for stride in strides]
     cells = sum(map(math.prod, grids))
     if cells != count:  # known before they are made
         raise low.unsupported(node, f"{count} boxes and {cells} cells of strides {said.strides}", "a box for each cell")
     for stride, (rows, columns) in zip(strides, grids):
         points = np.stack(np.meshgrid(np.arange(rows), np.arange(columns), indexing="ij"), 2).reshape(-1, 2)
         made.append(np.concatenate([(points + said.offset) * stride, np.full((len(points), 2), stride)], 1))
-    shares: npt.NDArray[np.float64] = np.concatenate(made) / np.array([height, width, height, width])
+    shares: npt.NDArray[np.float64] = np.concatenate(made) / np.tile(sides, 2)
     return shares
 
 
@@ -158,17 +173,14 @@ def _corners(
     level: str,
 ) -> str:
     """y0, x0, y1, x1 as shares of the picture."""
-    (name,) = low.graph.inputs
-    height, width, _ = low.graph.values[name]
-    count, _, each = low.builder.dims(places)
+    each = low.builder.dims(places)[2]
     if said.form == "ltrb":
         assert anchors is not None
         return _distances(low, node, said, places, anchors, level)
     if each != 4:
         raise low.unsupported(node, f"boxes of {each} numbers", "4 numbers, which name[a:b] chooses of more")
     if anchors is None:
-        unit = np.ones(4) if said.unit == "shares" else 1 / np.array([height, width, height, width])
-        weight = np.array(FORMS[said.form]) * unit[:, None]
+        weight = np.array(FORMS[said.form]) * _shares(low, said)[:, None]
         return low.emit(node, "conv", [places], f"{level}corners", weight=weight.reshape(4, 1, 1, 4))
     if said.form == "cxcywh":
         turn = np.eye(4)[[1, 0, 3, 2]].reshape(4, 1, 1, 4)
@@ -184,8 +196,6 @@ def _distances(
 ) -> str:
     """Corners at distances from points: four numbers, or four rows of probabilities, whose mean bin is the distance
     (generalised focal loss, arXiv 2006.04388)."""
-    (name,) = low.graph.inputs
-    height, width, _ = low.graph.values[name]
     count, _, each = low.builder.dims(places)
     bins = each // 4
     if each % 4:
@@ -203,7 +213,7 @@ def _distances(
         corners = low.emit(node, "conv", [places], f"{level}sides", weight=weight.reshape(4, 1, 1, 4))
     sizes = anchors[:, 2:] if said.unit == "cells" else np.ones((count, 2))
     if said.unit == "pixels":
-        sizes = sizes / np.array([height, width])
+        sizes = sizes / _sides(low)
     x = Tensor(corners, (count, 1, 4), "HC" if count > 1 else "C", (count, 4))
     if (sizes == sizes[0]).all():
         x = low.affine(node, x, np.tile(sizes[0], 2), part=f"{level}shares")

@@ -139,7 +139,7 @@ def _ends_in_boxes(graph: Graph) -> frozenset[str]:
     """Nodes that an importer emitted for an nms, which are called after it: in one row of bytes a box's corners, its
     score and the number of its class would share a scale."""
     before = tuple(f"{node.name}/" for node in graph.nodes if node.op == "nms")
-    return frozenset(node.name for node in graph.nodes if before and node.name.startswith(before))
+    return frozenset(node.name for node in graph.nodes if node.name.startswith(before))
 
 
 def _check_method(ranges: object) -> None:

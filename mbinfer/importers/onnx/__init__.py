@@ -21,7 +21,7 @@ from ...errors import ShapeError, UnsupportedError
 from ...graph import Graph
 from ..arguments import InputShape
 from ..boxes_argument import Ending, ends_at
-from ..ending import add_ending
+from ..ending import ends_of
 from ..finishing import finish
 from ..states import States, own_outputs, ties_of, with_states
 from . import boxes, choosing, dense, moving, norms, pointwise, spatial, views  # noqa: F401 - handlers
@@ -57,12 +57,11 @@ def import_onnx(
         try:
             lowering = Lowering(model)
             lowering.run()
-            made = [] if ending is None else [add_ending(lowering, ending)]
+            ends = ends_of(lowering, ending, outputs, own_outputs(model.outputs, outputs, states))
         except UnsupportedError as error:
             if not model.overridden:
                 raise
             raise ShapeError(f"with {model.overridden}: {error}") from error
-        ends = own_outputs(model.outputs, outputs, states) if ending is None else [*made, *(outputs or ())]
         graph = finish(lowering, lowering.nodes, ends, ties_of(lowering, states))
     graph.metadata["source"] = "onnx"
     if model.producer:

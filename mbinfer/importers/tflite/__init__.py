@@ -21,7 +21,7 @@ from ...errors import ShapeError, UnsupportedError
 from ...graph import Graph
 from ..arguments import InputShape
 from ..boxes_argument import Ending, ends_at
-from ..ending import add_ending
+from ..ending import ends_of
 from ..finishing import finish
 from ..states import States, own_outputs, with_states
 from . import (  # noqa: F401 - handlers
@@ -63,12 +63,11 @@ def import_tflite(
         try:
             lowering = Lowering(model, input_shape, states)
             lowering.run()
-            made = [] if ending is None else [add_ending(lowering, ending)]
+            ends = ends_of(lowering, ending, outputs, own_outputs(model.outputs, outputs, states))
         except UnsupportedError as error:
             if input_shape is None:
                 raise
             raise ShapeError(f"with input_shape={input_shape}: {error}") from error
-        ends = own_outputs(model.outputs, outputs, states) if ending is None else [*made, *(outputs or ())]
         graph = finish(lowering, model.nodes, ends, lowering.ties)
     graph.metadata["source"] = "tflite"
     if model.description:

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import importlib
 import os
-import shutil
 import sys
-import tempfile
 from pathlib import Path
 
 import builds
@@ -22,14 +20,7 @@ if not list((ROOT / "mbinfer").glob("_core*.so")):
 
 def pytest_configure(config):
     """One folder of builds for all processes of a run: those of pytest-xdist inherit the environment."""
-    if builds.FOLDER not in os.environ:
-        os.environ[builds.FOLDER] = made = tempfile.mkdtemp()
-
-        def end():
-            del os.environ[builds.FOLDER]
-            shutil.rmtree(made, ignore_errors=True)
-
-        config.add_cleanup(end)
+    os.environ[builds.FOLDER] = str(builds.folder())
 
 
 @pytest.fixture(autouse=True)

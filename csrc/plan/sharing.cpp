@@ -111,7 +111,8 @@ int extent(const Graph& graph, const Stage& stage, const Pass& pass, const Step&
 }
 
 int piece_count(int grains, int64_t work, int threads) {
-  const int each = int(std::min<int64_t>({kPieces, grains / threads, work / threads / kPieceWork}));
+  const int most = threads > 2 ? kPieces : 1;
+  const int each = int(std::min<int64_t>({most, grains / threads, work / threads / kPieceWork}));
   return threads * std::max(1, each);
 }
 

@@ -15,9 +15,9 @@ bool shares_rows(const Graph& graph, const Stage& stage, int rows, int threads);
 // What a pass cuts in a step: rows, pixels or panels of what its last part makes.
 int extent(const Graph& graph, const Stage& stage, const Pass& pass, const Step& step);
 
-// Into how many pieces it cuts so many grains of so many multiply-adds: one for each thread, or several where they are
-// worth it, so that a thread whose core is taken from it for a while does not keep the others waiting. Which thread
-// makes a piece changes no bit.
+// Into how many pieces it cuts so many grains of so many multiply-adds: one for each thread, or, of more than two,
+// several where they are worth it, so that slow cores do not keep fast ones waiting. Which thread makes a piece changes
+// no bit.
 int piece_count(int grains, int64_t work, int threads);
 
 }  // namespace mbinfer

@@ -29,6 +29,15 @@ class Placing {
     return found;
   }
 
+  // Whether simple rules reach the bound, by whatever moves.
+  bool reaches_bound() {
+    const int64_t bound = placement_bound(plan_.buffers, slides_);
+    for (Moves moves : {Moves::kNone, Moves::kAll})
+      if (attempt(moves, 0, bound) && plan_.lower_bound_bytes == bound) return true;
+    plan_.peak_bytes = plan_.lower_bound_bytes = INT64_MAX;
+    return false;
+  }
+
   void set(const Placed& found) {
     cut_moved(found.moves);
     plan_.lower_bound_bytes = found.lower_bound_bytes;
@@ -105,11 +114,12 @@ void place_apart(Plan* plan) {
 
 }  // namespace
 
-void place(std::vector<Slide> slides, Placed* found, Plan* plan, Work* work) {
+void place(std::vector<Slide> slides, bool weighed, Placed* found, Plan* plan, Work* work) {
   if (plan->schedule == Schedule::kNaive) return place_apart(plan);
   if (!found->offsets.empty()) return Placing(std::move(slides), plan, work).set(*found);
   if (!too_many_to_search(plan->buffers)) {
-    *found = Placing(std::move(slides), plan, work).run();
+    Placing placing(std::move(slides), plan, work);
+    if (!weighed || !placing.reaches_bound()) *found = placing.run();
     return;
   }
   plan->lower_bound_bytes = placement_bound(plan->buffers, slides);

@@ -23,7 +23,8 @@ struct Placed {
 // Sets the offsets of the plan's buffers, the arena's size and its lower bound: apart in the naive schedule, otherwise
 // together. slides: outputs over inputs, by buffer. An input that is moved before the segment in which it is slid over
 // gets a second buffer for that segment, behind all others. *found: as it was found before for the same buffers, which
-// is set again, or none, which is filled in.
-void place(std::vector<Slide> slides, Placed* found, Plan* plan, Work* work);
+// is set again, or none, which is filled in. weighed: the plan may not be taken, and needs the sizes alone; where
+// simple rules reach the bound, the search for as few moves as possible is left out, and *found stays as it is.
+void place(std::vector<Slide> slides, bool weighed, Placed* found, Plan* plan, Work* work);
 
 }  // namespace mbinfer

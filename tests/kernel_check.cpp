@@ -608,7 +608,7 @@ int main() {
   check_multiply_add();
   for (const KernelTable* table : tables_to_check(false)) {
     std::printf("kernels: %s\n", table->isa);
-    check(*table);
+    if (table != &kReferenceKernels) check(*table);  // which it is compared with
     check_float16(*table);
     check_promises(*table);
     check_curves(*table);

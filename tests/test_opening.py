@@ -342,7 +342,7 @@ def name_of(case):
 
 @pytest.fixture(scope="module")
 def small_file(request, tmp_path_factory):
-    """A family's file of at most 1 MB: its path and its size."""
+    """A family's file of at most 1 MB: its path and its size; and the family."""
     make, count, dtype = request.param
     graph = make(count)
     if dtype == "int8":
@@ -350,12 +350,12 @@ def small_file(request, tmp_path_factory):
     path = tmp_path_factory.mktemp(make.__name__) / "model.bin"
     model.save(renamed(alike(graph) if (make, count) in ALIKE else graph), path)
     assert path.stat().st_size <= 1_000_000
-    return path, path.stat().st_size
+    return path, path.stat().st_size, make
 
 
 @pytest.mark.parametrize("small_file", FILES, indirect=True, ids=name_of)
 def test_any_small_file_opens_in_a_second_its_arena_1_mib_and_twice_the_file(small_file, opened):
-    path, size = small_file
+    path, size, _ = small_file
     for limit in (LEAST, NONE):
         took = opened(path, limit)
         assert took["most"] <= took["arena"] + 1024 * KIB + 2 * size, limit
@@ -365,9 +365,9 @@ def test_any_small_file_opens_in_a_second_its_arena_1_mib_and_twice_the_file(sma
 @pytest.mark.skipif(platform.system() != "Linux", reason="RLIMIT_DATA counts anonymous pages on Linux")
 @pytest.mark.parametrize("small_file", FILES + MORE_FILES, indirect=True, ids=name_of)
 def test_any_small_file_opens_for_two_threads_where_the_system_gives_so_much(small_file, limited):
-    path, size = small_file
+    path, size, make = small_file
     # Heads of several parts have a twentieth to spare, since these lie in pages of their own: 0.99 of it before.
-    spared = 0.95 if path.parent.name.startswith(("separable_heads", "pooled_heads")) else 1
+    spared = 0.95 if make in (separable_heads, pooled_heads) else 1
     for limit in (LEAST, NONE):
         arena = limited(path, limit, 1 << 30, 2)
         assert limited(path, limit, int((arena + 1024 * KIB + 2 * size) * spared), 2) == arena, limit

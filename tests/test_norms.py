@@ -69,8 +69,8 @@ def lp_norm(draw, net):
 
 def l2_by_parts(draw, net):
     """torch.nn.functional.normalize."""
-    size = net.step("ReduceL2", "x", np.array([1]), keepdims=1)
-    return net.step("Div", "x", net.step("Clip", size, 1e-12))
+    size = net.step("Clip", net.step("ReduceL2", "x", np.array([1]), keepdims=1), 1e-12)
+    return net.step("Div", "x", net.step("Expand", size, np.array(net.shape)) if draw(st.booleans()) else size)
 
 
 def layer_norm(draw, net):

@@ -267,6 +267,21 @@ def test_a_map_is_pooled_with_the_softmax_of_another(turned):
     agree(make(*nodes, shape=(1, 3, 6, 8), w=W8, one=normal(1, 8, 1, 1), **constants))
 
 
+@pytest.mark.parametrize("tokens", [False, True], ids=["channels", "tokens"])
+def test_a_norm_that_is_repeated_divides_without_copies(tokens):
+    """PyTorch's `normalize` repeats what it divides by; of one number for each pixel, as SwiftFormer's (arXiv
+    2303.15446), the copies have another layout than the pixels."""
+    steps = [("Reshape", "rows", {}), ("Transpose", {"perm": [0, 2, 1]}), ("MatMul", "m", {})] if tokens else []
+    nodes = chain(*steps)
+    nodes[-1].output[0] = "b"
+    nodes.append(node("ReduceL2", "b", to="n", axes=[1], keepdims=1))
+    nodes += [node("Clip", "n", "least", to="c"), node("Expand", "c", "whole", to="e"), node("Div", "b", "e")]
+    whole = np.array([1, 36, 1] if tokens else [1, 8, 6, 6])
+    graph = agree(make(*nodes, w=W8, m=normal(8, 1), rows=np.array([1, 8, 36]), least=1e-12, whole=whole))
+    (made,) = [n for n in graph.nodes if n.op == "div"]
+    assert graph.values[made.inputs[1]] == ((1, 1, 1) if tokens else (6, 6, 1))
+
+
 @pytest.mark.parametrize("shape", [(1, 8, 36), (8, 36)], ids=str)
 def test_a_product_of_two_matrices_that_are_computed_is_refused(shape):
     turned = [*range(len(shape) - 2), len(shape) - 1, len(shape) - 2]

@@ -86,6 +86,8 @@ def two_values(low: Walk, node: SourceNode, op: str, a: Tensor, b: Tensor, part:
             if found is not None:
                 return low.affine(node, low.affine(node, x, activation=found[0], part=found[0]), found[1])
     shape = np.broadcast_shapes(a.shape, b.shape)
+    a = _once(low, a, b)
+    b = _once(low, b, a)
     a, b = _grouped(low, node, a, b, f"{part}first "), _grouped(low, node, b, a, f"{part}second ")
     split = split_of_channels(a)
     if split is not None and split == split_of_channels(b):
@@ -133,6 +135,13 @@ def _grouped(low: Walk, node: SourceNode, x: Tensor, other: Tensor, part: str) -
     else:
         return x
     return as_groups(low, node, pictures, axis, f"{part}groups") or x
+
+
+def _once(low: Walk, x: Tensor, other: Tensor) -> Tensor:
+    """`x` before the source repeated it (PyTorch's `normalize` does), where `other` repeats it anyway."""
+    made, before = low.once.get(x.value, (None, x))
+    repeats = np.broadcast_shapes(before.shape, other.shape) == np.broadcast_shapes(x.shape, other.shape)
+    return before if made == x and repeats else x
 
 
 def _upright(low: Walk, node: SourceNode, x: Tensor, other: Tensor) -> Tensor:

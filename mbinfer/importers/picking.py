@@ -70,7 +70,9 @@ def broadcast(low: Walk, node: SourceNode, x: Tensor, shape: Sequence[int], part
     """As many copies along axes of one element as `shape` asks for."""
     wanted = np.broadcast_shapes(x.shape, tuple(shape))
     given = (1,) * (len(wanted) - len(x.shape)) + x.shape
-    return repeated(low, node, x, [made if size == 1 else 1 for size, made in zip(given, wanted)], part)
+    made = repeated(low, node, x, [made if size == 1 else 1 for size, made in zip(given, wanted)], part)
+    low.once[made.value] = made, x
+    return made
 
 
 def repeated(low: Walk, node: SourceNode, x: Tensor, counts: Sequence[int], part: str = "") -> Tensor:

@@ -48,6 +48,7 @@ class Walk(Emitter):
         self._cuts: dict[str, None] = {}  # tensors that refused nodes read, in order
         self._beside: dict[str, None] = {}  # others that what depends on refused nodes reads
         self._makers: dict[str, SourceNode] = {}  # of the tensors that were computed
+        self.once: dict[str, tuple[Tensor, Tensor]] = {}  # by value: what was repeated, and that before
 
     def walk(self, nodes: Iterable[AnyNode], visit: Callable[[AnyNode, list[Any]], None]) -> None:
         """``visit(node, what its inputs became)`` for each node; refusals are collected."""

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import ast
+import re
+
 import numpy as np
 import onnx
 import pytest
@@ -101,3 +104,86 @@ def test_boxes_are_those_that_onnxruntime_chooses(options):
 )
 def test_what_has_no_fixed_size_or_makes_no_sense_is_refused(options, words):
     refuse(detector(**options), "NonMaxSuppression", *words)
+
+
+def suppressing(apart, by_middle):
+    """What is left of all boxes; those of each class lie `apart`, where no box of another class reaches."""
+    limit, share = (onnx.numpy_helper.from_array(array) for array in (np.array([1 << 40]), np.float32([0.45])))
+    return [
+        named("Constant", to="limit", value=limit),
+        named("Constant", to="share", value=share),
+        named("ReduceMax", "boxes", to="largest", keepdims=0),
+        named("Mul", "labels", "largest", to="offset"),
+        named("Unsqueeze", "offset", "one", to="offsets"),
+        named("Add", "boxes", "offsets", to="moved"),
+        named("Unsqueeze", "moved" if apart else "boxes", "zero", to="batch of boxes"),
+        named("Unsqueeze", "scores", "both", to="batch of scores"),
+        named("NonMaxSuppression", *("batch of boxes", "batch of scores", "limit", "share"), to="chosen", **by_middle),
+        named("Gather", "chosen", "two", to="column of chosen", axis=1),
+        named("Squeeze", "column of chosen", "one", to="kept"),
+    ]
+
+
+def selecting(leasts=(0.3, 0.3), apart=True, **by_middle) -> onnx.ModelProto:
+    """As torchvision writes SSD: of each class but the background the scores that are high enough and their boxes,
+    then what is left of those of all classes, of which the first 9 are outputs."""
+    whole = {"box rows": np.array([20, 4]), "score rows": np.array([20, 3]), "none": np.array(0)}
+    whole |= {"zero": np.array([0]), "one": np.array([1]), "two": np.array([2]), "both": np.array([0, 1])}
+    whole |= {"most": np.array([9]), "box b": np.array([0.7, 0.2, 1.3, 0.9]), "score b": np.zeros(3)}
+    nodes, labels = [], range(1, 1 + len(leasts))
+    for name in ("box", "score"):
+        whole[f"{name} w"] = normal(len(whole[f"{name} b"]), 3, 1, 1) * (0.2 if name == "box" else 1)
+        nodes.append(named("Conv", "x", f"{name} w", f"{name} b", to=f"{name} map"))
+        nodes.append(named("Transpose", f"{name} map", to=f"{name} turned", perm=[0, 2, 3, 1]))
+        nodes.append(named("Reshape", f"{name} turned", f"{name} rows", to=f"every {name}"))
+    nodes.append(named("Softmax", "every score", to="likely", axis=1))
+    for c, least in zip(labels, leasts):
+        whole |= {f"number {c}": np.array(c), f"least {c}": np.array(least)}
+        nodes.append(named("Gather", "likely", f"number {c}", to=f"column {c}", axis=1))
+        nodes.append(named("Greater", f"column {c}", f"least {c}", to=f"counts {c}"))
+        for every, kind in ((f"column {c}", "scores"), ("every box", "boxes")):
+            nodes.append(named("NonZero", f"counts {c}", to=f"places of {kind} {c}"))
+            nodes.append(named("Transpose", f"places of {kind} {c}", to=f"rows of {kind} {c}", perm=[1, 0]))
+            nodes.append(named("GatherND", every, f"rows of {kind} {c}", to=f"{kind} {c}"))
+        label = onnx.numpy_helper.from_array(np.float32([c]))
+        nodes.append(named("Shape", f"scores {c}", to=f"count {c}"))
+        nodes.append(named("ConstantOfShape", f"count {c}", to=f"labels {c}", value=label))
+    kinds = ("boxes", "scores", "labels")
+    nodes += [named("Concat", *(f"{kind} {c}" for c in labels), to=kind, axis=0) for kind in kinds]
+    nodes += [named("Size", "labels", to="size"), named("Equal", "size", "none", to="empty")]
+    nothing = [named("Constant", to="nothing", value=onnx.numpy_helper.from_array(np.zeros(0, np.int64)))]
+    then, other = (
+        onnx.helper.make_graph(
+            inside, "branch", [], [onnx.helper.make_tensor_value_info(inside[-1].output[0], 7, None)]
+        )
+        for inside in (nothing, suppressing(apart, by_middle))
+    )
+    nodes.append(named("If", "empty", to="all kept", then_branch=then, else_branch=other))
+    nodes.append(named("Slice", "all kept", "zero", "most", "zero", "one", to="first"))
+    nodes += [named("Gather", kind, "first", to=f"best {kind}", axis=0) for kind in kinds]
+    return make(*nodes, shape=(1, 3, 4, 5), outputs=[f"best {kind}" for kind in kinds], infer=False, **whole)
+
+
+SELECTED = {"boxes": "every box", "scores": "likely", "form": "xyxy", "first_class": 1, "every_class": True}
+
+
+def test_a_refusal_says_the_boxes_that_a_model_selects_itself(tmp_path):
+    source, picture, path = selecting(), normal(1, 3, 4, 5), tmp_path / "net.bin"
+    error = refuse(source, "NonZero", "4 NonZero", "to end in its boxes: convert(...")
+    said = ast.literal_eval(re.search(r"boxes=(\{.*\})\)$", str(error))[1])
+    assert said == {**SELECTED, "least_score": 0.3, "overlap": 0.45, "most": 9}
+    mbinfer.convert(source, path, boxes=said)
+    found = mbinfer.Session(path).run(np.ascontiguousarray(picture.transpose(0, 2, 3, 1)))
+    boxes, scores, labels = run_onnx(source, {"x": picture}).values()
+    assert len(scores) == 9 and {*labels} == {1, 2}
+    corners = boxes[:, [1, 0, 3, 2]] / [4, 5, 4, 5]
+    assert np.abs(found - np.column_stack([corners, scores, labels])).max() < 1e-5
+
+
+@pytest.mark.parametrize(
+    "options",
+    [{"apart": False}, {"center_point_box": 1}, {"leasts": (0.3, 0.4)}, {"leasts": (0.3,)}],
+    ids=str,
+)
+def test_a_refusal_says_no_boxes_that_are_not_the_models(options):
+    assert "boxes={" not in str(refuse(selecting(**options), "NonZero", "outputs=["))

@@ -106,11 +106,17 @@ class Walk(Emitter):
             more = f" and {len(kinds) - MOST_KINDS} other operators" if len(kinds) > MOST_KINDS else ""
             rest += f"; in the way: {', '.join(kinds[:MOST_KINDS])}{more}"
         sources = dict.fromkeys((*self._sources_of(self._cuts), *self._sources_of(self._beside))) if self._cuts else ()
-        cuts = list(sources)[:MOST_CUTS]
-        if len(text) + len(rest) + len(_ending(cuts)) > LONGEST:  # where to cut says more than what would run
+        cuts, boxes = list(sources)[:MOST_CUTS], self.boxes_argument()
+        end = f"; to end in its boxes: convert(..., boxes={boxes})" if boxes else _ending(cuts)
+        if len(text) + len(rest) + len(end) > LONGEST:  # where to cut says more than what would run
             text = text.partition("; supported: ")[0]
-        rest += _ending(cuts, LONGEST - len(text) - len(rest))
-        raise UnsupportedError(text + rest, first.node, first.op)
+        if len(text) + len(rest) + len(end) > LONGEST:
+            rest, end = ("", end) if boxes else (rest, _ending(cuts, LONGEST - len(text) - len(rest)))
+        raise UnsupportedError(text + rest + end, first.node, first.op)
+
+    def boxes_argument(self) -> dict[str, Any] | None:
+        """The argument `boxes` that ends the model as it ends itself, if it is a detector of which that is known."""
+        return None
 
     def _refuse(self, node: SourceNode, error: UnsupportedError, found: Sequence[Any]) -> None:
         """Note a node that cannot run, and the tensors before it at which the model could end."""

@@ -7,6 +7,7 @@ inputs.py      the shape that an input gets, and the picture that it is
 walk.py        what the walk over the nodes knows of a model
 integers.py    quantised operators, on the integers; qoperators.py: those that ONNX writes as one
 lowering.py    the walk over the nodes; every refusal is collected
+selecting.py   what to say to `boxes=` of a detector that selects its boxes itself
 boxes.py, pointwise.py, spatial.py, dense.py, norms.py, moving.py, views.py   one function for each operator
 """
 

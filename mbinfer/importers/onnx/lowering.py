@@ -19,6 +19,7 @@ from .constants import Evaluator, to_array
 from .inputs import PICTURE_OPS, input_tensor
 from .integers import dequantize, lower_integers, quantize, type_of
 from .reading import OnnxNode, OnnxSource, nodes_of
+from .selecting import selected_boxes
 from .walk import OnnxWalk
 
 Handler = Callable[["Lowering", OnnxNode], Tensor]
@@ -120,6 +121,9 @@ class Lowering(OnnxWalk):
         if node.op == "Cast":
             self.plain.add(found.value)
         return found
+
+    def boxes_argument(self) -> dict[str, Any] | None:
+        return selected_boxes(self)
 
     def can_run(self, node: SourceNode) -> bool:
         if isinstance(node, OnnxNode) and node.domain:

@@ -63,7 +63,10 @@ def residual(draw, net: TfliteBuilder, x: Values) -> Values:
 
 def pool(draw, net: TfliteBuilder, x: Values) -> Values:
     op = draw(st.sampled_from(["MAX_POOL_2D", "AVERAGE_POOL_2D"]))
-    return net.pool(op, x, **_window(draw, x, (1, 2, 3)))
+    window = _window(draw, x, (1, 2, 3))
+    if window["kernel"] == window["stride"] == (1, 1):
+        return x  # behind a clamp of its own XNNPACK never writes it: numbers of whatever memory holds
+    return net.pool(op, x, **window)
 
 
 def padded(draw, net: TfliteBuilder, x: Values) -> Values:

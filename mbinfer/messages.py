@@ -12,6 +12,8 @@ LONGEST_WORD = 120  # a name or a path, of which both ends tell something
 
 def printable(text: str) -> str:
     """`text` with everything that does not print (controls, escapes, marks of direction) written as an escape."""
+    if text.isprintable():
+        return text
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
 
 

@@ -21,6 +21,7 @@ import mbinfer
 from mbinfer import errors
 from mbinfer.convert import convert
 from mbinfer.importers import import_model, import_onnx
+from mbinfer.importers.onnx import constants
 from mbinfer.messages import LONGEST, brief, printable
 
 MUTATIONS = int(os.environ.get("MBINFER_MUTATIONS", "300"))
@@ -183,6 +184,43 @@ def test_constants_are_bounded_before_they_are_made(what):
     model = make(*nodes, infer=False, **{name: array for name, array in constants.items() if name in used})
     error = refuse(model, "constant")
     assert error.op and time.process_time() - start < 10
+
+
+# What each of a few nodes may take, and all of them together may not.
+TOGETHER = {
+    "ASKED": ("Sin", ["a"], "node"),
+    "PRODUCTS": ("MatMul", ["w", "w"], "multiply-adds"),
+    "READ": ("ReduceMax", ["a"], "elements of others"),
+    "ELEMENTS": ("Neg", ["a"], "elements,"),
+    "WORK": ("Softplus", ["a"], "pairs"),
+}
+
+
+@pytest.mark.parametrize("what", TOGETHER)
+def test_constants_are_bounded_together(what, monkeypatch):
+    op, reads, taken = TOGETHER[what]
+    nodes = [node("ConstantOfShape", "s", to="a"), helper.make_node("Cast", ["a"], ["w"], to=TensorProto.INT64)]
+    nodes += [node(op, *reads, to=f"k{i}") for i in range(8)] + [node("Max", *(f"k{i}" for i in range(8)), to="k")]
+    nodes += [node("ReduceMax", "k", to="m"), helper.make_node("Cast", ["m"], ["r"], to=1), node("Add", "x", "r")]
+    model = make(*nodes, infer=False, s=np.array([32, 32]))
+    assert import_onnx(model).nodes
+    most = {"ASKED": 6, "PRODUCTS": 5 * 16 << 15, "READ": 6 << 10, "ELEMENTS": 6 << 10, "WORK": 5 << 20}[what]
+    monkeypatch.setattr(constants, f"ALL_{what}", most)
+    monkeypatch.setattr(constants, "STEPS", 0)
+    refuse(model, f"({op})", f" {taken}", "few are left")
+
+
+def test_shape_arithmetic_asks_nobody(monkeypatch):
+    """A long chain of it is evaluated by numpy alone."""
+    monkeypatch.setattr(constants, "ALL_ASKED", 0)
+    nodes = []
+    for i in range(100):
+        nodes += [node("Shape", f"a{i}" if i else "x", to=f"s{i}"), node("Gather", f"s{i}", "one", to=f"g{i}")]
+        nodes += [node("Unsqueeze", f"g{i}", "zero", to=f"u{i}"), node("Concat", f"u{i}", "rest", to=f"k{i}", axis=0)]
+        nodes += [node("Reshape", f"a{i}" if i else "x", f"k{i}", to=f"a{i + 1}")]
+    numbers = {"one": np.int64(1), "zero": np.array([0]), "rest": np.array([-1, 1])}
+    graph = import_onnx(make(*nodes, outputs=["a100"], shape=(1, 3, 4, 4), infer=False, **numbers))
+    assert graph.outputs[0].shape == (16, 3, 1)
 
 
 # onnx keeps some 135 bytes for each number of a vector that it follows, at each node.

@@ -17,6 +17,7 @@ from onnx_models import BN, W, agree, make, node, normal, ops, refuse
 
 from mbinfer import errors
 from mbinfer.importers import import_onnx
+from mbinfer.importers.onnx import constants, reading
 
 CONV = node("Conv", "x", "w", to="a")
 
@@ -411,19 +412,66 @@ def test_corners_of_boxes_that_are_stacked_in_their_rows():
         assert (output.name, output.shape) == (name, shape), "the remedy"
 
 
-def test_large_weights_may_be_turned_and_scaled():
+def test_large_weights_may_be_turned_and_scaled(monkeypatch):
     """Constants made of stored ones are bounded by what the model stores, however much that is."""
-    from mbinfer.importers.onnx import constants
-
     weight = np.random.default_rng(0).standard_normal((4, 3, 3, 3)).astype(np.float32)
     model = make(node("Transpose", "w", to="t", perm=[0, 1, 3, 2]), node("Conv", "x", "t"), w=weight)
-    before, constants.ALL_ELEMENTS = constants.ALL_ELEMENTS, 8
-    try:
-        assert ops(import_onnx(model)) == ["conv"]
-        made = make(node("ConstantOfShape", "s", to="t"), node("Conv", "x", "t"), s=np.array([4, 3, 3, 3]))
-        refuse(made, "ConstantOfShape", "constants of up to")
-    finally:
-        constants.ALL_ELEMENTS = before
+    monkeypatch.setattr(constants, "ALL_ELEMENTS", 8)
+    monkeypatch.setattr(constants, "ALL_FILLED", 8)
+    assert ops(import_onnx(model)) == ["conv"]
+    made = make(node("ConstantOfShape", "s", to="t"), node("Conv", "x", "t"), s=np.array([4, 3, 3, 3]))
+    refuse(made, "ConstantOfShape", "constants of up to")
+
+
+I32, I64, F32 = np.int32, np.int64, np.float32
+SMALL_CONSTANTS = [
+    ("Add", {}, I64([[3], [-4]]), I64([5, 6])),
+    ("Add", {}, F32(0.1), F32([0.2, np.inf])),
+    ("Sub", {}, I32([3]), I32(-4)),
+    ("Mul", {}, I64([1 << 40]), I64([1 << 40])),
+    ("Div", {}, I64([7, 9]), I64([2, 9])),
+    ("Div", {}, I64([-7, 7, -8]), I64([2, -2, 3])),
+    ("Div", {}, F32([1, 0, -1]), F32([3, 7, -9])),
+    ("Equal", {}, I64([1, 2]), I64([1, 3])),
+    ("Less", {}, F32([1, 2]), F32([2, np.nan])),
+    ("Greater", {}, I64([1, 2]), I64([2, 1])),
+    *[("Cast", {"to": kind}, F32([1.9, -1.9, 0])) for kind in (1, 6, 7, 9, 10, 11)],
+    ("Concat", {"axis": 0}, I64([1, 2]), I64([]), I64([3])),
+    ("Concat", {"axis": -1}, F32([[1], [2]]), F32([[3], [4]])),
+    ("Constant", {"value_int": 3}),
+    ("Constant", {"value_ints": [3, 4]}),
+    ("Constant", {"value_float": 0.1}),
+    ("Constant", {"value_floats": [0.1, 0.2]}),
+    ("Expand", {}, F32([[1], [2]]), I64([3, 1, 4])),
+    ("Expand", {}, F32([[1, 2, 3]]), I64([1])),
+    ("Gather", {}, I64([5, 6, 7]), I64(-1)),
+    ("Gather", {"axis": 1}, F32([[5, 6], [7, 8]]), I64([[1, 0]])),
+    ("Identity", {}, F32([1])),
+    ("Reshape", {}, F32([[1, 2, 3, 4]]), I64([2, -1])),
+    ("Reshape", {}, F32([[1, 2], [3, 4]]), I64([0, 1, 2])),
+    ("Shape", {}, F32([[1, 2]])),
+    ("Shape", {"start": 1}, F32([[1, 2]])),
+    ("Slice", {}, I64([1, 2, 3, 4]), I64([1]), I64([1 << 62])),
+    ("Slice", {}, F32([[1, 2, 3], [4, 5, 6]]), I64([-1, 2]), I64([-9, 0]), I64([0, -1]), I64([-1, -1])),
+    ("Squeeze", {}, F32([[[1, 2]]]), I64([0, 1])),
+    ("Squeeze", {}, F32([[[1, 2]]])),
+    ("Unsqueeze", {}, F32([1, 2]), I64([0, -1])),
+    ("Where", {}, np.array([True, False]), I64([[1], [2]]), I64([3])),
+]
+
+
+@pytest.mark.parametrize("case", SMALL_CONSTANTS, ids=lambda case: f"{case[0]} {case[1]}")
+def test_shape_arithmetic_is_what_onnx_computes(case, monkeypatch):
+    """Kinds, shapes and bits."""
+    op, attrs, *arrays = case
+    names = [f"i{i}" for i in range(len(arrays))]
+    proto = helper.make_node(op, names, ["y"], **attrs)
+    source = reading.nodes_of(onnx.helper.make_graph([proto], "", [], []))[0]
+    arrays = [np.asarray(array) for array in arrays]
+    (ours,) = constants.Evaluator(17)(source, proto, arrays)
+    monkeypatch.setattr(constants, "small_constant", lambda *_: None)
+    (theirs,) = constants.Evaluator(17)(source, proto, arrays)
+    assert ours.dtype == theirs.dtype and ours.shape == theirs.shape and ours.tobytes() == theirs.tobytes()
 
 
 def test_a_constant_of_one_number_takes_no_memory():

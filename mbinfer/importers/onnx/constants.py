@@ -15,13 +15,18 @@ from ...errors import FormatError
 from ...messages import brief, told
 from ..emitting import SourceNode, unsupported
 from .loading import require_onnx
+from .shape_arithmetic import SMALL, small_constant
 
 LARGEST_TENSOR = 1 << 28  # elements that a model stores
-ALL_ELEMENTS = 1 << 28  # of all constants that are evaluated, beside what the model stores
+# What all constants that are evaluated may take together, the first two beside STEPS times what the model stores.
+ALL_ELEMENTS = 1 << 25  # made; a constant of nothing but a shape is one number until it is packed, and counts apart
+ALL_READ = 1 << 30
+ALL_FILLED = 1 << 28
+ALL_WORK = 1 << 26  # inputs times outputs, of operators that are no plain numpy call
+ALL_PRODUCTS = 1 << 33  # multiply-adds of products of constant matrices
+ALL_ASKED = 1 << 12  # nodes that onnx evaluates, at 0.3 to 0.5 ms each; the arithmetic of shapes takes no such time
+MOST_AXES = 32  # that any numpy knows
 STEPS = 4  # that the numbers a model stores may go through: cast, turned, scaled ...
-MOST_WORK = 1 << 24  # inputs times outputs, of an operator that is no plain numpy call
-MOST_PRODUCTS = 1 << 32  # multiply-adds of a product of constant matrices
-SMALL = 1 << 10  # elements of an input whose numbers shape inference may look at
 
 PACKED = {"INT4": 2, "UINT4": 2, "FLOAT4E2M1": 2, "INT2": 4, "UINT2": 4}  # elements in a byte
 
@@ -65,18 +70,31 @@ class Evaluator:
     def __init__(self, opset: int, stored: int = 0):
         """`stored`: the elements of all constants in the model."""
         self.opset, self.most = opset, ALL_ELEMENTS + STEPS * stored
-        self.left = self.most
+        self.left = {
+            "made": self.most,
+            "read": ALL_READ + STEPS * stored,
+            "filled": ALL_FILLED,
+            "work": ALL_WORK,
+            "products": ALL_PRODUCTS,
+            "asked": ALL_ASKED,
+        }
 
     def __call__(self, node: SourceNode, proto: Any, arrays: list[Any]) -> list[npt.NDArray[Any]]:
         """The outputs of the NodeProto `proto`, of which `node` is the reading; an input that is left out is None."""
         onnx = require_onnx()
         if node.op in NOT_CONSTANT or any(a.HasField("g") or a.graphs for a in proto.attribute):
             raise unsupported(node, "not a constant of known size", "constants without loops and random numbers")
+        if node.op == "ConstantOfShape":
+            return [self._filled(node, arrays[0])]
+        if len(proto.output) == 1 and (small := small_constant(node, arrays)) is not None:
+            self._spend(node, made=small.size)
+            return [small]
+        self._spend(node, asked=1)
         proto, opset = self._implemented(onnx, proto)
         feeds = {name: array for name, array in zip(proto.input, arrays) if array is not None}
-        self._spend(node, self._predicted(onnx, node, proto, opset, feeds), feeds)
-        if node.op == "ConstantOfShape":
-            return [_filled(node, arrays[0])]
+        predicted = self._predicted(onnx, node, proto, opset, feeds)
+        self._spend(node, made=predicted, read=sum(array.size for array in feeds.values()))
+        self._spend(node, **_work(node, predicted, feeds))
         try:
             from onnx.reference import ReferenceEvaluator
 
@@ -91,6 +109,17 @@ class Evaluator:
         if any(result.dtype.kind not in "biufcV" for result in results):
             raise unsupported(node, "a constant that is not of numbers", "constants of numbers")
         return results
+
+    def _filled(self, node: SourceNode, shape: Any) -> npt.NDArray[Any]:
+        """One number, seen as many times: weights of nothing but a shape take no memory until they are packed."""
+        sizes, value = tuple(int(size) for size in np.ravel(shape)), node.attrs.get("value")
+        if min(sizes, default=0) < 0 or len(sizes) > MOST_AXES:
+            raise unsupported(node, f"a constant of the shape {brief(str(sizes))}", "constants of known size")
+        self._spend(node, filled=math.prod(sizes))
+        number = np.zeros((), np.float32) if value is None else to_array(value)
+        if number.size != 1:
+            raise unsupported(node, f"a constant filled with {number.size} numbers", "one number")
+        return np.broadcast_to(number.reshape(()), sizes)
 
     def _implemented(self, onnx: Any, proto: Any) -> tuple[Any, int]:
         """The node as the evaluator knows it, and its opset."""
@@ -125,30 +154,39 @@ class Evaluator:
                 "constants whose size follows from their inputs",
             ) from error
 
-    def _spend(self, node: SourceNode, made: int, feeds: dict[str, Any]) -> None:
-        given = [array.size for array in feeds.values()]
-        if node.op in PRODUCTS:
-            deep = max((max(array.shape, default=1) for array in feeds.values()), default=1)
-            fits = made * deep <= MOST_PRODUCTS
-        elif node.op == "Conv":  # of position embeddings
-            weight = feeds[node.inputs[1]]
-            fits = made * (weight.size // max(len(weight), 1)) <= MOST_PRODUCTS
-        else:
-            fits = node.op in PLAIN or made * max(given, default=1) <= MOST_WORK
-        self.left -= made
-        if not fits or self.left < 0:
-            raise unsupported(
-                node,
-                f"a constant of {made} elements made of {sum(given)}",
-                f"constants of up to {self.most} elements in all",
-            )
+    def _spend(self, node: SourceNode, **taken: int) -> None:
+        for what, count in taken.items():
+            self.left[what] -= count
+            if self.left[what] < 0:
+                raise unsupported(
+                    node,
+                    f"a constant that takes {count} {_TAKEN[what]}, when few are left for all constants together",
+                    f"constants of up to {self.most} elements in all, and few operators beside the arithmetic of "
+                    "shapes: let an optimizer (onnxsim, onnxslim) compute what can be known",
+                )
 
 
-def _filled(node: SourceNode, shape: Any) -> npt.NDArray[Any]:
-    """One number, seen as many times: weights of nothing but a shape take no memory until they are packed."""
-    value = node.attrs.get("value")
-    number = np.zeros((), np.float32) if value is None else to_array(value).reshape(())
-    return np.broadcast_to(number, tuple(int(size) for size in shape))
+_TAKEN = {
+    "made": "elements",
+    "read": "elements of others",
+    "filled": "elements of one number",
+    "work": "pairs of an element that it reads and one that it makes",
+    "products": "multiply-adds",
+    "asked": "node",
+}
+
+
+def _work(node: SourceNode, made: int, feeds: dict[str, Any]) -> dict[str, int]:
+    """What an operator takes beside the numbers that it reads and makes."""
+    given = [array.size for array in feeds.values()]
+    if node.op in PRODUCTS:
+        deep = max((max(array.shape, default=1) for array in feeds.values()), default=1)
+        slow = 1 if all(array.dtype.kind == "f" for array in feeds.values()) else 16  # numpy hands floats to BLAS
+        return {"products": made * deep * slow}
+    if node.op == "Conv":  # of position embeddings
+        weight = feeds[node.inputs[1]]
+        return {"products": made * (weight.size // max(len(weight), 1))}
+    return {} if node.op in PLAIN else {"work": made * max(given, default=1)}
 
 
 def _graph(onnx: Any, proto: Any, feeds: dict[str, Any]) -> Any:

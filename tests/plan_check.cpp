@@ -1,10 +1,9 @@
 // The checker of plans and the planner's own appetite.
 //
-//   plan_check make              every schedule keeps to its limits, and planning to its work; planning MobileNetV2
-//   takes
-//                                under 1 MiB: prints how much, and how long
-//   plan_check break [FILE...]   plans of MobileNetV2, of other networks and of model files, at several limits and
-//                                numbers of threads, pass check_plan; broken in one place each, they do not
+//   plan_check make              Every schedule keeps to its limits, and planning to its work. Planning MobileNetV2
+//                                takes under 1 MiB; how much, and how long, is printed.
+//   plan_check break [FILE...]   Plans of MobileNetV2, of other networks and of model files, at several limits and
+//                                numbers of threads, pass check_plan; broken in one place each, they do not.
 #include <algorithm>
 #include <chrono>
 #include <cstddef>

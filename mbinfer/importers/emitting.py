@@ -102,8 +102,8 @@ class Emitter:
             "depthwise",
             [x.value],
             part,
-            weight=np.broadcast_to(np.float64(scale), (1, 1, channels)).copy(),
-            bias=np.broadcast_to(np.float64(bias), (channels,)).copy(),
+            weight=np.full((1, 1, channels), scale, np.float64),
+            bias=np.full(channels, bias, np.float64),
             **fields,
         )
         return Tensor(value, x.dims, x.order, x.shape if shape is None else shape)

@@ -39,7 +39,7 @@ def dims_of(value: Any) -> tuple[int | None, ...] | None:
     tensor = value.type.tensor_type
     if not value.type.HasField("tensor_type") or not tensor.HasField("shape"):
         return None
-    return tuple(d.dim_value if d.HasField("dim_value") and d.dim_value > 0 else None for d in tensor.shape.dim)
+    return tuple(d.dim_value if d.dim_value > 0 else None for d in tensor.shape.dim)  # 0 where there is none
 
 
 def integer_kinds(values: Iterable[Any]) -> dict[str, str]:

@@ -108,6 +108,17 @@ def test_plan_is_consistent(call, model, schedule):
         assert all(stage["name"] in text for stage in segment["stages"])
 
 
+def test_plan_shortens_names_of_hundreds_of_characters(call, tmp_path):
+    graph = small_network()
+    for number, made in enumerate(graph.nodes):
+        made.name = f"model/{'block/' * 40}{number}"
+    mbinfer.model.save(graph, path := tmp_path / "long.bin")
+    record, text = call("plan", path, "--json"), call("plan", path)
+    names = [stage["name"] for segment in record["segments"] for stage in segment["stages"]]
+    assert {made.name for made in graph.nodes} >= set(names) and not any(name in text for name in names)
+    assert all(f"{name[-20:]} " in text for name in names)
+
+
 def test_plan_takes_chunks_and_a_limit(call, refused, model):
     split = call("plan", model, "--schedule", "fused", "--chunks", 3, "--json")
     blocks = [s for segment in split["segments"] for s in segment["stages"] if s["kind"] == "bottleneck"]

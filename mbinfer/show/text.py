@@ -7,11 +7,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..messages import printable
+from ..messages import printable, shorten
 
 if TYPE_CHECKING:
     from mbinfer.plan import Stage, TimelineStep, Trace
     from mbinfer.session import Session
+
+
+WIDEST_NAME = 60  # in a table; exporters make names of hundreds of characters
 
 
 def size(count: int) -> str:
@@ -22,9 +25,10 @@ def size(count: int) -> str:
 
 
 def table(header: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
-    """Text columns: numbers and sizes to the right, a column of words to the left, None as nothing."""
+    """Text columns: numbers and sizes to the right, words to the left, None as nothing, long names without their
+    middle."""
     header = [printable(cell) for cell in header]
-    cells = [["" if cell is None else printable(str(cell)) for cell in row] for row in rows]
+    cells = [[_cell(cell) for cell in row] for row in rows]
     widths = [max(len(row[i]) for row in [list(header), *cells]) for i in range(len(header))]
     right = [all(row[i][:1].isdigit() or row[i] in ("", "-") for row in cells) for i in range(len(header))]
     lines = []
@@ -32,6 +36,11 @@ def table(header: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
         columns = (cell.rjust(w) if r else cell.ljust(w) for cell, w, r in zip(row, widths, right))
         lines.append("  ".join(columns).rstrip())
     return "\n".join(lines)
+
+
+def _cell(value: Any) -> str:
+    text = "" if value is None else printable(str(value))
+    return text if " " in text else shorten(text, WIDEST_NAME, WIDEST_NAME // 2, "...")
 
 
 def _memory_rows(session: Session) -> list[tuple[str, str, str, str]]:

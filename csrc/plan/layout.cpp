@@ -280,14 +280,14 @@ Placed lay_out_draft(const Graph& graph, const Lives& lives, Plan* plan, Work* w
   Buffers buffers(graph, lives, plan);
   buffers.find(work->costs);
   Placed found;
-  place(buffers.take_slides(), true, &found, plan, work);
+  place(buffers.take_slides(), /*weighed=*/true, &found, plan, work);
   return found;
 }
 
 void lay_out(const Graph& graph, const Homes& homes, const Lives& lives, Placed found, Plan* plan, Work* work) {
   Buffers buffers(graph, lives, plan);
   buffers.find(work->costs);
-  place(buffers.take_slides(), false, &found, plan, work);
+  place(buffers.take_slides(), /*weighed=*/false, &found, plan, work);
   assign_offsets(graph, homes, lives, buffers, plan);
 }
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 
 import numpy as np
 import onnx
@@ -64,13 +65,28 @@ def step_of(source: onnx.ModelProto, output: str) -> float:
 # The oracle writes these as Gather nodes, which the importer does not read, and a stack as reshapes, which are not
 # understood with conversions between them.
 GATHERED = {"resize", "slice", "shuffle", "depth_to_space", "stack"}
+
+
+def comparable(graph) -> bool:
+    """Whether onnxruntime's numbers are no chance: in its average pools halves, of even counts, fall either way.
+
+    Nor a softmax of one class, which is 1 here and, in onnxruntime, what 1 is counted as.
+    """
+    for n in graph.nodes:
+        if n.op == "avg_pool" and (math.prod(n.kernel) % 2 == 0 or any(n.pads) and not n.counts_padding):
+            return False
+        if n.op == "softmax" and graph.values[n.output][2] == 1 or n.op in GATHERED:
+            return False
+    return True
+
+
 UNCHECKED = [HealthCheck.function_scoped_fixture, HealthCheck.filter_too_much]
 
 
 @pytest.mark.parametrize("form", FORMATS, ids=lambda form: form.name)
 @settings(max_examples=12, deadline=None, suppress_health_check=UNCHECKED)
 @given(
-    graph=random_graph().filter(lambda graph: not GATHERED & {node.op for node in graph.nodes}),
+    graph=random_graph().filter(comparable),
     types=st.sampled_from([(U8, S8), (S8, S8), (U8, U8)]),
     per_channel=st.booleans(),
 )
@@ -87,9 +103,7 @@ def test_random_networks_equal_onnxruntime(form, graph, types, per_channel, tmp_
     found = found if isinstance(found, dict) else {session.outputs[0].name: found}
     for name, array in expected.items():
         steps = np.abs(found[name].reshape(array.shape) - array) / step_of(source, name)
-        assert steps.max() < 1.5, name
-        if not any(n.op == "softmax" for n in graph.nodes):  # onnxruntime's is made of integer tables
-            assert (steps > 0.5).sum() <= max(1, 0.001 * steps.size), name
+        assert steps.max() < 1.5 and (steps > 0.5).sum() <= max(1, 0.001 * steps.size), name
 
 
 def test_a_network_of_convolutions_is_all_integers(tmp_path):
@@ -139,6 +153,74 @@ def test_integers_that_are_read_with_another_scale_mean_other_numbers(kind):
     found = mbinfer.Session(model.encode(import_onnx(source))).run(picture.transpose(0, 2, 3, 1))
     (expected,) = run(source, {"x": picture}).values()
     np.testing.assert_array_equal(found.transpose(0, 3, 1, 2), expected)
+
+
+def pairs(*between, kinds=(np.uint8, np.uint8), scales=(0.05, 0.013, 0.03), zero_points=(3, 10, 90)) -> onnx.ModelProto:
+    """A chain of pairs of QuantizeLinear and DequantizeLinear, with a node of each op of `between` between two."""
+    constants, nodes, name = {}, [], "x"
+    kinds = (*kinds, *[kinds[-1]] * len(between))
+    for i, (kind, op) in enumerate(zip(kinds, (*between, "Sigmoid"))):
+        constants |= {f"s{i}": np.float32(scales[i]), f"z{i}": kind(zero_points[i])}
+        nodes += [
+            node("QuantizeLinear", name, f"s{i}", f"z{i}", to=f"q{i}", name=f"q{i}"),
+            node("DequantizeLinear", f"q{i}", f"s{i}", f"z{i}", to=f"d{i}", name=f"d{i}"),
+        ]
+        name = f"d{i}"
+        if op:
+            nodes.append(node(op, name, to=f"n{i}", name=f"n{i}"))
+            name = f"n{i}"
+    return make(*nodes, infer=False, outputs=(name,), **constants)
+
+
+MERGED = [
+    pairs(""),
+    pairs("", kinds=(np.int8, np.int8)),
+    pairs("Identity"),
+    pairs("Dropout"),
+    pairs("", "Identity"),
+    pairs("", scales=(0.02, 0.02), zero_points=(0, 200)),
+]
+APART = [pairs("Relu"), pairs("", kinds=(np.uint8, np.int8))]
+
+
+@pytest.mark.parametrize("source, merged", [*((m, True) for m in MERGED), *((m, False) for m in APART)])
+def test_pairs_in_a_row_become_one_as_onnxruntime_has_it(source, merged):
+    imported = import_onnx(source)
+    assert (sum(n.op in ("convert", "lookup") for n in imported.nodes) == 2) == merged
+    picture = np.random.default_rng(0).normal(0, 2, (1, 3, 8, 8)).astype(np.float32)
+    found = mbinfer.Session(model.encode(imported)).run(picture.transpose(0, 2, 3, 1))
+    (expected,) = run(source, {"x": picture}).values()
+    np.testing.assert_allclose(found.transpose(0, 3, 1, 2), expected, rtol=2e-6)
+
+
+def test_pairs_that_share_no_number_or_are_read_elsewhere_stay():
+    """Of the first onnxruntime makes a scale of 0, and NaN; one of two pairs that others read is not left out."""
+    apart = import_onnx(pairs("", zero_points=(0, 255)))
+    assert sum(n.op in ("convert", "lookup") for n in apart.nodes) > 2
+    read = pairs("")
+    read.graph.output.append(helper.make_tensor_value_info("d0", 1, None))
+    read.graph.output[1].type.tensor_type.shape.SetInParent()
+    picture = np.random.default_rng(0).normal(0, 2, (1, 3, 8, 8)).astype(np.float32)
+    found = mbinfer.Session(model.encode(import_onnx(read))).run(picture.transpose(0, 2, 3, 1))
+    for name, expected in run(read, {"x": picture}).items():
+        np.testing.assert_allclose(found[name].transpose(0, 3, 1, 2), expected, rtol=2e-6)
+
+
+@pytest.mark.parametrize("scale", [1 / 255, 1 / 256, 0.00325, 0.7, 3.0])
+@pytest.mark.parametrize("kind, twice", [(np.uint8, False), (np.uint8, True), (np.int8, False), (np.int8, True)])
+def test_a_softmax_is_counted_in_whole_steps_as_onnxruntime_does(kind, twice, scale):
+    """In float32, and by the scale as it stands, where it is of int8 and what it reads or makes is read elsewhere."""
+    zero = np.iinfo(kind).min
+    constants = {"s": np.float32(0.05), "z": kind(3), "t": np.float32(scale), "u": kind(zero), "one": np.float32(1)}
+    nodes = [*quantise_nodes("x"), node("Softmax", "xd", to="p", axis=1), *quantise_nodes("p", "t", "u")]
+    nodes.append(node("Sigmoid", "pd", to="y"))
+    if twice:
+        nodes.append(node("Tanh", "pd", to="other"))
+    source = make(*nodes, shape=(1, 7, 8, 8), infer=False, outputs=("y", "other") if twice else ("y",), **constants)
+    picture = np.random.default_rng(0).normal(0, 2, (1, 7, 8, 8)).astype(np.float32)
+    found = mbinfer.Session(model.encode(import_onnx(source))).run(picture.transpose(0, 2, 3, 1))
+    expected = run(source, {"x": picture})["y"]
+    np.testing.assert_allclose((found["y"] if twice else found).transpose(0, 3, 1, 2), expected, rtol=2e-6)
 
 
 def test_dynamic_quantisation_is_named():

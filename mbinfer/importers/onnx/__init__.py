@@ -4,6 +4,7 @@ loading.py     bytes, files and their external weights become a checked ModelPro
 reading.py     the ModelProto becomes nodes, constants and fixed input shapes
 constants.py   tensors as arrays, and nodes that compute constants, both bounded
 inputs.py      the shape that an input gets, and the picture that it is
+pairs.py       two QuantizeLinear and DequantizeLinear in a row become one pair
 walk.py        what the walk over the nodes knows of a model
 integers.py    quantised operators, on the integers; qoperators.py: those that ONNX writes as one
 lowering.py    the walk over the nodes; every refusal is collected
@@ -28,6 +29,7 @@ from ..states import States, own_outputs, ties_of, with_states
 from . import boxes, choosing, dense, moving, norms, pointwise, spatial, views  # noqa: F401 - handlers
 from .loading import require_onnx
 from .lowering import Lowering
+from .pairs import merge_pairs
 from .reading import read_onnx
 
 __all__ = ["import_onnx", "require_onnx"]
@@ -56,6 +58,7 @@ def import_onnx(
     model = read_onnx(source, input_shape, with_states(ends_at(outputs, ending), states), inputs)
     with np.errstate(all="ignore"):  # what is not finite in the end is refused by name
         try:
+            merge_pairs(model)
             lowering = Lowering(model)
             lowering.run()
             ends = ends_of(lowering, ending, outputs, own_outputs(model.outputs, outputs, states))

@@ -21,6 +21,7 @@ from ...graph import Node, Type
 from ...ops import OPS
 from ..emitting import SourceNode
 from ..layout import Tensor
+from .pairs import changes_nothing
 from .reading import OnnxNode
 from .walk import OnnxWalk
 
@@ -263,10 +264,38 @@ def _mixing(low: OnnxWalk, node: OnnxNode, tail: Tail) -> Tensor | None:
         low.graph.nodes[:], low.graph.values = nodes, values
         return None
     _finish(low, emitted[0], tail)
+    if emitted[0].op == "softmax":
+        both = (low.producers[node.inputs[0]].inputs[0], tail.nodes[-1].outputs[0])
+        return _softmax(low, node, emitted[0], result) if all(_is_of_uint8(low, name) for name in both) else result
     given = low.graph.types[emitted[0].inputs[0]]
     if node.op == "AveragePool" and given == tail.made and not emitted[0].counts_padding:
         emitted[0].halves = "even_from_0"  # onnxruntime adds the zero point before it rounds
     return result
+
+
+def _softmax(low: OnnxWalk, node: OnnxNode, emitted: Node, result: Tensor) -> Tensor:
+    """onnxruntime's kernel for uint8 cuts the steps that 1 has to a whole number: 254 at its quantiser's 1/255."""
+    made = low.graph.types[emitted.output]
+    steps = np.floor(np.float32(1) / np.float32(made.scale))
+    counted = replace(made, scale=float(np.float32(1) / steps)) if steps >= 1 else made
+    low.graph.types[emitted.output] = counted
+    return result if counted == made else low.reread(node, result, made, "read")
+
+
+def _is_of_uint8(low: OnnxWalk, quantized: str) -> bool:
+    """Whether a quantised tensor is of uint8 in onnxruntime, as on x86 one of int8 is, too, where one node reads it."""
+    readers = low.readers.get(quantized, [])
+    if _kind(low, readers[0] if readers else low.producers.get(quantized)) == np.uint8:
+        return True
+    if [node.op for node in readers] != ["DequantizeLinear"] or quantized in low.source.outputs:
+        return False
+    read, names = 0, [readers[0].outputs[0]]
+    for name in names:  # it grows
+        read += name in low.source.outputs
+        after = low.readers.get(name, [])
+        names += [node.outputs[0] for node in after if changes_nothing(node)]
+        read += sum(not changes_nothing(node) for node in after)
+    return read < 2
 
 
 def _moving(low: OnnxWalk, node: OnnxNode, tail: Tail) -> Tensor | None:

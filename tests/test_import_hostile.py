@@ -422,3 +422,11 @@ def test_a_model_of_another_kind_is_named_with_the_road_from_there(name, data, w
             convert(data, tmp_path / "m.bin")
     onnx.save(make(node("Relu", "x")), tmp_path / "net.pb")
     convert(tmp_path / "net.pb", tmp_path / "m.bin")  # an ONNX model under another name is one
+
+
+def test_too_many_outputs_are_refused_before_anything_is_made_of_them():
+    names = [f"y{i}" for i in range(4097)]
+    source = make(*(node("Relu", "x", to=name) for name in names), outputs=names, infer=False)
+    with pytest.raises(errors.UnsupportedError, match=r"4097 outputs; supported are up to 4096.*outputs=\[names\]"):
+        import_onnx(source)
+    assert len(import_onnx(source, outputs=names[:2]).outputs) == 2

@@ -298,3 +298,13 @@ def test_folding_finds_readers_as_often_in_long_graphs(monkeypatch):
         assert len(import_tflite(net.model()).nodes) == length
         counts.append(len(calls))
     assert counts[0] == counts[1]
+
+
+def test_too_many_outputs_are_refused_before_anything_is_made_of_them():
+    net = builder()
+    x = net.input((1, 1, 1, 8))
+    net.outputs += [net.unary("LOGISTIC", x).index for _ in range(4097)]
+    data = net.model()
+    with pytest.raises(errors.UnsupportedError, match=r"4097 outputs; supported are up to 4096.*outputs=\[names\]"):
+        import_model(data)
+    assert len(import_model(data, outputs=["t5", "t9"]).outputs) == 2

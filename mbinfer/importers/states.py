@@ -10,6 +10,7 @@ import numpy as np
 
 from ..errors import ArgumentError, UnsupportedError
 from ..graph import Graph, Output, State
+from ..limits import MAX_COUNTS
 from .arguments import Ends
 from .fusing import drop_dead
 from .layout import Tensor
@@ -31,9 +32,18 @@ def with_states(ends: Ends, states: States) -> Ends:
 
 
 def own_outputs(outputs: Iterable[str], asked: Iterable[str] | None, states: States) -> list[str]:
-    """Those of `outputs` that the caller sees: what a state becomes only where it was `asked` for."""
+    """Those of `outputs` that the caller sees: what a state becomes only where it was `asked` for.
+
+    `UnsupportedError` for more of them than a model has, before anything is made of them.
+    """
     hidden = set((states or {}).values()) - set(asked or ())
-    return [name for name in outputs if name not in hidden]
+    own = [name for name in outputs if name not in hidden]
+    if len(own) > MAX_COUNTS["outputs"]:
+        raise UnsupportedError(
+            f"the model has {len(own)} outputs; supported are up to {MAX_COUNTS['outputs']}: choose among them with "
+            "convert(..., outputs=[names])"
+        )
+    return own
 
 
 @dataclass

@@ -56,12 +56,13 @@ def import_onnx(
     `ShapeError` for an `input_shape` that does not fit; `mbinfer.Error` without the onnx package.
     """
     model = read_onnx(source, input_shape, with_states(ends_at(outputs, ending), states), inputs)
+    own = own_outputs(model.outputs, outputs, states)
     with np.errstate(all="ignore"):  # what is not finite in the end is refused by name
         try:
             merge_pairs(model)
             lowering = Lowering(model)
             lowering.run()
-            ends = ends_of(lowering, ending, outputs, own_outputs(model.outputs, outputs, states))
+            ends = ends_of(lowering, ending, outputs, own)
         except UnsupportedError as error:
             if not model.overridden:
                 raise

@@ -59,11 +59,12 @@ def import_tflite(
     Raises `UnsupportedError` naming node, operator, reason and what is supported; `FormatError` for a damaged file.
     """
     model = read_tflite(source, with_states(ends_at(outputs, ending), states), inputs)
+    own = own_outputs(model.outputs, outputs, states)
     with np.errstate(all="ignore"):  # what is not finite in the end is refused by name
         try:
             lowering = Lowering(model, input_shape, states)
             lowering.run()
-            ends = ends_of(lowering, ending, outputs, own_outputs(model.outputs, outputs, states))
+            ends = ends_of(lowering, ending, outputs, own)
         except UnsupportedError as error:
             if input_shape is None:
                 raise

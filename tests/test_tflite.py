@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import itertools
+
 import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from tflite_graphs import random_tflite
-from tflite_models import KINDS, TfliteBuilder, run_litert, schema
+from tflite_models import KINDS, NONE, RELU, RELU6, TfliteBuilder, run_litert, schema
 
 import mbinfer
 from mbinfer import errors
@@ -325,6 +327,28 @@ def moved(tmp_path, op, shape, made, constants, options="", first=True, **fields
     net.operator(op, [x.index, *constants] if first else [*constants, x.index], y.index, options, **fields)
     net.outputs = [y.index]
     agree(net, {"x": np.random.default_rng(1).standard_normal(shape).astype(np.float32)}, tmp_path)
+
+
+@pytest.mark.parametrize("dtype, offset", [("int8", 0), ("uint8", 128)])
+@pytest.mark.parametrize("act", [NONE, RELU, RELU6])
+@pytest.mark.parametrize("op, first", list(itertools.product(["ADD", "SUB", "MUL"], [False, True])))
+def test_arithmetic_with_one_number_is_a_table_that_equals_litert(op, first, act, dtype, offset, tmp_path):
+    """Of all 256 numbers, with the number as either input: as hard-swish that was written in parts has them."""
+    rng = np.random.default_rng(len(op) + act)
+    net = TfliteBuilder(rng, dtype)
+    x = net.values((1, 8, 32, 1), 0.0313, offset - 17, name="x")
+    number = net.tensor("number", (), dtype, [int(rng.integers(-128, 128)) + offset], 0.0191, offset + 9)
+    y = net.values((1, 8, 32, 1), 0.0471 if op == "MUL" else 0.0235, offset + 5)
+    net.inputs.append(x.index)
+    inputs = [number, x.index] if first else [x.index, number]
+    net.operator(op, inputs, y.index, f"{op.title()}Options", fusedActivationFunction=act)
+    net.outputs.append(y.index)
+    numbers = (np.arange(256) + offset - 128).astype(dtype).reshape(1, 8, 32, 1)
+    assert {n.op for n in import_tflite(net.model()).nodes} <= {"lookup", "convert"}
+    (expected,) = run_litert(net.model(), {"x": numbers}).values()
+    (found,) = run_ours(net.model(), {"x": numbers}, tmp_path).values()
+    assert len(np.unique(expected)) > 20
+    np.testing.assert_array_equal(found, expected)
 
 
 @pytest.mark.parametrize("op", ["RESIZE_BILINEAR", "RESIZE_NEAREST_NEIGHBOR"])

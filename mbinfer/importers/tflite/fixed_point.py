@@ -33,6 +33,32 @@ def scaled_table(given: Type, made: Type, slope: float = 1.0) -> Table:
     return _table(np.where(numbers < 0, _scaled(numbers, real * slope), _scaled(numbers, real)) + made.zero_point)
 
 
+def sum_table(given: Type, number: int, scale: float, made: Type, bounds: tuple[float, float]) -> Table | None:
+    """``x`` plus a number of another scale, as XNNPACK adds: factors have 21 bits. To subtract, a scale is negative.
+
+    None where XNNPACK leaves it to TensorFlow Lite's own kernels.
+    """
+    ratios = [np.float32(np.float32(each) / np.float32(made.scale)) for each in (given.scale, scale)]
+    if not all(2**-10 <= abs(ratio) < 2**8 for ratio in ratios):
+        return None
+    shift = 21 - math.frexp(max(abs(float(ratio)) for ratio in ratios))[1]
+    factor, other = (int(np.rint(np.ldexp(np.float64(ratio), shift))) for ratio in ratios)
+    sums = (np.arange(256) - given.zero_point) * factor + number * other + (1 << (shift - 1))
+    return _bounded((sums >> shift) + made.zero_point, made, bounds)
+
+
+def product_table(given: Type, number: int, scale: float, made: Type, bounds: tuple[float, float]) -> Table:
+    """``x`` times a number of another scale, in float32 as XNNPACK multiplies."""
+    ratio = np.float32(np.float32(given.scale) * np.float32(scale)) / np.float32(made.scale)
+    products = ((np.arange(256) - given.zero_point) * number).astype(np.float32) * ratio
+    return _bounded(np.rint(products).astype(np.int64) + made.zero_point, made, bounds)
+
+
+def _bounded(numbers: Integers, made: Type, bounds: tuple[float, float]) -> Table:
+    lowest, highest = (np.clip(np.rint(end / np.float32(made.scale)) + made.zero_point, 0, 255) for end in bounds)
+    return _table(np.clip(numbers, lowest, highest).astype(np.int64))
+
+
 def joined_table(given: Type, made: Type) -> Table:
     """``x`` on another scale as TensorFlow Lite's concatenation of uint8 has it, in float32: it has none of int8."""
     ratio = np.float32(given.scale) * (np.float32(1) / np.float32(made.scale))
@@ -42,9 +68,8 @@ def joined_table(given: Type, made: Type) -> Table:
 
 def clamped_table(given: Type, made: Type, lo: float, hi: float) -> Table:
     """ReLU and its kin on another scale, as TensorFlow Lite's kernel computes it: rounded twice where scales shrink."""
-    lowest, highest = (np.clip(np.rint(bound / np.float32(made.scale)) + made.zero_point, 0, 255) for bound in (lo, hi))
     numbers = _scaled(np.arange(256) - given.zero_point, given.scale / made.scale) + made.zero_point
-    return _table(np.clip(numbers, lowest, highest).astype(np.int64))
+    return _bounded(numbers, made, (lo, hi))
 
 
 def hard_swish_table(given: Type, made: Type) -> Table:

@@ -13,7 +13,9 @@ from ..emitting import SourceNode
 from ..layout import Tensor
 from ..norms import normalised, over_channels
 from ..softmax import softmax_over
+from .fixed_point import product_table, sum_table
 from .lowering import Lowering, lowers
+from .tables import with_table
 
 _ARITHMETIC = {"ADD": "Add", "SUB": "Sub", "MUL": "Mul", "DIV": "Div", "MINIMUM": "Min", "MAXIMUM": "Max"}
 
@@ -34,8 +36,13 @@ def arithmetic(low: Lowering, node: SourceNode) -> Tensor:
 
 
 def _of_integers(low: Lowering, node: SourceNode) -> Tensor:
-    """Sums of two quantised tensors have their own arithmetic; everything else is computed in real numbers."""
+    """Sums of two quantised tensors have their own arithmetic, with one stored number all is a table; everything else
+    is computed in real numbers."""
     found = [low.env[name] for name in node.inputs]
+    if len(found) == 2 and sum(isinstance(x, np.ndarray) and x.size == 1 for x in found) == 1:
+        made = _with_one_number(low, node, [isinstance(x, Tensor) for x in found].index(True))
+        if made is not None:
+            return made
     if node.op in ("ADD", "SUB") and len(found) == 2 and all(isinstance(x, Tensor) for x in found):
         a, b = low.tensor(node), low.tensor(node, 1)
         shape = np.broadcast_shapes(a.shape, b.shape)
@@ -43,6 +50,27 @@ def _of_integers(low: Lowering, node: SourceNode) -> Tensor:
             other = b.value if node.op == "ADD" else negative(low, node, b.value)
             return replace(a, value=low.typed(node, "add", [a.value, other], **low.activation(node)), shape=shape)
     return low.in_reals(node, arithmetic)
+
+
+def _with_one_number(low: Lowering, node: SourceNode, computed: int) -> Tensor | None:
+    """A quantised tensor, the input `computed`, plus, minus or times a stored number, or that minus it."""
+    x, (number,) = low.tensor(node, computed), low.numbers(node, 1 - computed)
+    name, stored = node.inputs[computed], low.source.tensors[node.inputs[1 - computed]]
+    given, made = low.type_of(node, name), low.type_of(node, node.outputs[0])
+    if given is None or made is None or stored.kind not in ("i1", "u1") or len(stored.scale) != 1:
+        return None
+    if len(stored.shape) > len(x.shape):
+        return None
+    held, bounds = low.held(stored, node), low.activation(node).get("clamp", (-math.inf, math.inf))
+    scales, distance = [given.scale, held.scale], number - held.zero_point
+    if node.op == "SUB":
+        scales[0 if computed else 1] *= -1
+    if node.op == "DIV":
+        return None
+    if node.op == "MUL":
+        return with_table(low, node, x, product_table(given, distance, held.scale, made, bounds))
+    table = sum_table(replace(given, scale=scales[0]), distance, scales[1], made, bounds)
+    return None if table is None else with_table(low, node, x, table)
 
 
 @lowers("MINIMUM", "MAXIMUM")

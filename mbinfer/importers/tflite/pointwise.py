@@ -39,7 +39,7 @@ def _of_integers(low: Lowering, node: SourceNode) -> Tensor:
     """Sums of two quantised tensors have their own arithmetic, with one stored number all is a table; everything else
     is computed in real numbers."""
     found = [low.env[name] for name in node.inputs]
-    if len(found) == 2 and sum(isinstance(x, np.ndarray) and x.size == 1 for x in found) == 1:
+    if node.op != "DIV" and len(found) == 2 and sum(isinstance(x, np.ndarray) and x.size == 1 for x in found) == 1:
         made = _with_one_number(low, node, [isinstance(x, Tensor) for x in found].index(True))
         if made is not None:
             return made
@@ -65,8 +65,6 @@ def _with_one_number(low: Lowering, node: SourceNode, computed: int) -> Tensor |
     scales, distance = [given.scale, held.scale], number - held.zero_point
     if node.op == "SUB":
         scales[0 if computed else 1] *= -1
-    if node.op == "DIV":
-        return None
     if node.op == "MUL":
         return with_table(low, node, x, product_table(given, distance, held.scale, made, bounds))
     table = sum_table(replace(given, scale=scales[0]), distance, scales[1], made, bounds)

@@ -244,7 +244,7 @@ void check_depthwise(const KernelTable& table, int kernel, int stride, int dilat
                      Numbers numbers) {
   const int out_width = (width + 2 * pad - dilation * (kernel - 1) - 1) / stride + 1;
   if (width + 2 * pad < dilation * (kernel - 1) + 1) return;
-  const int kernel_h = once_in(2) ? kernel : between(1, 4), panel = between(0, 3);
+  const int kernel_h = once_in(4) ? 1 : once_in(2) ? kernel : between(1, 4), panel = between(0, 3);
   const int panels = once_in(4) ? between(5, 18) : between(1, 4);  // some kernels filter eight at a time
   const Window window(kernel_h, width, out_width, panels, numbers);
   const Bytes w = weights(int64_t(panel + panels + 1) / 2 * kernel_h * kernel * 16, numbers, true);

@@ -228,24 +228,79 @@ void byte_row(const DepthwiseArgs& a, const ByteOutput& output, const uint8_t* m
   byte_row_tiles<kKernel, kStride, 1, false>(a, x, output, missing);
 }
 
-// A kernel of any width, so many taps of a row at a time.
-template <int kTaps, int kStride>
+// A kernel of any width, three taps of a row at a time.
+template <int kStride>
 void wide_row(const DepthwiseArgs& a, const ByteOutput& output, const uint8_t* missing) {
-  const int x = byte_row_tiles<kTaps, kStride, 4, true>(a, a.x0, output, missing);
-  byte_row_tiles<kTaps, kStride, 1, true>(a, x, output, missing);
+  const int x = byte_row_tiles<3, kStride, 4, true>(a, a.x0, output, missing);
+  byte_row_tiles<3, kStride, 1, true>(a, x, output, missing);
+}
+
+constexpr int kMostOfOneRow = 64;
+
+// A kernel of one row, whose taps are multiplied together as rows of others are: pixels all of whose taps are inside.
+// What follows each tap is a row of a kernel of one column.
+template <int kStride>
+void inside_one_row(const DepthwiseArgs& a, int x, int end, const ByteOutput& output, const uint8_t* missing) {
+  const void* rows[kMostOfOneRow];
+  for (int kx = 0; kx < a.kernel_w; kx++)
+    rows[kx] = static_cast<const uint8_t*>(a.rows[0]) + kx * a.dilation * a.in_stride;
+  DepthwiseArgs inside = a;
+  inside.rows = rows;
+  inside.kernel_h = a.kernel_w, inside.kernel_w = 1;
+  inside.x0 = x, inside.x1 = end;
+  inside.out = static_cast<uint8_t*>(a.out) + (x - a.x0) * a.out_stride;
+  byte_row<1, kStride>(inside, output, missing);
+}
+
+// Pixels that see columns outside: of a copy of what they see, if that finds room.
+template <int kStride>
+void beside_one_row(const DepthwiseArgs& a, int x, int end, const ByteOutput& output, const uint8_t* missing) {
+  constexpr int kRoom = 4096;
+  alignas(64) uint8_t seen[kRoom];
+  const int first = x * kStride - a.pad_left, pixel = a.panels * kPanel;
+  const int columns = (end - 1 - x) * kStride + (a.kernel_w - 1) * a.dilation + 1;
+  if (x >= end || columns > kRoom / pixel) return byte_pixels(a, x, end, output, missing);
+  for (int c = 0; c < columns; c++) {
+    const bool exists = unsigned(first + c) < unsigned(a.in_width);
+    const uint8_t* from = exists ? static_cast<const uint8_t*>(a.rows[0]) + (first + c) * a.in_stride : missing;
+    for (int p = 0; p < a.panels; p++, from += exists ? kPanel : 0)
+      __builtin_memcpy(seen + c * pixel + p * kPanel, from, kPanel);
+  }
+  const void* row = seen;
+  DepthwiseArgs copied = a;
+  copied.rows = &row;
+  copied.in_stride = pixel, copied.in_width = columns;
+  copied.pad_left = 0, copied.x0 = 0;
+  copied.out = static_cast<uint8_t*>(a.out) + (x - a.x0) * a.out_stride;
+  inside_one_row<kStride>(copied, 0, end - x, output, missing);
+}
+
+template <int kStride>
+void one_row(const DepthwiseArgs& a, const ByteOutput& output, const uint8_t* missing) {
+  const int room = a.in_width - 1 - (a.kernel_w - 1) * a.dilation + a.pad_left;  // the last pixel inside starts here
+  const int first = (a.pad_left + kStride - 1) / kStride, past = room < 0 ? 0 : room / kStride + 1;
+  const int begin = first < a.x0 ? a.x0 : first < a.x1 ? first : a.x1;
+  const int end = past > a.x1 ? a.x1 : past > begin ? past : begin;
+  if (begin == end) return beside_one_row<kStride>(a, a.x0, a.x1, output, missing);
+  beside_one_row<kStride>(a, a.x0, begin, output, missing);
+  inside_one_row<kStride>(a, begin, end, output, missing);
+  beside_one_row<kStride>(a, end, a.x1, output, missing);
 }
 
 void depthwise_u8(const DepthwiseArgs* a) {
   const ByteOutput output(a->activation, a->out_type);
   alignas(16) uint8_t missing[2 * kPanel];  // of a row that does not exist
   __builtin_memset(missing, a->in_type.zero_point, sizeof missing);
-  if (a->dilation == 1 && (a->stride == 1 || a->stride == 2)) {
-    const bool one = a->stride == 1;
+  const bool one = a->stride == 1;
+  const bool line = a->kernel_h == 1 && a->kernel_w > 1 && a->kernel_w <= kMostOfOneRow && a->rows[0];
+  if constexpr (kByteRows > 1)
+    if (line && a->stride <= 2) return one ? one_row<1>(*a, output, missing) : one_row<2>(*a, output, missing);
+  if (a->dilation == 1 && a->stride <= 2) {
     if (a->kernel_w == 3) return one ? byte_row<3, 1>(*a, output, missing) : byte_row<3, 2>(*a, output, missing);
     if (a->kernel_w == 5) return one ? byte_row<5, 1>(*a, output, missing) : byte_row<5, 2>(*a, output, missing);
     if (a->kernel_w == 7) return one ? byte_row<7, 1>(*a, output, missing) : byte_row<7, 2>(*a, output, missing);
-    if (a->kernel_w == 1) return one ? wide_row<1, 1>(*a, output, missing) : wide_row<1, 2>(*a, output, missing);
-    return one ? wide_row<3, 1>(*a, output, missing) : wide_row<3, 2>(*a, output, missing);
+    if (a->kernel_w == 1) return one ? byte_row<1, 1>(*a, output, missing) : byte_row<1, 2>(*a, output, missing);
+    return one ? wide_row<1>(*a, output, missing) : wide_row<2>(*a, output, missing);
   }
   byte_pixels(*a, a->x0, a->x1, output, missing);
 }

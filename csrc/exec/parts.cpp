@@ -45,6 +45,10 @@ const Maker& maker_of(const Node& node) { return kMakers[int(node.op) - 1]; }
 
 void make_part(const Task& task) {
   maker_of(task.node).make(task);
+  look_up_made(task);
+}
+
+void look_up_made(const Task& task) {
   const int table = (task.add ? task.add : &task.node)->table;
   if (table >= 0 && task.ends) look_up(task, task.out, task.graph.tables[table].numbers);
 }

@@ -4,6 +4,7 @@
 #include <chrono>
 #include <cstring>
 
+#include "exec/taps.h"
 #include "plan/sharing.h"
 
 namespace mbinfer {
@@ -19,6 +20,40 @@ void skip_panels(const Graph& graph, Task* task, int begin, int end) {
   task->added.base += skipped * int64_t(size_of(out));
   if (info_of(task->node.op).keeps_channels) task->in.base += skipped * int64_t(size_of(in));
 }
+
+// A patch that begins `left` columns before the image: which columns it has of it, and what is beside them.
+class Patch {
+ public:
+  Patch(const Value& image, int left, const View& patch, Task* convert) : patch_(patch), convert_(*convert) {
+    const int begin = patch.first_column - left, end = begin + patch.width;  // columns of the image
+    const int first = std::max(begin, 0), last = std::max(first, std::min(end, image.shape.width));
+    before_ = size_t((first - begin) * patch.pixel_stride);
+    after_ = size_t((end - last) * patch.pixel_stride);
+    zero_ = image.type.zero_point;
+    convert_.out = patch;
+    convert_.out.base += ptrdiff_t(before_);
+    convert_.out.first_column = first;
+    convert_.out.width = last - first;
+  }
+
+  void hold(Rows rows) const {
+    convert_.out.first = patch_.first;
+    convert_.makes = rows;
+    convert_.end = std::max(0, rows.count()) * convert_.out.width;
+    if (convert_.end) make_part(convert_);
+    for (int row = rows.begin; row < rows.end && before_ + after_ > 0; row++) {
+      char* from = patch_.at(row, patch_.first_column);
+      std::memset(from, zero_, before_);
+      std::memset(from + patch_.width * patch_.pixel_stride - after_, zero_, after_);
+    }
+  }
+
+ private:
+  const View& patch_;
+  Task& convert_;
+  size_t before_, after_;  // bytes of a row
+  int zero_;
+};
 
 double now() { return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count(); }
 
@@ -123,44 +158,31 @@ void Runner::make_patches(int index, const Step& step, const Pass& pass, int beg
 
 // Some columns of all rows before the next ones, so that a row of the image is converted once for all rows that see it.
 void Runner::make_patches(const Stage& stage, int part, Rows rows, Range columns, int left, Task* convert, Task* conv) {
-  const Value& image = graph_.values[convert->node.output];
   const int width = conv->out.width, first = conv->makes.begin, together = patch_rows(graph_, conv->node);
   const int pixels = patch_pixels(graph_, stage);
   for (int x = columns.begin; x < columns.end; x += pixels) {
     const int end = std::min(columns.end, x + pixels);
+    const auto seen = conv->x.input_range(x, end, conv->in_width);
+    conv->in = patch_view(graph_, stage, part, {seen.first, seen.second}, member_.thread());
+    conv->in.memory = run_.arena;
+    const Patch patch(graph_.values[convert->node.output], left, conv->in, convert);
+    Convolution convolution(*conv);
     Rows held = {0, 0};  // by the patch, where rows are taken one by one
     for (int row = rows.begin; row < rows.end; row += together) {
       const int next = std::min(rows.end, row + together);
       conv->begin = (row - first) * width + x;
       conv->end = (next - 1 - first) * width + end;
-      const auto seen = conv->x.input_range(x, end, conv->in_width);
       const Rows read = input_rows(graph_, conv->node, {row, next});
-      conv->in = patch_view(graph_, stage, part, {seen.first, seen.second}, member_.thread());
-      conv->in.memory = run_.arena;
       if (together > 1) conv->in.first = read.begin;
-      convert->makes = {std::max(read.begin, held.end), read.end};
-      convert_patch(image, conv->in, left, convert);
-      if (together == 1) held = read;
-      make_part(*conv);
+      patch.hold({std::max(read.begin, held.end), read.end});
+      if (together > 1) {
+        make_part(*conv);
+        continue;
+      }
+      held = read;
+      convolution.make(row, x, end);
+      look_up_made(*conv);
     }
-  }
-}
-
-// Rows of a patch that begins `left` columns before the image: what there is of it, and zeros.
-void Runner::convert_patch(const Value& image, const View& patch, int left, Task* convert) {
-  const int begin = patch.first_column - left, end = begin + patch.width;  // columns of the image
-  const Range inside = {std::max(begin, 0), std::max(std::max(begin, 0), std::min(end, image.shape.width))};
-  convert->out = patch;
-  convert->out.base += (inside.begin - begin) * patch.pixel_stride;
-  convert->out.first_column = inside.begin;
-  convert->out.width = inside.count();
-  convert->end = std::max(0, convert->makes.count()) * inside.count();
-  if (convert->end) make_part(*convert);
-  for (int row = convert->makes.begin; row < convert->makes.end && inside.count() < patch.width; row++) {
-    char* from = patch.at(row, patch.first_column);
-    const ptrdiff_t pixel = patch.pixel_stride;
-    std::memset(from, image.type.zero_point, size_t((inside.begin - begin) * pixel));
-    std::memset(from + (inside.end - begin) * pixel, image.type.zero_point, size_t((end - inside.end) * pixel));
   }
 }
 

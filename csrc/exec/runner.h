@@ -51,7 +51,6 @@ class Runner {
   void make(int stage, const Step& step, const Pass& pass, int begin, int end);
   void make_patches(int stage, const Step& step, const Pass& pass, int begin, int end);
   void make_patches(const Stage& stage, int part, Rows rows, Range columns, int left, Task* convert, Task* conv);
-  static void convert_patch(const Value& image, const View& patch, int left, Task* convert);
   int64_t ahead_from(const Stage& stage, Rows makes) const;
   Task task_of(int stage, const Step& step, const Pass& pass, int part, int begin, int end) const;
 

@@ -30,18 +30,21 @@ const void* bias_of(const Task& w, int panel) {
   return static_cast<const char*>(w.node.bias) + panel * bias_panel_bytes(w.node);
 }
 
-Finish finish_of(const Task& w, int row, int x, int panel) {
+Finish finish_of(const Task& w, int panel) {
   Finish finish = {activation(w.node, panel), nullptr, 0, {-INFINITY, INFINITY, kNoCurve, nullptr}};
   finish.channels = static_cast<const Channels*>(bias_of(w, panel));
   finish.made = made_by(w, w.node);
   if (!w.add) return finish;
-  const ptrdiff_t bytes = kPanel * ptrdiff_t(size_of(output_of(w).type));
-  finish.residual = w.added.at(row, x) + (panel - w.panels.begin) * bytes;
   finish.residual_stride = w.added.pixel_stride;
   finish.after = activation(*w.add, panel);
   finish.added = added_type(w, *w.add, output_of(w));
   finish.sum = made_by(w, *w.add);
   return finish;
+}
+
+const char* residual_of(const Task& w, int row, int x, int panel) {
+  const ptrdiff_t bytes = kPanel * ptrdiff_t(size_of(output_of(w).type));
+  return w.added.at(row, x) + (panel - w.panels.begin) * bytes;
 }
 
 }  // namespace mbinfer

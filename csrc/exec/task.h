@@ -87,7 +87,9 @@ void round_halves(const Task& task, Args* args) {
 
 const void* bias_of(const Task& task, int panel);  // of the node's panel
 
-// What is done to its finished sums, pixel `x` of row `row` first, panel `panel` of the node first.
-Finish finish_of(const Task& task, int row, int x, int panel);
+// What is done to its finished sums, from panel `panel` of the node on, and where what is added to them lies, from pixel
+// `x` of row `row` on.
+Finish finish_of(const Task& task, int panel);
+const char* residual_of(const Task& task, int row, int x, int panel);
 
 }  // namespace mbinfer

@@ -11,9 +11,10 @@ void pointwise(const Task& w) {
     const int last = std::min({w.in.joined(row), w.out.joined(row), w.sums.joined(row)});
     return w.added.memory ? std::min(last, w.added.joined(row)) : last;
   };
+  Finish finish = finish_of(w, w.panels.begin);
   by_run(w, joined, [&](int row, int x, int pixels) {
     const Tap tap = {w.in.at(row, x), filled_up(w.node, w.channels.count()), rows_of(w.node, w.channels.begin)};
-    const Finish finish = finish_of(w, row, x, w.panels.begin);
+    if (w.add) finish.residual = residual_of(w, row, x, w.panels.begin);
     GemmArgs args;
     args.taps = &tap;
     args.tap_count = 1;
@@ -38,14 +39,6 @@ void pointwise(const Task& w) {
 }
 
 constexpr int kPhasePixels = 2;  // of a phase of a dilated row, at least: one alone shares nothing
-
-// The rows of the input that a window over one output row sees, from the view's first column on; null outside.
-void window_rows(const Task& w, int row, const void** rows) {
-  for (int ky = 0; ky < w.y.kernel; ky++) {
-    const int y = row * w.y.stride - w.y.pad + ky * w.y.dilation;
-    rows[ky] = y < 0 || y >= w.in_height ? nullptr : w.in.at(y, w.in.first_column);
-  }
-}
 
 // A map of one column, and a window of one: what would be many calls for one pixel each.
 bool takes_rows_as_pixels(const Task& w) {
@@ -90,14 +83,6 @@ void along_column(const Task& w, Make&& make) {
     run.begin = 0, run.end = last - row;
     make(run);
   }
-}
-
-void conv_rows(const Task& w) {
-  const void* rows[kMaxKernel];
-  by_row(w, [&](int row, int x0, int x1) {
-    window_rows(w, row, rows);
-    conv_row(w, rows, row, x0, x1);
-  });
 }
 
 // What a depthwise convolution and a pool are told alike: pixels [x0, x1) of a row.
@@ -177,6 +162,13 @@ void pool(const Task& w, bool average) {
 }
 
 }  // namespace
+
+void window_rows(const Task& w, int row, const void** rows) {
+  for (int ky = 0; ky < w.y.kernel; ky++) {
+    const int y = row * w.y.stride - w.y.pad + ky * w.y.dilation;
+    rows[ky] = y < 0 || y >= w.in_height ? nullptr : w.in.at(y, w.in.first_column);
+  }
+}
 
 void conv(const Task& w) {
   if (w.node.pointwise()) return pointwise(w);

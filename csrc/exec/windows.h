@@ -11,8 +11,10 @@ void max_pool(const Task& task);
 void avg_pool(const Task& task);
 void global_avg_pool(const Task& task);
 
-// Output pixels [x0, x1) of one row of any convolution. rows: its rows of the input from `in.first_column` on, null
-// outside.
-void conv_row(const Task& task, const void* const* rows, int row, int x0, int x1);
+// Any convolution, row by row.
+void conv_rows(const Task& task);
+
+// The rows of the input that a window over one output row sees, from the view's first column on; null outside.
+void window_rows(const Task& task, int row, const void** rows);
 
 }  // namespace mbinfer

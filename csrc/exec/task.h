@@ -87,8 +87,8 @@ void round_halves(const Task& task, Args* args) {
 
 const void* bias_of(const Task& task, int panel);  // of the node's panel
 
-// What is done to its finished sums, from panel `panel` of the node on, and where what is added to them lies, from pixel
-// `x` of row `row` on.
+// What is done to its finished sums, from panel `panel` of the node on; and where what is added to them lies, from
+// pixel `x` of row `row` on.
 Finish finish_of(const Task& task, int panel);
 const char* residual_of(const Task& task, int row, int x, int panel);
 

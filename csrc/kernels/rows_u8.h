@@ -23,13 +23,19 @@ void max_pool_u8(const PoolArgs& a) {
               hi = u8x16::splat(int(a.activation.hi) + a.out_type.zero_point);
   for (int x = a.x0; x < a.x1; x++) {
     const PoolColumns columns(a, x);
-    for (int panel = 0; panel < a.panels; panel++) {
+    auto most = [&](int panel, auto load) __attribute__((always_inline)) {
       u8x16 most = lo;
-      for (int ky = 0; ky < a.kernel_h; ky++)
-        for (int ix = columns.begin; a.rows[ky] && ix < columns.end; ix++)
-          most = greater(most, u8x16::load_half(bytes_at(a.rows[ky], ix * a.in_stride + panel * kPanel)));
-      store_half(bytes_at(a.out, (x - a.x0) * a.out_stride + panel * kPanel), less(most, hi));
-    }
+      for (int ky = 0; ky < a.kernel_h; ky++) {
+        if (!a.rows[ky]) continue;
+        const uint8_t* in = bytes_at(a.rows[ky], columns.begin * a.in_stride + panel * kPanel);
+        for (int ix = columns.begin; ix < columns.end; ix++, in += a.in_stride) most = greater(most, load(in));
+      }
+      return less(most, hi);
+    };
+    uint8_t* out = bytes_at(a.out, (x - a.x0) * a.out_stride);
+    int panel = 0;
+    for (; panel + 1 < a.panels; panel += 2) store(out + panel * kPanel, most(panel, u8x16::load));
+    if (panel < a.panels) store_half(out + panel * kPanel, most(panel, u8x16::load_half));
   }
 }
 

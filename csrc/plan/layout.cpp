@@ -228,25 +228,6 @@ void assign_scratch(const Buffer& b, Plan* plan) {
   }
 }
 
-// Patches take what is free behind them while they are there.
-void widen_patches(const Graph& graph, Plan* plan) {
-  for (Buffer& b : plan->buffers) {
-    if (b.kind != Buffer::kScratch) continue;
-    const Segment& segment = plan->segments[size_t(b.index)];
-    for (int s = segment.first; s < segment.last; s++) {
-      Stage& stage = plan->stages[size_t(s)];
-      const Scratch& patch = stage.parts[0].ring;
-      if (!patch.patch) continue;
-      int64_t end = plan->peak_bytes;
-      for (const Buffer& other : plan->buffers)
-        if (other.first <= b.last && b.first <= other.last && other.offset > patch.offset)
-          end = std::min<int64_t>(end, other.offset);
-      widen_patch(graph, &stage, end - patch.offset);
-      b.bytes = std::max<int64_t>(b.bytes, patch.offset + patch.bytes - b.offset);
-    }
-  }
-}
-
 // A value that was cut in two and lies in one place all the same is not moved.
 void count_moves(const Graph& graph, Plan* plan) {
   for (size_t v = 0; v < plan->values.size(); v++) {
@@ -268,7 +249,7 @@ void assign_offsets(const Graph& graph, const Homes& homes, const Lives& lives, 
       assign_value(b, buffers.segment_of(lives.of(b.index).maker), plan);
   }
   count_moves(graph, plan);
-  if (plan->schedule != Schedule::kNaive) widen_patches(graph, plan);
+  if (plan->schedule != Schedule::kNaive) widen_patches(graph, plan->peak_bytes, plan);
   plan->state_order = states_in_order(graph, homes);
   plan->input_bytes = input_bytes(graph);
   plan->state_bytes = state_bytes(graph);
@@ -289,6 +270,33 @@ void lay_out(const Graph& graph, const Homes& homes, const Lives& lives, Placed 
   buffers.find(work->costs);
   place(buffers.take_slides(), /*weighed=*/false, &found, plan, work);
   assign_offsets(graph, homes, lives, buffers, plan);
+}
+
+void widen_patches(const Graph& graph, int64_t most, Plan* plan) {
+  for (Buffer& b : plan->buffers) {
+    if (b.kind != Buffer::kScratch) continue;
+    const Segment& segment = plan->segments[size_t(b.index)];
+    for (int s = segment.first; s < segment.last; s++) {
+      Stage& stage = plan->stages[size_t(s)];
+      const Scratch& patch = stage.parts[0].ring;
+      if (!patch.patch) continue;
+      int64_t end = most, top = 0;  // of what is free behind it; of all that is there meanwhile
+      for (const Buffer& other : plan->buffers) {
+        if (&other == &b || other.first > b.last || b.first > other.last) continue;
+        if (other.offset > patch.offset) end = std::min<int64_t>(end, other.offset);
+        top = std::max(top, other.offset + round_up(other.bytes, kArenaAlign));
+      }
+      const int64_t before = patch.offset - b.offset, wide = widest_patch(graph, stage);
+      if (end - patch.offset < wide && top + before + wide <= most) {
+        b.offset = top;
+        assign_scratch(b, plan);
+        end = most;
+      }
+      widen_patch(graph, &stage, end - patch.offset);
+      b.bytes = std::max<int64_t>(b.bytes, patch.offset + patch.bytes - b.offset);
+      plan->peak_bytes = std::max(plan->peak_bytes, b.offset + round_up(b.bytes, kArenaAlign));
+    }
+  }
 }
 
 }  // namespace mbinfer

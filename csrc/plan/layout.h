@@ -15,4 +15,7 @@ void lay_out(const Graph& graph, const Homes& homes, const Lives& lives, Placed 
 // Only what a draft is weighed by: bytes, cycles and multiply-adds; and the places that were found on the way.
 Placed lay_out_draft(const Graph& graph, const Lives& lives, Plan* plan, Work* work);
 
+// Patches take what is free behind them while they are there, in an arena of at most so many bytes.
+void widen_patches(const Graph& graph, int64_t most, Plan* plan);
+
 }  // namespace mbinfer

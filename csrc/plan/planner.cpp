@@ -191,6 +191,8 @@ Plan make_plan(const Graph& graph, const PlanOptions& options) {
   if (!options.least && best.plan->peak_bytes > limit_of(options))
     refuse(options.schedule, best.plan->peak_bytes, limit_of(options));
   Plan plan = whole_plan(graph, options, best);
+  if (options.schedule == Schedule::kAuto && !options.least)
+    widen_patches(graph, std::min(limit_of(options), plan.peak_bytes + plan.peak_bytes / kWiderPatches), &plan);
   share_out(graph, options, &plan);
   return plan;
 }

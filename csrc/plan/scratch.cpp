@@ -109,6 +109,11 @@ int patch_pixels(const Graph& graph, const Stage& stage) {
   return std::max(kPatchPixels, pixels / kPatchPixels * kPatchPixels);
 }
 
+int64_t widest_patch(const Graph& graph, const Stage& stage) {
+  const Node& conv = graph.nodes[size_t(stage.parts[1].node)];
+  return patch_bytes(graph, stage, std::max(kPatchPixels, graph.values[size_t(conv.output)].shape.width));
+}
+
 void widen_patch(const Graph& graph, Stage* stage, int64_t room) {
   const Node& conv = graph.nodes[size_t(stage->parts[1].node)];
   if (patch_rows(graph, conv) > 1) return;

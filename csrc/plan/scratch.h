@@ -44,6 +44,9 @@ inline int patch_rows(const Graph& graph, const Node& conv) { return is_column(g
 // widened.
 int patch_pixels(const Graph& graph, const Stage& stage);
 
+// Bytes of a patch that is as wide as the map.
+int64_t widest_patch(const Graph& graph, const Stage& stage);
+
 // Widens the stage's patch to what `room` bytes hold from its offset on. More pixels at a time are fewer calls.
 void widen_patch(const Graph& graph, Stage* stage, int64_t room);
 

@@ -24,27 +24,51 @@ Convolution::Convolution(const Task& task)
       inputs_(filled_up(node_, read_.count)),
       tap_rows_(rows_of(node_, read_.count)),
       whole_rows_(node_.groups == 1 && window_.dilation == 1 && task.in.pixel_stride == inputs_ * element_bytes_),
+      sums_wait_here_(task.y.kernel * (whole_rows_ ? 3 : window_.kernel) > kTaps &&
+                      sum_bytes_ != int(size_of(out_.type))),
       args_(shared_arguments()),
       finish_(finish_of(task, task.panels.begin)),
       finish_panel_(task.panels.begin) {}
 
-// Pixels whose taps all lie inside go together; each of the others has its own cut.
-void Convolution::make(int row, int x0, int x1) {
+Range Convolution::inside(int x0, int x1) const {
   const int room = task_.in_width - window_.extent() + window_.pad;  // the last pixel inside starts here at most
   const int begin = std::min(x1, std::max(x0, ceil_div<int>(window_.pad, window_.stride)));
-  const int end = std::max(begin, std::min(x1, room < 0 ? 0 : room / window_.stride + 1));
-  row_ = row;
-  window_rows(task_, row, rows_);
-  for (int x = x0; x < begin; x++) pixels(x, 1);
-  if (end > begin) pixels(begin, end - begin);
-  for (int x = end; x < x1; x++) pixels(x, 1);
+  return {begin, std::max(begin, std::min(x1, room < 0 ? 0 : room / window_.stride + 1))};
 }
 
-void Convolution::pixels(int x, int count) {
+void Convolution::begin_at(int row) {
+  row_ = row;
+  window_rows(task_, row, rows_);
+}
+
+// Pixels whose taps all lie inside go together; each of the others has its own cut.
+void Convolution::make(int row, int x0, int x1) {
+  const Range together = inside(x0, x1);
+  begin_at(row);
+  for (int x = x0; x < together.begin; x++) pixels(x, 1, false);
+  if (together.begin < together.end) pixels(together.begin, together.end - together.begin, false);
+  for (int x = together.end; x < x1; x++) pixels(x, 1, false);
+}
+
+// ... which is the same in every row.
+void Convolution::make_rows(int row, int last) {
+  const int width = task_.out.width;
+  const Range together = inside(0, width);
+  begin_at(row);
+  for (int x = 0; x < together.begin; x++) pixels(x, last - row, true);
+  for (int x = together.end; x < width; x++) pixels(x, last - row, true);
+  for (; row < last && together.begin < together.end; row++) {
+    begin_at(row);
+    pixels(together.begin, together.end - together.begin, false);
+  }
+}
+
+void Convolution::pixels(int x, int count, bool down) {
   const int first = x * window_.stride - window_.pad, width = task_.in_width;
   Run run;
   run.x = x;
   run.pixels = count;
+  run.down = down;
   run.kx0 = first < 0 ? ceil_div<int>(-first, window_.dilation) : 0;
   run.kx1 = first >= width ? 0 : std::min<int>(window_.kernel, ceil_div<int>(width - first, window_.dilation));
   run.panels = task_.panels;
@@ -60,8 +84,7 @@ void Convolution::pixels(int x, int count) {
 
 // Sums that wait between calls wait in the output, where it can hold them; else some of them at a time do so here.
 void Convolution::multiply(const Run& run) {
-  const int taps = task_.y.kernel * (whole_rows_ ? 3 : window_.kernel);
-  if (taps <= kTaps || sum_bytes_ == int(size_of(out_.type))) return multiply(run, nullptr);
+  if (!sums_wait_here_) return multiply(run, nullptr);
   constexpr int kPixels = 8, kPanels = 4;
   alignas(64) char sums[kPixels * kPanels * kPanel * sizeof(int64_t)];
   for (Run some = run; some.x < run.x + run.pixels; some.x += some.pixels) {
@@ -109,8 +132,6 @@ void Convolution::multiply(const Run& run, char* sums) {
 
 GemmArgs Convolution::shared_arguments() const {
   GemmArgs args = {};
-  args.in_stride = window_.stride * task_.in.pixel_stride;
-  args.out_stride = task_.out.pixel_stride;
   args.weights = node_.weights;
   args.weight_rows = task_.y.kernel * window_.kernel * tap_rows_;
   args.zero_point = in_.type.zero_point;
@@ -123,20 +144,33 @@ GemmArgs Convolution::shared_arguments() const {
 void Convolution::tell(const Run& run, char* sums) {
   const int panel = run.panels.begin - task_.panels.begin;
   const ptrdiff_t sums_panel = kPanel * sum_bytes_, out_panel = kPanel * ptrdiff_t(size_of(out_.type));
+  auto step = [&](const View& view) { return run.down ? view.row_stride : view.pixel_stride; };
+  args_.in_stride = (run.down ? task_.y : window_).stride * step(task_.in);
+  args_.out_stride = step(task_.out);
   args_.sums = sums ? sums : task_.sums.at(row_, run.x) + panel * sums_panel;
-  args_.sums_stride = sums ? run.panels.count() * sums_panel : task_.sums.pixel_stride;
+  args_.sums_stride = sums ? run.panels.count() * sums_panel : step(task_.sums);
   args_.out = task_.out.at(row_, run.x) + panel * out_panel;
   args_.pixels = run.pixels;
   args_.panel = run.panels.begin;
   args_.panels = run.panels.count();
   args_.bias = bias_of(task_, run.panels.begin);
   if (finish_panel_ != run.panels.begin) finish_ = finish_of(task_, finish_panel_ = run.panels.begin);
-  if (task_.add) finish_.residual = residual_of(task_, row_, run.x, run.panels.begin);
+  if (task_.add) {
+    finish_.residual = residual_of(task_, row_, run.x, run.panels.begin);
+    finish_.residual_stride = step(task_.added);
+  }
 }
 
 void conv_rows(const Task& task) {
   Convolution convolution(task);
-  by_row(task, [&](int row, int x0, int x1) { convolution.make(row, x0, x1); });
+  const int width = task.out.width, end = task.makes.begin + task.end / width;
+  const bool whole = task.begin % width == 0 && task.end % width == 0;
+  if (!whole || !convolution.joins_rows())
+    return by_row(task, [&](int row, int x0, int x1) { convolution.make(row, x0, x1); });
+  for (int row = task.makes.begin + task.begin / width, last; row < end; row = last) {
+    last = std::max(row + 1, even_rows(task, row, end));
+    last > row + 1 ? convolution.make_rows(row, last) : convolution.make(row, 0, width);
+  }
 }
 
 }  // namespace mbinfer

@@ -9,18 +9,24 @@ class Convolution {
  public:
   explicit Convolution(const Task& task);
   void make(int row, int x0, int x1);  // output pixels [x0, x1) of a row
+  void make_rows(int row, int last);   // whole rows [row, last), the windows of which even_rows() found alike
+  bool joins_rows() const { return !sums_wait_here_; }
 
  private:
-  // Panels that read the same channels of some neighbouring pixels, which see the same taps [kx0, kx1) of the window.
+  // Panels that read the same channels of some pixels, in a row or one below the other, which see the same taps
+  // [kx0, kx1) of the window.
   struct Run {
     int x, pixels;
+    bool down;
     int kx0, kx1;
     Range panels;
     int channel;  // of the input, the first that the panels read
   };
 
   GemmArgs shared_arguments() const;
-  void pixels(int x, int count);
+  Range inside(int x0, int x1) const;  // of these pixels of a row, those whose taps all lie inside
+  void begin_at(int row);
+  void pixels(int x, int count, bool down);
   void multiply(const Run& run);
   void multiply(const Run& run, char* sums);
   void tell(const Run& run, char* sums);
@@ -34,6 +40,7 @@ class Convolution {
   const PanelChannels read_;
   const int inputs_, tap_rows_;  // of a tap: filled up to whole rows of weights, and these rows
   const bool whole_rows_;        // a kernel row's channels follow one another in memory
+  const bool sums_wait_here_;    // between calls, and not in the output
   GemmArgs args_;
   Finish finish_;
   int finish_panel_;  // of which it is

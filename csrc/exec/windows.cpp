@@ -170,6 +170,16 @@ void window_rows(const Task& w, int row, const void** rows) {
   }
 }
 
+int even_rows(const Task& w, int row, int end) {
+  int last = std::min(end, w.out.wrap(row));
+  for (const View* view : {&w.sums, &w.added})
+    if (view->memory) last = std::min(last, view->wrap(row));
+  const int first = row * w.y.stride - w.y.pad;
+  if (first < 0) return row;
+  const int past = std::min(w.in_height, w.in.wrap(first)), extent = w.y.extent();  // of the rows that may be seen
+  return std::min(last, row + (past - first < extent ? 0 : (past - first - extent) / w.y.stride + 1));
+}
+
 void conv(const Task& w) {
   if (w.node.pointwise()) return pointwise(w);
   takes_rows_as_pixels(w) ? along_column(w, conv_rows) : conv_rows(w);

@@ -133,7 +133,7 @@ struct LoneByteTile {
 };
 
 struct ByteTiles {  // of one pair where a node has no more
-  static constexpr int gemm_pixels = 7, lone_pixels = 8, waiting_tiles = 1, depthwise_pixels[4] = {0, 8, 8, 4};
+  static constexpr int gemm_pixels = 7, lone_pixels = 8, waiting_tiles = 1, depthwise_pixels[4] = {8, 8, 8, 4};
   static constexpr int wide_pixels = 7, wide_pairs = 4;
   static int pairs_of(int left) { return Tiles<f32x16>::vectors_of(left, true, 0, 0); }
 };
@@ -169,7 +169,7 @@ struct ByteTile {
 };
 
 struct ByteTiles : PairByPair {  // 16 registers: 12 sums, 2 of weights, an input
-  static constexpr int gemm_pixels = 6, lone_pixels = 0, waiting_tiles = 1, depthwise_pixels[4] = {0, 8, 8, 4};
+  static constexpr int gemm_pixels = 6, lone_pixels = 0, waiting_tiles = 1, depthwise_pixels[4] = {8, 8, 8, 4};
 };
 
 #endif

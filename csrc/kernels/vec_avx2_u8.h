@@ -284,7 +284,7 @@ struct LoneByteTile {
 };
 
 struct ByteTiles : PairByPair {
-  static constexpr int gemm_pixels = 4, lone_pixels = 4, waiting_tiles = 8, depthwise_pixels[4] = {0, 8, 8, 4};
+  static constexpr int gemm_pixels = 4, lone_pixels = 4, waiting_tiles = 8, depthwise_pixels[4] = {8, 8, 8, 4};
 };
 
 }  // namespace

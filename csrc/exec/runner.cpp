@@ -61,8 +61,7 @@ double now() { return std::chrono::duration<double>(std::chrono::steady_clock::n
 
 void Runner::enter(int segment) {
   segment_ = segment;
-  if (!plan_.moved_bytes) return;
-  for (size_t v = 0; v < plan_.values.size(); v++) {
+  for (const int v : plan_.moved) {
     const Placement& placed = plan_.values[v];
     if (placed.moved_before != segment) continue;
     member_.on_caller([&] {
@@ -214,7 +213,8 @@ Task Runner::task_of(int index, const Step& step, const Pass& pass, int part, in
   task.panels = made_panels(graph_, stage, part, step.chunk);
   task.channels = read_channels(graph_, stage, part, step.chunk);
   task.out = output_view(graph_, plan_, index, part, step, segment_);
-  task.sums = sums_view(graph_, plan_, index, part, step, segment_);
+  // As sums_view() says of both.
+  task.sums = p.sums.bytes ? sums_view(graph_, plan_, index, part, step, segment_) : task.out;
   task.in = input_view(graph_, plan_, index, part, step, segment_);
   task.in_type = graph_.values[node.inputs[0]].type;
   task.in.memory = task.out.memory = task.sums.memory = run_.arena;

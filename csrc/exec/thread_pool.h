@@ -122,6 +122,7 @@ class ThreadPool::Member {
   template <class Make>
   void parallel_for(int pieces, Make&& make) {
     if (pieces <= 0 || !begin_pass(pieces)) return;
+    if (team_ == 1) return make_alone(pieces, make);
     int made = 0, taken_over = 0;
     for (int i = 0; i < team_; i++) {
       // With a piece each, the others have mostly begun theirs by now, and to look would take their cache lines away.
@@ -158,6 +159,15 @@ class ThreadPool::Member {
   friend class ThreadPool;
   Member(ThreadPool& pool, int thread, int team, Poll poll);
   int first_piece(int pieces, int thread) const { return int((int64_t(pieces) * thread + team_ - 1) / team_); }
+  template <class Make>
+  void make_alone(int pieces, Make& make) {
+    for (int piece = 0; piece < pieces; piece++) {
+      taken_ = piece + 1;
+      if (poll_.stop) ask_caller(pieces, piece);
+      make(piece);
+    }
+    go_on(pieces);
+  }
   bool begin_pass(int pieces);
   bool is_over(int pieces) const;
   void report(int made);

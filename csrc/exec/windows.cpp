@@ -11,30 +11,32 @@ void pointwise(const Task& w) {
     const int last = std::min({w.in.joined(row), w.out.joined(row), w.sums.joined(row)});
     return w.added.memory ? std::min(last, w.added.joined(row)) : last;
   };
+  Tap tap = {nullptr, filled_up(w.node, w.channels.count()), rows_of(w.node, w.channels.begin)};
   Finish finish = finish_of(w, w.panels.begin);
+  GemmArgs args;
+  args.taps = &tap;
+  args.tap_count = 1;
+  args.in_stride = w.in.pixel_stride;
+  args.sums_stride = w.sums.pixel_stride;
+  args.out_stride = w.out.pixel_stride;
+  args.weights = w.node.weights;
+  args.weight_rows = rows_of(w.node, input_of(w).shape.channels);
+  args.panel = w.panels.begin;
+  args.panels = w.panels.count();
+  args.bias = w.starts ? bias_of(w, w.panels.begin) : nullptr;
+  args.finish = w.ends ? &finish : nullptr;
+  args.zero_point = input_of(w).type.zero_point;
+  args.full_range = w.node.full_range;
+  args.weight_dtype = w.node.weight_dtype;
+  args.ahead_from = w.ahead_from;
+  const Kernels& kernels = kernels_of(w);
   by_run(w, joined, [&](int row, int x, int pixels) {
-    const Tap tap = {w.in.at(row, x), filled_up(w.node, w.channels.count()), rows_of(w.node, w.channels.begin)};
-    if (w.add) finish.residual = residual_of(w, row, x, w.panels.begin);
-    GemmArgs args;
-    args.taps = &tap;
-    args.tap_count = 1;
-    args.in_stride = w.in.pixel_stride;
+    tap.in = w.in.at(row, x);
     args.sums = w.sums.at(row, x);
-    args.sums_stride = w.sums.pixel_stride;
     args.out = w.out.at(row, x);
-    args.out_stride = w.out.pixel_stride;
     args.pixels = pixels;
-    args.weights = w.node.weights;
-    args.weight_rows = rows_of(w.node, input_of(w).shape.channels);
-    args.panel = w.panels.begin;
-    args.panels = w.panels.count();
-    args.bias = w.starts ? bias_of(w, w.panels.begin) : nullptr;
-    args.finish = w.ends ? &finish : nullptr;
-    args.zero_point = input_of(w).type.zero_point;
-    args.full_range = w.node.full_range;
-    args.weight_dtype = w.node.weight_dtype;
-    args.ahead_from = w.ahead_from;
-    kernels_of(w).gemm(&args);
+    if (w.add) finish.residual = residual_of(w, row, x, w.panels.begin);
+    kernels.gemm(&args);
   });
 }
 
@@ -85,9 +87,9 @@ void along_column(const Task& w, Make&& make) {
   }
 }
 
-// What a depthwise convolution and a pool are told alike: pixels [x0, x1) of a row.
+// What a depthwise convolution and a pool are told alike, of all rows.
 template <class Args>
-Args window_args(const Task& w, const void* const* rows, int row, int x0, int x1) {
+Args window_args(const Task& w, const void* const* rows) {
   Args args;
   args.rows = rows;
   args.kernel_h = w.y.kernel;
@@ -96,15 +98,24 @@ Args window_args(const Task& w, const void* const* rows, int row, int x0, int x1
   args.pad_left = w.x.pad;
   args.in_width = w.in_width;
   args.in_stride = w.in.pixel_stride;
-  args.out = w.out.at(row, x0);
   args.out_stride = w.out.pixel_stride;
-  args.x0 = x0;
-  args.x1 = x1;
   args.panels = w.panels.count();
   args.activation = activation(w.node, w.panels.begin);
   args.in_type = input_of(w).type;
   args.out_type = made_by(w, w.node);
   return args;
+}
+
+// Calls make() for what there is of each row, which `args` say.
+template <class Args, class Make>
+void by_window_row(const Task& w, const void** rows, Args* args, Make&& make) {
+  by_row(w, [&](int row, int x0, int x1) {
+    window_rows(w, row, rows);
+    args->out = w.out.at(row, x0);
+    args->x0 = x0;
+    args->x1 = x1;
+    make();
+  });
 }
 
 // Pixels that are one dilation apart see columns that are so, too: every dilation-th pixel of a row is a row of its
@@ -131,29 +142,27 @@ void by_phase(const DepthwiseArgs& args, const Kernels& kernels) {
 
 void depthwise_rows(const Task& w) {
   const void* rows[kMaxKernel];
-  by_row(w, [&](int row, int x0, int x1) {
-    window_rows(w, row, rows);
-    auto args = window_args<DepthwiseArgs>(w, rows, row, x0, x1);
-    args.dilation = w.x.dilation;
-    args.weights = w.node.weights;
-    args.weight_dtype = w.node.weight_dtype;
-    args.panel = w.panels.begin;
-    args.bias = bias_of(w, w.panels.begin);
-    const bool phases = args.dilation > 1 && args.stride == 1 && x1 - x0 >= kPhasePixels * args.dilation;
-    phases ? by_phase(args, kernels_of(w)) : kernels_of(w).depthwise(&args);
+  auto args = window_args<DepthwiseArgs>(w, rows);
+  args.dilation = w.x.dilation;
+  args.weights = w.node.weights;
+  args.weight_dtype = w.node.weight_dtype;
+  args.panel = w.panels.begin;
+  args.bias = bias_of(w, w.panels.begin);
+  const Kernels& kernels = kernels_of(w);
+  by_window_row(w, rows, &args, [&] {
+    const bool phases = args.dilation > 1 && args.stride == 1 && args.x1 - args.x0 >= kPhasePixels * args.dilation;
+    phases ? by_phase(args, kernels) : kernels.depthwise(&args);
   });
 }
 
 void pool_rows(const Task& w, bool average) {
   const void* rows[kMaxKernel];
-  by_row(w, [&](int row, int x0, int x1) {
-    window_rows(w, row, rows);
-    auto args = window_args<PoolArgs>(w, rows, row, x0, x1);
-    args.average = average;
-    round_halves(w, &args);
-    args.divisor = average && w.node.counts_padding ? w.y.kernel * w.x.kernel : 0;
-    kernels_of(w).pool(&args);
-  });
+  auto args = window_args<PoolArgs>(w, rows);
+  args.average = average;
+  round_halves(w, &args);
+  args.divisor = average && w.node.counts_padding ? w.y.kernel * w.x.kernel : 0;
+  const Kernels& kernels = kernels_of(w);
+  by_window_row(w, rows, &args, [&] { kernels.pool(&args); });
 }
 
 void pool(const Task& w, bool average) {

@@ -43,6 +43,7 @@ class Buffers {
     reserve();
     const int last = int(plan_.segments.size()) - 1;
     lives_.for_each_state_room([&](int v) { add(Buffer::kValue, v, lives_.bytes(v), 0, last); });
+    plan_.moved.clear();
     plan_.macs = plan_.extra_macs = plan_.moved_bytes = 0;
     plan_.cycles = 0;
     std::vector<int> source_rows;  // by segment
@@ -233,10 +234,12 @@ void count_moves(const Graph& graph, Plan* plan) {
   for (size_t v = 0; v < plan->values.size(); v++) {
     Placement& placed = plan->values[v];
     if (placed.moved_before == INT_MAX) continue;
-    if (placed.moved_offset == placed.offset)
+    if (placed.moved_offset == placed.offset) {
       placed.moved_before = INT_MAX;
-    else
-      plan->moved_bytes += graph.values[v].bytes();
+      continue;
+    }
+    plan->moved.push_back(int(v));
+    plan->moved_bytes += graph.values[v].bytes();
   }
 }
 

@@ -285,7 +285,8 @@ struct Plan {
   int64_t input_bytes = 0;      // what the caller holds: whole images
   std::vector<int> input_rows;  // by graph input: rows to be held when rows are pulled one by one
   int64_t macs = 0, extra_macs = 0;
-  int64_t moved_bytes = 0;  // of values that change their place
+  std::vector<int> moved;   // values that change their place
+  int64_t moved_bytes = 0;  // of them
   int64_t state_bytes = 0;  // of values that outlive a run
   double cycles = 0;        // by the cost model
   unsigned shortcuts = 0;   // of Shortcut: where planning stopped short of all that could be looked at

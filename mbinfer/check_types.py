@@ -14,7 +14,7 @@ from .ops import OPS
 MAX_TOLD_APART = 1 << 8  # channels whose numbers a byte tells apart
 # Flags of means of uint8, that of "up" of resizes, too.
 HALVES = {"even": 0, "away": 4, "up": 8, "even_from_128": 20, "even_from_0": 24}
-MAX_HALVED = 1 << 11  # numbers of a mean whose halves do not go to even
+MAX_HALVED = 1 << 11  # numbers of a mean whose halves go away from a number, or up
 MAX_FACTOR = 1e30  # of a step that is read, in steps of what is made
 MAX_SUM = (1 << 31) - 1  # of an int8 node's products and bias
 
@@ -86,10 +86,13 @@ def check_halves(where: str, graph: Graph, node: Node) -> None:
     if node.halves == "even":
         return
     read, made = (graph.types.get(name, Type()) for name in (node.inputs[0], node.output))
-    if made.dtype != "uint8" or read != made or node.counts_padding:
-        raise FormatError(f"{where}: halves {node.halves!r} is for uint8 of one scale and zero point, without padding")
+    to_even = node.halves.startswith("even")
+    fits = read.dtype == "uint8" if to_even else read == made
+    if made.dtype != "uint8" or not fits or node.counts_padding:
+        types = "uint8" if to_even else "uint8 of one scale and zero point"
+        raise FormatError(f"{where}: halves {node.halves!r} is for {types}, without padding")
     count = math.prod(node.kernel if OPS[node.op].area == "window" else graph.values[node.inputs[0]][:2])
-    if OPS[node.op].pools and count > MAX_HALVED:
+    if OPS[node.op].pools and not to_even and count > MAX_HALVED:
         raise FormatError(f"{where}: halves {node.halves!r} of a mean of {count} numbers; at most {MAX_HALVED}")
 
 

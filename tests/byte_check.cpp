@@ -306,6 +306,7 @@ void check_pool(const KernelTable& table, int kernel, int stride, int pad, int w
   args.divisor = once_in(3) ? kernel_h * kernel : 0;
   args.in_type = any_type(numbers);
   args.out_type = args.average ? any_type(numbers) : args.in_type;
+  args.zeros = {float(between(-128, 127)), float(between(-128, 127))};
   args.activation = any_bounds(args.out_type);
   judge(same(table, args, window, &Kernels::pool), "%s pool: kernel %dx%d, stride %d, pad %d, width %d, average %d",
         table.isa, kernel_h, kernel, stride, pad, width, args.average);
@@ -321,6 +322,8 @@ void check_reduce(const KernelTable& table, int pixels, int panels, Numbers numb
   args.first = between(0, 1), args.last = between(0, 1);
   args.in_type = any_type(numbers), args.out_type = made;
   args.factor = args.in_type.scale / (made.scale * float(pixels));
+  args.offset =
+      once_in(2) ? 0 : offset_of({float(between(-128, 127)), float(between(-128, 127))}, float(pixels), args.factor);
   args.activation = any_bounds(made);
   Output sums(1, 4 * width, 4 * width), out(1, width, width);
   sums.fill();

@@ -68,7 +68,7 @@ class Maker:
         inputs, dims = [self.names[i] for i in node.inputs], self.graph.values[node.output]
         halves = random_halves(node, rng)
         real = OPS[node.op].types in ("floats", "factors") or node.logarithm
-        types = "floats" if real else OPS[node.op].types if halves == "even" else "kept"
+        types = "floats" if real else OPS[node.op].types if halves.startswith("even") else "kept"
         kind = Type() if types == "floats" else made.types[inputs[0]]
         if types not in ("floats", "kept"):
             kind = random_type(rng, self.extreme)
@@ -231,7 +231,7 @@ def run_node(node: Node, graph: Graph, values: dict[str, np.ndarray]) -> np.ndar
     if node.op == "softmax":
         return softmax(x, kind, made)
     if node.halves != "even":
-        return mean_of_halves(node, x, kind, dims)
+        return mean_of_halves(node, x, kind, made, dims)
     if node.op == "avg_pool":
         taps, inside = windows(x, node, dims, kind.zero_point)
         count = np.full(dims[:2], len(taps)) if node.counts_padding else inside.sum(0)
@@ -280,15 +280,16 @@ def taps_of(positions: tuple[int, int, int], taps: int, made: int, size: int, in
     return [(a, np.ones(made, F))] if taps == 1 else [(a, F(1) - f), (b, f)]
 
 
-def mean_of_halves(node: Node, x: np.ndarray, kind: Type, dims) -> np.ndarray:
+def mean_of_halves(node: Node, x: np.ndarray, kind: Type, made: Type, dims) -> np.ndarray:
     """In whole numbers, halves away from 128 or up, or to even numbers as float32 has them."""
     first = 128 if node.halves in ("away", "even_from_128") else 0
     node = replace(node, kernel=x.shape[:2]) if node.op == "global_avg_pool" else node
     taps, inside = windows(x, node, dims, first)
     sums, count = (taps.astype(np.int64) - first).sum(0), inside.sum(0)[..., None]
     if node.halves.startswith("even"):
-        steps = sums.astype(F) * (F(1) / count.astype(F))
-        return requantise(np.rint(steps) + F(first - kind.zero_point), node, kind)
+        factor = F(kind.scale) / F(made.scale) / count.astype(F)
+        zeros = F(made.zero_point - first) - F(kind.zero_point - first) * count.astype(F) * factor
+        return requantise(np.rint(sums.astype(F) * factor + zeros) + F(first - made.zero_point), node, made)
     means = np.sign(sums) * ((2 * np.abs(sums) + count) // (2 * count)) + first
     return requantise((means - kind.zero_point).astype(F), node, kind)
 

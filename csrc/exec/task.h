@@ -72,17 +72,14 @@ const Type& made_by(const Task& task, const Node& node);
 
 // A node whose halves are rounded away from a number: its kernel takes that one for the zero point of both types, which
 // are the same, and a factor that is larger by less than any other fraction of kMaxHalved numbers, or of weights of 10
-// bits, needs to be rounded up. Where they go to the even number, the factor is one over the count.
+// bits, needs to be rounded up.
 constexpr auto kBeyondHalf = 1 + 1.0f / (1 << 21);
 
 template <class Args>
 void round_halves(const Task& task, Args* args) {
   if (task.node.halves_from < 0) return;
   args->in_type.zero_point = args->out_type.zero_point = task.node.halves_from;
-  if (task.node.halves_even)
-    args->in_type.scale = args->out_type.scale = 1;
-  else
-    args->in_type.scale *= kBeyondHalf;
+  args->in_type.scale *= kBeyondHalf;
 }
 
 const void* bias_of(const Task& task, int panel);  // of the node's panel

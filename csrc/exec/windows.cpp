@@ -155,11 +155,28 @@ void depthwise_rows(const Task& w) {
   });
 }
 
+// A mean whose halves go to the even number takes that number for the zero point, too, of any two types. Its factor is
+// the ratio of their scales over the count, and zero points are what is added to the product.
+template <class Args>
+MeanZeros round_mean(const Task& w, Args* args) {
+  if (!w.node.halves_even) {
+    round_halves(w, args);
+    return {};
+  }
+  Type &in = args->in_type, &out = args->out_type;
+  const int from = w.node.halves_from;
+  MeanZeros zeros = {};
+  zeros.in = in.zero_point - from, zeros.out = out.zero_point - from;
+  in.zero_point = out.zero_point = from;
+  in.scale /= out.scale, out.scale = 1;
+  return zeros;
+}
+
 void pool_rows(const Task& w, bool average) {
   const void* rows[kMaxKernel];
   auto args = window_args<PoolArgs>(w, rows);
   args.average = average;
-  round_halves(w, &args);
+  args.zeros = round_mean(w, &args);
   args.divisor = average && w.node.counts_padding ? w.y.kernel * w.x.kernel : 0;
   const Kernels& kernels = kernels_of(w);
   by_window_row(w, rows, &args, [&] { kernels.pool(&args); });
@@ -215,9 +232,10 @@ void global_avg_pool(const Task& w) {
     args.last = w.ends && last == w.reads.end;
     args.in_type = in.type;
     args.out_type = made_by(w, w.node);
-    round_halves(w, &args);
+    const MeanZeros zeros = round_mean(w, &args);
     const auto pixels = decltype(args.factor)(in.shape.pixels());
     args.factor = args.out_type.scale > 0 ? args.in_type.scale / (args.out_type.scale * pixels) : 1 / pixels;
+    args.offset = offset_of(zeros, pixels, args.factor);
     args.activation = activation(w.node, w.panels.begin);
     kernels_of(w).reduce(&args);
   }

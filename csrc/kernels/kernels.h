@@ -127,6 +127,15 @@ struct DepthwiseArgs {
   DType weight_dtype = DType::kFloat32;  // as of GemmArgs
 };
 
+// Zero points of a mean of uint8 that is rounded as numbers and not as steps: what they are beyond those of its types,
+// which it is made with. It is sum * factor and what they add.
+struct MeanZeros {
+  float in, out;
+};
+static inline float offset_of(const MeanZeros& zeros, float count, float factor) {
+  return zeros.out - zeros.in * count * factor;
+}
+
 // One row of a max or average pool, output pixels [x0, x1).
 struct PoolArgs {
   const void* const* rows;
@@ -140,12 +149,13 @@ struct PoolArgs {
   int average;
   int divisor;  // 0: the taps inside the input
   ActivationArgs activation;
-  Type in_type = {}, out_type = {};  // uint8: a mean is requantise(sum of (in - zero point) * factor)
+  Type in_type = {}, out_type = {};  // uint8: a mean is requantise(sum of (in - zero point) * factor + offset)
+  MeanZeros zeros = {};
 };
 
 // sums[c] (+)= sum over pixels of in[p][c]; the last call writes out[c] = activation(sums[c] * factor). `sums` may be
 // `out` where a sum is of the output's type; a call that is first and last needs none. uint8: of in[p][c] - zero point,
-// and requantise(sums[c] * factor).
+// and requantise(sums[c] * factor + offset).
 struct ReduceArgs {
   const void* in;
   ptrdiff_t in_stride;
@@ -155,6 +165,7 @@ struct ReduceArgs {
   float factor;  // of a mean: 1 / pixels; uint8: in_scale / (out_scale * pixels)
   ActivationArgs activation;
   Type in_type = {}, out_type = {};
+  float offset = 0;  // uint8
 };
 
 struct AddArgs {  // out[p] = activation(a[p] + b[p])

@@ -107,10 +107,10 @@ void pool_element(const PoolArgs* a, int x, int c) {
       seen++;
     }
   }
-  const float count = float(a->divisor ? a->divisor : seen);
+  const float count = float(a->divisor ? a->divisor : seen), factor = a->in_type.scale / (a->out_type.scale * count);
+  const float mean = float(sum) * factor + offset_of(a->zeros, count, factor);
   *at(a->out, (x - a->x0) * a->out_stride + c) =
-      a->average ? requantise(float(sum) * (a->in_type.scale / (a->out_type.scale * count)), a->activation, a->out_type)
-                 : requantise(float(largest - a->out_type.zero_point), a->activation, a->out_type);
+      requantise(a->average ? mean : float(largest - a->out_type.zero_point), a->activation, a->out_type);
 }
 
 void pool(const PoolArgs* a) {
@@ -124,7 +124,7 @@ void reduce(const ReduceArgs* a) {
     if (!a->first) memcpy(&sum, at(a->sums, c * ptrdiff_t(sizeof sum)), sizeof sum);
     for (int p = 0; p < a->pixels; p++) sum += uint32_t(*at(a->in, p * a->in_stride + c) - a->in_type.zero_point);
     if (a->last)
-      *at(a->out, c) = requantise(sum, a->factor, a->activation, a->out_type);
+      *at(a->out, c) = requantise(float(int32_t(sum)) * a->factor + a->offset, a->activation, a->out_type);
     else
       memcpy(at(a->sums, c * ptrdiff_t(sizeof sum)), &sum, sizeof sum);
   }

@@ -46,13 +46,15 @@ void avg_pool_u8(const PoolArgs& a) {
     int rows = 0;
     for (int ky = 0; ky < a.kernel_h; ky++) rows += a.rows[ky] != nullptr;
     const int seen = rows * (columns.end - columns.begin);
-    const f32x8 factor = f32x8::splat(a.in_type.scale / (a.out_type.scale * float(a.divisor ? a.divisor : seen)));
+    const float count = float(a.divisor ? a.divisor : seen);
+    const float share = a.in_type.scale / (a.out_type.scale * count);
+    const f32x8 factor = f32x8::splat(share), offset = f32x8::splat(offset_of(a.zeros, count, share));
     for (int panel = 0; panel < a.panels; panel++) {
       i32x8 sum = i32x8::splat(-seen * a.in_type.zero_point);
       for (int ky = 0; ky < a.kernel_h; ky++)
         for (int ix = columns.begin; a.rows[ky] && ix < columns.end; ix++)
           sum = add(sum, i32x8::widen_u8(bytes_at(a.rows[ky], ix * a.in_stride + panel * kPanel)));
-      const f32x8 mean = mul(to_float(sum), factor);
+      const f32x8 mean = add(mul(to_float(sum), factor), offset);
       store_half(bytes_at(a.out, (x - a.x0) * a.out_stride + panel * kPanel), output(mean, mean));
     }
   }
@@ -68,7 +70,7 @@ void reduce_u8(const ReduceArgs* a) {
     i32x8 sum = sub(a->first ? i32x8::splat(0) : i32x8::load(sums), zeros);
     const uint8_t* in = bytes_at(a->in, panel * kPanel);
     for (int p = 0; p < a->pixels; p++, in += a->in_stride) sum = add(sum, i32x8::widen_u8(in));
-    const f32x8 mean = mul(to_float(sum), f32x8::splat(a->factor));
+    const f32x8 mean = add(mul(to_float(sum), f32x8::splat(a->factor)), f32x8::splat(a->offset));
     if (a->last)
       store_half(bytes_at(a->out, panel * kPanel), output(mean, mean));
     else

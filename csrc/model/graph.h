@@ -122,7 +122,7 @@ struct Node {  // a file of 1 MB has six thousand: fields lie so that few bytes 
   bool counts_padding : 1;      // kAvgPool
   bool full_range : 1;          // kConv: int8 weights may be -128
   bool softmax : 1;             // kCandidates: scores become probabilities of each anchor's classes
-  bool halves_even : 1;         // to even numbers as counted from `halves_from`, and not away from it
+  bool halves_even : 1;         // of means: to even numbers as counted from `halves_from`, and not away from it
   bool logarithm : 1;           // kSoftmax
   bool centred : 1;             // kNorm
   bool anchorwise : 1;          // kCandidates: one box an anchor, as decoded; kNms: classes do not matter

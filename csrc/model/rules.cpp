@@ -84,13 +84,14 @@ std::string wrong_with_types(const Graph& graph, const Node& node) {
   return info_of(node.op).weights || types == Types::kTable ? "" : wrong_with_scales(graph, node);
 }
 
-// Of a mean, or of a picture resized, whose halves do not go to even.
+// Of a mean, or of a picture resized, whose halves do not go to even steps.
 std::string wrong_with_halves(const Graph& graph, const Node& node) {
   if (node.halves_from < 0) return "";
   const Value &in = graph.values[node.inputs[0]], &out = graph.values[node.output];
-  if (out.type.dtype != DType::kUint8 || !(in.type == out.type) || node.counts_padding)
+  const bool fits = node.halves_even ? in.type.dtype == DType::kUint8 : in.type == out.type;
+  if (out.type.dtype != DType::kUint8 || !fits || node.counts_padding)
     return "rounds halves away, which means and resizes of uint8 of one scale and zero point do, without padding";
-  if (info_of(node.op).area == Area::kScaled) return "";
+  if (info_of(node.op).area == Area::kScaled || node.halves_even) return "";
   const int64_t count = info_of(node.op).area == Area::kWindow ? int64_t(node.y.kernel) * node.x.kernel
                                                                : int64_t(in.shape.height) * in.shape.width;
   return count <= kMaxHalved ? "" : "rounds halves away of a mean of too many numbers";

@@ -115,7 +115,7 @@ def reduce(low: Lowering, node: SourceNode) -> Tensor:
     if kernel != (1, 1) or not same:
         op = "max_pool" if node.op == "REDUCE_MAX" else "global_avg_pool" if kernel == x.dims[:2] else "avg_pool"
         fields: dict[str, Any] = {} if op == "global_avg_pool" else {"kernel": kernel}
-        if op != "max_pool" and same and math.prod(kernel) <= MAX_HALVED:
+        if op != "max_pool":  # XNNPACK adds zero points before it rounds
             fields["halves"] = "even_from_128" if low.source.tensors[node.outputs[0]].kind == "i1" else "even_from_0"
         value = low.typed(node, op, [value], **fields)
     shape = tuple(1 if i in axes else size for i, size in enumerate(x.shape) if keep or i not in axes)
@@ -126,14 +126,21 @@ def _mean_of_channels(low: Lowering, node: SourceNode, x: Tensor, same: bool) ->
     """Their whole sum, rounded once: a convolution of ones.
 
     Between values of one type XNNPACK's halves go to the even number, and not to an even number of steps: numbers stand
-    for themselves meanwhile.
+    for themselves meanwhile. Where what zero points add decides halves, channels become pixels, which have such a mean.
     """
-    made, ones = low.type_of(node, node.outputs[0]), np.ones((1, 1, 1, x.dims[2]), np.int8)
+    channels, made = x.dims[2], low.type_of(node, node.outputs[0])
     assert made is not None
-    itself = Type("uint8", 1.0, 128 if low.source.tensors[node.outputs[0]].kind == "i1" else 0)
+    signed = low.source.tensors[node.outputs[0]].kind == "i1"
+    itself, share = Type("uint8", 1.0, 128 if signed else 0), np.float32(1) / np.float32(channels)
+    zero_point = np.float32(made.zero_point - itself.zero_point)
+    if same and zero_point * np.float32(channels) * share != zero_point:
+        fields: dict[str, Any] = {"rows": (1, 1, 0), "columns": (1, channels, 0)}
+        pixels, across = low.typed(node, "depth_to_space", [x.value], "pixels", **fields), (1, channels)
+        halves = "even_from_128" if signed else "even_from_0"
+        return low.typed(node, "avg_pool", [pixels], kernel=across, stride=across, halves=halves)
     x = low.reread(node, x, itself, "numbers") if same else x
-    scale = np.ones(1, np.float32) / np.float32(x.dims[2])
-    value = low.emit(node, "conv", [x.value], "mean" if same else "", weight=ones, weight_scale=scale)
+    fields = {"weight": np.ones((1, 1, 1, channels), np.int8), "weight_scale": np.array([share])}
+    value = low.emit(node, "conv", [x.value], "mean" if same else "", **fields)
     low.graph.types[value] = itself if same else made
     return low.reread(node, Tensor(value, x.dims, x.order, x.shape), made).value if same else value
 

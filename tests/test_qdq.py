@@ -412,7 +412,7 @@ def test_gelu_whose_parts_are_quantised():
 
 @pytest.mark.parametrize("op", ["Split", "Slice", "DepthToSpace", "Resize"])
 def test_quantised_tensors_are_cut_and_moved_as_they_are(op):
-    """As QuantFormat.QOperator leaves them; a linear Resize is refused, whose numbers onnxruntime cuts off."""
+    """As QuantFormat.QOperator leaves them; of a linear Resize onnxruntime's weights are not always known."""
     constants = {"s": np.float32(0.02), "z": np.int8(3)}
     given = {
         "Split": (["q", "sizes"], {"sizes": [1, 3], "axis": 1}),
@@ -435,3 +435,24 @@ def test_quantised_tensors_are_cut_and_moved_as_they_are(op):
         moved.attribute.append(helper.make_attribute("mode", "linear"))
         with pytest.raises(errors.UnsupportedError, match="cuts to whole numbers"):
             import_onnx(make(*nodes[:1], moved, nodes[2], shape=(1, 4, 8, 8), infer=False, **constants))
+
+
+@pytest.mark.parametrize("kind", [np.int8, np.uint8])
+@pytest.mark.parametrize("way, size", [("half_pixel", (16, 32)), ("asymmetric", (64, 8)), ("half_pixel", (128, 4))])
+@pytest.mark.parametrize("channels_last", [False, True])
+def test_a_linear_resize_of_bytes_is_cut_off_as_in_onnxruntime(channels_last, way, size, kind):
+    """As QuantFormat.QOperator leaves it: weighed in float32 or, of channels that lie last, in whole numbers."""
+    weight = np.eye(4, dtype=np.int8).reshape(4, 4, 1, 1)
+    constants = {"s": np.float32(0.02), "z": kind(kind == np.uint8 and 131 or 3), "w": weight, "wz": np.int8(0)}
+    constants |= {"one": np.float32(1), "size": np.array([1, 4, *size])}
+    fields = {"mode": "linear", "coordinate_transformation_mode": way}
+    nodes = [node("QuantizeLinear", "x", "s", "z", to="q")]
+    nodes += [node("QLinearConv", "q", "s", "z", "w", "one", "wz", "s", "z", to="c", name="c")] if channels_last else []
+    nodes += [node("Resize", nodes[-1].output[0], "", "", "size", to="r", **fields)]
+    nodes += [node("QLinearConv", "r", "s", "z", "w", "one", "wz", "s", "z", to="d", name="d")] if channels_last else []
+    nodes += [node("DequantizeLinear", nodes[-1].output[0], "s", "z")]
+    source = make(*nodes, shape=(1, 4, 8, 8), infer=False, opset=13, **constants)
+    picture = np.random.default_rng(0).normal(0, 1.5, (1, 4, 8, 8)).astype(np.float32)
+    found = mbinfer.Session(model.encode(import_onnx(source))).run(picture.transpose(0, 2, 3, 1))
+    (expected,) = run(source, {"x": picture}).values()
+    np.testing.assert_array_equal(found.transpose(0, 3, 1, 2), expected)

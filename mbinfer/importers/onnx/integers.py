@@ -321,16 +321,45 @@ def _as_they_are(low: OnnxWalk, node: OnnxNode) -> bool:
     if len(kinds) > 1:
         raise low.unsupported(node, "quantised tensors of several scales", "one scale and zero point")
     if node.op == "Resize" and node.attrs.get("mode", "nearest") != "nearest":
-        raise low.unsupported(
-            node,
-            f"mode {node.attrs['mode']} of a quantised tensor, which onnxruntime cuts to whole numbers unrounded",
-            "mode nearest of one, or DequantizeLinear between them (QuantFormat.QDQ)",
-        )
+        low.env[node.outputs[0]] = _cut_off(low, node)
+        return True
     first = len(low.graph.nodes)
     low.env[node.outputs[0]] = low.lower(node)
     for made in low.graph.nodes[first:]:
         low.graph.types[made.output] = low.graph.types[made.inputs[0]]
     return True
+
+
+FINEST = 32  # parts of a pixel, to which a picture 16 times as large is weighed
+
+
+def _cut_off(low: OnnxWalk, node: OnnxNode) -> Tensor:
+    """A linear Resize of a quantised tensor itself: onnxruntime weighs the numbers, of int8 from -128 on, and cuts off
+    what is behind the point. How it weighs is known where the weights are exact: powers of two."""
+    x, name = low.env[node.inputs[0]], node.inputs[0]
+    numbers = Type("uint8", 1.0, 128 if _kind(low, node) == np.int8 else 0)
+    held = low.reread(node, x, numbers, "numbers")
+    low.env[name] = replace(held, value=low.emit(node, "convert", [held.value], "real"))
+    first = len(low.graph.nodes)
+    try:
+        result = low.lower(node)
+    finally:
+        low.env[name] = x
+    parts = {n for made in low.graph.nodes[first:] if made.op == "resize" for n in (made.rows[1], made.columns[1])}
+    if not parts <= {1 << bits for bits in range(FINEST.bit_length())}:
+        raise low.unsupported(
+            node,
+            f"mode {node.attrs['mode']} of a quantised tensor, which onnxruntime cuts to whole numbers unrounded",
+            "mode nearest of one, or linear to 2, 4, 8 or 16 times its size, corners not aligned; "
+            "or DequantizeLinear before it (QuantFormat.QDQ)",
+        )
+    # Less nearly a half toward 0, and rounded. The least number but 0 is one of FINEST * FINEST parts.
+    most = 0.5 - 0.25 / FINEST**2
+    half = low.affine(node, result, FINEST**2, part="half", activation="clamp", clamp=(-most, most))
+    less = low.emit(node, "sub", [result.value, half.value], "less")
+    value = low.emit(node, "convert", [less], "cut off")
+    low.graph.types[value] = numbers
+    return low.reread(node, replace(result, value=value), low.graph.types[x.value])
 
 
 def rescaled(low: OnnxWalk, node: SourceNode, x: Tensor, made: Type) -> Tensor:

@@ -51,10 +51,13 @@ def run(source: onnx.ModelProto, inputs: dict) -> dict[str, np.ndarray]:
 
 
 def step_of(source: onnx.ModelProto, output: str) -> float:
-    """The scale of an output, found behind what only moves its numbers; a small one where it is float32."""
+    """The scale of an output, found behind what only moves its numbers; a small one where it is float32.
+
+    A logarithm of softmax moves by no more than a step where one number that it reads does.
+    """
     nodes = {name: n for n in source.graph.node for name in n.output}
     constants = {t.name: t for t in source.graph.initializer}
-    while output in nodes and nodes[output].op_type in ("Reshape", "Transpose", "Identity"):
+    while output in nodes and nodes[output].op_type in ("Reshape", "Transpose", "Identity", "LogSoftmax"):
         output = nodes[output].input[0]
     made = nodes.get(output)
     if made is None or made.op_type != "DequantizeLinear":

@@ -67,6 +67,27 @@ def test_prelu_of_quantised_values():
     nearly_equal(net, integers(net), 0.99)  # LiteRT rounds products of fixed point twice
 
 
+@pytest.mark.parametrize("dtype, offset", [("int8", 0), ("uint8", 128)])
+@pytest.mark.parametrize("scale, zero_point", [(0.02, -7), (0.0147, 11), (0.0391, 90), (0.0199, -128)])
+@pytest.mark.parametrize("slope", [-100, 3, 25, 120])
+def test_prelu_of_one_slope_equals_litert_for_all_256_numbers(slope, scale, zero_point, dtype, offset):
+    """And of many slopes, for those that are not below 0."""
+    numbers = np.arange(256).repeat(8).reshape(1, 16, 16, 8) + offset - 128
+    for shape in ((1, 1, 1), (1, 1, 8)):
+        net = builder(dtype)
+        x = net.input((1, 16, 16, 8), scale=0.02, zero_point=offset - 7)
+        slopes = np.full(shape, slope + offset)
+        slopes[..., 1:] = offset  # not of one channel
+        tensor = net.tensor("slopes", shape, dtype, slopes, 0.0041, offset + 3)
+        y = net.values(x.shape, scale, zero_point + offset)
+        net.operator("PRELU", [x.index, tensor], y.index)
+        net.outputs.append(y.index)
+        given = {"x": numbers.astype(dtype)}
+        ((name, expected),) = run_litert(net.model(), given).items()
+        differs = ours(net, given)[name] != expected
+        assert not differs[numbers >= offset - 7].any() and (shape[2] > 1 or not differs.any())
+
+
 @pytest.mark.parametrize("dtype", ["int8", "uint8"])
 @pytest.mark.parametrize("ratio", [1, 2])
 @pytest.mark.parametrize("zero_point", [3, 31, 183])

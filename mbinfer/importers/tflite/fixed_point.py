@@ -33,6 +33,13 @@ def scaled_table(given: Type, made: Type, slope: float = 1.0) -> Table:
     return _table(np.where(numbers < 0, _scaled(numbers, real * slope), _scaled(numbers, real)) + made.zero_point)
 
 
+def prelu_table(given: Type, made: Type, number: int, scale: float) -> Table:
+    """``x``, or where it is below 0 ``x`` times a number of another scale, as TensorFlow Lite's kernel computes it."""
+    numbers, real = np.arange(256) - given.zero_point, given.scale / made.scale
+    below = _scaled(numbers * number, given.scale * scale / made.scale)
+    return _table(np.where(numbers < 0, below, _scaled(numbers, real)) + made.zero_point)
+
+
 def sum_table(given: Type, number: int, scale: float, made: Type, bounds: tuple[float, float]) -> Table | None:
     """``x`` plus a number of another scale, as XNNPACK adds: factors have 21 bits. To subtract, a scale is negative.
 

@@ -14,7 +14,7 @@ from .. import functions
 from ..arithmetic import elementwise
 from ..emitting import SourceNode
 from ..layout import Tensor
-from .fixed_point import clamped_table, hard_swish_table, scaled_table
+from .fixed_point import clamped_table, hard_swish_table, prelu_table, scaled_table
 from .lowering import BOUNDS, Lowering, lowers
 
 Reals = npt.NDArray[Any]
@@ -114,13 +114,38 @@ def clamp(low: Lowering, node: SourceNode) -> Tensor:
     return low.affine(node, low.tensor(node), activation="clamp", clamp=(lo, hi))
 
 
-@lowers("PRELU", reals=True)
+@lowers("PRELU")
 def prelu(low: Lowering, node: SourceNode) -> Tensor:
     x, slopes = low.tensor(node), low.constant(node, 1)
     found = x.per_channel(slopes)
     if found is None or found[1] != x.shape:
         raise low.unsupported(node, f"slopes of {slopes.shape} on {x.shape}", "one slope, or one for each channel")
+    if low.type_of(node, node.inputs[0]) is not None:
+        return _prelu_of_integers(low, node, x, found[0])
     return low.affine(node, x, activation="prelu", slopes=found[0])
+
+
+def _prelu_of_integers(low: Lowering, node: SourceNode, x: Tensor, slopes: Reals) -> Tensor:
+    """Of one slope a table. Else one of what is not below 0, and to it, which is 0 then, is added what each channel's
+    slope makes of the others: that is rounded once, where TensorFlow Lite rounds twice."""
+    given, made = low.type_of(node, node.inputs[0]), low.type_of(node, node.outputs[0])
+    stored = low.source.tensors[node.inputs[1]]
+    if given is None or made is None or stored.kind not in ("i1", "u1") or len(stored.scale) != 1:
+        return low.in_reals(node, prelu)
+    held = low.held(stored, node)
+    distances = slopes.astype(np.int64) - held.zero_point
+    if (distances == distances[0]).all():
+        return with_table(low, node, x, prelu_table(given, made, int(distances[0]), held.scale))
+    if np.abs(distances).max() > 127:
+        return low.in_reals(node, prelu)
+    positive = low.typed(node, "lookup", [x.value], "positive", weight=prelu_table(given, made, 0, held.scale))
+    least = np.minimum(np.arange(256), given.zero_point).astype(np.uint8)
+    below = low.emit(node, "lookup", [x.value], "below", weight=least)
+    low.graph.types[below] = given
+    weight = distances.astype(np.int8).reshape(1, 1, -1)
+    scales = np.full(len(distances), held.scale, np.float32)
+    negative = low.typed(node, "depthwise", [below], "negative", weight=weight, weight_scale=scales)
+    return replace(x, value=low.typed(node, "add", [positive, negative]))
 
 
 @lowers("QUANTIZE", "DEQUANTIZE")

@@ -379,3 +379,16 @@ def test_functions_and_norms_of_quantised_values(op):
     inputs = integers(net)
     inputs["x"] = np.maximum(inputs["x"], -127)  # LiteRT refuses the root of 0
     nearly_equal(net, inputs, 0.9)  # LiteRT's fixed point
+
+
+@pytest.mark.parametrize("shape, order", [((1, 4, 5, 2, 3), [0, 1, 2, 4, 3]), ((1, 7, 6), [0, 2, 1])])
+def test_outputs_of_int8_that_lie_in_another_order(shape, order):
+    """They are rearranged as uint8, before they become int8, which nothing moves."""
+    net = builder()
+    given = (*shape[:3], 6) if len(shape) == 5 else shape
+    x = net.input(given)
+    x = x if given == shape else net.reshape(x, shape)
+    y = net.like(x, [shape[axis] for axis in order])
+    net.operator("TRANSPOSE", [x.index, net.constant(order)], y.index, "TransposeOptions")
+    net.outputs.append(y.index)
+    nearly_equal(net, integers(net, given), 1)

@@ -62,10 +62,7 @@ def _output(walk: Walk, writer: SourceNode | None, name: str) -> Output:
         return Output(name, found.value, (1, found.dims[0], found.dims[2], 1))
     if found.is_picture():
         return Output(name, found.value, (1, *found.dims))
-    if not found.can_end():
-        source = SourceNode(node or name, op, [], [name])
-        found = turned(walk, source, found) if len(found.shape) == 3 else found
-        found = with_columns_as_channels(walk, source, found)
+    found = listed(walk, SourceNode(node or name, op, [], [name]), found)
     if not found.can_end():
         raise UnsupportedError(
             f"output '{name}' of node '{node}' ({op}): shape {found.shape} lists (height, width, channels) = "
@@ -76,6 +73,13 @@ def _output(walk: Walk, writer: SourceNode | None, name: str) -> Output:
             op,
         )
     return Output(name, found.value, found.shape)
+
+
+def listed(walk: Walk, node: SourceNode, x: Tensor) -> Tensor:
+    """The same tensor of a value that lists its elements, where it does not and something moves them there."""
+    if x.is_picture() or x.can_end():
+        return x
+    return with_columns_as_channels(walk, node, turned(walk, node, x) if len(x.shape) == 3 else x)
 
 
 def _still(graph: Graph) -> None:

@@ -18,6 +18,7 @@ from ...graph import Type
 from ...limits import MAX_ELEMENTS
 from ..arguments import InputShape, shapes_by_name
 from ..emitting import TIMES_HELD, SourceNode, unsupported
+from ..finishing import listed
 from ..layout import Tensor, nhwc
 from ..states import States, Tie, ties_of
 from ..unfolding import as_picture
@@ -161,6 +162,7 @@ class Lowering(Walk):
         if isinstance(found, Tensor) and found.value in self.imaginary:
             raise UnsupportedError(f"output '{name}' is complex; supported: real numbers, as COMPLEX_ABS makes them")
         if isinstance(found, Tensor) and held.kind == "i1" and self.graph.types[found.value].dtype == "uint8":
+            found = listed(self, SourceNode(name, "an output", [], [f"{name}/listed"]), found)  # int8 does not move
             value = self.builder.add("convert", [found.value], name=f"{name}/int8", output=self.fresh(f"{name}/int8"))
             self.graph.types[value] = self.held(held)
             self.env[name] = replace(found, value=value)

@@ -9,6 +9,7 @@ import re
 import subprocess
 import sys
 import time
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -411,6 +412,9 @@ def test_messages_are_short_and_print():
         ("net.xml", b"<net/>", "OpenVINO"),
         ("net.mlmodel", b"\xff\xff", "Core ML"),
         ("net.bin", b"\x89MBI\r\n\x1a\n....", "mbinfer.Session"),
+        ("net.pte", b"....ET12", "ExecuTorch"),
+        ("net.onnx", b"version https://git-lfs.github.com/spec/v1\n", "git lfs pull"),
+        ("net.onnx", b"\n<!DOCTYPE html><html>", "a web page"),
     ],
 )
 def test_a_model_of_another_kind_is_named_with_the_road_from_there(name, data, word, tmp_path):
@@ -422,6 +426,37 @@ def test_a_model_of_another_kind_is_named_with_the_road_from_there(name, data, w
             convert(data, tmp_path / "m.bin")
     onnx.save(make(node("Relu", "x")), tmp_path / "net.pb")
     convert(tmp_path / "net.pb", tmp_path / "m.bin")  # an ONNX model under another name is one
+
+
+@pytest.mark.parametrize(
+    "name, members, word",
+    [
+        ("net.pt", ["net/constants.pkl", "net/data.pkl"], "torch.jit.load"),
+        ("net.bin", ["net/data.pkl", "net/data/0"], "load its state dict"),
+        ("net.pt", ["net/archive_format", "net/models/model.json"], "torch.export.load"),
+        ("net.zip", ["config.json", "model.weights.h5"], "TFLiteConverter.from_keras_model"),
+        ("net.task", ["metadata", "hand_detector.tflite"], "'hand_detector.tflite' in it; unpack"),
+    ],
+)
+def test_an_archive_is_named_by_what_is_in_it(name, members, word, tmp_path):
+    with zipfile.ZipFile(tmp_path / name, "w") as archive:
+        for member in members:
+            archive.writestr(member, b"")
+    with pytest.raises(errors.UnsupportedError, match=word):
+        convert(tmp_path / name, tmp_path / "m.bin")
+
+
+def test_a_saved_model_is_a_folder(tmp_path):
+    with pytest.raises(IsADirectoryError):
+        convert(tmp_path, tmp_path / "m.bin")
+    (tmp_path / "saved_model.pb").write_bytes(b"")
+    with pytest.raises(errors.UnsupportedError, match="tflite_convert --saved_model_dir"):
+        convert(tmp_path, tmp_path / "m.bin")
+
+
+def test_weights_without_their_module_are_named():
+    with pytest.raises(errors.ArgumentError, match="type dict, PyTorch weights.*load its state dict"):
+        import_model({"conv.weight": np.zeros((8, 3, 3, 3), np.float32)})
 
 
 def test_too_many_outputs_are_refused_before_anything_is_made_of_them():

@@ -13,7 +13,7 @@ from typing import Any
 from ...errors import ArgumentError, Error, FormatError, UnsupportedError
 from ...messages import brief, told
 from ..arguments import Ends, end_names, refuse_unread, tensor_names
-from ..files import read_file, refuse_other_formats
+from ..files import PROGRAM, TORCH, read_file, refuse_folders, refuse_other_formats
 
 OLDEST_OPSET = 7  # numpy-style broadcasting begins here
 LARGEST_MODEL = (1 << 31) - 1  # bytes, its external weights included: what protobuf can hold
@@ -84,12 +84,16 @@ def _parse(onnx: Any, source: Any) -> tuple[Any, str, str | None]:
     if isinstance(source, (bytes, bytearray, memoryview)):
         data, name, where, folder = bytes(source), "", "the ONNX model in memory", None
     elif isinstance(source, (str, os.PathLike)):
-        data, name = read_file(source, LARGEST_MODEL), os.fsdecode(source)
+        name = os.fsdecode(source)
+        refuse_folders(name)
+        data = read_file(source, LARGEST_MODEL)
         where, folder = f"'{name}'", os.path.dirname(os.path.abspath(name))
     else:
+        kinds = {"dict": TORCH, "OrderedDict": TORCH, "ExportedProgram": PROGRAM}
+        meant = kinds.get(type(source).__name__)
         raise ArgumentError(
-            f"a source of type {type(source).__name__}; give the path of an .onnx file, its bytes, an onnx.ModelProto "
-            "or a torch.nn.Module"
+            f"a source of type {type(source).__name__}{f', {meant}' if meant else ''}; give the path of an .onnx or "
+            ".tflite file, its bytes, an onnx.ModelProto or a torch.nn.Module"
         )
     refuse_other_formats(name, data)
     model = onnx.ModelProto()

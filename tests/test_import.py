@@ -257,7 +257,7 @@ def test_symbolic_sizes():
         ("LRN", [node("LRN", "a", size=0)]),
         ("LpNormalization", [node("LpNormalization", "a", axis=2)]),
         ("Erf", [node("Erf", "a")]),
-        ("PRelu", [node("PRelu", "a", "image")]),
+        ("PRelu", [node("PRelu", "a", "a")]),
         ("ReduceLogSumExp", [node("ReduceLogSumExp", "a", axes=[2])]),
         ("MaxPool", [node("MaxPool", "a", kernel_shape=[2, 2], dilations=[2, 2], auto_pad="SAME_UPPER")]),
         ("Resize", [node("Resize", "a", "", "twice", mode="cubic")]),
@@ -289,7 +289,6 @@ def test_what_cannot_run_is_refused_by_name(op, nodes):
         "pads": [0, 0, 1, 1, 0, 0, 1, 1],
         "columns": normal(6, 5),
         "twice": [1.0, 1.0, 2.0, 2.0],
-        "image": normal(1, 4, 6, 6),
     }
     used = {name for n in nodes for name in n.input}
     model = make(

@@ -81,6 +81,26 @@ def test_copies(repeats):
     same(node("Tile", "a", "repeats"), repeats=repeats)
 
 
+@pytest.mark.parametrize("times", [(1, 1, 1, 2, 1, 3), (1, 1, 1, 1, 1, 2), (1, 1, 3, 1, 1, 1)], ids=str)
+def test_each_channel_row_or_column_beside_itself(times):
+    """PyTorch's repeat_interleave."""
+    split = [1, 8, 1, 6, 5, 1] if times[2] > 1 else [1, 8, 6, 1, 5, 1]
+    wide = [size * count for size, count in zip(split, times)]
+    whole = [1, 8 * times[2], 6 * times[3], 5 * times[5]]
+    views = (
+        node("Reshape", "a", "split", to="s"),
+        node("Expand", "s", "wide", to="e"),
+        node("Reshape", "e", "whole", name=""),
+    )
+    graph = same(*views, split=split, wide=wide, whole=whole)
+    assert len(graph.nodes) == 1 + sum(count > 1 for count in times)
+
+
+@pytest.mark.parametrize("shape", [(8, 6, 5), (1, 6, 5), (8, 6, 1)], ids=str)
+def test_slopes_of_each_element(shape):
+    same(node("PRelu", "a", "slopes"), slopes=normal(*shape))
+
+
 def test_a_pooled_picture_is_as_large_as_it_was():
     pooled, size = node("GlobalAveragePool", "a", to="p"), [1, 8, 6, 5]
     graph = same(pooled, node("Expand", "p", "size", to="e"), node("Concat", "a", "e", axis=1), size=size)

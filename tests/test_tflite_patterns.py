@@ -237,6 +237,107 @@ def test_pixel_shuffles_written_out(dtype):
     assert "depth_to_space" in agree(net, net.reshape(turned, (1, 12, 16, 1)))
 
 
+@BOTH
+@pytest.mark.parametrize("times", [(2, 2), (3, 1), (1, 2)])
+def test_rows_and_columns_are_repeated_each_beside_itself(times, dtype):
+    """Keras 3 writes its nearest UpSampling2D so."""
+    net, x = network(dtype)
+    rows = net.like(x, (1, 6, times[0], 8, 4))
+    net.operator("TILE", [net.reshape(x, (1, 6, 1, 8, 4)).index, net.constant([1, 1, times[0], 1, 1])], rows.index)
+    tall = net.reshape(rows, (1, 6 * times[0], 8, 1, 4))
+    columns = net.like(x, (1, 6 * times[0], 8, times[1], 4))
+    net.operator("TILE", [tall.index, net.constant([1, 1, 1, times[1], 1])], columns.index)
+    made = agree(net, net.reshape(columns, (1, 6 * times[0], 8 * times[1], 4)))
+    assert made[1:] == ["resize"] * sum(count > 1 for count in times) or dtype == "int8"
+
+
+@BOTH
+def test_norms_of_groups_of_channels(dtype):
+    """Keras' GroupNormalization, whose groups and channels are two axes."""
+    net, x = network(dtype)
+    split, single = net.reshape(x, (1, 6, 8, 2, 2)), (1, 1, 1, 2, 1)
+    mean, below, squares = net.values(single), net.values(split.shape), net.values(split.shape)
+    net.operator("MEAN", [split.index, net.constant([1, 2, 4])], mean.index, "ReducerOptions", keepDims=True)
+    net.operator("SUB", [split.index, mean.index], below.index, "SubOptions", fusedActivationFunction=0)
+    if dtype == "int8":  # squares and roots are computed in real numbers
+        agree(net, net.reshape(below, SHAPE), off=1)
+        return
+    net.operator("SQUARE", [below.index], squares.index, "SquareOptions")
+    variance, root, gain = net.values(single), net.values(single), net.values((1, 1, 1, 2, 2))
+    net.operator("MEAN", [squares.index, net.constant([1, 2, 4])], variance.index, "ReducerOptions", keepDims=True)
+    net.operator("RSQRT", [variance.index], root.index)
+    gamma = net.constant(net.rng.standard_normal((1, 1, 1, 2, 2)), "float32")
+    net.operator("MUL", [root.index, gamma], gain.index, "MulOptions", fusedActivationFunction=0)
+    made = net.values(split.shape)
+    net.operator("MUL", [below.index, gain.index], made.index, "MulOptions", fusedActivationFunction=0)
+    agree(net, net.reshape(made, SHAPE), tolerance=3e-6)
+
+
+def test_one_number_times_a_map_is_a_picture_of_the_map():
+    """Of Keras' LayerNormalization over a whole picture: which axis is which, a single number does not say."""
+    net, x = network("float32")
+    mean, wide, made = net.values((1, 1, 1, 1)), net.values(SHAPE), net.values(SHAPE)
+    net.operator("MEAN", [x.index, net.constant([1, 2, 3])], mean.index, "ReducerOptions", keepDims=True)
+    gamma = net.constant(net.rng.standard_normal(SHAPE), "float32")
+    net.operator("MUL", [mean.index, gamma], wide.index, "MulOptions", fusedActivationFunction=0)
+    net.operator("MUL", [x.index, wide.index], made.index, "MulOptions", fusedActivationFunction=0)
+    agree(net, made)
+
+
+@BOTH
+def test_slopes_of_each_element(dtype):
+    """Keras' PReLU has a slope for each, if nobody says otherwise."""
+    net, x = network(dtype)
+    slopes = net.rng.uniform(-0.5, 1, (6, 8, 4))
+    if dtype == "int8":
+        stored = net.tensor("slopes", slopes.shape, dtype, np.rint(slopes * 127), 1 / 127, 0)
+    else:
+        stored = net.constant(slopes, "float32")
+    made = net.values(SHAPE)
+    net.operator("PRELU", [x.index, stored], made.index)
+    agree(net, made, off=1)
+
+
+@BOTH
+def test_a_gate_that_was_a_sequence(dtype):
+    """Efficient channel attention: the means of the channels are a sequence, convolved, and a gate again."""
+    net, x = network(dtype)
+    gate = net.conv(net.reshape(net.mean(x, False), (1, 1, 4, 1)), 1, (1, 3))
+    gate, made = net.reshape(gate, (1, 1, 1, 4)), net.values(SHAPE)
+    net.operator("MUL", [x.index, gate.index], made.index, "MulOptions", fusedActivationFunction=0)
+    agree(net, made)
+
+
+@BOTH
+def test_a_dense_layer_of_whole_rows(dtype):
+    net, x = network(dtype)
+    rows, made = net.reshape(x, (6, 32)), net.values((6, 5))
+    weight, bias = net.weights((5, 32), 0, x, 32)
+    net.operator("FULLY_CONNECTED", [rows.index, weight, bias], made.index, "FullyConnectedOptions")
+    agree(net, made)
+
+
+@BOTH
+@pytest.mark.parametrize("upright", [False, True])
+def test_a_sequence_that_is_dealt_and_convolved_as_a_picture(upright, dtype):
+    """Keras' Conv1D with gaps, of a batch that is open."""
+
+    def shape(length, channels):
+        return (1, length, 1, channels) if upright else (1, 1, length, channels)
+
+    net, x = network(dtype)
+    dealt = net.like(x, (4, 13, 4))
+    amounts = net.constant([4]), net.constant([[4, 0]])
+    net.operator("SPACE_TO_BATCH_ND", [net.reshape(x, (1, 48, 4)).index, *amounts], dealt.index)
+    picture = net.reshape(dealt, (4, *shape(13, 4)[1:]))
+    made = net.conv(picture, 5, (2, 1) if upright else (1, 2), padding=VALID, act=RELU)
+    net.tensors[made.index].shape[0] = 4
+    line = net.reshape(made, (4, 12, 5))
+    whole = net.like(made, (1, 48, 5))
+    net.operator("BATCH_TO_SPACE_ND", [line.index, amounts[0], net.constant([[0, 0]])], whole.index)
+    assert agree(net, whole).count("conv") == 2
+
+
 def test_constants_that_are_filled_and_counted():
     """A grid of positions, which Keras's layers of positions make by RANGE and FILL."""
     net, x = network("float32")

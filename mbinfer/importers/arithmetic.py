@@ -15,7 +15,7 @@ from .given import given
 from .joining import MOST_PIECES, as_groups
 from .layout import Tensor, layouts_of, split_of_channels
 from .moving import cut
-from .picking import broadcast
+from .picking import broadcast, each_repeated
 from .unfolding import as_picture, with_whole_channels
 from .walking import Array, Walk
 
@@ -46,6 +46,19 @@ def add_constant(low: Walk, node: SourceNode, x: Tensor, constant: Array) -> Ten
     if found is None:
         return _with_constant_pixels(low, node, "Add", x, constant, False)
     return low.affine(node, x, bias=found[0], shape=found[1])
+
+
+def prelu(low: Walk, node: SourceNode, x: Tensor, slopes: Array) -> Tensor:
+    """Numbers below zero times a slope: one for all, for each channel, or, as Keras' PReLU has it, for each element."""
+    found = x.per_channel(slopes)
+    if found is not None and found[1] == x.shape:
+        return low.affine(node, x, activation="prelu", slopes=found[0])
+    other = given(low, node, x, slopes)
+    if other is None:
+        raise low.unsupported(node, f"slopes of {slopes.shape} on {x.shape}", "one, or one for each channel or element")
+    above = low.affine(node, x, part="above", activation="clamp", clamp=(0.0, np.inf))
+    below = low.affine(node, x, part="below", activation="clamp", clamp=(-np.inf, 0.0))
+    return two_values(low, node, "Add", above, two_values(low, node, "Mul", below, other, "slopes"), "")
 
 
 def _with_constant(low: Walk, node: SourceNode, op: str, x: Tensor, constant: Array, first: bool) -> Tensor:
@@ -121,11 +134,8 @@ def _grouped(low: Walk, node: SourceNode, x: Tensor, other: Tensor, part: str) -
         return x
     (axis, last), count, each = split, *(other.shape[i] for i in split)
     letter = groups[axis]
-    if letter == "C" and x.dims[2] == count and x.shape[last] == 1 and x.value not in low.graph.types:
-        weight = np.kron(np.eye(count), np.ones((each, 1)))[:, None, None, :]
-        value = low.emit(node, "conv", [x.value], f"{part}for all channels", weight=weight)
-        shape = tuple(each if i == last else size for i, size in enumerate(x.shape))
-        return Tensor(value, low.builder.dims(value), x.order, shape)
+    if letter == "C" and x.dims[2] == count and x.shape[last] == 1:
+        return each_repeated(low, node, x, last, "C", each, f"{part}for all channels")
     if groups[last] != "C" or x.dims[2] != each or count > MOST_PIECES:
         return x
     if letter in ("H", "W") and x.shape[axis] == count and set(x.order) == {letter, "C"}:
@@ -145,8 +155,10 @@ def _once(low: Walk, x: Tensor, other: Tensor) -> Tensor:
 
 
 def _upright(low: Walk, node: SourceNode, x: Tensor, other: Tensor) -> Tensor:
-    """`x` in the layout of `other` where both have four dimensions and it is a column that was turned to a row."""
-    layouts = layouts_of(other) if len(x.shape) == len(other.shape) == 4 else []
+    """`x` in the layout of `other`, which is no smaller, where both have four dimensions and it is a column that was
+    turned to a row."""
+    alike = len(x.shape) == len(other.shape) == 4 and math.prod(x.shape) <= math.prod(other.shape)
+    layouts = layouts_of(other) if alike else []
     if not layouts or any(x.shows(layout) for layout in layouts):
         return x
     return as_picture(low, node, x, layouts[0]) or x

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from fractions import Fraction
 from typing import Any
 
 import numpy as np
@@ -12,7 +13,7 @@ import numpy.typing as npt
 from .emitting import SourceNode
 from .joining import MOST_PIECES, join, stacked
 from .layout import AXES, Tensor, order_of
-from .moving import cut, pixels
+from .moving import cut, pixels, positions
 from .walking import Walk
 
 
@@ -85,23 +86,44 @@ def repeated(low: Walk, node: SourceNode, x: Tensor, counts: Sequence[int], part
     wanted = [i for i, count in enumerate(counts) if count > 1]
     for axis in wanted:
         named = part if axis == wanted[-1] else f"{part}axis{axis}"
-        letter = groups[axis] or _letter(groups, x, axis)
-        if x.shape[axis] == 1 and letter in ("H", "W"):
+        letter, behind = groups[axis] or _letter(low, groups, x, axis), "".join(groups[:axis])[-1:]
+        order = "".join([*groups[:axis], letter, *groups[axis + 1 :]])
+        if x.shape[axis] == 1 and letter in ("H", "W") and order in (_sorted(order, "CHW"), _sorted(order, AXES)):
             x = _stretched(low, node, x, axis, letter, counts[axis], named)
+        elif x.shape[axis] == 1 and behind and x.dims[2] > 1:
+            x = each_repeated(low, node, x, axis, behind, counts[axis], named)
+            continue  # each dimension is still of the axes that it was of
         elif x.shape[axis] == x.dims[2] == 1:
             x = _widened(low, node, x, axis, counts[axis], named)
         else:
             x = picked(low, node, x, axis, [*range(x.shape[axis])] * counts[axis], named)
-        groups = x.groups() or []
+        groups = x.groups() or groups
     return x
 
 
-def _letter(groups: list[str], x: Tensor, axis: int) -> str:
+def _sorted(order: str, axes: str) -> str:
+    """The axes of `order`, each once, as `axes` has them."""
+    return "".join(axis for axis in axes if axis in order)
+
+
+def each_repeated(low: Walk, node: SourceNode, x: Tensor, axis: int, letter: str, count: int, part: str) -> Tensor:
+    """Each row, column or channel `count` times, one beside the other: what an axis of one element behind theirs says,
+    as Keras' UpSampling2D and PyTorch's repeat_interleave are written."""
+    shape = (*x.shape[:axis], count, *x.shape[axis + 1 :])
+    if letter == "C":
+        weight = np.repeat(np.eye(x.dims[2]), count, 0)[:, None, None]
+        return Tensor(*_ones(low, node, x, weight, part), x.order, shape)
+    height, width = size = [old * count if name == letter else old for name, old in zip(AXES, x.dims[:2])]
+    ways = [positions(Fraction(old, new), old, new, "asymmetric", "floor") for old, new in zip(x.dims, size)]
+    assert ways[0] is not None and ways[1] is not None  # of this way there are positions
+    return replace(pixels(low, node, x, ways[0], ways[1], (height, width), part=part), order=x.order, shape=shape)
+
+
+def _letter(low: Walk, groups: list[str], x: Tensor, axis: int) -> str:
     """Which axis of the value an axis of one element is taken for: that between the others, as of NCHW or NHWC."""
     if len(groups) != 4:
         return ""
-    layout = next((layout for layout in ("NCHW", "NHWC") if x.shows(layout)), "NCHW")
-    return layout[axis]
+    return next((layout for layout in (low.layout, "NCHW", "NHWC") if x.shows(layout)), low.layout)[axis]
 
 
 def _stretched(low: Walk, node: SourceNode, x: Tensor, axis: int, letter: str, count: int, part: str) -> Tensor:
@@ -111,19 +133,28 @@ def _stretched(low: Walk, node: SourceNode, x: Tensor, axis: int, letter: str, c
         made = pixels(low, node, x, once, all_of, (count, x.dims[1]), part=part)
     else:
         made = pixels(low, node, x, all_of, once, (x.dims[0], count), part=part)
-    layout = "CHW" if x.shows("NCHW") else AXES
-    order = "".join(name for name in layout if made.size(name) > 1)
+    groups = x.groups() or []
+    order = "".join([*groups[:axis], letter, *groups[axis + 1 :]])
     return replace(made, order=order, shape=(*x.shape[:axis], count, *x.shape[axis + 1 :]))
 
 
 def _widened(low: Walk, node: SourceNode, x: Tensor, axis: int, count: int, part: str) -> Tensor:
     """A single channel, `count` times: a convolution by ones."""
-    fields: dict[str, Any] = {"weight": np.ones((count, 1, 1, 1)), "bias": np.zeros(count)}
-    inside, groups = low.graph.types.get(x.value), x.groups() or []
+    groups = x.groups() or []
+    value, dims = _ones(low, node, x, np.ones((count, 1, 1, 1)), part)
+    order = "".join([*groups[:axis], "C", *groups[axis + 1 :]])
+    return Tensor(value, dims, order, (*x.shape[:axis], count, *x.shape[axis + 1 :]))
+
+
+def _ones(
+    low: Walk, node: SourceNode, x: Tensor, weight: npt.NDArray[Any], part: str
+) -> tuple[str, tuple[int, int, int]]:
+    """A convolution whose outputs are each an input, of the type of `x`; the value and what it is as large as."""
+    inside, count = low.graph.types.get(x.value), len(weight)
+    fields: dict[str, Any] = {"weight": weight, "bias": np.zeros(count)}
     if inside is not None:
-        fields = {"weight": np.ones((count, 1, 1, 1), np.int8), "weight_scale": np.ones(count, np.float32)}
+        fields = {"weight": weight.astype(np.int8), "weight_scale": np.ones(count, np.float32)}
     value = low.emit(node, "conv", [x.value], part, **fields)
     if inside is not None:
         low.graph.types[value] = inside
-    order = "".join([*groups[:axis], "C", *groups[axis + 1 :]])
-    return Tensor(value, low.builder.dims(value), order, (*x.shape[:axis], count, *x.shape[axis + 1 :]))
+    return value, low.builder.dims(value)

@@ -54,8 +54,10 @@ def reduced(low: Walk, node: SourceNode, x: Tensor, axes: Iterable[int], keep: b
 
 def _of_groups(low: Walk, node: SourceNode, x: Tensor, axes: set[int], kind: str) -> Tensor:
     """Of a tensor two of whose dimensions share the channels, such as a stack of pictures: over the first of the two,
-    or over none of them."""
+    over none of them, or means over the second, too (group normalisation of Keras)."""
     split = split_of_channels(x)
+    if split is not None and split[1] in axes and split[0] not in axes and kind in ("mean", "sum"):
+        return _mean_of_parts(low, node, x, axes, kind)
     if split is not None and not axes & set(split):
         return reduced(low, node, with_whole_channels(x), axes, True, kind)
     op = {"sum": "add", "mean": "add", "max": "max", "min": "min"}.get(kind)
@@ -70,6 +72,22 @@ def _of_groups(low: Walk, node: SourceNode, x: Tensor, axes: set[int], kind: str
         value = low.emit(node, op, [value, part], name) if value else part
     found = Tensor(value, low.builder.dims(value), x.order, x.shape)
     return low.affine(node, found, 1 / count) if kind == "mean" else found
+
+
+def _mean_of_parts(low: Walk, node: SourceNode, x: Tensor, axes: set[int], kind: str) -> Tensor:
+    """Of each part of the channels: of every channel first, where other axes are among those."""
+    first, last = split_of_channels(x) or (-1, -1)
+    count, each = x.shape[first], x.shape[last]
+    groups = with_whole_channels(x).groups()
+    if groups is None:
+        raise low.unsupported(node, f"over axes {sorted(axes)} of {x.shape}", "whole axes, and pictures of a stack")
+    over = {letter for i in axes - {last} for letter in groups[i]}
+    pooled = _mean(low, node, x, over, "pool") if over else x
+    factor = math.prod(x.size(letter) for letter in over) if kind == "sum" else 1 / each
+    weight = np.kron(np.eye(count), np.full((1, each), factor))[:, None, None]
+    value = low.emit(node, "conv", [pooled.value], weight=weight)
+    shape = tuple(1 if i in axes else size for i, size in enumerate(x.shape))
+    return Tensor(value, low.builder.dims(value), pooled.order if count > 1 else pooled.order.replace("C", ""), shape)
 
 
 def _without(low: Walk, x: Tensor, value: str, over: set[str]) -> Tensor:

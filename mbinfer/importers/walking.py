@@ -34,12 +34,13 @@ class Walk(Emitter):
 
     `env` holds each tensor of the source as a constant array, a `Tensor`, or the error that whoever reads it raises.
     `handlers` have the operators that can run, `aliases` what users call those that cannot. `products` are those that
-    can, but not of two tensors that are both computed.
+    can, but not of two tensors that are both computed. `layout` is that of the source's pictures.
     """
 
     handlers: Mapping[str, Callable[..., Tensor]]
     aliases: Mapping[str, str]
     products: frozenset[str]
+    layout = "NCHW"
 
     def __init__(self, names: Iterable[str], constants: Mapping[str, Array], room: int):
         super().__init__(names, room)

@@ -92,8 +92,8 @@ def _parse(onnx: Any, source: Any) -> tuple[Any, str, str | None]:
         kinds = {"dict": TORCH, "OrderedDict": TORCH, "ExportedProgram": PROGRAM}
         meant = kinds.get(type(source).__name__)
         raise ArgumentError(
-            f"a source of type {type(source).__name__}{f', {meant}' if meant else ''}; give the path of an .onnx or "
-            ".tflite file, its bytes, an onnx.ModelProto or a torch.nn.Module"
+            f"a source of type {type(source).__name__}{f', {meant}' if meant else ''}; give the path of an .onnx file "
+            "or of a .tflite file, its bytes, an onnx.ModelProto or a torch.nn.Module"
         )
     refuse_other_formats(name, data)
     model = onnx.ModelProto()

@@ -8,6 +8,7 @@ import numpy as np
 
 from .. import functions
 from ..arithmetic import elementwise
+from ..arithmetic import prelu as prelu_of
 from ..layout import Tensor
 from ..softmax import softmax_over
 from .lowering import Lowering, lowers
@@ -117,10 +118,7 @@ def swish(low: Lowering, node: OnnxNode) -> Tensor:
 def prelu(low: Lowering, node: OnnxNode) -> Tensor:
     x = low.tensor(node)
     slopes = np.array(node.attrs.get("alpha", 0.01)) if node.op == "LeakyRelu" else low.constant(node, 1)
-    found = x.per_channel(slopes)
-    if found is None or found[1] != x.shape:
-        raise low.unsupported(node, f"slopes of {slopes.shape} on {x.shape}", "one slope, or one for each channel")
-    return low.affine(node, x, activation="prelu", slopes=found[0])
+    return prelu_of(low, node, x, slopes)
 
 
 @lowers("HardSigmoid")

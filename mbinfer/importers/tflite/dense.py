@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from ..emitting import SourceNode
-from ..layout import Tensor, nhwc, order_of
+from ..layout import AXES, Tensor, nhwc, order_of
 from ..products import product
 from .lowering import Lowering, lowers
 from .weights import Weight, bias_of, fits, reals_of, weight_of
@@ -38,6 +38,9 @@ def _dense(
     if count == inputs:
         columns = np.stack([x.to_hwc(row) for row in weight.array])  # [out, H, W, C]
         value = low.typed(node, "conv", [x.value], kernel=x.dims[:2], **weight.fields(columns), **fields)
+    elif inputs == x.dims[1] * x.dims[2] and x.order == order_of(AXES, x.dims):  # whole rows
+        columns = weight.array.reshape(outputs, 1, x.dims[1], x.dims[2])
+        value = low.typed(node, "conv", [x.value], kernel=(1, x.dims[1]), **weight.fields(columns), **fields)
     elif inputs == x.dims[2] and x.order.endswith("C"):
         value = low.typed(node, "conv", [x.value], **weight.fields(weight.array[:, None, None]), **fields)
     else:

@@ -77,6 +77,7 @@ class Lowering(Walk):
     """One model on its way from TensorFlow Lite to a `Graph`."""
 
     handlers, aliases, products = _HANDLERS, ALIASES, frozenset(("BATCH_MATMUL",))
+    layout = "NHWC"
 
     def __init__(self, source: TfliteSource, input_shape: InputShape = None, states: States = None):
         constants = {name: t.array for name, t in source.tensors.items() if t.array is not None}

@@ -102,7 +102,9 @@ def reduce(low: Lowering, node: SourceNode) -> Tensor:
         return reduced(low, node, x, axes, keep, REDUCTIONS[node.op])
     axes = {axis % rank for axis in axes}
     groups = [x.order] * rank if len(axes) == rank else x.groups()
-    over = {"C"} if groups is None else {axis for i in axes for axis in groups[i]}
+    if groups is None:  # parts of the channels
+        return low.in_reals(node, reduce)
+    over = {axis for i in axes for axis in groups[i]}
     same = low.type_of(node, node.inputs[0]) == low.type_of(node, node.outputs[0])
     if over == {"C"} and node.op == "MEAN":
         value = _mean_of_channels(low, node, x, same)

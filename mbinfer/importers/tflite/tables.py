@@ -12,6 +12,7 @@ import numpy.typing as npt
 
 from .. import functions
 from ..arithmetic import elementwise
+from ..arithmetic import prelu as prelu_of
 from ..emitting import SourceNode
 from ..layout import Tensor
 from .fixed_point import clamped_table, hard_swish_table, prelu_table, scaled_table
@@ -117,12 +118,12 @@ def clamp(low: Lowering, node: SourceNode) -> Tensor:
 @lowers("PRELU")
 def prelu(low: Lowering, node: SourceNode) -> Tensor:
     x, slopes = low.tensor(node), low.constant(node, 1)
+    if low.type_of(node, node.inputs[0]) is None:
+        return prelu_of(low, node, x, slopes)
     found = x.per_channel(slopes)
-    if found is None or found[1] != x.shape:
-        raise low.unsupported(node, f"slopes of {slopes.shape} on {x.shape}", "one slope, or one for each channel")
-    if low.type_of(node, node.inputs[0]) is not None:
-        return _prelu_of_integers(low, node, x, found[0])
-    return low.affine(node, x, activation="prelu", slopes=found[0])
+    if found is None or found[1] != x.shape:  # of each element
+        return low.in_reals(node, prelu)
+    return _prelu_of_integers(low, node, x, found[0])
 
 
 def _prelu_of_integers(low: Lowering, node: SourceNode, x: Tensor, slopes: Reals) -> Tensor:

@@ -309,12 +309,61 @@ def test_a_gate_that_was_a_sequence(dtype):
 
 
 @BOTH
-def test_a_dense_layer_of_whole_rows(dtype):
+def test_a_dense_layer_of_whole_rows_or_columns(dtype):
+    for turned in (False, True):
+        net, x = network(dtype)
+        columns, size = net.like(x, (1, 8, 6, 4)), (8, 24) if turned else (6, 32)
+        if turned:
+            net.operator("TRANSPOSE", [x.index, net.constant([0, 2, 1, 3])], columns.index, "TransposeOptions")
+        rows, made = net.reshape(columns if turned else x, size), net.values((size[0], 5))
+        weight, bias = net.weights((5, size[1]), 0, x, size[1])
+        net.operator("FULLY_CONNECTED", [rows.index, weight, bias], made.index, "FullyConnectedOptions")
+        agree(net, made)
+
+
+@BOTH
+@pytest.mark.parametrize("read", [False, True])
+def test_pads_of_the_least_number_are_those_of_the_pool(read, dtype):
+    """PyTorch's padded max pools, by litert-torch; who else reads the padded picture would read infinity."""
     net, x = network(dtype)
-    rows, made = net.reshape(x, (6, 32)), net.values((6, 5))
-    weight, bias = net.weights((5, 32), 0, x, 32)
-    net.operator("FULLY_CONNECTED", [rows.index, weight, bias], made.index, "FullyConnectedOptions")
-    agree(net, made)
+    padded = net.like(x, (1, 9, 10, 4))
+    numbers = (-128, x.scale, x.zero_point) if dtype == "int8" else (-np.inf,)
+    least = net.tensor("least", (), dtype, *numbers)
+    amounts = net.constant([[0, 0], [1, 2], [1, 1], [0, 0]])
+    net.operator("PADV2", [x.index, amounts, least], padded.index, "PadV2Options")
+    made = net.pool("MAX_POOL_2D", padded, (3, 3), (2, 2), VALID)
+    if not read:
+        assert set(agree(net, made)) <= {"conv", "max_pool", "convert"}
+    elif dtype == "float32":
+        net.outputs = [made.index, padded.index]
+        with pytest.raises(errors.UnsupportedError, match="pads of -inf"):
+            import_model(net.model())
+    else:
+        agree(net, made, padded)
+
+
+@BOTH
+def test_softmax_over_the_classes_of_each_anchor(dtype):
+    """Of a detector with one map."""
+    net, x = network(dtype)
+    classes = net.reshape(net.conv(x, 6, (1, 1)), (1, 96, 3))
+    agree(net, net.softmax(classes), off=1)
+
+
+def _dealt(net: TfliteBuilder, x: Values, upright: bool, block: int = 4) -> tuple[Values, int]:
+    """`x` as a sequence of 48, dealt and made a picture; the constant with the block."""
+    deal, length = net.constant([block]), 48 // block + 1
+    dealt = net.like(x, (block, length, 4))
+    line = net.reshape(x, (1, 48, 4))
+    net.operator("SPACE_TO_BATCH_ND", [line.index, deal, net.constant([[block, 0]])], dealt.index)
+    return net.reshape(dealt, (block, length, 1, 4) if upright else (block, 1, length, 4)), deal
+
+
+def _together(net: TfliteBuilder, made: Values, deal: int, block: int = 4) -> Values:
+    net.tensors[made.index].shape[0] = block
+    line, whole = net.reshape(made, (block, 48 // block, made.shape[3])), net.like(made, (1, 48, made.shape[3]))
+    net.operator("BATCH_TO_SPACE_ND", [line.index, deal, net.constant([[0, 0]])], whole.index)
+    return whole
 
 
 @BOTH
@@ -322,20 +371,24 @@ def test_a_dense_layer_of_whole_rows(dtype):
 def test_a_sequence_that_is_dealt_and_convolved_as_a_picture(upright, dtype):
     """Keras' Conv1D with gaps, of a batch that is open."""
 
-    def shape(length, channels):
-        return (1, length, 1, channels) if upright else (1, 1, length, channels)
-
     net, x = network(dtype)
-    dealt = net.like(x, (4, 13, 4))
-    amounts = net.constant([4]), net.constant([[4, 0]])
-    net.operator("SPACE_TO_BATCH_ND", [net.reshape(x, (1, 48, 4)).index, *amounts], dealt.index)
-    picture = net.reshape(dealt, (4, *shape(13, 4)[1:]))
+    picture, deal = _dealt(net, x, upright)
     made = net.conv(picture, 5, (2, 1) if upright else (1, 2), padding=VALID, act=RELU)
-    net.tensors[made.index].shape[0] = 4
-    line = net.reshape(made, (4, 12, 5))
-    whole = net.like(made, (1, 48, 5))
-    net.operator("BATCH_TO_SPACE_ND", [line.index, amounts[0], net.constant([[0, 0]])], whole.index)
-    assert agree(net, whole).count("conv") == 2
+    assert agree(net, _together(net, made, deal)).count("conv") == 2
+
+
+@pytest.mark.parametrize("read", [False, True])
+def test_a_sequence_that_is_dealt_once_for_two_convolutions(read):
+    """A gated unit of WaveNet; who else reads the dealt sequence would read another one."""
+    net, x = network("float32")
+    picture, deal = _dealt(net, x, False)
+    made = [_together(net, net.conv(picture, 5, (1, 2), padding=VALID), deal) for _ in range(2)]
+    if read:
+        net.outputs = [net.unary("RELU", picture).index]
+        with pytest.raises(errors.UnsupportedError, match="SPACE_TO_BATCH_ND"):
+            import_model(net.model())
+    else:
+        assert agree(net, *made).count("conv") == 3
 
 
 def test_constants_that_are_filled_and_counted():

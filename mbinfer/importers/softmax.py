@@ -9,7 +9,7 @@ from .emitting import SourceNode
 from .layout import AXES, Tensor, order_of, split_of_channels
 from .moving import channels, shuffled
 from .norms import softmax_of_pixels
-from .unfolding import unfolded
+from .unfolding import of_anchors, unfolded
 from .walking import Walk
 
 MOST_PATHS = 8  # groups of a vector that are weighed number by number
@@ -28,7 +28,7 @@ def softmax_over(low: Walk, node: SourceNode, x: Tensor, dimensions: Iterable[in
                 low, node, shuffled(low, node, x, x.dims[2] // count, "dealt"), count, logarithm, "shares"
             )
             return shuffled(low, node, turned, count)
-        x = unfolded(low, node, x, dimensions[0]) or x
+        x = unfolded(low, node, x, dimensions[0]) or of_anchors(low, node, x, dimensions[0]) or x
         groups = x.groups()
     over = {letter for i in dimensions for letter in groups[i]} if groups is not None else set()
     if groups is not None and not over:  # of one number

@@ -40,6 +40,15 @@ def unfolded(low: Walk, node: SourceNode, x: Tensor, axis: int, part: str = "") 
     return Tensor(value, low.builder.dims(value), x.order.replace("C", order), x.shape)
 
 
+def of_anchors(low: Walk, node: SourceNode, x: Tensor, axis: int, part: str = "") -> Tensor | None:
+    """The same tensor of a value with a column for each of the equal parts of a pixel's channels, such as the anchors
+    of a detector, where `axis` is last and has what belongs to one."""
+    each = x.shape[axis]
+    if max(x.shape[axis + 1 :], default=1) > 1 or x.order != order_of(AXES, x.dims) or x.dims[2] % each:
+        return None
+    return blocks(low, node, x, (1, x.dims[2] // each), AXES, x.shape, f"{part}anchors")
+
+
 def rearranged(low: Walk, node: SourceNode, x: Tensor, perm: Sequence[int]) -> Tensor | None:
     """A transpose that moves a part of the channels: swapped groups, pixels of groups, or an axis for each part."""
     groups, split = swapped_groups(x, perm), split_of_channels(x)

@@ -5,6 +5,7 @@ schema.py      names and fields by number
 reading.py     the file becomes nodes and tensors; tensors.py: what it says of one
 constants.py   operators whose inputs are all known
 weights.py     weights as they are stored
+borders.py     pads of the least number before a maximum; batches.py: convolutions of dealt pictures
 variables.py   operators that read and assign what outlives a run
 lowering.py    the walk over the nodes; types of values
 boxes.py, moving.py, picking.py, spatial.py, pointwise.py, tables.py, views.py   one function for each operator

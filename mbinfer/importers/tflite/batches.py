@@ -22,56 +22,76 @@ VIEWS = frozenset(("RESHAPE", "EXPAND_DIMS", "SQUEEZE"))
 
 
 def with_gaps(source: TfliteSource) -> list[SourceNode]:
-    """The nodes, with each such three as one convolution of dilation b."""
+    """The nodes, with each such three as one convolution of dilation b. Several may begin with one dealt picture."""
+    makers = {name: node for node in source.nodes for name in node.outputs}
+    chains: dict[str, list[Chain]] = {}  # by dealt picture
+    for last in source.nodes:
+        chain = _chain(source, makers, last) if last.op == "BATCH_TO_SPACE_ND" else None
+        if chain is not None:
+            chains.setdefault(chain[0].outputs[0], []).append(chain)
     merged: dict[int, SourceNode | None] = {}  # by id of a node: what it becomes
-    for first in source.nodes:
-        chain = _chain(source, first) if first.op == "SPACE_TO_BATCH_ND" else None
-        found = None if chain is None else _fields(source, chain)
-        if chain is None or found is None:
-            continue
-        _, before, conv, behind, last = chain
-        fields, single = found
-        merged.update(dict.fromkeys(map(id, (first, *before, conv, *behind, last))))
-        inputs, outputs = [first.inputs[0], *conv.inputs[1:]], last.outputs
-        if before:  # the sequence as a picture and back
-            shape = [1, -1, source.tensors[first.inputs[0]].shape[-1]]
-            shape.insert(1 + single, 1)
-            merged[id(before[0])] = SourceNode(
-                before[0].name, "RESHAPE", inputs[:1], before[0].outputs, {"shape": shape}
-            )
-            merged[id(last)] = SourceNode(last.name, "SQUEEZE", conv.outputs, outputs, {"axes": [1 + single]})
-            inputs[0], outputs = before[0].outputs[0], conv.outputs
-            for name in (inputs[0], *outputs):  # whose sizes in the file are those of a part
-                source.tensors[name] = replace(source.tensors[name], open_axes=frozenset(range(4)))
-        merged[id(conv if before else last)] = SourceNode(
-            conv.name if before else last.name, conv.op, inputs, outputs, {**conv.attrs, **fields}
-        )
+    for beginning_alike in chains.values():
+        fields = [_fields(source, chain) for chain in beginning_alike]
+        if _all_readers(source, beginning_alike):
+            for chain, found in zip(beginning_alike, fields):
+                if found is not None and None not in fields:
+                    _merge(source, merged, chain, *found)
     return [made for node in source.nodes if (made := merged.get(id(node), node)) is not None]
 
 
-def _chain(source: TfliteSource, first: SourceNode) -> Chain | None:
-    """The node, its only reader and the only reader of that, if they are such three, with views between them."""
-    found: list[SourceNode] = [first]
+def _all_readers(source: TfliteSource, chains: list[Chain]) -> bool:
+    """Whether nobody else reads their dealt picture, or a view of it."""
+    nodes = {id(node) for _, before, conv, *_ in chains for node in (*before, conv)}
+    names = {node.outputs[0] for first, before, *_ in chains for node in (first, *before)}
+    read = all(id(source.nodes[i]) in nodes for name in names for i in source.readers.get(name, ()))
+    return read and not names & set(source.outputs)
+
+
+def _merge(
+    source: TfliteSource, merged: dict[int, SourceNode | None], chain: Chain, fields: dict[str, Any], single: int
+) -> None:
+    """Note what the nodes of one chain become."""
+    first, before, conv, behind, last = chain
+    merged.update(dict.fromkeys(map(id, (first, *before, conv, *behind, last))))
+    inputs, attrs = [first.inputs[0], *conv.inputs[1:]], {**conv.attrs, **fields}
+    if not before:
+        merged[id(last)] = SourceNode(last.name, conv.op, inputs, last.outputs, attrs)
+        return
+    (view,) = before  # the sequence as a picture, and back
+    shape = [1, -1, source.tensors[first.inputs[0]].shape[-1]]
+    shape.insert(1 + single, 1)
+    merged[id(view)] = SourceNode(view.name, "RESHAPE", inputs[:1], view.outputs, {"shape": shape})
+    merged[id(conv)] = SourceNode(conv.name, conv.op, [*view.outputs, *inputs[1:]], conv.outputs, attrs)
+    merged[id(last)] = SourceNode(last.name, "SQUEEZE", conv.outputs, last.outputs, {"axes": [1 + single]})
+    for name in (*view.outputs, *conv.outputs):  # whose sizes in the file are those of a part
+        source.tensors[name] = replace(source.tensors[name], open_axes=frozenset(range(4)))
+
+
+def _chain(source: TfliteSource, makers: dict[str, SourceNode], last: SourceNode) -> Chain | None:
+    """The node and what made its input, if they are such three, with views between them. Nobody else reads what the
+    convolution makes."""
+    found: list[SourceNode] = [last]
     views: list[list[SourceNode]] = []
-    for wanted in (CONVOLUTIONS, ("BATCH_TO_SPACE_ND",)):
+    for wanted in (CONVOLUTIONS, ("SPACE_TO_BATCH_ND",)):
         views.append([])
-        following = _reader(source, found[-1])
-        if following is not None and following.op in VIEWS:
-            views[-1].append(following)
-            following = _reader(source, following)
-        if following is None or following.op not in wanted:
+        maker = makers.get(found[-1].inputs[0])
+        if maker is not None and maker.op in VIEWS:
+            views[-1].append(maker)
+            maker = makers.get(maker.inputs[0])
+        if maker is None or maker.op not in wanted:
             return None
-        found.append(following)
-    return (found[0], views[0], found[1], views[1], found[2]) if len(views[0]) == len(views[1]) else None
-
-
-def _reader(source: TfliteSource, node: SourceNode) -> SourceNode | None:
-    """The only reader of what a node makes, as its first input."""
-    (name,) = node.outputs
-    following = [source.nodes[i] for i in source.readers.get(name, ())]
-    if len(following) != 1 or name in source.outputs or following[0].inputs[0] != name:
+        found.append(maker)
+    _, conv, first = found
+    behind, before = views
+    if len(before) != len(behind) or not all(_alone(source, node) for node in (conv, *behind)):
         return None
-    return following[0]
+    return first, before, conv, behind, last
+
+
+def _alone(source: TfliteSource, node: SourceNode) -> bool:
+    """Whether what a node makes has one reader and is no output."""
+    (name,) = node.outputs
+    return len(source.readers.get(name, ())) == 1 and name not in source.outputs
 
 
 def _fields(source: TfliteSource, chain: Chain) -> tuple[dict[str, Any], int] | None:

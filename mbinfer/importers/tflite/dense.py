@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from ..emitting import SourceNode
-from ..layout import AXES, Tensor, nhwc, order_of
+from ..layout import Tensor, nhwc, order_of
 from ..products import product
 from .lowering import Lowering, lowers
 from .weights import Weight, bias_of, fits, reals_of, weight_of
@@ -38,15 +38,23 @@ def _dense(
     if count == inputs:
         columns = np.stack([x.to_hwc(row) for row in weight.array])  # [out, H, W, C]
         value = low.typed(node, "conv", [x.value], kernel=x.dims[:2], **weight.fields(columns), **fields)
-    elif inputs == x.dims[1] * x.dims[2] and x.order == order_of(AXES, x.dims):  # whole rows
-        columns = weight.array.reshape(outputs, 1, x.dims[1], x.dims[2])
-        value = low.typed(node, "conv", [x.value], kernel=(1, x.dims[1]), **weight.fields(columns), **fields)
+    elif (line := _line(x, inputs)) is not None:
+        columns = np.stack([line.to_hwc(row) for row in weight.array])
+        value = low.typed(node, "conv", [x.value], kernel=line.dims[:2], **weight.fields(columns), **fields)
     elif inputs == x.dims[2] and x.order.endswith("C"):
         value = low.typed(node, "conv", [x.value], **weight.fields(weight.array[:, None, None]), **fields)
     else:
         raise low.unsupported(node, f"{x.shape} times a matrix of {(inputs, outputs)}", "all of it, or its channels")
     dims = low.builder.dims(value)
     return nhwc(value, dims, shape) if count == inputs else Tensor(value, dims, order_of(x.order, dims), shape)
+
+
+def _line(x: Tensor, inputs: int) -> Tensor | None:
+    """A row or a column of `x`, with its channels, where that is what a row of its tensor has: so many numbers."""
+    for letter, dims in (("W", (1, *x.dims[1:])), ("H", (x.dims[0], 1, x.dims[2]))):
+        if math.prod(dims) == inputs and set(x.order[-2:]) == {letter, "C"}:
+            return Tensor(x.value, dims, x.order[-2:], (inputs,))
+    return None
 
 
 @lowers("BATCH_MATMUL", reals=True)

@@ -25,6 +25,7 @@ from ..unfolding import as_picture
 from ..walking import Walk
 from . import schema
 from .batches import with_gaps
+from .borders import with_pads
 from .constants import dequantized
 from .reading import TfliteSource
 from .sequences import picture_of
@@ -97,7 +98,7 @@ class Lowering(Walk):
             self._variable(variable.content)
 
     def run(self) -> None:
-        self.walk(with_gaps(self.source), self._visit)
+        self.walk(with_pads(self.source, with_gaps(self.source)), self._visit)
         self.end()
         self.ties = ties_of(self, self._states)
         for variable in self.source.variables:

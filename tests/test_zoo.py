@@ -356,3 +356,25 @@ def test_torch_tensors(tmp_path):
     assert model.encode(graph) == expected
     half = {name: tensor.to(torch.bfloat16) for name, tensor in tensors.items()}
     zoo.mobilenet_v2(0.35, 32, 3, weights=half)
+
+
+@pytest.mark.parametrize("prefix", ["", "module.", "_orig_mod.", "model._orig_mod."])
+@pytest.mark.parametrize("key", ["", "state_dict", "model"])
+def test_weights_as_training_stores_them(prefix, key):
+    state = v2_state(classes=3)
+    expected = model.encode(zoo.mobilenet_v2(0.35, 32, 3, weights=state))
+    stored = {f"{prefix}{name}": array for name, array in state.items()}
+    given = {"epoch": 3, "optimizer": {"state": {}}, key: stored} if key else stored
+    assert model.encode(zoo.mobilenet_v2(0.35, 32, 3, weights=given)) == expected
+
+
+def test_weights_that_are_not_alone(tmp_path):
+    state = v2_state(classes=3)
+    with pytest.raises(UnsupportedError, match="several state dicts, 'model', 'ema'; give one"):
+        zoo.mobilenet_v2(0.35, 32, 3, weights={"model": state, "ema": state})
+    with pytest.raises(ShapeError, match="missing"):
+        zoo.mobilenet_v2(0.35, 32, 3, weights={})
+    torch = pytest.importorskip("torch")
+    torch.save(torch.nn.Linear(1, 1), tmp_path / "net.pth.tar")
+    with pytest.raises(UnsupportedError, match="holds more than weights"):
+        zoo.mobilenet_v2(0.35, 32, 3, weights=tmp_path / "net.pth.tar")

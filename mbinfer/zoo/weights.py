@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import pickle
 import zlib
 from collections.abc import Mapping
 from typing import Any, Union
@@ -14,6 +15,8 @@ from ..errors import ShapeError, UnsupportedError
 
 Array = npt.NDArray[np.float64]
 Weights = Union[Mapping[str, Any], str, "os.PathLike[str]", None]
+PREFIXES = ("module.", "_orig_mod.", "model.")  # of DataParallel, torch.compile and training frameworks
+TORCH = (".pt", ".pth", ".ckpt", ".tar", ".bin")
 BATCH_NORM = ("weight", "bias", "running_mean", "running_var")
 # Random batch norm draws gamma and beta uniformly from these ranges. A normal input then leaves it, and the activation
 # behind it, with these means and variances over the elements of all channels (by numerical integration).
@@ -38,6 +41,21 @@ def open_weights(weights: Weights, seed: int) -> tuple[GivenWeights | RandomWeig
     return GivenWeights(weights), "state dict"
 
 
+def _state_dict(entries: Mapping[Any, Any]) -> Mapping[Any, Any]:
+    """The one mapping to arrays among what training stores beside it, or `entries` itself."""
+    if any(hasattr(entry, "shape") and len(entry.shape) for entry in entries.values()):
+        return entries
+    inner = {
+        name: entry
+        for name, entry in entries.items()
+        if isinstance(entry, Mapping) and entry and all(hasattr(array, "shape") for array in entry.values())
+    }
+    if len(inner) > 1:
+        names = ", ".join(repr(name) for name in inner)
+        raise UnsupportedError(f"weights with several state dicts, {names}; give one of them: weights=loaded[name]")
+    return next(iter(inner.values()), entries)
+
+
 class GivenWeights:
     """Parameters from a mapping of names to arrays or torch tensors; `check` names all that did not fit, at once."""
 
@@ -47,9 +65,11 @@ class GivenWeights:
                 f"weights of type {type(entries).__name__}; a mapping of names to arrays is needed, "
                 "such as module.state_dict()"
             )
-        self.unused = {
-            str(name): entry for name, entry in entries.items() if not str(name).endswith("num_batches_tracked")
-        }
+        named = {str(name): entry for name, entry in _state_dict(entries).items()}
+        for prefix in PREFIXES * 2:  # in any order
+            if all(name.startswith(prefix) for name in named):
+                named = {name[len(prefix) :]: entry for name, entry in named.items()}
+        self.unused = {name: entry for name, entry in named.items() if not name.endswith("num_batches_tracked")}
         self.missing: list[str] = []
         self.misshaped: list[str] = []
 
@@ -132,22 +152,37 @@ class RandomWeights:
 
 
 def _load(path: str) -> Mapping[str, Any]:
-    """The entries of a `.npz`, `.safetensors`, `.pt` or `.pth` file."""
+    """The entries of a `.npz` or `.safetensors` file, or of one that torch saved."""
     kind = os.path.splitext(path)[1]
     try:
         if kind == ".npz":
             with np.load(path) as file:
                 return dict(file)
         if kind == ".safetensors":
-            from safetensors.numpy import load_file
-
-            entries: Mapping[str, Any] = load_file(path)
-            return entries
-        if kind in (".pt", ".pth"):
+            return _safetensors(path)
+        if kind in TORCH:
             import torch
 
-            entries = torch.load(path, map_location="cpu", weights_only=True)
+            try:
+                entries: Mapping[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
+            except pickle.UnpicklingError as error:
+                raise UnsupportedError(
+                    f"'{path}' holds more than weights, or is damaged; store them alone: "
+                    "torch.save(module.state_dict(), path), or give convert() the module"
+                ) from error
             return entries
     except ImportError as error:
         raise UnsupportedError(f"'{path}': reading {kind} needs {error.name}; install it, or save as .npz") from error
-    raise UnsupportedError(f"'{path}': weights of kind '{kind}'; known are .npz, .safetensors, .pt and .pth")
+    raise UnsupportedError(f"'{path}': weights of kind '{kind}'; known are .npz, .safetensors, {', '.join(TORCH)}")
+
+
+def _safetensors(path: str) -> Mapping[str, Any]:
+    from safetensors.numpy import load_file
+
+    try:
+        entries: Mapping[str, Any] = load_file(path)
+    except TypeError:  # numpy has no bfloat16, torch does
+        from safetensors.torch import load_file as load_tensors
+
+        entries = load_tensors(path)
+    return entries

@@ -29,7 +29,7 @@ void offer_small(Stagewise* blocks, Offers* offers) {
   if (plan->peak_bytes > blocks->counted()) offers->offer_small(blocks->smallest());
 }
 
-Fused::Fused(Stagewise* blocks, int64_t limit, const Candidate& layerwise) : limit_(limit) {
+Fused::Fused(Stagewise* blocks, int64_t limit, const Candidate& layerwise, int threads) : limit_(limit) {
   Offers offers{0, {}, {}};
   offer_small(blocks, &offers);
   least_ = offers.least;
@@ -44,7 +44,7 @@ Fused::Fused(Stagewise* blocks, int64_t limit, const Candidate& layerwise) : lim
   unlimited_ = blocks->fastest(most, false);
   if (better(*least_, *unlimited_, most)) unlimited_ = least_;
   if (unlimited_->peak_bytes < least_->peak_bytes) least_ = unlimited_;
-  if (unlimited_->cycles > kSlowBlocks * layerwise->cycles) faster_ = layerwise;
+  if (unlimited_->cycles > kSlowBlocks[threads > 1] * layerwise->cycles) faster_ = layerwise;
   if (limit != INT64_MAX) {
     limited_ = blocks->fastest(limit, false);
     if (limited_->peak_bytes < least_->peak_bytes) limited_ = least_;

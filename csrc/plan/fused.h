@@ -21,7 +21,7 @@ void offer_small(Stagewise* blocks, Offers* offers);
 class Fused {
  public:
   // layerwise: a plan of no blocks, which it is never worse than. blocks: within the bytes of that one.
-  Fused(Stagewise* blocks, int64_t limit, const Candidate& layerwise);
+  Fused(Stagewise* blocks, int64_t limit, const Candidate& layerwise, int threads);
 
   const Candidate& least() const { return least_; }  // no plan of any limit takes less
   const Candidate& unlimited() const { return unlimited_; }

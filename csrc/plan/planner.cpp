@@ -102,7 +102,7 @@ Tried tried(const Graph& graph, const PlanOptions& options, const Homes& homes, 
   {
     std::optional<Stagewise> blocks(
         blocks_within(graph, Schedule::kFused, Fusion::kBlocks, rules, taken->peak_bytes, &work));
-    const Fused fused(&*blocks, limit, taken);
+    const Fused fused(&*blocks, limit, taken, options.threads);
     if (int(blocks->stages().size()) > kWindow) blocks.reset();  // of a long network they would take much memory
     fused_bytes = fused.unlimited()->peak_bytes;
     if (options.schedule != Schedule::kLayerwise) taken.reset();

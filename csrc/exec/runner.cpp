@@ -179,7 +179,7 @@ void Runner::make_patches(const Stage& stage, int part, Rows rows, Range columns
         continue;
       }
       held = read;
-      convolution.make(row, x, end);
+      convolution.make({row, next}, x, end);
       look_up_made(*conv);
     }
   }
@@ -213,8 +213,7 @@ Task Runner::task_of(int index, const Step& step, const Pass& pass, int part, in
   task.panels = made_panels(graph_, stage, part, step.chunk);
   task.channels = read_channels(graph_, stage, part, step.chunk);
   task.out = output_view(graph_, plan_, index, part, step, segment_);
-  // As sums_view() says of both.
-  task.sums = p.sums.bytes ? sums_view(graph_, plan_, index, part, step, segment_) : task.out;
+  task.sums = sums_view(graph_, stage, part, task.out);
   task.in = input_view(graph_, plan_, index, part, step, segment_);
   task.in_type = graph_.values[node.inputs[0]].type;
   task.in.memory = task.out.memory = task.sums.memory = run_.arena;

@@ -41,25 +41,16 @@ void Convolution::begin_at(int row) {
   window_rows(task_, row, rows_);
 }
 
-// Pixels whose taps all lie inside go together; each of the others has its own cut.
-void Convolution::make(int row, int x0, int x1) {
+// Pixels of a row whose taps all lie inside go together. Each of the others has its own cut, which is the same in every
+// row.
+void Convolution::make(Rows rows, int x0, int x1) {
   const Range together = inside(x0, x1);
-  begin_at(row);
-  for (int x = x0; x < together.begin; x++) pixels(x, 1, false);
-  if (together.begin < together.end) pixels(together.begin, together.end - together.begin, false);
-  for (int x = together.end; x < x1; x++) pixels(x, 1, false);
-}
-
-// ... which is the same in every row.
-void Convolution::make_rows(int row, int last) {
-  const int width = task_.out.width;
-  const Range together = inside(0, width);
-  begin_at(row);
-  for (int x = 0; x < together.begin; x++) pixels(x, last - row, true);
-  for (int x = together.end; x < width; x++) pixels(x, last - row, true);
-  for (; row < last && together.begin < together.end; row++) {
-    begin_at(row);
-    pixels(together.begin, together.end - together.begin, false);
+  begin_at(rows.begin);
+  for (int x = x0; x < together.begin; x++) pixels(x, rows.count(), true);
+  for (int x = together.end; x < x1; x++) pixels(x, rows.count(), true);
+  for (int row = rows.begin; row < rows.end && together.begin < together.end; row++) {
+    if (row > rows.begin) begin_at(row);
+    pixels(together.begin, together.count(), false);
   }
 }
 
@@ -166,10 +157,10 @@ void conv_rows(const Task& task) {
   const int width = task.out.width, end = task.makes.begin + task.end / width;
   const bool whole = task.begin % width == 0 && task.end % width == 0;
   if (!whole || !convolution.joins_rows())
-    return by_row(task, [&](int row, int x0, int x1) { convolution.make(row, x0, x1); });
+    return by_row(task, [&](int row, int x0, int x1) { convolution.make({row, row + 1}, x0, x1); });
   for (int row = task.makes.begin + task.begin / width, last; row < end; row = last) {
     last = std::max(row + 1, even_rows(task, row, end));
-    last > row + 1 ? convolution.make_rows(row, last) : convolution.make(row, 0, width);
+    convolution.make({row, last}, 0, width);
   }
 }
 

@@ -8,8 +8,8 @@ namespace mbinfer {
 class Convolution {
  public:
   explicit Convolution(const Task& task);
-  void make(int row, int x0, int x1);  // output pixels [x0, x1) of a row
-  void make_rows(int row, int last);   // whole rows [row, last), the windows of which even_rows() found alike
+  // Output pixels [x0, x1) of a row, or of such rows as even_rows() finds alike.
+  void make(Rows rows, int x0, int x1);
   bool joins_rows() const { return !sums_wait_here_; }
 
  private:

@@ -42,6 +42,15 @@ void pointwise(const Task& w) {
 
 constexpr int kPhasePixels = 2;  // of a phase of a dilated row, at least: one alone shares nothing
 
+// Where output rows from `row` on end, at `end` at most, that lie at one distance in memory, as their sums do and what
+// is added to them.
+int even_outputs(const Task& w, int row, int end) {
+  int last = std::min(end, w.out.wrap(row));
+  for (const View* view : {&w.sums, &w.added})
+    if (view->memory) last = std::min(last, view->wrap(row));
+  return last;
+}
+
 // A map of one column, and a window of one: what would be many calls for one pixel each.
 bool takes_rows_as_pixels(const Task& w) {
   return w.in.width == 1 && w.in_width == 1 && is_column(w.graph, w.node) && w.end - w.begin > 1;
@@ -62,9 +71,7 @@ void along_column(const Task& w, Make&& make) {
   };
   const int end = w.makes.begin + w.end;
   for (int row = w.makes.begin + w.begin, last; row < end; row = last) {
-    last = std::min(end, w.out.wrap(row));
-    for (const View* view : {&w.sums, &w.added})
-      if (view->memory) last = std::min(last, view->wrap(row));
+    last = even_outputs(w, row, end);
     auto read = w.y.input_range(row, last, w.in_height);
     const int wrap = w.in.wrap(read.first);
     while (last > row + 1 && read.second > wrap) read = w.y.input_range(row, --last, w.in_height);
@@ -197,10 +204,7 @@ void window_rows(const Task& w, int row, const void** rows) {
 }
 
 int even_rows(const Task& w, int row, int end) {
-  int last = std::min(end, w.out.wrap(row));
-  for (const View* view : {&w.sums, &w.added})
-    if (view->memory) last = std::min(last, view->wrap(row));
-  const int first = row * w.y.stride - w.y.pad;
+  const int last = even_outputs(w, row, end), first = row * w.y.stride - w.y.pad;
   if (first < 0) return row;
   const int past = std::min(w.in_height, w.in.wrap(first)), extent = w.y.extent();  // of the rows that may be seen
   return std::min(last, row + (past - first < extent ? 0 : (past - first - extent) / w.y.stride + 1));

@@ -204,7 +204,7 @@ class Checker {
     if (!made.starts || !made.ends) {
       const bool own = s.parts[part].sums.bytes > 0;
       const Range bytes = bytes_of(sums_of(value.type), first);
-      const View sums = sums_view(graph_, plan_, stage, part, step, segment_);
+      const View sums = sums_view(graph_, s, part, output_view(graph_, plan_, stage, part, step, segment_));
       auto touch_sums = [&](bool writes) {
         if (!own) return touch_made(sums, stage, part, step.chunk, writes, piece, bytes);
         touch_view(sums, {3, stage, part, 0}, writes, piece.index, piece.rows, piece.columns, bytes,

@@ -80,13 +80,12 @@ View added_view(const Graph& graph, const Plan& plan, int stage, int part, const
   return view;
 }
 
-View sums_view(const Graph& graph, const Plan& plan, int stage, int part, const Step& step, int segment) {
-  const Stage& s = plan.stages[stage];
-  const Scratch& sums = s.parts[part].sums;
-  if (!sums.bytes) return output_view(graph, plan, stage, part, step, segment);
-  const Value& made = made_by(graph, s, part);
+View sums_view(const Graph& graph, const Stage& stage, int part, const View& out) {
+  const Scratch& sums = stage.parts[part].sums;
+  if (!sums.bytes) return out;
+  const Value& made = made_by(graph, stage, part);
   return rows_of(made, sums_of(made.type), sums.offset, 0, sums.rows,
-                 s.chunk && s.in_chunks(part) ? s.chunk : made.stride());
+                 stage.chunk && stage.in_chunks(part) ? stage.chunk : made.stride());
 }
 
 View patch_view(const Graph& graph, const Stage& stage, int part, Range columns, int copy) {

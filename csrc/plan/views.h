@@ -45,7 +45,8 @@ inline int added_value(const Stage& stage, int part) {
   return stage.gate >= 0 && part == stage.through ? stage.gate : part == stage.last() ? stage.residual : -1;
 }
 View added_view(const Graph& graph, const Plan& plan, int stage, int part, const Step& step, int segment);
-View sums_view(const Graph& graph, const Plan& plan, int stage, int part, const Step& step, int segment);
+// Where its sums wait: by themselves, or in the output_view() `out`.
+View sums_view(const Graph& graph, const Stage& stage, int part, const View& out);
 
 // Of an input that is converted for one convolution: a ring of as many rows as one of its rows sees, and some columns.
 View patch_view(const Graph& graph, const Stage& stage, int part, Range columns, int copy);

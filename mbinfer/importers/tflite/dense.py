@@ -35,12 +35,9 @@ def _dense(
 ) -> Tensor:
     outputs, inputs = weight.array.shape
     count = math.prod(x.shape)
-    if count == inputs:
-        columns = np.stack([x.to_hwc(row) for row in weight.array])  # [out, H, W, C]
-        value = low.typed(node, "conv", [x.value], kernel=x.dims[:2], **weight.fields(columns), **fields)
-    elif (line := _line(x, inputs)) is not None:
-        columns = np.stack([line.to_hwc(row) for row in weight.array])
-        value = low.typed(node, "conv", [x.value], kernel=line.dims[:2], **weight.fields(columns), **fields)
+    if (read := x if count == inputs else _line(x, inputs)) is not None:
+        columns = np.stack([read.to_hwc(row) for row in weight.array])  # [out, H, W, C]
+        value = low.typed(node, "conv", [x.value], kernel=read.dims[:2], **weight.fields(columns), **fields)
     elif inputs == x.dims[2] and x.order.endswith("C"):
         value = low.typed(node, "conv", [x.value], **weight.fields(weight.array[:, None, None]), **fields)
     else:
